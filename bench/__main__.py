@@ -1,0 +1,125 @@
+"""`python -m bench`: measure, print tables, and write JSON and a picture where asked."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import chart, loads, report, rounds
+from bench.tunnels import TUNNELS, Tunnel
+
+QUICK = loads.Plan(rounds=3, seconds=1.5, frames_seconds=0.6, streams=(1,), loaded=False)
+FULL = loads.Plan(rounds=5, seconds=4, frames_seconds=2, streams=(1, 4), loaded=True)
+
+QUICK_TUNNELS = tuple(
+    {name: None for goal in report.GOALS for name in (goal.beside, goal.tuned, goal.tunnel)}
+)
+"""Those that the table of ratios needs."""
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    if os.geteuid() != 0:
+        print("python -m bench needs root, for network namespaces", file=sys.stderr)
+        return 2
+    # Through every `finally` on the way out, also where a script has started it in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return _compare(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted; everything has been cleaned up", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="only what the table of ratios needs: 3 minutes")
+    parser.add_argument("--only", metavar="TEXT", action="append", help="tunnels whose name contains TEXT")
+    parser.add_argument("--rounds", type=int, help="measure every tunnel so many times")
+    parser.add_argument("--seconds", type=float, help="how long each transfer lasts")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure of every round")
+    parser.add_argument("--svg", type=Path, metavar="PATH", help="draw the medians")
+    return parser
+
+
+def _compare(options: argparse.Namespace) -> int:
+    plan = QUICK if options.quick else FULL
+    if options.rounds:
+        plan = loads.Plan(**{**vars(plan), "rounds": options.rounds})
+    if options.seconds:
+        plan = loads.Plan(**{**vars(plan), "seconds": options.seconds})
+    wanted = [tunnel for tunnel in TUNNELS if not options.quick or tunnel.name in QUICK_TUNNELS]
+    if options.only:
+        wanted = [tunnel for tunnel in TUNNELS if any(text in tunnel.name for text in options.only)]
+    missing = {tunnel.name: tunnel.missing() for tunnel in wanted}
+    results, failures = rounds.measured([t for t in wanted if not missing[t.name]], plan)
+    figures = rounds.medians(results)
+    print(f"{_machine()}; medians of {plan.rounds} rounds, {plan.seconds:g} s each\n")
+    print(report.figures_table(figures))
+    print()
+    print(report.goals_table(figures))
+    for name, program in missing.items():
+        if program:
+            print(f"not measured: {name}: {program} is not installed")
+    for name in failures:
+        print(f"not measured: {name}: failed, see above")
+    if options.json:
+        options.json.write_text(json.dumps(_record(plan, wanted, results, figures), indent=1) + "\n")
+    if options.svg:
+        options.svg.write_text(chart.drawn(figures))
+    return 1 if failures else 0
+
+
+def _machine() -> str:
+    model = "unknown processor"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return (
+        f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, Python {platform.python_version()}"
+    )
+
+
+def _versions(tunnels: Sequence[Tunnel]) -> Iterator[tuple[str, str]]:
+    for program in sorted({tunnel.program for tunnel in tunnels if tunnel.program and not tunnel.missing()}):
+        said = subprocess.run(
+            [program, "-V" if program == "socat" else "--version"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        version = re.search(r"\d+(\.\d+)+|\bv\d+", said.stdout + said.stderr)
+        yield program, version.group() if version else ""
+
+
+def _record(
+    plan: loads.Plan, tunnels: Sequence[Tunnel], results: rounds.Results, figures: report.Figures
+) -> dict[str, Any]:
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
+        "versions": dict(_versions(tunnels)),
+        "plan": vars(plan),
+        "units": {what: unit for what, _title, unit, _places in report.COLUMNS},
+        "medians": figures,
+        "rounds": results,
+        "ratios": {goal.work: goal.ratio(figures) for goal in report.GOALS},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

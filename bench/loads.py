@@ -1,0 +1,115 @@
+"""What is measured through a tunnel: TCP goodput, small frames, round trips, processor time, memory."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.network import INNER, Host, Pair
+from bench.processes import Failed, Process
+
+PINGS = 200
+"""Round trips of one measurement; their 99th percentile leaves two above it."""
+
+PING_SECONDS = 0.005
+"""Between two pings: 200 a second are no load."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often to measure."""
+
+    rounds: int
+    seconds: float
+    frames_seconds: float
+    streams: Sequence[int]
+    loaded: bool
+
+
+def goodput(pair: Pair, seconds: float, streams: int) -> dict[str, float]:
+    """TCP payload bits a second that arrive, and their bytes."""
+    a, b = pair.hosts
+    server = b.start("iperf3", "--forceflush", "-s", "-1")
+    server.expect("listening")
+    said = a.run(
+        "iperf3", "-J", "-c", INNER[1], "-t", f"{seconds:g}", "-P", str(streams), seconds=seconds + 30
+    )
+    received = json.loads(said)["end"]["sum_received"]
+    server.stop()
+    return {"bits": received["bits_per_second"], "bytes": received["bytes"]}
+
+
+def round_trips(host: Host, count: int, interval: float = PING_SECONDS) -> list[float]:
+    """Milliseconds of each round trip of a ping with 56 bytes."""
+    said = host.run("ping", "-n", "-c", str(count), "-i", str(interval), "-W", "1", INNER[1])
+    times = [float(found) for found in re.findall(r"time=([\d.]+) ms", said)]
+    if not times:
+        raise Failed(f"no ping was answered:\n{said}")
+    return times
+
+
+def small_frames(pair: Pair, interface: str, seconds: float) -> float:
+    """Frames of 64 bytes a second that arrive."""
+    a, b = pair.hosts
+    keeper = b.start("sleep", "infinity")
+    link = b.run("ip", "-o", "link", "show", interface)
+    found = re.search(r"link/ether ([\da-f:]+)", link)
+    if found is None:
+        raise Failed(f"{interface} has no MAC address: {link}")
+    keeper_in_place(keeper)
+    said = a.run(
+        sys.executable, "-m", "bench.flood", interface, found[1], str(keeper.pid), interface, str(seconds)
+    )
+    keeper.stop()
+    return float(said)
+
+
+def keeper_in_place(keeper: Process) -> None:
+    """Wait until `ip netns exec` has become the program that it starts, in the namespace."""
+    for _ in range(1000):
+        with open(f"/proc/{keeper.pid}/comm") as comm:
+            if comm.read().strip() != "ip":
+                return
+    raise Failed("ip netns exec did not start its program")
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    return statistics.quantiles(values, n=1000, method="inclusive")[round(part * 1000) - 1]
+
+
+def measure(pair: Pair, interface: str, processes: Sequence[Process], plan: Plan) -> dict[str, float]:
+    """One round of one tunnel that is up: a number for each thing measured."""
+    found: dict[str, float] = {}
+    idle = round_trips(pair.hosts[0], PINGS)
+    found["rtt"] = statistics.median(idle)
+    found["rtt 99%"] = percentile(idle, 0.99)
+    for streams in plan.streams:
+        before = sum(process.cpu_seconds() for process in processes)
+        sent = goodput(pair, plan.seconds, streams)
+        found[f"tcp {streams}"] = sent["bits"] / 1e9
+        if streams == 1 and processes:
+            spent = sum(process.cpu_seconds() for process in processes) - before
+            found["cpu"] = spent / (sent["bytes"] / 1e9)
+    found["frames"] = small_frames(pair, interface, plan.frames_seconds)
+    if plan.loaded:
+        found.update(_loaded(pair, plan.seconds))
+    if processes:
+        found["memory"] = max(process.megabytes() for process in processes)
+    return found
+
+
+def _loaded(pair: Pair, seconds: float) -> dict[str, float]:
+    """Round trips while a TCP stream takes all that there is."""
+    a, b = pair.hosts
+    server = b.start("iperf3", "--forceflush", "-s", "-1")
+    server.expect("listening")
+    client = a.start("iperf3", "--forceflush", "-c", INNER[1], "-t", f"{seconds + 1:g}")
+    client.expect("connected to")
+    times = round_trips(a, int(seconds / 0.01), 0.01)
+    client.stop()
+    server.stop()
+    return {"rtt loaded": statistics.median(times), "rtt loaded 99%": percentile(times, 0.99)}

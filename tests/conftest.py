@@ -1,0 +1,110 @@
+"""What every test may say it needs: root, and programs to be tested against.
+
+`@pytest.mark.needs_root` and `@pytest.mark.needs("openvpn", "tcpdump")` skip a test with the reason in
+words; with TMELINK_FULL=1 any skip is a failure. The summary names the programs that executed tests used.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+
+import pytest
+
+FULL = os.environ.get("TMELINK_FULL") == "1"
+
+PACKAGES = {
+    "ip": "iproute2",
+    "bridge": "iproute2",
+    "nft": "nftables",
+    "ping": "iputils-ping",
+    "danted": "dante-server",
+    "nginx": "nginx-light",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+    "vde_switch": "vde2",
+    "vde_plug": "vde2",
+    "setpriv": "util-linux",
+}
+"""Debian's package of a program, where it has another name."""
+
+VERSION_SECONDS = 10
+
+_used: set[str] = set()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs_root: needs root, for namespaces and interfaces")
+    config.addinivalue_line("markers", "needs(program, …): runs against programs that must be installed")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("needs_root") is not None:
+        if sys.platform != "linux":
+            pytest.skip(f"needs Linux's network namespaces, and this is {sys.platform}")
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to make network namespaces and interfaces")
+    for program in _needed(item):
+        if shutil.which(program) is None:
+            package = PACKAGES.get(program, program)
+            pytest.skip(f"needs {program}, which is not installed: apt-get install {package}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" and not report.skipped:
+        _used.update(_needed(item))
+    if FULL and report.skipped and not hasattr(report, "wasxfail"):
+        _fail(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if FULL and report.skipped:
+        _fail(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    peers = ", ".join(f"{program} {_version(program)}".rstrip() for program in sorted(_used))
+    terminalreporter.write_line(
+        f"ran against {len(_used)} peer{'' if len(_used) == 1 else 's'}{f': {peers}' if peers else ''}"
+    )
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+    report.outcome = "failed"
+    report.longrepr = f"TMELINK_FULL=1 allows no skip, and this test was: {reason}"
+
+
+def _needed(item: pytest.Item) -> list[str]:
+    return [program for mark in item.iter_markers("needs") for program in mark.args]
+
+
+@functools.cache
+def _version(program: str) -> str:
+    """The first thing that looks like a version in what the program says of itself."""
+    for option in ("--version", "-V"):
+        try:
+            said = subprocess.run(
+                [program, option], capture_output=True, text=True, timeout=VERSION_SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        # ip and ping write a date instead of a dotted version on some systems.
+        if found := re.search(r"\d+(\.\d+)+|\b\d{6,8}\b", said.stdout + said.stderr):
+            return found.group()
+    return ""

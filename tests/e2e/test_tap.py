@@ -1,0 +1,433 @@
+"""TAPs in namespaces: made, found, restored, bridged, refused, and carrying super-frames."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import sys
+from ipaddress import IPv4Interface, IPv6Interface
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.machines import EXPERIMENTAL, Events, Machine, frame, opened, raw_socket, received
+from tests.e2e.netns import Namespace, Net
+from tmelink.element import Port, connect
+from tmelink.elements.tap import Tap
+from tmelink.elements.tap_device import READ_BUDGET
+from tmelink.errors import ElementError
+from tmelink.frame import Burst, Gso
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping")]
+
+
+def tap(namespace: Namespace | None = None, **arguments: Any) -> Tap:
+    element = Tap("tap1", Tap.Arguments(**arguments))
+    if namespace is not None:
+        element.netns = namespace.name
+    return element
+
+
+def test_what_is_made_is_configured_and_removed(net: Net) -> None:
+    a = net.namespace()
+
+    async def main() -> str:
+        element = tap(
+            interface="lan",
+            inet=IPv4Interface("10.9.0.1/24"),
+            inet6=(IPv6Interface("fd09::1/64"), IPv6Interface("fd09::2/64")),
+            mac=b"\x02\0\0\0\0\x42",
+            mtu=1400,
+        )
+        async with opened(element):
+            return await asyncio.to_thread(a.run, "ip", "addr", "show", "lan")
+
+    shown = a.call(main)
+    for expected in (
+        "UP,LOWER_UP",
+        "mtu 1400",
+        "link/ether 02:00:00:00:00:42",
+        "inet 10.9.0.1/24 brd 10.9.0.255",
+        "inet6 fd09::1/64 scope global nodad",
+        "inet6 fd09::2/64 scope global nodad",
+    ):
+        assert expected in shown
+    assert a.interfaces() == ["lo"]
+
+
+def test_a_new_tap_with_an_address_has_the_same_mac_at_every_start(net: Net) -> None:
+    """Otherwise its neighbours would speak to the one before, until they have forgotten it."""
+    a = net.namespace()
+
+    async def main() -> list[str]:
+        shown = []
+        for address in ("10.9.0.1/24", "10.9.0.1/24", "10.9.0.2/24"):
+            async with opened(tap(interface="lan", inet=IPv4Interface(address))):
+                shown.append(await asyncio.to_thread(a.run, "cat", "/sys/class/net/lan/address"))
+        return shown
+
+    first, second, other = a.call(main)
+    assert first == second != other
+
+
+def test_a_tap_without_a_name_takes_the_next_free_one(net: Net) -> None:
+    a = net.namespace()
+
+    async def main() -> list[str | None]:
+        first, second = tap(), tap()
+        async with opened(first, second):
+            return [first.interface, second.interface]
+
+    assert a.call(main) == ["tap0", "tap1"]
+
+
+@pytest.mark.parametrize("queues", [(), ("multi_queue",)], ids=["one queue", "several queues"])
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_what_is_found_is_left_as_it_was(net: Net, state: str, queues: tuple[str, ...]) -> None:
+    a = net.namespace()
+    a.run("ip", "tuntap", "add", "lan", "mode", "tap", *queues)
+    a.run("ip", "link", "set", "lan", "mtu", "1300", "address", "02:00:00:00:00:07", state)
+    a.run("ip", "addr", "add", "10.8.0.1/24", "dev", "lan")
+    a.run("ip", "addr", "add", "fd08::1/64", "dev", "lan", "nodad")
+
+    def show() -> str:
+        # vnet_hdr tells how it was opened last, and each opening says it anew. A link-local address is the
+        # kernel's own answer to the first carrier of an interface that is up.
+        told = r" tentative|qdisc \w+|NO-CARRIER,|vnet_hdr \w+|    inet6 fe80.*\n.*\n"
+        return re.sub(told, "", a.run("ip", "-d", "addr", "show", "lan"))
+
+    before = show()
+
+    async def main() -> str:
+        element = tap(
+            interface="lan",
+            inet=IPv4Interface("10.9.0.1/24"),
+            inet6=(IPv6Interface("fd09::1/64"),),
+            mac=b"\x02\0\0\0\0\x42",
+            mtu=1400,
+        )
+        async with opened(element):
+            await element.limit_super_frames(30_000)
+            return await asyncio.to_thread(a.run, "ip", "-d", "addr", "show", "lan")
+
+    shown = a.call(main)
+    for expected in (
+        "UP,LOWER_UP",
+        "mtu 1400",
+        "10.9.0.1/24",
+        "10.8.0.1/24",
+        "fd09::1/64",
+        "gso_max_size 30000",
+    ):
+        assert expected in shown
+    assert show() == before
+
+
+def test_a_found_tap_gives_its_next_user_no_unlabelled_super_frames(net: Net) -> None:
+    a = net.namespace()
+    a.run("ip", "tuntap", "add", "lan", "mode", "tap")
+
+    async def main() -> str:
+        async with opened(tap(interface="lan")):
+            return await asyncio.to_thread(a.run, "ethtool", "-k", "lan")
+
+    assert "tcp-segmentation-offload: on" in a.call(main)
+    assert "tcp-segmentation-offload: off" in a.run("ethtool", "-k", "lan")
+
+
+def test_a_tap_is_plugged_into_a_bridge_with_no_address(net: Net) -> None:
+    a = net.namespace()
+    a.run("ip", "link", "add", "br0", "type", "bridge")
+    a.run("ip", "link", "set", "br0", "up")
+    machine = Machine()
+
+    async def main() -> str:
+        element = tap(interface="lan", bridge="br0")
+        connect(element.port(), machine.port())
+        async with opened(element):
+            a.run("ip", "addr", "add", "10.9.0.1/24", "dev", "br0")
+            shown = await asyncio.to_thread(a.run, "ip", "addr", "show", "lan")
+            pinged = asyncio.create_task(
+                asyncio.to_thread(a.run, "ping", "-c1", "-W1", "10.9.0.2", check=False)
+            )
+            await machine.until(lambda: any(got[12:14] == b"\x08\x06" for got, _ in machine.got))
+            await pinged
+            return shown
+
+    shown = a.call(main)
+    assert "master br0" in shown
+    assert "inet" not in shown
+    assert a.interfaces() == ["lo", "br0"]
+
+
+def test_a_found_tap_is_unplugged_again(net: Net) -> None:
+    a = net.namespace()
+    a.run("ip", "link", "add", "br0", "type", "bridge")
+    a.run("ip", "tuntap", "add", "lan", "mode", "tap")
+
+    async def main() -> None:
+        async with opened(tap(interface="lan", bridge="br0")):
+            assert "master br0" in await asyncio.to_thread(a.run, "ip", "link", "show", "lan")
+
+    a.call(main)
+    shown = a.run("ip", "-d", "link", "show", "lan")
+    assert "master" not in shown
+    assert "state DOWN" in shown
+    assert "addrgenmode eui64" in shown
+
+
+@pytest.mark.parametrize(
+    ("commands", "arguments", "message"),
+    [
+        (["ip link add lan type veth"], {}, "lan exists and is no TAP but a veth.*'ip link del lan'"),
+        (["ip tuntap add lan mode tun"], {}, "lan exists and is no TAP but a TUN"),
+        ([], {"bridge": "br0"}, "there is no bridge br0; make it first: 'ip link add br0 type bridge'"),
+        (["ip link add br0 type veth"], {"bridge": "br0"}, "br0 is no bridge but a veth"),
+        (
+            [
+                "ip link add br0 type bridge",
+                "ip link add br1 type bridge",
+                "ip tuntap add lan mode tap",
+                "ip link set lan master br1",
+            ],
+            {"bridge": "br0"},
+            "lan is plugged into br1 already",
+        ),
+        (
+            ["sysctl -w net.ipv6.conf.default.disable_ipv6=1"],
+            {"inet6": (IPv6Interface("fd00::1/64"),)},
+            "IPv6 is",
+        ),
+        (
+            [],
+            {"mac": b"\x02\0\0\0\0\x01", "mtu": 65521, "inet6": (IPv6Interface("ff02::1/64"),)},
+            "refuses addr",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_and_leaves_nothing(
+    net: Net, commands: list[str], arguments: dict[str, Any], message: str
+) -> None:
+    a = net.namespace()
+    for command in commands:
+        a.run(*command.split())
+    before = a.run("ip", "-d", "addr")
+
+    async def main() -> None:
+        element = tap(interface="lan", **arguments)
+        with pytest.raises(ElementError, match=message):
+            await element.open()
+        await element.close()
+
+    a.call(main)
+
+    def static(shown: str) -> str:
+        return re.sub(r"vnet_hdr \w+", "", shown)
+
+    assert static(a.run("ip", "-d", "addr")) == static(before)
+
+
+def test_a_tap_that_another_process_holds_is_refused(net: Net) -> None:
+    a = net.namespace()
+
+    async def main() -> None:
+        async with opened(tap(interface="lan")):
+            second = tap(interface="lan")
+            with pytest.raises(ElementError, match="another process holds it"):
+                await second.open()
+            await second.close()
+            assert "lan" in a.interfaces()
+
+    a.call(main)
+
+
+@pytest.mark.needs("setpriv")
+def test_without_privilege_the_capability_is_named(net: Net) -> None:
+    a = net.namespace()
+    path = a.directory / "tap.conf"
+    path.write_text("tap1: tme/host/tun/tap interface lan\ntap1 at tap1\n")
+    said = a.run(
+        "setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin",
+        sys.executable, "-m", "tmelink", "run", str(path), check=False,
+    )  # fmt: skip
+    assert "needs CAP_NET_ADMIN" in said
+    assert "setcap cap_net_admin+ep" in said
+    assert "'ip tuntap add lan mode tap user NAME'" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.needs("setpriv")
+def test_a_tap_that_was_made_for_the_user_needs_no_privilege(net: Net) -> None:
+    a = net.namespace()
+    a.run("ip", "tuntap", "add", "lan", "mode", "tap", "user", "0")
+    a.run("ip", "link", "set", "lan", "up")
+    a.run("ip", "addr", "add", "10.9.0.1/24", "dev", "lan")
+    path = a.directory / "tap.conf"
+    path.write_text("le0: tmelink/host inet 10.9.0.2/24\ntap1 at le0: tme/host/tun/tap interface lan\n")
+    lab = a.start(
+        "setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin",
+        sys.executable, "-m", "tmelink", "run", str(path),
+    )  # fmt: skip
+    lab.expect("running:")
+    a.ping("10.9.0.2")
+    assert lab.stop() == 0
+    assert "lan" in a.interfaces()
+
+
+def test_a_host_without_the_driver_is_told_how_to_get_it(net: Net) -> None:
+    a = net.namespace()
+    path = a.directory / "tap.conf"
+    path.write_text("tap1: tme/host/tun/tap interface lan\ntap1 at tap1\n")
+    # A mount namespace in which the device is not there.
+    said = a.run(
+        "unshare", "--mount", "sh", "-c",
+        f"mount -t tmpfs none /dev/net && exec {sys.executable} -m tmelink run {path}", check=False,
+    )  # fmt: skip
+    assert "this host has no /dev/net/tun; 'modprobe tun' brings it" in said
+
+
+def test_a_removed_interface_is_reported(net: Net) -> None:
+    a = net.namespace()
+
+    async def main() -> None:
+        element = tap(interface="lan")
+        connect(element.port(), Machine().port())
+        element.status = events = Events()
+        async with opened(element):
+            await asyncio.to_thread(a.run, "ip", "link", "del", "lan")
+            assert await events.next() == ("failed", "the interface lan has been removed")
+            element.receive(element.ports[0], Burst([frame(1)]))
+            assert element.ports[0].sent.drops == {"interface is gone": 1}
+
+    a.call(main)
+
+
+def test_what_the_interface_does_not_take_is_counted(net: Net) -> None:
+    a = net.namespace()
+
+    async def main() -> dict[str, int]:
+        element = tap(interface="lan")
+        port = element.port()
+        connect(port, Machine().port())
+        async with opened(element):
+            element.receive(port, Burst([frame(1)]))
+            element.receive(port, Burst([b"short"]))
+            # Labelled as TCP over IPv4, and it is neither.
+            element.receive(port, Burst([frame(1, 2000)], [Gso(1, 500, 14, 14, 500)]))
+            await asyncio.to_thread(a.run, "ip", "link", "set", "lan", "down")
+            element.receive(port, Burst([frame(1)]))
+        return dict(port.sent.drops)
+
+    assert a.call(main) == {"too short": 1, "refused by the interface": 1, "interface is down": 1}
+
+
+@pytest.mark.parametrize("offload", [True, False])
+def test_a_wakeup_is_one_burst_and_a_held_tap_waits(net: Net, offload: bool) -> None:
+    a = net.namespace()
+
+    async def main() -> None:
+        element, machine = tap(interface="lan", offload=offload), Machine()
+        port = machine.port()
+        connect(element.port(), port)
+        async with opened(element):
+            port.hold(True)
+            with raw_socket("lan") as sender:
+                for number in range(READ_BUDGET + 6):
+                    sender.send(frame(number))
+            assert machine.got == []
+            port.hold(False)
+            await machine.until(lambda: len(machine.got) == READ_BUDGET + 6)
+            assert machine.numbers == list(range(READ_BUDGET + 6))
+            assert machine.bursts == 2
+
+    a.run("sysctl", "-w", "net.ipv6.conf.default.disable_ipv6=1")
+    a.call(main)
+
+
+@pytest.mark.needs("iperf3")
+@pytest.mark.parametrize("to", ["10.9.0.2", "fd09::2"])
+def test_super_frames_cross_two_taps_labelled(net: Net, to: str) -> None:
+    """Two hosts whose TAPs are joined in this process: super-frames pass whole, and a limit holds."""
+    a, b = net.namespace(), net.namespace()
+    one = tap(a, interface="lan", inet=IPv4Interface("10.9.0.1/24"), inet6=(IPv6Interface("fd09::1/64"),))
+    two = tap(b, interface="lan", inet=IPv4Interface("10.9.0.2/24"), inet6=(IPv6Interface("fd09::2/64"),))
+    connect(one.port(), two.port())
+    sizes: list[int] = []
+    receive = two.receive
+
+    def watched(port: Port, burst: Burst) -> None:
+        for number, data in enumerate(burst.frames):
+            if len(data) > 1514:
+                assert burst.gso is not None
+                assert burst.gso[number] is not None
+            sizes.append(len(data))
+        receive(port, burst)
+
+    two.receive = watched  # type: ignore[method-assign]
+
+    async def main() -> list[int]:
+        async with opened(one, two):
+            # The host may have spoken on the one before the other was up.
+            one.ports[0].sent.drops.clear()
+            two.ports[0].sent.drops.clear()
+            largest = []
+            for limit in (None, 20_000):
+                if limit is not None:
+                    await one.limit_super_frames(limit)
+                sizes.clear()
+                await asyncio.to_thread(a.iperf3, b, to, "-n", "32M")
+                largest.append(max(sizes))
+            return largest
+
+    unlimited, limited = asyncio.run(main())
+    assert unlimited > 30_000
+    assert 10_000 < limited <= 20_000 + 14
+    assert not one.ports[0].sent.drops
+    assert not two.ports[0].sent.drops
+
+
+@pytest.mark.parametrize("offloads", [(True, True), (True, False), (False, True), (False, False)])
+def test_a_file_crosses_whole_with_and_without_super_frames(
+    net: Net, offloads: tuple[bool, bool], tmp_path: Path
+) -> None:
+    a, b = net.namespace(), net.namespace()
+    one = tap(a, interface="lan", inet=IPv4Interface("10.9.0.1/24"), offload=offloads[0])
+    two = tap(b, interface="lan", inet=IPv4Interface("10.9.0.2/24"), offload=offloads[1])
+    connect(one.port(), two.port())
+    data = hashlib.shake_256(b"seed").digest(4_000_000)
+    script = "import hashlib, socket, sys\n"
+    receiver = script + (
+        "s = socket.create_server(('10.9.0.2', 5000)); print('listening', flush=True)\n"
+        "c, _ = s.accept(); h = hashlib.sha256()\n"
+        "while d := c.recv(65536): h.update(d)\n"
+        "print('sha256', h.hexdigest(), flush=True)\n"
+    )
+    sender = script + (
+        "socket.create_connection(('10.9.0.2', 5000)).sendall(hashlib.shake_256(b'seed').digest(4_000_000))\n"
+    )
+
+    async def main() -> str:
+        async with opened(one, two):
+            server = b.start(sys.executable, "-c", receiver)
+            await asyncio.to_thread(server.expect, "listening")
+            await asyncio.to_thread(a.run, sys.executable, "-c", sender)
+            return await asyncio.to_thread(server.expect, "sha256")
+
+    assert asyncio.run(main()) == f"sha256 {hashlib.sha256(data).hexdigest()}"
+
+
+def test_a_tap_joined_to_itself_gives_the_host_back_what_it_sent(net: Net) -> None:
+    a = net.namespace()
+    element = tap(interface="lan", inet=IPv4Interface("10.9.0.1/24"))
+    port = element.port()
+    connect(port, port)
+
+    async def main() -> bytes:
+        async with opened(element):
+            with raw_socket("lan", EXPERIMENTAL) as listener, raw_socket("lan") as sender:
+                sender.send(frame(7))
+                return await received(listener)
+
+    assert a.call(main) == frame(7)

@@ -1,0 +1,478 @@
+"""Link formats over loopback and unix sockets: both roles, against each other and against bare sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.machines import TIMEOUT, Events, Machine, frame
+from tmelink import registry
+from tmelink.element import connect
+from tmelink.elements import unix_way
+from tmelink.elements.outlet import Cable
+from tmelink.errors import ElementError
+from tmelink.frame import Burst, Gso
+from tmelink.source import Mistake, Place, Source, Word
+from tmelink.transport import vde
+
+
+def words(text: str) -> list[Word]:
+    source = Source("test.conf", text)
+    return [Word(word, Place(source, 1, 1, len(word))) for word in text.split()]
+
+
+def make(module: str, text: str) -> Cable:
+    cls = registry.element_class(module)
+    mistakes: list[Mistake] = []
+    arguments = cls.parse(words(text), Place(Source("test.conf", text), 1, 1), mistakes.append)
+    assert not mistakes, mistakes
+    element = cls("cable", arguments)
+    assert isinstance(element, Cable)
+    return element
+
+
+def mistakes(module: str, text: str) -> list[str]:
+    found: list[Mistake] = []
+    place = Place(Source("test.conf", text), 1, 1)
+    assert registry.element_class(module).parse(words(text), place, found.append) is None
+    return [mistake.message for mistake in found]
+
+
+@contextlib.asynccontextmanager
+async def running(*cables: Cable) -> AsyncIterator[list[Machine]]:
+    """The cables, open, each with a machine on it."""
+    machines = []
+    async with contextlib.AsyncExitStack() as stack:
+        for cable in cables:
+            machine = Machine(offload=False)
+            connect(cable.port(), machine.port())
+            machines.append(machine)
+            stack.push_async_callback(cable.close)
+            await cable.open()
+        yield machines
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(TIMEOUT):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    with socket.socket(type=kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def pair_of(kind: str, directory: Path) -> tuple[Cable, Cable]:
+    one, two = free_port(), free_port()
+    if kind == "udp":
+        return (
+            make("tmelink/udp", f"local 127.0.0.1:{one} remote 127.0.0.1:{two}"),
+            make("tmelink/udp", f"local {two} float"),
+        )
+    if kind == "dgram inet":
+        return (
+            make("tmelink/qemu/dgram", f"local 127.0.0.1:{one} remote localhost:{two}"),
+            make("tmelink/qemu/dgram", f"local 127.0.0.1:{two} remote 127.0.0.1:{one}"),
+        )
+    if kind == "dgram unix":
+        return (
+            make("tmelink/qemu/dgram", f"local {directory}/a remote {directory}/b"),
+            make("tmelink/qemu/dgram", f"local {directory}/b remote {directory}/a"),
+        )
+    if kind == "stream inet":
+        port = free_port(socket.SOCK_STREAM)
+        return (
+            make("tmelink/qemu/stream", f"server 127.0.0.1:{port} remote 127.0.0.1"),
+            make("tmelink/qemu/stream", f"connect localhost:{port}"),
+        )
+    if kind == "stream unix":
+        return (
+            make("tmelink/qemu/stream", f"server {directory}/s"),
+            make("tmelink/qemu/stream", f"connect {directory}/s"),
+        )
+    if kind == "multicast":
+        text = f"230.77.0.1:{one} local 127.0.0.1"
+        return make("tmelink/qemu/multicast", text), make("tmelink/qemu/multicast", text)
+    assert kind == "vde"
+    return make("tmelink/vde", f"listen {directory}/vde"), make("tmelink/vde", f"{directory}/vde")
+
+
+KINDS = ["udp", "dgram inet", "dgram unix", "stream inet", "stream unix", "multicast", "vde"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_ends_exchange_frames_of_every_size(kind: str, tmp_path: Path) -> None:
+    async def body() -> None:
+        one, two = pair_of(kind, tmp_path)
+        async with running(one, two) as (a, b):
+            await meet(a, b)
+            sent = [frame(number, 60 + 97 * number) for number in range(1, 16)]
+            a.send(*sent)
+            b.send(*sent)
+            await a.until(lambda: 15 in a.numbers)
+            await b.until(lambda: 15 in b.numbers)
+            assert [got for got, _ in a.got if got in sent] == sent
+            assert [got for got, _ in b.got if got in sent] == sent
+            for cable in (one, two):
+                assert "short frame" not in cable.outlet.received.drops
+                assert cable.outlet.sent.frames >= 15
+        assert sorted(os.listdir(tmp_path)) == []
+
+    asyncio.run(body())
+
+
+async def meet(a: Machine, b: Machine) -> None:
+    """Send numbered 0 from both ends until both are heard."""
+    async with asyncio.timeout(TIMEOUT):
+        while 0 not in a.numbers or 0 not in b.numbers:
+            a.send(frame(0))
+            b.send(frame(0))
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["udp", "dgram unix", "stream unix", "vde"])
+def test_a_super_frame_is_cut_into_what_the_peer_takes(kind: str, tmp_path: Path) -> None:
+    async def body() -> None:
+        one, two = pair_of(kind, tmp_path)
+        async with running(one, two) as (a, b):
+            await meet(a, b)
+            payload = os.urandom(4000)
+            head = frame(0)[:12] + b"\x08\0"
+            ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40 + 4000, 1, 0, 64, 6, 0, bytes(4), bytes(4))
+            tcp = struct.pack("!HHIIBBHHH", 1, 2, 0, 0, 0x50, 0x10, 1000, 0, 0)
+            before = len(b.got)
+            a.ports[0].send(Burst([head + ip + tcp + payload], [Gso(1, 1460, 54, 34, 16)]))
+            await b.until(lambda: len([1 for got, _ in b.got[before:] if got[12:14] == b"\x08\0"]) == 3)
+            pieces = [got[54:] for got, _ in b.got[before:] if got[12:14] == b"\x08\0"]
+            assert b"".join(pieces) == payload
+
+    asyncio.run(body())
+
+
+def test_only_the_remote_is_heard() -> None:
+    async def body() -> None:
+        here, there = free_port(), free_port()
+        cable = make("tmelink/udp", f"local 127.0.0.1:{here} remote 127.0.0.1:{there}")
+        async with running(cable) as (machine,):
+            with (
+                socket.socket(type=socket.SOCK_DGRAM) as stranger,
+                socket.socket(type=socket.SOCK_DGRAM) as peer,
+            ):
+                peer.bind(("127.0.0.1", there))
+                stranger.sendto(frame(1), ("127.0.0.1", here))
+                peer.sendto(frame(2), ("127.0.0.1", here))
+                peer.sendto(b"short", ("127.0.0.1", here))
+                peer.sendto(frame(3), ("127.0.0.1", here))
+                await machine.until(lambda: 3 in machine.numbers)
+        assert machine.numbers == [2, 3]
+        assert cable.outlet.received.drops == {"not the remote": 1, "short frame": 1}
+
+    asyncio.run(body())
+
+
+def test_a_floating_end_answers_where_it_was_last_addressed_from() -> None:
+    async def body() -> None:
+        here = free_port()
+        cable = make("tmelink/udp", f"local 127.0.0.1:{here} float")
+        events = Events()
+        cable.status = events
+        async with running(cable) as (machine,):
+            machine.send(frame(0))
+            for number in (1, 2):
+                with socket.socket(type=socket.SOCK_DGRAM) as peer:
+                    peer.settimeout(TIMEOUT)
+                    peer.sendto(frame(number), ("127.0.0.1", here))
+                    await machine.until(lambda number=number: number in machine.numbers)
+                    machine.send(frame(number + 10))
+                    assert peer.recv(2000) == frame(number + 10)
+                    assert (await events.next())[0] == "up"
+        assert cable.outlet.sent.drops == {"no peer yet": 1}
+
+    asyncio.run(body())
+
+
+def test_a_stream_comes_back_after_its_peer_was_restarted(tmp_path: Path) -> None:
+    async def body() -> None:
+        client = make("tmelink/qemu/stream", f"connect {tmp_path}/s")
+        async with running(client) as (machine,):
+            for number in (1, 2):
+                async with running(make("tmelink/qemu/stream", f"server {tmp_path}/s")) as (other,):
+                    await eventually(lambda: client.outlet.way is not None)
+                    machine.send(frame(number))
+                    await other.until(lambda number=number, other=other: number in other.numbers)
+                await eventually(lambda: client.outlet.way is None)
+                before = machine.ports[0].peer
+                machine.send(frame(9))
+                assert before is not None
+                assert before.sent.drops["link down"] == number
+
+    asyncio.run(body())
+
+
+def test_a_server_keeps_its_peer_when_another_one_connects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tmelink.elements.stream_way.PARTING_SECONDS", 0.01)
+
+    async def body() -> None:
+        server = make("tmelink/qemu/stream", f"server {tmp_path}/s")
+        first, second = (make("tmelink/qemu/stream", f"connect {tmp_path}/s") for _ in range(2))
+        async with running(server, first) as (machine, other):
+            await eventually(lambda: first.outlet.way is not None and server.outlet.way is not None)
+            async with running(second) as (_third,):
+                drops = server.outlet.received.drops
+                await eventually(lambda: drops["a connection stands already"] > 0)
+            other.send(frame(5))
+            await machine.until(lambda: 5 in machine.numbers)
+
+    asyncio.run(body())
+
+
+def test_a_server_lets_in_whoever_follows_a_peer_that_just_ended(tmp_path: Path) -> None:
+    async def body() -> None:
+        server = make("tmelink/qemu/stream", f"server {tmp_path}/s")
+        async with running(server) as (machine,):
+            for number in range(1, 4):
+                # As QEMU does when it is killed and started again: no try but this one.
+                with socket.socket(socket.AF_UNIX) as peer:
+                    peer.connect(f"{tmp_path}/s")
+                    peer.sendall(struct.pack("!I", 60) + frame(number))
+                await machine.until(lambda number=number: number in machine.numbers)
+        assert machine.numbers == [1, 2, 3]
+
+    asyncio.run(body())
+
+
+def test_a_stream_server_lets_in_only_its_remote() -> None:
+    async def body() -> None:
+        port = free_port(socket.SOCK_STREAM)
+        server = make("tmelink/qemu/stream", f"server 127.0.0.1:{port} remote 127.0.0.9")
+        async with running(server):
+            with socket.create_connection(("127.0.0.1", port)):
+                await eventually(lambda: server.outlet.received.drops["not the remote"] == 1)
+            assert server.outlet.way is None
+
+    asyncio.run(body())
+
+
+def test_a_length_beyond_qemus_ends_the_connection(tmp_path: Path) -> None:
+    async def body() -> None:
+        server = make("tmelink/qemu/stream", f"server {tmp_path}/s")
+        async with running(server):
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.connect(f"{tmp_path}/s")
+                peer.sendall(struct.pack("!I", 4096 + 65536 + 1))
+                await eventually(lambda: server.outlet.received.drops["bad length"] == 1)
+
+    asyncio.run(body())
+
+
+def test_a_unix_peer_that_was_restarted_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unix_way, "LOOK_PAUSE", 0.01)
+
+    async def body() -> None:
+        one = make("tmelink/qemu/dgram", f"local {tmp_path}/a remote {tmp_path}/b")
+        async with running(one) as (a,):
+            for number in (1, 2):
+                two = make("tmelink/qemu/dgram", f"local {tmp_path}/b remote {tmp_path}/a")
+                async with running(two) as (b,):
+                    await meet(a, b)
+                    b.send(frame(number))
+                    await a.until(lambda number=number: number in a.numbers)
+                a.got.clear()
+
+    asyncio.run(body())
+
+
+def test_an_abandoned_socket_file_is_replaced_and_one_in_use_is_not(tmp_path: Path) -> None:
+    async def body() -> None:
+        path = tmp_path / "s"
+        for kind, module in ((socket.SOCK_STREAM, f"server {path}"), (socket.SOCK_DGRAM, None)):
+            old = socket.socket(socket.AF_UNIX, kind)
+            old.bind(str(path))
+            if kind == socket.SOCK_STREAM:
+                old.listen()
+            element = (
+                make("tmelink/qemu/stream", module)
+                if module
+                else make("tmelink/qemu/dgram", f"local {path} remote {path}2")
+            )
+            with pytest.raises(ElementError, match="in use by another program"):
+                await element.open()
+            await element.close()
+            assert path.exists()
+            old.close()
+            async with running(element):
+                pass
+            assert not path.exists()
+        path.write_text("no socket")
+        element = make("tmelink/qemu/stream", f"server {path}")
+        with pytest.raises(ElementError, match="or no socket"):
+            await element.open()
+        await element.close()
+        assert path.read_text() == "no socket"
+
+    asyncio.run(body())
+
+
+def test_an_inherited_socket_is_used_and_left_open() -> None:
+    async def body() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with ours, theirs:
+            theirs.settimeout(TIMEOUT)
+            async with running(make("tmelink/qemu/dgram", f"fd {ours.fileno()}")) as (machine,):
+                machine.send(frame(1))
+                assert theirs.recv(2000) == frame(1)
+                theirs.send(frame(2))
+                await machine.until(lambda: machine.numbers == [2])
+            assert ours.getsockname() == ""
+        with pytest.raises(ElementError, match="is no open socket"):
+            await make("tmelink/qemu/dgram", "fd 99999").open()
+
+    asyncio.run(body())
+
+
+def test_a_group_does_not_hand_back_what_was_sent() -> None:
+    async def body() -> None:
+        one, two = pair_of("multicast", Path("/"))
+        async with running(one, two) as (a, b):
+            a.send(*[frame(number) for number in range(20)])
+            await b.until(lambda: 19 in b.numbers)
+            b.send(frame(20))
+            await a.until(lambda: 20 in a.numbers)
+            assert a.numbers == [20]
+        assert one.outlet.received.frames == 1
+
+    asyncio.run(body())
+
+
+def test_a_plug_finds_its_switch_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tmelink.elements.vde_plug.RETRY_PAUSE", 0.01)
+
+    async def body() -> None:
+        async with running(make("tmelink/vde", f"{tmp_path}/vde")) as (plugged,):
+            for number in (1, 2):
+                async with running(make("tmelink/vde", f"listen {tmp_path}/vde")) as (other,):
+                    await meet(plugged, other)
+                    other.send(frame(number))
+                    await plugged.until(lambda number=number: number in plugged.numbers)
+                plugged.got.clear()
+
+    asyncio.run(body())
+
+
+def test_all_plugs_share_one_segment(tmp_path: Path) -> None:
+    async def body() -> None:
+        base = make("tmelink/vde", f"listen {tmp_path}/vde")
+        plugs = [make("tmelink/vde", f"{tmp_path}/vde") for _ in range(3)]
+        async with running(base, *plugs) as (machine, *others):
+            for other in others:
+                await meet(machine, other)
+            others[0].send(frame(1))
+            for other in (machine, *others[1:]):
+                await other.until(lambda other=other: 1 in other.numbers)
+            assert 1 not in others[0].numbers
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    "request_", [b"", b"x" * 10, b"\0" * 250, vde.Request("/nowhere/at/all").build()], ids=len
+)
+def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
+    async def body() -> None:
+        base = make("tmelink/vde", f"listen {tmp_path}/vde")
+        async with running(base):
+            with socket.socket(socket.AF_UNIX) as visitor:
+                visitor.settimeout(TIMEOUT)
+                visitor.connect(f"{tmp_path}/vde/ctl")
+                visitor.sendall(request_)
+                visitor.shutdown(socket.SHUT_WR)
+                await eventually(lambda: base.outlet.received.drops["no plug's request"] == 1)
+                assert visitor.recv(1) == b""
+            assert sorted(os.listdir(tmp_path / "vde")) == ["ctl"]
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "said"),
+    [
+        ("tmelink/udp", "local 5000", "remote ADDR:PORT, or 'float'"),
+        ("tmelink/udp", "local example.org:5000 float", "no IP address of this computer"),
+        ("tmelink/udp", "local 5000 remote 10.0.0.1", "no address with its port"),
+        ("tmelink/udp", "local 5000 remote fd00::1:5000", "in brackets"),
+        ("tmelink/udp", "local 5000 remote 10.0.0.1:70000", "out of range"),
+        ("tmelink/qemu/stream", "connect 5000", "has no address"),
+        ("tmelink/qemu/stream", "listen 5000", "none of server, connect"),
+        ("tmelink/qemu/stream", "server example.org:5000", "no IP address of this computer"),
+        ("tmelink/qemu/stream", "connect /tmp/s remote 10.0.0.1", "'remote' is for a server"),
+        ("tmelink/qemu/dgram", "local 5000", "missing argument: 'remote'"),
+        ("tmelink/qemu/dgram", "local 5000 remote /tmp/x", "both addresses, or both paths"),
+        ("tmelink/qemu/dgram", "fd 5 local 5000", "leave 'local' out"),
+        ("tmelink/qemu/multicast", "10.0.0.1:5000", "no multicast group"),
+        ("tmelink/vde", "listen /tmp/vde port 3", "is for a plug"),
+        ("tmelink/vde", "/tmp/vde mode 0770", "is for 'listen'"),
+        ("tmelink/vde", "listen /tmp/vde mode 9", "no octal mode"),
+        ("tmelink/vde", f"/tmp/{'x' * 100}", "longer than"),
+    ],
+)
+def test_mistakes_say_what_to_write(module: str, text: str, said: str) -> None:
+    (message,) = mistakes(module, text)
+    assert said in message
+
+
+def test_two_elements_with_one_place_are_a_mistake() -> None:
+    one, two = make("tmelink/udp", "local 5000 float"), make("tmelink/udp", "local 5000 float")
+    assert one.claims() == two.claims() != []
+    assert make("tmelink/qemu/stream", "connect /tmp/s").claims() == []
+
+
+def test_a_full_peer_is_waited_for_within_a_bound(tmp_path: Path) -> None:
+    async def body() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with ours, theirs:
+            cable = make("tmelink/qemu/dgram", f"fd {ours.fileno()}")
+            async with running(cable) as (machine,):
+                held: list[bool] = []
+                machine.hold = lambda port, on: held.append(on)  # type: ignore[method-assign, assignment]
+                machine.send(*[frame(number) for number in range(3000)])
+                assert held == [True]
+                drops = cable.outlet.sent.drops["queue full"]
+                assert drops > 0
+                theirs.setblocking(False)
+                loop = asyncio.get_running_loop()
+                got = [await loop.sock_recv(theirs, 2000) for _ in range(3000 - drops)]
+                assert got == [frame(number) for number in range(3000 - drops)]
+                assert held == [True, False]
+
+    asyncio.run(body())
+
+
+def test_a_held_stream_leaves_what_comes_to_its_peer(tmp_path: Path) -> None:
+    async def body() -> None:
+        server, client = pair_of("stream unix", tmp_path)
+        async with running(server, client) as (a, b):
+            await meet(a, b)
+            before = list(a.numbers)
+            a.ports[0].hold(True)
+            b.send(frame(7))
+            await eventually(lambda: client.outlet.sent.frames > 0)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert [n for n in a.numbers if n] == [n for n in before if n]
+            a.ports[0].hold(False)
+            await a.until(lambda: 7 in a.numbers)
+
+    asyncio.run(body())

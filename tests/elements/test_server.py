@@ -1,0 +1,132 @@
+"""What a machine file says of a server, what is refused in it, and where its frames go, without a wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+import tmelink
+from tests.e2e.machines import Machine, frame
+from tmelink.element import Port, connect
+from tmelink.elements.server_ethernet import ServerEthernet
+from tmelink.elements.server_packets import ServerPackets
+from tmelink.errors import MachineError
+from tmelink.frame import Burst, Counters
+from tmelink.openvpn.client_config import Welcome
+from tmelink.openvpn.session import Item
+
+SERVER = "tme/host/openvpn/socket/server"
+LINK = "tme/host/openvpn/socket/link"
+TLS = "--ca ca.crt --cert s.crt --key s.key"
+
+
+def mistakes(text: str) -> str:
+    with pytest.raises(MachineError) as found:
+        tmelink.load(text + "\n")
+    return str(found.value)
+
+
+def test_a_server_is_read() -> None:
+    tmelink.load(f"server: {SERVER} --dev tap --server 10.8.0.0 255.255.255.0 {TLS}\n")
+
+
+def test_a_link_with_a_servers_options_proposes_the_server() -> None:
+    told = mistakes(f"link: {LINK} --dev tap --server 10.8.0.0 255.255.255.0 {TLS}")
+    assert "a link has one peer" in told
+    assert SERVER in told
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--remote 192.0.2.1", "these are the options of a link"),
+        (f"--server 10.8.0.0 255.255.255.0 {TLS} --verify-client-cert none", "could be anybody"),
+        (f"--server 10.8.0.0 255.255.255.0 {TLS} --username-as-common-name", "take any name"),
+        (f"--server 10.8.0.0 255.255.255.0 {TLS} --auth-gen-token", "clients give their password again"),
+        (
+            f"--server 10.8.0.0 255.255.255.0 {TLS} --auth-user-pass-verify x via-file",
+            "--auth-user-pass-table",
+        ),
+        (f"--server 10.8.0.0 255.255.255.0 {TLS} --auth nonsense", "nonsense"),
+    ],
+)
+def test_mistakes_of_a_server(options: str, message: str) -> None:
+    assert message in mistakes(f"server: {SERVER} --dev tap {options}")
+
+
+def test_two_servers_on_one_port_are_a_mistake() -> None:
+    one = f"{SERVER} --dev tap --server 10.8.0.0 255.255.255.0 {TLS}"
+    assert "1194" in mistakes(f"a: {one}\nb: {one}")
+
+
+class Clients:
+    """What each client was sent."""
+
+    def __init__(self) -> None:
+        self.got: dict[int, list[bytes]] = {}
+
+    def send(self, client: int, items: list[Item]) -> None:
+        self.got.setdefault(client, []).extend(bytes(item) for item in items)  # type: ignore[arg-type]
+
+
+def machine_at(fabric: ServerEthernet | ServerPackets) -> tuple[Machine, Port]:
+    """A machine, and the server's own side of its connection."""
+    machine, outer = Machine(offload=False), Machine(offload=False)
+    port = outer.port()
+    connect(machine.port(), port)
+    fabric.add_machine(port)
+    return machine, port
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_clients_reach_each_other_only_if_they_may(together: bool) -> None:
+    async def main() -> None:
+        clients, drops = Clients(), Counter[str]()
+        fabric = ServerEthernet("switch", clients.send, drops, client_to_client=together, ageing=None)  # type: ignore[arg-type]
+        await fabric.open()
+        machine, port = machine_at(fabric)
+        for client in (0, 1, 2):
+            fabric.join(client, "", Welcome())
+        fabric.from_client(0, [frame(1)])
+        assert machine.numbers == [1]
+        assert set(clients.got) == ({1, 2} if together else set())
+        assert drops["no --client-to-client"] == (0 if together else 2)
+        clients.got.clear()
+        fabric.from_machine(port, Burst([frame(2)]))
+        assert set(clients.got) == {0, 1, 2}
+        fabric.leave(1)
+        clients.got.clear()
+        fabric.from_machine(port, Burst([frame(3)]))
+        assert set(clients.got) == {0, 2}
+        fabric.from_client(1, [frame(4)])
+        assert drops["frame of no client"] == 1
+        await fabric.close()
+
+    asyncio.run(main())
+
+
+def packet(source: str, destination: str) -> bytes:
+    head = bytes((0x45, 0, 0, 20)) + bytes(8)
+    return head + IPv4Address(source).packed + IPv4Address(destination).packed
+
+
+def test_packets_go_where_their_address_is() -> None:
+    clients, received, notes = Clients(), Counters(), list[str]()
+    fabric = ServerPackets(clients.send, received, notes.append, client_to_client=True)  # type: ignore[arg-type]
+    machine, port = machine_at(fabric)
+    fabric.join(0, "amy", Welcome(address=IPv4Address("10.8.0.2"), routes=(IPv4Network("10.9.0.0/24"),)))
+    fabric.join(1, "bob", Welcome(address=IPv4Address("10.8.0.3"), routes=(IPv4Network("10.9.0.0/24"),)))
+    assert notes == ["client 'bob': 10.9.0.0/24 is another client's"]
+    to_bob, home = packet("10.8.0.2", "10.8.0.3"), packet("10.9.0.7", "10.8.0.1")
+    forged, everybody = packet("10.8.0.3", "10.8.0.1"), packet("10.8.0.2", "224.0.0.1")
+    fabric.from_client(0, [to_bob, home, forged, everybody, b"", b"\x45"])
+    assert clients.got == {1: [to_bob, everybody]}
+    assert [got for got, _ in machine.got] == [home, everybody]
+    assert received.drops == {"source is not the client's": 1, "no IP packet": 2}
+    clients.got.clear()
+    fabric.from_machine(port, Burst([packet("10.8.0.1", "10.9.0.9"), packet("10.8.0.1", "10.8.0.99")]))
+    assert list(clients.got) == [0]
+    assert received.drops["no client has this address"] == 1

@@ -1,0 +1,377 @@
+"""The learning bridge, with elements that record what reaches them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tmelink.arguments import parse
+from tmelink.element import Element, Port, connect, disconnect
+from tmelink.elements import switch as module
+from tmelink.elements.switch import AGEING, MAX_DEPTH, Switch
+from tmelink.errors import ElementError
+from tmelink.frame import Burst, Frame, Gso
+from tmelink.source import Mistake, Place, Source, Word
+
+BROADCAST = b"\xff" * 6
+SPANNING_TREE = bytes.fromhex("0180c2000000")
+LABEL = Gso(1, 1448, 66, 34, 16)
+
+
+def station(number: int) -> bytes:
+    return b"\x02\0\0\0" + number.to_bytes(2, "big")
+
+
+def frame(to: bytes | int, source: bytes | int, data: bytes = b"data") -> bytes:
+    to = station(to) if isinstance(to, int) else to
+    source = station(source) if isinstance(source, int) else source
+    return to + source + b"\x08\x00" + data
+
+
+class Recorder(Element):
+    """Keeps the bursts that reach it."""
+
+    def __init__(self, name: str, offload: bool = True) -> None:
+        super().__init__(name, None)
+        self.bursts: list[Burst] = []
+        self._offload = offload
+
+    def make_port(self) -> Port:
+        return Port(self, offload=self._offload)
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        self.bursts.append(burst)
+
+    def send(self, *frames: Frame, gso: list[Gso | None] | None = None) -> None:
+        self.ports[0].send(Burst(list(frames), gso))
+
+    def taken(self) -> list[bytes]:
+        bursts, self.bursts = self.bursts, []
+        return [bytes(frame) for burst in bursts for frame in burst.frames]
+
+
+class Clock:
+    """Stands for the loop, so that the test sets the time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+class Bridge:
+    """An open switch with recorders at its ports."""
+
+    def __init__(self, ports: int = 3, **arguments: Any) -> None:
+        self.switch = Switch("sw0", Switch.Arguments(**arguments))
+        self.clock = Clock()
+        self.switch._loop = self.clock  # type: ignore[assignment]
+        self.ends = [Recorder(f"end{number}") for number in range(ports)]
+        for end in self.ends:
+            connect(end.port(), self.switch.port())
+
+    def taken(self) -> list[list[bytes]]:
+        return [end.taken() for end in self.ends]
+
+    def drops(self, port: int) -> dict[str, int]:
+        return dict(self.switch.ports[port].sent.drops)
+
+
+def test_an_unknown_station_is_looked_for_everywhere_but_back() -> None:
+    bridge = Bridge()
+    bridge.ends[0].send(frame(2, 1))
+    assert bridge.taken() == [[], [frame(2, 1)], [frame(2, 1)]]
+
+
+def test_a_known_station_gets_its_frames_alone() -> None:
+    bridge = Bridge()
+    bridge.ends[1].send(frame(BROADCAST, 2))
+    bridge.taken()
+    bridge.ends[0].send(frame(2, 1), frame(2, 1, b"more"))
+    assert bridge.taken() == [[], [frame(2, 1), frame(2, 1, b"more")], []]
+    bridge.ends[1].send(frame(1, 2))
+    assert bridge.taken() == [[frame(1, 2)], [], []]
+
+
+@pytest.mark.parametrize("to", [BROADCAST, bytes.fromhex("01005e000001"), bytes.fromhex("0180c2000010")])
+def test_groups_are_flooded(to: bytes) -> None:
+    bridge = Bridge()
+    bridge.ends[2].send(frame(to, 1))
+    assert bridge.taken() == [[frame(to, 1)], [frame(to, 1)], []]
+
+
+def test_a_station_that_moves_is_found_again() -> None:
+    bridge = Bridge()
+    bridge.ends[1].send(frame(BROADCAST, 2))
+    bridge.ends[2].send(frame(BROADCAST, 2))
+    bridge.taken()
+    bridge.ends[0].send(frame(2, 1))
+    assert bridge.taken() == [[], [], [frame(2, 1)]]
+
+
+def test_a_frame_never_goes_back() -> None:
+    bridge = Bridge()
+    bridge.ends[0].send(frame(BROADCAST, 1), frame(BROADCAST, 2))
+    bridge.taken()
+    bridge.ends[0].send(frame(2, 1), frame(2, 1))
+    assert bridge.taken() == [[], [], []]
+    assert bridge.drops(0) == {}
+
+
+def test_a_mixed_burst_reaches_each_end_in_order() -> None:
+    bridge = Bridge(4)
+    for end, number in ((1, 2), (2, 3)):
+        bridge.ends[end].send(frame(BROADCAST, number))
+    bridge.taken()
+    burst = [
+        frame(2, 1, b"a"),
+        frame(3, 1, b"b"),
+        frame(BROADCAST, 1, b"c"),
+        frame(2, 9, b"d"),
+        frame(1, 1, b"e"),
+    ]
+    bridge.ends[0].send(*burst)
+    a, b, c, d, _ = burst
+    # The last one is for a station behind the port that it came from.
+    assert bridge.taken() == [[], [a, c, d], [b, c], [c]]
+
+
+def test_labels_stay_with_their_frames() -> None:
+    bridge = Bridge()
+    for end, number in ((1, 2), (2, 3)):
+        bridge.ends[end].send(frame(BROADCAST, number))
+    bridge.taken()
+    bridge.ends[0].send(frame(2, 1), frame(3, 1), frame(2, 1), gso=[LABEL, None, None])
+    assert bridge.ends[1].bursts == [Burst([frame(2, 1), frame(2, 1)], [LABEL, None])]
+    assert bridge.ends[2].bursts == [Burst([frame(3, 1)], [None])]
+    bridge.taken()
+    bridge.ends[0].send(frame(2, 1), frame(2, 1), gso=[LABEL, LABEL])
+    assert bridge.ends[1].bursts == [Burst([frame(2, 1), frame(2, 1)], [LABEL, LABEL])]
+
+
+def test_what_is_no_frame_is_counted_and_the_rest_goes_on() -> None:
+    bridge = Bridge()
+    bridge.ends[0].send(b"", frame(2, 1), bytes(13), gso=[None, LABEL, None])
+    assert bridge.ends[1].bursts == [Burst([frame(2, 1)], [LABEL])]
+    assert bridge.drops(0) == {"short frame": 2}
+    bridge.ends[0].send(b"")
+    assert bridge.drops(0) == {"short frame": 3}
+
+
+def test_a_group_is_never_learned() -> None:
+    bridge = Bridge()
+    bridge.ends[0].send(frame(BROADCAST, BROADCAST))
+    assert bridge.switch.table() == []
+
+
+def test_silent_stations_are_forgotten() -> None:
+    bridge = Bridge()
+    bridge.ends[1].send(frame(BROADCAST, 2))
+    bridge.clock.now += AGEING
+    bridge.taken()
+    bridge.ends[0].send(frame(2, 1))
+    assert bridge.taken() == [[], [frame(2, 1)], []]
+    bridge.clock.now += 1
+    bridge.ends[0].send(frame(2, 1))
+    assert bridge.taken() == [[], [frame(2, 1)], [frame(2, 1)]]
+
+
+def test_stations_that_speak_are_remembered() -> None:
+    bridge = Bridge(ageing=10.0)
+    for _ in range(5):
+        bridge.ends[1].send(frame(BROADCAST, 2))
+        bridge.clock.now += 9
+    bridge.taken()
+    bridge.ends[0].send(frame(2, 1))
+    assert bridge.taken() == [[], [frame(2, 1)], []]
+
+
+def test_a_full_table_floods_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TABLE_SIZE", 3)
+    bridge = Bridge(ageing=10.0)
+    bridge.ends[1].send(*(frame(BROADCAST, number) for number in range(5)))
+    bridge.taken()
+    assert [mac for mac, *_ in bridge.switch.table()] == [station(0), station(1), station(2)]
+    assert bridge.switch.counters()["learning"].drops == {"table full": 2}
+    bridge.ends[0].send(frame(2, 0), frame(4, 0))
+    assert bridge.taken()[2] == [frame(4, 0)]
+    # Room is made by those that have been silent for long.
+    bridge.clock.now += 11
+    bridge.ends[1].send(frame(BROADCAST, 4))
+    assert [mac for mac, *_ in bridge.switch.table()] == [station(4)]
+
+
+@pytest.mark.parametrize("last", [0, 1, 2, 15])
+def test_frames_for_the_nearest_bridge_end_here(last: int) -> None:
+    to = SPANNING_TREE[:5] + bytes((last,))
+    bridge = Bridge()
+    bridge.ends[0].send(frame(to, 1), frame(BROADCAST, 1))
+    assert bridge.taken() == [[], [frame(BROADCAST, 1)], [frame(BROADCAST, 1)]]
+    assert bridge.drops(0) == {"reserved for the nearest bridge": 1}
+    bridge = Bridge(transparent=True)
+    bridge.ends[0].send(frame(to, 1))
+    assert bridge.taken() == [[], [frame(to, 1)], [frame(to, 1)]]
+
+
+def test_a_disconnected_port_is_neither_flooded_nor_remembered() -> None:
+    bridge = Bridge()
+    bridge.ends[1].send(frame(BROADCAST, 2))
+    bridge.taken()
+    disconnect(bridge.switch.ports[1])
+    bridge.ends[0].send(frame(2, 1))
+    assert bridge.taken() == [[], [], [frame(2, 1)]]
+    assert bridge.drops(1) == {}
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_frames_are_handed_on_without_a_copy(kind: Callable[[bytes], Frame]) -> None:
+    bridge = Bridge()
+    sent = [kind(frame(2, 1)), kind(frame(3, 9))]
+    bridge.ends[0].send(*sent)
+    [burst] = bridge.ends[1].bursts
+    assert all(a is b for a, b in zip(burst.frames, sent, strict=True))
+
+
+@pytest.mark.parametrize("cables", [1, 2, 3, 10])
+def test_a_loop_ends(cables: int) -> None:
+    one, two = Bridge(1), Bridge(1)
+    for _ in range(cables):
+        connect(one.switch.port(), two.switch.port())
+    one.ends[0].send(frame(BROADCAST, 1), frame(7, 1))
+    # Each cable brings it once, and what comes back by the others goes no further.
+    assert two.ends[0].taken() == [frame(BROADCAST, 1), frame(7, 1)] * cables
+    assert one.ends[0].taken() == []
+    dropped = sum(port.sent.drops["switch loop"] for port in one.switch.ports)
+    assert dropped == 2 * cables * (cables - 1)
+    # The loop does no harm to what comes after.
+    two.ends[0].send(frame(BROADCAST, 2))
+    assert one.ends[0].taken() == [frame(BROADCAST, 2)] * cables
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_switch_connected_to_itself(same: bool) -> None:
+    bridge = Bridge(2)
+    port = bridge.switch.port()
+    connect(port, port if same else bridge.switch.port())
+    bridge.ends[0].send(frame(BROADCAST, 1))
+    assert bridge.taken() == [[], [frame(BROADCAST, 1)]]
+
+
+def test_a_loop_through_what_copies_ends_too() -> None:
+    class Copier(Recorder):
+        capacity = 2
+
+        def receive(self, port: Port, burst: Burst) -> None:
+            self.ports[1 - port.index].send(Burst([bytes(bytearray(frame)) for frame in burst.frames]))
+
+    bridge = Bridge(2)
+    copier = Copier("copier")
+    for _ in range(2):
+        connect(bridge.switch.port(), copier.port())
+    bridge.ends[0].send(frame(BROADCAST, 1))
+    assert 1 <= len(bridge.ends[1].taken()) <= 2 * MAX_DEPTH
+    assert sum(port.sent.drops["switch loop"] for port in bridge.switch.ports) == 2
+
+
+def test_answers_on_the_way_are_no_loop() -> None:
+    class Answering(Recorder):
+        def receive(self, port: Port, burst: Burst) -> None:
+            super().receive(port, burst)
+            for one in map(bytes, burst.frames):
+                if len(one) < 19:
+                    port.send(Burst([one[6:12] + one[:6] + one[12:] + b"!"]))
+
+    bridge = Bridge(0)
+    bridge.ends = [Answering("a"), Answering("b")]
+    for end in bridge.ends:
+        connect(end.port(), bridge.switch.port())
+    bridge.ends[0].send(frame(2, 1))
+    assert bridge.taken() == [[frame(1, 2) + b"!"], [frame(2, 1)]]
+
+
+def test_it_forwards_only_while_open() -> None:
+    async def run() -> None:
+        bridge = Bridge()
+        await bridge.switch.close()
+        bridge.ends[0].send(frame(2, 1))
+        assert bridge.taken() == [[], [], []]
+        assert bridge.drops(0) == {"not open": 1}
+        await bridge.switch.open()
+        bridge.ends[0].send(frame(2, 1))
+        assert bridge.taken() == [[], [frame(2, 1)], [frame(2, 1)]]
+
+    asyncio.run(run())
+
+
+def test_command_table() -> None:
+    async def run() -> None:
+        bridge = Bridge()
+        bridge.ends[1].send(frame(BROADCAST, 2), frame(BROADCAST, 3))
+        bridge.clock.now += 7
+        bridge.ends[0].send(frame(BROADCAST, 9))
+        assert await bridge.switch.command(["table"]) == (
+            "3 of 8192 stations\n"
+            "02:00:00:00:00:09  port 0 (end0)  0 s\n"
+            "02:00:00:00:00:02  port 1 (end1)  7 s\n"
+            "02:00:00:00:00:03  port 1 (end1)  7 s"
+        )
+        for words in ([], ["tabel"], ["table", "x"]):
+            with pytest.raises(ElementError, match="knows the command: table"):
+                await bridge.switch.command(words)
+
+    asyncio.run(run())
+
+
+def test_arguments() -> None:
+    mistakes: list[Mistake] = []
+    place = Place(Source("test", ""), 1, 1)
+
+    def read(text: str) -> Any:
+        return parse(Switch.Arguments, [Word(word, place) for word in text.split()], place, mistakes.append)
+
+    assert read("") == Switch.Arguments(ageing=300.0, transparent=False)
+    assert read("ageing 15 transparent") == Switch.Arguments(ageing=15.0, transparent=True)
+    assert not mistakes
+    assert read("ageing 0") is None
+    assert "out of range" in mistakes[0].message
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.lists(st.binary(max_size=16), max_size=5), max_size=10), st.integers(0, 2))
+def test_any_bytes_are_forwarded_or_counted(bursts: list[list[bytes]], end: int) -> None:
+    bridge = Bridge()
+    for frames in bursts:
+        bridge.ends[end].send(*frames)
+    assert bridge.ends[end].taken() == []
+
+
+def test_it_forwards_as_a_plain_bridge_would() -> None:
+    """Against the simplest description of a bridge, frame by frame, over random traffic."""
+    bridge = Bridge(5)
+    source = random.Random(7)
+    where: dict[bytes, int] = {}
+    for _ in range(2000):
+        port = source.randrange(5)
+        # Nobody in a burst speaks to another of its senders: these are learned by the burst.
+        numbers = source.sample(range(12), 12)
+        senders, receivers = numbers[:4], [BROADCAST, *map(station, numbers[4:])]
+        burst = [
+            frame(source.choice(receivers), source.choice(senders), source.randbytes(4))
+            for _ in range(source.choice((1, 1, 2, 8)))
+        ]
+        expected: list[list[bytes]] = [[] for _ in range(5)]
+        for one in burst:
+            where[one[6:12]] = port
+            known = where.get(one[:6])
+            for end in range(5) if known is None else (known,):
+                if end != port:
+                    expected[end].append(one)
+        bridge.ends[port].send(*burst)
+        assert bridge.taken() == expected

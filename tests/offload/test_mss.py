@@ -1,0 +1,109 @@
+"""The MSS of SYNs, lowered as scapy would build the SYN with the lower one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scapy.compat import raw
+from scapy.layers.inet import TCP
+
+from tests.packets import Flow, flows
+from tmelink.offload.mss import clamp_mss
+
+PROPERTY = settings(derandomize=True, deadline=None, max_examples=150)
+
+SACK = ("SAckOK", b"")
+NOP = ("NOP", None)
+
+
+def syn(flow: Flow, mss: int, *, before: int = 0, flags: str = "S", data: bytes = b"") -> bytes:
+    """A SYN whose MSS option follows `before` bytes of others; an odd number puts it across two words."""
+    packet: Any = flow.with_(udp=False).headers(flags=flags, sequence=5)
+    packet[TCP].options = [NOP] * before + [("MSS", mss), SACK, NOP, ("WScale", 7)]
+    return raw(packet / data) if data else raw(packet)
+
+
+@PROPERTY
+@given(
+    flows,
+    st.integers(0, 65535),
+    st.integers(0, 7),
+    st.sampled_from(["S", "SA", "SEC"]),
+    st.sampled_from([b"", b"data"]),
+)
+def test_a_syn_is_what_it_would_be_with_the_lower_mss(
+    flow: Flow, mss: int, before: int, flags: str, data: bytes
+) -> None:
+    frame = syn(flow, mss, before=before, flags=flags, data=data)
+    most = 1300 if flow.version == 4 else 1280
+    clamped = clamp_mss(frame, 1300, 1280, ip=flow.ip)
+    assert clamped == syn(flow, min(mss, most), before=before, flags=flags, data=data)
+    assert (clamped is frame) == (mss <= most)
+
+
+def test_the_frame_that_was_given_is_left_alone() -> None:
+    frame = bytearray(syn(Flow(), 1460))
+    before = bytes(frame)
+    assert clamp_mss(memoryview(frame), 1000, 1000) != before
+    assert frame == before
+
+
+def test_the_mss_is_never_raised() -> None:
+    frame = syn(Flow(), 536)
+    assert clamp_mss(frame, 1300, 1280) is frame
+
+
+@pytest.mark.parametrize("flags", ["A", "PA", "FA", "R"])
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("tags", [0, 1])
+def test_only_syns_are_changed(flags: str, version: int, tags: int) -> None:
+    frame = syn(Flow(version, tags=tags), 1460, flags=flags)
+    assert clamp_mss(frame, 1000, 1000) is frame
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_udp_is_left_alone(version: int) -> None:
+    [frame] = Flow(version, udp=True).pieces(b"\xff" * 60, 60)
+    assert clamp_mss(frame, 1000, 1000) is frame
+
+
+def with_options(options: bytes) -> bytes:
+    frame = bytearray(raw(Flow(timestamps=False).headers(flags="S")) + options)
+    frame[46] = (20 + len(options)) << 2
+    frame[16:18] = (len(frame) - 14).to_bytes(2, "big")
+    return bytes(frame)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param("", id="none"),
+        pytest.param("01010101", id="only padding"),
+        pytest.param("00000000 020405b4", id="after the end"),
+        pytest.param("03000000 020405b4", id="an option of length 0"),
+        pytest.param("02ff05b4", id="an MSS of another length"),
+        pytest.param("01010204", id="cut short"),
+        pytest.param("03ff0000", id="an option beyond the header"),
+    ],
+)
+def test_a_syn_without_a_readable_mss_is_left_alone(options: str) -> None:
+    frame = with_options(bytes.fromhex(options))
+    assert clamp_mss(frame, 1000, 1000) is frame
+
+
+@PROPERTY
+@given(st.binary(max_size=160), st.booleans())
+def test_no_bytes_raise(frame: bytes, ip: bool) -> None:
+    assert len(clamp_mss(frame, 1000, 1000, ip=ip)) == len(frame)
+
+
+@PROPERTY
+@given(flows, st.integers(0, 120), st.integers(0, 255), st.integers(0, 120))
+def test_no_broken_syn_raises(flow: Flow, at: int, value: int, end: int) -> None:
+    frame = bytearray(syn(flow, 1460))
+    frame[at % len(frame)] = value
+    for each in (frame, frame[:end]):
+        assert len(clamp_mss(each, 1000, 1000, ip=flow.ip)) == len(each)

@@ -1,0 +1,62 @@
+"""Options out of text, for the tests of options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from tmelink.openvpn.option_table import FEATURES, Feature
+from tmelink.openvpn.option_types import Options
+from tmelink.openvpn.options import parse
+from tmelink.source import Mistake, Place, Source, Word
+
+Files = Mapping[str, bytes]
+
+
+def reader(files: Files | None) -> Callable[[str], bytes]:
+    """A `read_file` over a mapping."""
+
+    def read_file(path: str) -> bytes:
+        if files is None or path not in files:
+            raise FileNotFoundError(2, "No such file or directory")
+        return files[path]
+
+    return read_file
+
+
+def words_of(line: str) -> list[Word]:
+    """The words of a machine file's line that has no quotes."""
+    source = Source("/machines/lab.conf", line)
+    words: list[Word] = []
+    at = 0
+    for text in line.split():
+        at = line.index(text, at)
+        words.append(Word(text, Place(source, 1, at + 1, len(text))))
+        at += len(text)
+    return words
+
+
+def read(
+    line: str, files: Files | None = None, features: Collection[Feature] = FEATURES
+) -> tuple[Options | None, list[Mistake]]:
+    """The options of a machine file's line, and the mistakes in them."""
+    mistakes: list[Mistake] = []
+    place = Place(Source("/machines/lab.conf", line), 1, 1)
+    options = parse(words_of(line), place, mistakes.append, read_file=reader(files), features=features)
+    assert (options is None) == bool(mistakes)
+    for mistake in mistakes:
+        mistake.render()
+    return options, mistakes
+
+
+def good(line: str, files: Files | None = None, features: Collection[Feature] = FEATURES) -> Options:
+    """The options of a line without a mistake."""
+    options, mistakes = read(line, files, features)
+    assert options is not None, [str(mistake) for mistake in mistakes]
+    return options
+
+
+def bad(line: str, files: Files | None = None, features: Collection[Feature] = FEATURES) -> list[str]:
+    """The mistakes of a line: line, column and message of each."""
+    _options, mistakes = read(line, files, features)
+    assert mistakes
+    return [f"{m.place.line}:{m.place.column} {m.message}" for m in mistakes]

@@ -1,0 +1,200 @@
+"""What two ends agree on, peer info and push messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tmelink.openvpn import agreement, peer_info, push
+from tmelink.openvpn.agreement import Agreed, options_string
+from tmelink.openvpn.key_method import KeySource, Message
+from tmelink.openvpn.tls_settings import TlsSettings
+
+EQUAL = TlsSettings(server=False)
+SERVER = TlsSettings(server=True, mode="push", peer_id=9)
+
+
+def message(info: str = "", options: str = "") -> Message:
+    return Message(KeySource.random(server=False), options, peer_info=info)
+
+
+def export(label: bytes, length: int) -> bytes:
+    return b"\1\2\3"[:length]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        # What OpenVPN 2.6.14 told with --verb 7 under the same options, its Blowfish left out.
+        (
+            {"kind": "ip"},
+            "dev-type tun,link-mtu 1541,tun-mtu 1500,proto UDPv4,auth SHA1,keysize 128,"
+            "key-method 2,tls-client",
+        ),
+        (
+            {},
+            "dev-type tap,link-mtu 1573,tun-mtu 1500,proto UDPv4,auth SHA1,keysize 128,"
+            "key-method 2,tls-client",
+        ),
+        (
+            {"data_ciphers_fallback": "AES-256-CBC", "auth": "SHA256"},
+            "dev-type tap,link-mtu 1601,tun-mtu 1500,proto UDPv4,cipher AES-256-CBC,auth SHA256,keysize 256,"
+            "key-method 2,tls-client",
+        ),
+        (
+            {"data_ciphers_fallback": "AES-256-GCM"},
+            "dev-type tap,link-mtu 1581,tun-mtu 1500,proto UDPv4,cipher AES-256-GCM,auth [null-digest],"
+            "keysize 256,key-method 2,tls-client",
+        ),
+        (
+            {"compress": "comp-lzo no"},
+            "dev-type tap,link-mtu 1574,tun-mtu 1500,proto UDPv4,comp-lzo,auth SHA1,keysize 128,"
+            "key-method 2,tls-client",
+        ),
+        (
+            {"fragment": 1300, "tun_mtu": 1400},
+            "dev-type tap,link-mtu 1477,tun-mtu 1400,proto UDPv4,mtu-dynamic,auth SHA1,keysize 128,"
+            "key-method 2,tls-client",
+        ),
+        (
+            {"stream": True, "server": True},
+            "dev-type tap,link-mtu 1575,tun-mtu 1500,proto TCPv4_SERVER,auth SHA1,keysize 128,"
+            "key-method 2,tls-server",
+        ),
+    ],
+)
+def test_options_strings_are_openvpns(settings: dict[str, Any], told: str) -> None:
+    made = TlsSettings(**{"server": False} | settings)
+    assert options_string(made, remote=False) == "V4," + told
+    mirrored = options_string(made, remote=True)
+    assert mirrored.endswith("tls-client" if made.server else "tls-server")
+
+
+def test_equal_ends_agree_on_the_same_whichever_reckons() -> None:
+    ours = TlsSettings(server=False, data_ciphers=("AES-128-GCM", "AES-256-GCM"))
+    theirs = TlsSettings(server=True, data_ciphers=("CHACHA20-POLY1305", "AES-256-GCM", "AES-128-GCM"))
+    told = [
+        peer_info.build(pull=False, ciphers=end.data_ciphers, version="", mtu=1500) for end in (ours, theirs)
+    ]
+    assert agreement.as_equals(ours, message(told[1]), export) == agreement.as_equals(
+        theirs, message(told[0]), export
+    )
+    assert agreement.as_equals(ours, message(told[1]), export) == Agreed(
+        "AES-256-GCM", exporter=True, epoch=True, peer_id=0x010203, exit_message=True, dynamic_wrap=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("info", "options", "fallback", "cipher"),
+    [
+        ("", "", None, None),
+        ("", "V4,cipher AES-128-GCM", None, "AES-128-GCM"),
+        ("", "V4,cipher BF-CBC", None, None),
+        ("", "V4,cipher BF-CBC", "AES-256-CBC", "AES-256-CBC"),
+        ("IV_PROTO=32\nIV_CIPHERS=CHACHA20-POLY1305\n", "", None, "CHACHA20-POLY1305"),
+        ("IV_PROTO=32\nIV_CIPHERS=BF-CBC\n", "", None, None),
+        ("IV_PROTO=nonsense\nIV_CIPHERS=AES-256-GCM\n", "", "AES-256-CBC", "AES-256-CBC"),
+    ],
+)
+def test_equal_ends_and_old_peers(info: str, options: str, fallback: str | None, cipher: str | None) -> None:
+    settings = TlsSettings(server=False, data_ciphers_fallback=fallback)
+    agreed = agreement.as_equals(settings, message(info, options), export)
+    assert (agreed.cipher if agreed else None) == cipher
+    assert agreed is None or not agreed.exporter
+
+
+@pytest.mark.parametrize(
+    ("info", "options", "cipher"),
+    [
+        ("IV_CIPHERS=AES-128-GCM:AES-256-GCM\n", "", "AES-256-GCM"),
+        ("IV_NCP=2\n", "", "AES-256-GCM"),
+        ("IV_NCP=2\n", "V4,cipher CHACHA20-POLY1305", "AES-256-GCM"),
+        ("", "V4,cipher AES-128-GCM", "AES-128-GCM"),
+        ("IV_CIPHERS=BF-CBC\n", "V4,cipher AES-128-GCM", None),
+        ("", "V4", None),
+    ],
+)
+def test_a_servers_choice(info: str, options: str, cipher: str | None) -> None:
+    agreed = agreement.as_server(SERVER, message(info, options))
+    assert (agreed.cipher if agreed else None) == cipher
+
+
+def test_a_server_tells_what_was_agreed_and_a_client_reads_it() -> None:
+    info = peer_info.build(pull=True, ciphers=EQUAL.data_ciphers, version="1", mtu=1600)
+    agreed = agreement.as_server(SERVER, message(info))
+    assert agreed is not None
+    options = agreement.options_to_push(SERVER, message(info), agreed)
+    assert options == [
+        "peer-id 9",
+        "cipher AES-256-GCM",
+        "protocol-flags cc-exit tls-ekm dyn-tls-crypt aead-epoch",
+        "tun-mtu 1500",
+    ]
+    assert agreement.pushed(EQUAL, message(), options) == agreed
+    old = message("IV_PROTO=10\nIV_NCP=2\n")
+    agreed = agreement.as_server(SERVER, old)
+    assert agreed is not None
+    assert agreement.options_to_push(SERVER, old, agreed) == [
+        "peer-id 9",
+        "cipher AES-256-GCM",
+        "key-derivation tls-ekm",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "named", "result"),
+    [
+        (["cipher AES-128-GCM", "peer-id 16777215"], "", Agreed("AES-128-GCM")),
+        (["cipher AES-128-GCM", "peer-id x", "peer-id"], "", Agreed("AES-128-GCM")),
+        ([], "V4,cipher AES-256-GCM", Agreed("AES-256-GCM")),
+        ([], "V4,cipher BF-CBC", "the server wants cipher 'BF-CBC', which --data-ciphers lacks"),
+        (["cipher RC2-CBC"], "", "the server wants cipher 'RC2-CBC', which --data-ciphers lacks"),
+        ([""], "", "the server wants cipher 'unknown', which --data-ciphers lacks"),
+    ],
+)
+def test_what_a_client_takes(options: list[str], named: str, result: Agreed | str) -> None:
+    assert agreement.pushed(EQUAL, message("", named), [o for o in options if o]) == result
+
+
+def test_peer_info_reads_any_text() -> None:
+    assert peer_info.parse("A=1\nB\n=x\nC=a=b\n") == {"A": "1", "": "x", "C": "a=b"}
+    assert len(peer_info.parse("".join(f"N{n}=1\n" for n in range(1000)))) <= peer_info.MAX_LINES
+    assert peer_info.proto({"IV_PROTO": "٣"}) == 0
+    assert peer_info.proto({}) == 0
+
+
+def test_push_messages_read_and_write() -> None:
+    assert push.parse_reply("PUSH_REPLY,route 1,push-continuation 2") == (["route 1"], True)
+    assert push.parse_reply("PUSH_REPLY,a,,push-continuation 1") == (["a"], False)
+    assert push.parse_reply("PUSH_REPLY") == ([], False)
+    assert push.parse_reply("PUSH_REPLYX") is None
+    assert push.build_replies([]) == ["PUSH_REPLY"]
+    options = [f"route 10.0.{n}.0 255.255.255.0" for n in range(200)]
+    replies = push.build_replies(options)
+    assert all(len(reply) < push.BUNDLE for reply in replies)
+    read = [push.parse_reply(reply) for reply in replies]
+    assert [option for reply in read if reply for option in reply.options] == options
+    assert [reply.more for reply in read if reply] == [True] * (len(replies) - 1) + [False]
+    for wrong in ("a,b", "x" * 1000, "a\0b"):
+        with pytest.raises(ValueError, match="cannot be pushed"):
+            push.build_replies([wrong])
+
+
+def test_refusals_and_waits_read() -> None:
+    assert push.parse_refusal("AUTH_FAILED") == ("", False, None)
+    assert push.parse_refusal("AUTH_FAILED,no such user") == ("no such user", False, None)
+    assert push.parse_refusal("AUTH_FAILED,TEMP[backoff 42,advance no]:busy") == ("busy", True, 42.0)
+    assert push.parse_refusal("AUTH_FAILED,TEMP:busy") == ("busy", True, None)
+    assert push.parse_refusal("AUTH_FAILED,TEMP[backoff x") == ("", True, None)
+    assert push.parse_refusal("HALT") is None
+    assert push.build_refusal("") == "AUTH_FAILED"
+    assert len(push.build_refusal("x" * 5000)) < push.BUNDLE
+    assert push.parse_pending("AUTH_PENDING,timeout 60") == 60.0
+    assert push.parse_pending("AUTH_PENDING") == 0.0
+    assert push.parse_pending("AUTH") is None
+
+
+def test_messages_split_at_their_ends() -> None:
+    assert push.split_messages(b"A\0B\r\n\0\0C") == (["A", "B"], b"C")
+    assert push.split_messages(b"") == ([], b"")

@@ -1,0 +1,169 @@
+"""The option table against openvpn itself, and the page made from it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tmelink
+from tmelink.openvpn.foreign_rows import FOREIGN
+from tmelink.openvpn.option_page import page
+from tmelink.openvpn.option_rows import ROWS, SECTIONS
+from tmelink.openvpn.option_table import ALL_FEATURES, FEATURES, KINDS, Feature, Row
+from tmelink.openvpn.option_types import (
+    Bridge,
+    HttpProxy,
+    Mssfix,
+    Network,
+    Options,
+    Pool,
+    PortShare,
+    Server,
+    SocksProxy,
+    Tls,
+)
+from tmelink.openvpn.options import reference, usage
+from tmelink.openvpn.own_rows import OWN
+
+ROOT = Path(__file__).parents[2]
+
+NOT_HERE = {
+    row.name for title, rows in FOREIGN if title.startswith(("Windows", "Dropped")) for row in rows
+} | {"setcon", "memstats", "use-prediction-resistance", "iproute"}
+NOT_HERE |= {row.name for _title, rows in OWN for row in rows}
+"""Options that Debian's openvpn does not have: dropped ones, those of other systems and builds,
+and tmelink's own."""
+
+ACTS_AT_ONCE = {"config", "cd", "log", "log-append", "syslog", "daemon", "help", "version", "connection"}
+"""Options that do something while openvpn still reads: not for a test to try."""
+
+
+NOT_READ = {
+    "socket-flags",
+    "bind-dev",
+    "tun-mtu-max",
+    "http-proxy-user-pass",
+    "force-tls-key-material-export",
+}
+NOT_READ |= {"keying-material-exporter", "key-derivation", "crl-verify"}
+"""Where openvpn takes more or fewer words without reading them; here that is a mistake."""
+
+OTHER_WORDS = {"http-proxy", "replay-window"}
+"""Where openvpn has words of its own for a missing argument."""
+
+VALUES = {"http-proxy-option": "CUSTOM-HEADER", "crl-verify": "dir"}
+"""What to write where openvpn counts arguments by their values."""
+
+
+def test_no_option_stands_twice() -> None:
+    assert len(ROWS) == sum(len(rows) for _title, rows in SECTIONS)
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
+def test_a_row_is_whole(row: Row) -> None:
+    assert re.fullmatch("[a-z][a-z0-9-]*", row.name)
+    assert row.about
+    required = [argument.required for argument in row.arguments]
+    assert required == sorted(required, reverse=True), "what is optional stands last"
+    assert not any(argument.many for argument in row.arguments[:-1])
+    for argument in row.arguments:
+        literal = "|" in argument.written or argument.written == "TCP_NODELAY" or argument.written.islower()
+        assert argument.written in KINDS or literal
+    assert row.judge(ALL_FEATURES)[0] == row.status
+    if row.needs:
+        assert row.judge(frozenset()) == ("refused", "not yet supported")
+
+
+UNREAD: dict[str, Feature | None] = {
+    "dev": None,  # a link has no device whose name would matter
+    "network": "routes",
+    "route_nopull": "routes",
+    "allow_pull_fqdn": "routes",
+    "server": "server",
+    "tls_crypt_v2_force_cookie": "server",
+}
+"""Fields that nothing needs to read before their feature stands."""
+
+
+def test_an_option_that_works_is_read_by_something() -> None:
+    """What an option sets must be used, or the table promises what is not there."""
+    reading = {"options", "option_types", "option_fields", "option_checks", "option_list"}
+    reading |= {"tls_fields", "tls_checks", "server_fields"}
+    used: set[str] = set()
+    for path in Path(tmelink.__file__).parent.rglob("*.py"):
+        if path.parent.name != "openvpn" or path.stem not in reading:
+            tree = ast.parse(path.read_text())
+            used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    kinds: list[type[Any]] = [Options, Tls, HttpProxy, SocksProxy, PortShare, Mssfix]
+    kinds += [Server, Pool, Bridge] if "server" in FEATURES else []
+    kinds += [Network] if "routes" in FEATURES else []
+    waiting = {name for name, feature in UNREAD.items() if feature is None or feature not in FEATURES}
+    promised = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    assert promised - used - waiting == set()
+
+
+def test_another_name_means_the_same() -> None:
+    for row in ROWS.values():
+        if row.same is not None:
+            assert (row.syntax, row.status, row.needs) == (
+                ROWS[row.same].syntax,
+                ROWS[row.same].status,
+                ROWS[row.same].needs,
+            )
+
+
+def test_the_page_is_the_table() -> None:
+    """A new row, or a feature that stands now, is told of in the page."""
+    written = (ROOT / "docs" / "openvpn-options.md").read_text()
+    assert written == page(), "run: python -m tmelink.openvpn.option_page > docs/openvpn-options.md"
+
+
+def test_usage_and_reference_name_what_works() -> None:
+    working = {row.name for row in ROWS.values() if row.judge()[0] == "works"}
+    assert {written.split(" ")[0][2:] for written, _about in reference()} == working
+    named = set(re.findall(r"--([a-z0-9-]+)", usage()))
+    assert named == {name for name in working if ROWS[name].same is None}
+
+
+@pytest.mark.needs("openvpn")
+def test_every_option_of_openvpns_help_has_a_row() -> None:
+    shown = subprocess.run(["openvpn", "--help"], capture_output=True, text=True, check=False).stdout
+    names = set(re.findall(r"^--([a-z0-9-]+)", shown, re.MULTILINE))
+    assert len(names) > 200
+    assert names - set(ROWS) == set()
+
+
+def takes(tmp_path: Path, name: str, count: int) -> bool:
+    """Whether openvpn takes so many arguments for an option."""
+    file = tmp_path / "one.conf"
+    argument = f" {VALUES.get(name, '1')}"
+    file.write_text(f"{name}{argument * count}\nshow-gateway\n")
+    command = ["openvpn", "--suppress-timestamps", "--config", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=20)
+    said = ran.stdout + ran.stderr
+    return "missing or extra parameter" not in said and "directive should have at most" not in said
+
+
+@pytest.mark.needs("openvpn")
+def test_openvpn_takes_as_many_arguments(tmp_path: Path) -> None:
+    wrong = []
+    for row in ROWS.values():
+        if row.name in NOT_HERE | ACTS_AT_ONCE or row.name.startswith("show-"):
+            continue
+        counts = {row.least: True, row.most if row.most is not None else 15: True}
+        if row.least and row.name not in NOT_READ | OTHER_WORDS:
+            counts[row.least - 1] = False
+        if row.most is not None and row.name not in NOT_READ:
+            counts[row.most + 1] = False
+        wrong += [
+            (row.name, count, expected)
+            for count, expected in counts.items()
+            if takes(tmp_path, row.name, count) is not expected
+        ]
+    assert not wrong, "\n".join(map(str, wrong))

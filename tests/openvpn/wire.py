@@ -1,0 +1,104 @@
+"""Two sessions joined in memory by a wire that may lose, repeat and reorder, with a clock of its own."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from tmelink.frame import Run
+from tmelink.openvpn.session import Event, Item, Step
+from tmelink.openvpn.tls_session import TlsSession
+
+E = TypeVar("E")
+
+DELAY = 0.01
+"""Seconds that a datagram takes, without reordering."""
+
+START = 1_700_000_000.0
+"""Seconds since 1970 at the wire's time 0."""
+
+
+def wall(now: float) -> float:
+    return START + now
+
+
+def pieces(items: Sequence[Item]) -> list[bytes]:
+    return [bytes(piece) for item in items for piece in (item.pieces() if isinstance(item, Run) else (item,))]
+
+
+class End:
+    """One session, what it handed to its machine, and what it reported."""
+
+    def __init__(self, session: TlsSession) -> None:
+        self.session = session
+        self.frames: list[bytes] = []
+        self.events: list[Event] = []
+        self.sent: list[bytes] = []
+
+    def of(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+class Wire:
+    """Joins a client's and a server's session; `chance` decides what happens to each datagram."""
+
+    def __init__(self, client: TlsSession, server: TlsSession, *, loss: float = 0, seed: int = 0) -> None:
+        self.client, self.server = End(client), End(server)
+        self.now = 0.0
+        self.loss = loss
+        self._chance = random.Random(seed)
+        self._flying: list[tuple[float, int, End, bytes]] = []
+        self._order = itertools.count()
+        self.touch = lambda datagram: datagram
+
+    def begin(self) -> None:
+        for end in (self.server, self.client):
+            self.do(end, end.session.connected(self.now))
+
+    def other(self, end: End) -> End:
+        return self.server if end is self.client else self.client
+
+    def do(self, end: End, step: Step) -> None:
+        for datagram in pieces(step.wire):
+            end.sent.append(datagram)
+            chance = self._chance
+            copies = 1
+            if self.loss:
+                copies = 0 if chance.random() < self.loss else 2 if chance.random() < self.loss / 3 else 1
+            for _ in range(copies):
+                delay = DELAY * (1 + 20 * chance.random() if self.loss else 1)
+                heapq.heappush(
+                    self._flying, (self.now + delay, next(self._order), self.other(end), self.touch(datagram))
+                )
+        end.frames += pieces(step.frames)
+        end.events += step.events
+
+    def send(self, end: End, *frames: bytes) -> None:
+        self.do(end, end.session.send(list(frames), self.now))
+
+    def call(self, end: End, name: str, *arguments: Any) -> None:
+        self.do(end, getattr(end.session, name)(*arguments, self.now))
+
+    def run(self, until: float) -> None:
+        """Let time pass, as fast as things happen."""
+        while True:
+            deadlines = [(end.session.deadline(), end) for end in (self.client, self.server)]
+            next_tick = min((at for at, _ in deadlines if at is not None), default=until)
+            next_arrival = self._flying[0][0] if self._flying else until
+            at = min(next_tick, next_arrival)
+            if at >= until:
+                self.now = until
+                return
+            self.now = max(self.now, at)
+            if next_arrival <= next_tick:
+                _, _, end, datagram = heapq.heappop(self._flying)
+                self.do(end, end.session.receive([datagram], self.now))
+                continue
+            for deadline, end in deadlines:
+                if deadline is not None and deadline <= self.now:
+                    self.do(end, end.session.tick(self.now))
+                    after = end.session.deadline()
+                    assert after is None or after > self.now, "tick at its deadline left it where it was"

@@ -1,0 +1,232 @@
+"""What a link's options come to on a host: the documents' routes, and that no plan can cut its own path."""
+
+from __future__ import annotations
+
+import ipaddress
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tmelink.routing import conflicts, tunnel
+from tmelink.routing.facts import Facts, Route, parse
+from tmelink.routing.plan import Address, Plan
+from tmelink.routing.tunnel import GUARD_METRIC, Tunnel, Wanted
+
+HOME = parse(
+    """
+    address 198.51.100.7/24 dev eth0
+    address 2001:db8:1::7/64 dev eth0
+    address 192.168.1.5/24 dev eth1
+    route default via 198.51.100.1 dev eth0
+    route default via 2001:db8:1::1 dev eth0
+    nameserver 192.0.2.53
+    """
+)
+SERVER = IPv4Address("203.0.113.5")
+OWN = IPv4Interface("10.8.0.2/32")
+PEER = IPv4Address("10.8.0.1")
+
+
+def client(**options: object) -> Tunnel:
+    defaults = {"addresses": (OWN,), "peers": {4: PEER}, "remote": SERVER}
+    return Tunnel(**{**defaults, **options})  # type: ignore[arg-type]
+
+
+def added(plan: Plan) -> list[str]:
+    return [str(change) for change in plan.changes]
+
+
+def stays(plan: Plan) -> list[str]:
+    return [str(step.change) for step in plan.steps if step.stands]
+
+
+def test_a_client_keeps_its_routes_and_adds_the_inner_network() -> None:
+    plan = tunnel.plan(client(routes=(Wanted("192.168.50.0", 24),)), "tun0", HOME)
+    assert added(plan) == ["10.8.0.2 peer 10.8.0.1 dev tun0", "192.168.50.0/24 via 10.8.0.1 dev tun0"]
+    assert stays(plan) == [
+        "198.51.100.0/24 dev eth0",
+        "192.168.1.0/24 dev eth1",
+        "default via 198.51.100.1 dev eth0",
+    ]
+    assert plan.warnings == ()
+
+
+@pytest.mark.parametrize("flags", [{"def1"}, set()])
+def test_all_traffic_goes_by_the_tunnel_but_the_link_s_own(flags: set[str]) -> None:
+    plan = tunnel.plan(client(redirect=frozenset(flags)), "tun0", HOME)
+    assert added(plan) == [
+        "10.8.0.2 peer 10.8.0.1 dev tun0",
+        "203.0.113.5/32 via 198.51.100.1 dev eth0",
+        "unreachable 203.0.113.5/32 metric 4294967294",
+        "0.0.0.0/1 via 10.8.0.1 dev tun0",
+        "128.0.0.0/1 via 10.8.0.1 dev tun0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "private", "expected"),
+    [
+        ({"ipv6"}, False, ["203.0.113.5/32 via 198.51.100.1 dev eth0", "0.0.0.0/1", "128.0.0.0/1", "::/3",
+                           "2000::/4", "3000::/4", "fc00::/7"]),
+        ({"!ipv4", "ipv6"}, False, ["::/3", "2000::/4", "3000::/4", "fc00::/7"]),
+        (set(), True, ["203.0.113.5/32 via 198.51.100.1 dev eth0"]),
+        ({"bypass-dns"}, True, ["203.0.113.5/32 via 198.51.100.1 dev eth0",
+                                "192.0.2.53/32 via 198.51.100.1 dev eth0"]),
+        ({"block-local"}, True, ["198.51.100.1/32 dev eth0", "203.0.113.5/32 via 198.51.100.1 dev eth0",
+                                 "198.51.100.0/25", "198.51.100.128/25"]),
+    ],
+)  # fmt: skip
+def test_flags_of_redirect_gateway(flags: set[str], private: bool, expected: list[str]) -> None:
+    own6 = ipaddress.ip_interface("fd08::2/64")
+    wanted = client(addresses=(OWN, own6), redirect=frozenset(flags), private=private)
+    routes = [str(c) for c in tunnel.plan(wanted, "tun0", HOME).changes if isinstance(c, Route)]
+    assert ("unreachable 203.0.113.5/32 metric 4294967294" in routes) == ("!ipv4" not in flags)
+    routes = [route for route in routes if not route.startswith("unreachable")]
+    short = [route.split()[0] if "dev tun0" in route else route for route in routes]
+    assert short == expected
+
+
+def test_a_peer_on_the_local_network_needs_no_host_route_with_autolocal() -> None:
+    near = IPv4Address("198.51.100.99")
+    plan = tunnel.plan(client(remote=near, redirect=frozenset({"autolocal"})), "tun0", HOME)
+    assert "198.51.100.99" not in " ".join(added(plan))
+    assert plan.warnings == ()
+    plan = tunnel.plan(client(remote=near, redirect=frozenset()), "tun0", HOME)
+    assert "198.51.100.99/32 dev eth0" in added(plan)
+
+
+def test_the_server_in_a_redirected_net_without_its_host_route_is_flagged_and_left_out() -> None:
+    plan = tunnel.plan(client(redirect=frozenset({"local"})), "tun0", HOME)
+    assert "0.0.0.0/1 via 10.8.0.1 dev tun0" in added(plan)
+    assert "128.0.0.0/1 via 10.8.0.1 dev tun0" not in added(plan)
+    (warning,) = plan.warnings
+    assert warning == (
+        "the route to 128.0.0.0/1 is left out: the peer 203.0.113.5 is in it, and the link's own packets "
+        "would go into the link; add --route 203.0.113.5 255.255.255.255 net_gateway"
+    )
+    remedy = Wanted("203.0.113.5", 32, "net_gateway")
+    plan = tunnel.plan(client(routes=(Wanted("203.0.113.0", 24), remedy)), "tun0", HOME)
+    assert plan.warnings == ()
+    assert added(plan)[1:] == [
+        "203.0.113.5/32 via 198.51.100.1 dev eth0",
+        "203.0.113.0/24 via 10.8.0.1 dev tun0",
+    ]
+
+
+def test_an_inner_network_that_overlaps_an_outer_one_is_flagged() -> None:
+    plan = tunnel.plan(client(routes=(Wanted("192.168.0.0", 16),)), "tun0", HOME)
+    assert plan.warnings == (
+        "192.168.0.0/16 inside overlaps 192.168.1.0/24 on eth1: what is in both can only be reached in one "
+        "of them; number one of the networks anew",
+    )
+
+
+def test_redirecting_without_a_default_gateway_is_flagged() -> None:
+    plan = tunnel.plan(client(redirect=frozenset()), "tun0", Facts())
+    assert plan.warnings[0] == (
+        "203.0.113.5 cannot be kept outside: the host has no route to it, and no default gateway"
+    )
+    assert "128.0.0.0/1 via 10.8.0.1 dev tun0" not in added(plan)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Wanted("192.168.50.0", 24, "vpn_gateway", 7), "192.168.50.0/24 via 10.8.0.1 dev tun0 metric 7"),
+        (Wanted("192.0.2.0", 24, "net_gateway"), "192.0.2.0/24 via 198.51.100.1 dev eth0"),
+        (Wanted("remote_host", 32, "net_gateway"), "203.0.113.5/32 via 198.51.100.1 dev eth0"),
+        (Wanted("192.0.2.0", 24, "192.168.1.1"), "192.0.2.0/24 via 192.168.1.1 dev eth1"),
+        (Wanted("office.test", 32), "192.0.2.9/32 via 10.8.0.1 dev tun0"),
+    ],
+)
+def test_words_in_routes(wanted: Wanted, expected: str) -> None:
+    names = {"office.test": IPv4Address("192.0.2.9")}
+    plan = tunnel.plan(client(routes=(wanted,), names=names), "tun0", HOME)
+    assert added(plan)[1:] == [expected]
+    assert plan.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"routes": (Wanted("nowhere.test", 32),)}, "the name nowhere.test does not resolve"),
+        ({"routes": (Wanted("192.0.2.0", 24, "10.99.0.1"),)}, "the gateway 10.99.0.1 is on no network"),
+        ({"addresses": (), "peers": {}, "routes": (Wanted("192.0.2.0", 24),)}, "add --ifconfig"),
+        ({"kind": "tap", "addresses": (IPv4Interface("10.9.0.2/24"),), "peers": {},
+          "routes": (Wanted("192.0.2.0", 24),)}, "a tap needs a gateway; write --route-gateway"),
+        ({"remote": None, "routes": (Wanted("remote_host", 32, "net_gateway"),)}, "add --remote"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_set_is_left_out_and_told(options: dict[str, object], problem: str) -> None:
+    plan = tunnel.plan(client(**options), "tun0", HOME)
+    assert problem in plan.warnings[0]
+    assert not [c for c in plan.changes if isinstance(c, Route)]
+
+
+def test_blocked_ipv6_is_answered_by_the_host_itself() -> None:
+    wanted = client(redirect=frozenset({"ipv6"}), block_ipv6=True)
+    assert "unreachable 2000::/4" in added(tunnel.plan(wanted, "tun0", HOME))
+
+
+def test_two_tunnels_that_claim_one_network_are_flagged() -> None:
+    wanted = client(routes=(Wanted("192.168.50.0", 24),))
+    plans = {device: tunnel.plan(wanted, device, HOME) for device in ("tun0", "tun1")}
+    assert conflicts.between(plans) == [
+        "tun0 and tun1 both claim the network 192.168.50.0/24: the one that comes up first has it; take it "
+        "from one of them, or give one a --route-metric"
+    ]
+
+
+addresses = st.integers(1 << 24, (224 << 24) - 1).map(IPv4Address)
+networks = st.builds(
+    lambda a, n: IPv4Network((a, n), strict=False), addresses, st.integers(1, 32)
+)  # fmt: skip
+flags = st.sets(st.sampled_from(["local", "autolocal", "def1", "bypass-dns", "block-local", "!ipv4"]))
+
+
+@settings(derandomize=True, max_examples=300)
+@given(
+    remote=addresses,
+    inner=st.lists(networks, max_size=4),
+    redirect=st.none() | flags,
+    private=st.booleans(),
+    outer=st.lists(networks.filter(lambda n: n.prefixlen < 31), max_size=2),
+    default=st.booleans(),
+)
+def test_no_prefix_of_any_plan_leads_the_link_s_own_packets_into_the_link(
+    remote: IPv4Address,
+    inner: list[IPv4Network],
+    redirect: set[str] | None,
+    private: bool,
+    outer: list[IPv4Network],
+    default: bool,
+) -> None:
+    """After every single step, not only at the end: the routes are looked up as the kernel does."""
+    routes = [Route(network, f"eth{number}") for number, network in enumerate(outer)]
+    if default and outer:
+        routes.append(Route(IPv4Network("0.0.0.0/0"), "eth0", outer[0].network_address + 1))
+    facts = Facts(tuple(routes))
+    wanted = client(
+        remote=remote,
+        routes=tuple(Wanted(str(network.network_address), network.prefixlen) for network in inner),
+        redirect=None if redirect is None else frozenset(redirect),
+        private=private,
+    )
+    before = facts.way(remote)
+    plan = tunnel.plan(wanted, "tun0", facts)
+    for change in plan.changes:
+        if isinstance(change, Address):
+            continue
+        assert isinstance(change, Route)
+        routes.append(change)
+        way = Facts(tuple(routes)).way(remote)
+        if before is not None:
+            assert way is not None
+            assert way.device == before.device
+        else:
+            assert way is None or way.device != "tun0"
+    destinations = [c.destination for c in plan.changes if isinstance(c, Route)]
+    guards = [c for c in plan.changes if isinstance(c, Route) and c.metric == GUARD_METRIC]
+    assert len(destinations) == len(set(destinations)) + len(guards)

@@ -1,0 +1,73 @@
+"""The arrows between modules point one way, and the protocol does no I/O."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import tmelink
+
+ROOT = Path(tmelink.__file__).parent
+
+# From the top down: a module may import from its own layer and from those below it.
+LAYERS = [
+    {"__main__"},
+    {"cli"},
+    {"api"},
+    {"threads"},
+    {"runtime", "summary", "proof"},
+    {"machine"},
+    {"tmesh"},
+    {"registry"},
+    {"elements"},
+    {"openvpn", "transport", "system", "stack", "encapsulation", "devices"},
+    {"element"},
+    {"offload"},
+    {"routing"},
+    {"ethernet", "ip", "frame"},
+    {"arguments", "logs"},
+    {"errors", "values", "resources"},
+    {"source"},
+]
+LAYER = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.name != "__init__.py")
+
+
+def part(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append(node.module or "")
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    here = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    assert here in LAYER, f"{path} belongs to no layer: add it to LAYERS"
+    for name in imports(path):
+        if name.startswith("tmelink.") and part(name) in LAYER:
+            assert LAYER[part(name)] >= LAYER[here], f"{path.name} imports {name}, which stands above it"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "openvpn").glob("*.py")), ids=lambda p: p.name)
+def test_the_protocol_does_no_io(path: Path) -> None:
+    assert not {"asyncio", "socket", "time", "select", "pathlib", "subprocess"} & set(imports(path))
+
+
+def test_only_the_language_knows_lark() -> None:
+    users = {path.name for path in modules() for name in imports(path) if name.split(".")[0] == "lark"}
+    assert users == {"language.py"}

@@ -1,0 +1,53 @@
+"""The documents are true: generated pages are fresh, links lead somewhere, machine files in them check."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+from tmelink import machine
+from tmelink.cli import elements
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def test_the_reference_of_elements_is_what_the_program_prints() -> None:
+    assert (ROOT / "docs/elements.md").read_text() == elements.page() + "\n", (
+        "renew it with: tmelink elements --page > docs/elements.md"
+    )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+@pytest.mark.parametrize("sample", sorted(ROOT.glob("machines/*.conf")), ids=lambda path: path.name)
+def test_every_sample_checks(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.load(sample)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_examples_on_embedding_run() -> None:
+    results = doctest.testfile(str(ROOT / "docs/embedding.md"), module_relative=False)
+    assert results.attempted > 5
+    assert not results.failed
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        (document.name, text)
+        for document in DOCUMENTS
+        for text in re.findall(r"```tmesh\n(.*?)```", document.read_text(), flags=re.DOTALL)
+    ],
+)
+def test_machine_files_in_documents_check(document: str, text: str) -> None:
+    machine.load(text)

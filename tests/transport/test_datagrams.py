@@ -1,0 +1,137 @@
+"""UDP sockets: runs cross in one call and arrive whole, with and without the kernel's help."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tmelink.frame import Counters, Frame, Run
+from tmelink.transport.datagrams import MAX_RUN, MAX_SEGMENTS, Address, Datagrams
+
+LOG = logging.getLogger("test")
+
+
+class End:
+    """One UDP socket on the loopback interface and everything that it received, as single datagrams."""
+
+    def __init__(self, family: int = socket.AF_INET, **options: bool) -> None:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.got: list[bytes] = []
+        self.senders: set[Address] = set()
+        self.runs = 0
+        self.held: list[bool] = []
+        self.changed = asyncio.Event()
+        self.sent, self.received = Counters(), Counters()
+        self.datagrams = Datagrams(
+            sock, self._receive, self.held.append, LOG, self.sent, self.received, **options
+        )
+
+    @property
+    def address(self) -> Address:
+        return self.datagrams.local
+
+    def _receive(self, items: list[Frame | Run], address: Address) -> None:
+        self.senders.add(address)
+        for item in items:
+            if isinstance(item, Run):
+                self.runs += 1
+                self.got += map(bytes, item.pieces())
+            else:
+                self.got.append(bytes(item))
+        self.changed.set()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.got) < count:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+def run_pair(body: Callable[[End, End], Any], family: int = socket.AF_INET, **options: bool) -> None:
+    async def both() -> None:
+        a, b = End(family, **options), End(family, **options)
+        try:
+            await body(a, b)
+        finally:
+            a.datagrams.close()
+            b.datagrams.close()
+
+    asyncio.run(both())
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize("segment", [True, False])
+@pytest.mark.parametrize("gro", [True, False])
+def test_everything_sent_arrives_in_order(family: int, segment: bool, gro: bool) -> None:
+    data = bytes(n % 251 for n in range(1400 * 44 + 333))
+    small = [bytes([n]) * 64 for n in range(100)]
+    items: list[Frame | Run] = [b"first", Run(memoryview(data), 1400), *small, b"\x01" * 9000, b"last"]
+    expected = [b"first", *map(bytes, Run(memoryview(data), 1400).pieces()), *small, b"\x01" * 9000, b"last"]
+
+    async def body(a: End, b: End) -> None:
+        a.datagrams.send(items, b.address)
+        await b.until(len(expected))
+        assert b.got == expected
+        assert b.senders == {a.address}
+        assert a.sent.frames == b.received.frames == len(expected)
+        assert a.sent.bytes == b.received.bytes == sum(map(len, expected))
+        assert not a.sent.drops
+        assert (b.runs > 0) == (segment and gro)
+
+    run_pair(body, family, segment=segment, gro=gro)
+
+
+def test_a_run_beyond_one_call_is_cut_at_a_datagram() -> None:
+    size = 1400
+    data = memoryview(bytes(size * (MAX_SEGMENTS + 10)))
+    assert len(data) > MAX_RUN
+
+    async def body(a: End, b: End) -> None:
+        a.datagrams.send([Run(data, size)], b.address)
+        await b.until(MAX_SEGMENTS + 10)
+        assert {len(d) for d in b.got} == {size}
+
+    run_pair(body)
+
+
+def test_what_the_kernel_will_not_cut_goes_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    # Stands for a path whose MTU is too small for the segments: the kernel then refuses the whole call.
+    caplog.set_level(logging.INFO, "test")
+
+    async def body(a: End, b: End) -> None:
+        real = a.datagrams.sock
+
+        class Refusing:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+            def sendmsg(self, *args: Any) -> int:
+                raise OSError(errno.EINVAL, "Invalid argument")
+
+        a.datagrams.sock = Refusing()  # type: ignore[assignment]
+        for _ in range(3):
+            a.datagrams.send([Run(memoryview(bytes(3000)), 1000), b"x"], b.address)
+        await b.until(12)
+        assert [len(d) for d in b.got] == [1000, 1000, 1000, 1] * 3
+        a.datagrams.sock = real
+
+    run_pair(body)
+    assert len(caplog.records) == 1
+
+
+def test_a_datagram_too_long_is_counted() -> None:
+    async def body(a: End, b: End) -> None:
+        a.datagrams.send([bytes(65508), b"fits"], b.address)
+        await b.until(1)
+        assert b.got == [b"fits"]
+        assert a.sent.drops == {"too long for the path": 1}
+
+    run_pair(body)

@@ -1,0 +1,54 @@
+"""The command line: `tmelink COMMAND …`, one file a command.
+
+Exit codes: 0 done, 1 the machine file has mistakes or what it asks for failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from tmelink.cli import check, demo, elements, explain, genkey, keygen, ovpn, passwd, routes, run
+from tmelink.errors import MachineError, TmelinkError
+from tmelink.logs import configure
+
+COMMANDS = (run, check, explain, routes, elements, ovpn, genkey, keygen, passwd, demo)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line, also for the reference page."""
+    top = argparse.ArgumentParser(
+        prog="tmelink", description="One shared Ethernet for every emulator on every host, from one file."
+    )
+    top.add_argument("--version", action="version", version=f"tmelink {version('tmelink')}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = commands.add_parser(command.NAME, help=command.HELP, description=command.HELP)
+        sub.add_argument("-v", "--verbose", action="count", default=0, help="log more")
+        sub.add_argument("-q", "--quiet", action="count", default=0, help="log less")
+        command.declare(sub)
+        sub.set_defaults(command=command)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = parser().parse_args(argv)
+    configure(options.verbose - options.quiet)
+    try:
+        return int(options.command.main(options))
+    except MachineError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except TmelinkError as error:
+        print(f"tmelink: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `| head` does: nothing is left to say and nobody to hear it.
+        sys.stderr.close()
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130

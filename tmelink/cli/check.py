@@ -1,0 +1,52 @@
+"""`tmelink check FILE`: every mistake in a machine file, with nothing opened.
+
+What can be run but surely does not work as it stands is a warning; the exit code is 0 all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from tmelink.cli import files
+from tmelink.errors import MachineError
+from tmelink.proof.problems import problems
+
+NAME = "check"
+HELP = "report every mistake in a machine file, without starting anything"
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    files.declare(parser)
+    parser.add_argument("--json", action="store_true", help="print the mistakes as JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    try:
+        machine = files.read(options)
+    except MachineError as error:
+        if options.json:
+            print(json.dumps({"mistakes": [m.as_data() for m in error.mistakes]}, indent=2))
+        else:
+            print(error)
+            print(f"{len(error.mistakes)} mistake{'s' * (len(error.mistakes) != 1)}", file=sys.stderr)
+        return 1
+    warnings = problems(machine)
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "mistakes": [],
+                    "warnings": [warning.as_data() for warning in warnings],
+                    "not_emulated": list(machine.not_emulated),
+                },
+                indent=2,
+            )
+        )
+        return 0
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if note := files.not_emulated(machine):
+        print(f"{options.file}: {note}", file=sys.stderr)
+    return 0

@@ -1,0 +1,70 @@
+"""`tmelink explain FILE`: a packet's way through a machine file, with nothing started and no privilege.
+
+Exit code 0 where every way shown arrives or leaves the file, 1 where one ends before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from tmelink.cli import files
+from tmelink.errors import TmelinkError
+from tmelink.proof import choice, picture, text
+from tmelink.proof.ground import Ground
+from tmelink.proof.sizes import Ping
+from tmelink.proof.walk import prove
+from tmelink.values import integer
+
+NAME = "explain"
+HELP = "walk a packet through a machine file: each hop, the headers, the sizes, and what decides"
+
+FULL = 1472
+"""Bytes of data in a ping that makes an IPv4 packet of 1500 bytes, the largest on an Ethernet."""
+
+MOST = 65507
+"""Bytes of data that an IPv4 packet with an ICMP header holds."""
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    files.declare(parser)
+    parser.add_argument("--from", dest="source", metavar="ELEMENT", help="who sends (the first that can)")
+    parser.add_argument(
+        "--to", dest="target", metavar="ELEMENT|ADDRESS", help="to whom (every other one in the file)"
+    )
+    parser.add_argument(
+        "--size",
+        type=_size,
+        default=FULL,
+        metavar="N",
+        help=f"bytes of data in the ping that is sent, as ping -s counts them ({FULL}: a packet of 1500)",
+    )
+    parser.add_argument("--df", action="store_true", help="the packet must not be cut (ping -M do)")
+    parser.add_argument("--json", action="store_true", help="print the ways as JSON")
+    parser.add_argument("--svg", metavar="PICTURE", help="also draw the ways into this file")
+
+
+def main(options: argparse.Namespace) -> int:
+    ground = Ground(files.read(options))
+    proofs = [
+        prove(ground, *way, Ping(choice.version(way), options.size, options.df))
+        for way in choice.chosen(ground, options.source, options.target)
+    ]
+    if options.svg is not None:
+        try:
+            Path(options.svg).write_text(picture.svg(proofs))
+        except OSError as error:
+            raise TmelinkError(f"--svg {options.svg}: {error.strerror}") from error
+    if options.json:
+        print(json.dumps([text.data(proof) for proof in proofs], indent=2))
+    else:
+        print("\n\n".join("\n".join(text.lines(proof)) for proof in proofs))
+    return 0 if all(proof.verdict != "dropped" for proof in proofs) else 1
+
+
+def _size(word: str) -> int:
+    try:
+        return integer(0, MOST, "size")(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

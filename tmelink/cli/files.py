@@ -1,0 +1,32 @@
+"""The machine file on the command line: a path, or `-` for standard input."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tmelink.machine import Machine, load
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Add FILE and --host, which every command that reads a machine file takes."""
+    parser.add_argument("file", metavar="FILE", help="the machine file, or - for standard input")
+    parser.add_argument("--host", metavar="NAME", help="only the part of the file for this host")
+
+
+def read(options: argparse.Namespace, *, network_only: bool = True) -> Machine:
+    """The machine that the options name; raises `MachineError` with every mistake in it."""
+    if options.file == "-":
+        # A text without a line end would be taken for a file's name.
+        text = sys.stdin.read() + "\n"
+        return load(text, host=options.host, network_only=network_only, name="<stdin>")
+    return load(Path(options.file), host=options.host, network_only=network_only)
+
+
+def not_emulated(machine: Machine) -> str:
+    """The sentence on TME's parts that tmelink does not emulate; empty where the file has none."""
+    if not machine.not_emulated:
+        return ""
+    parts = ", ".join(f"{path.lstrip('/')} ({module})" for path, module in machine.not_emulated.items())
+    return f"not emulated by tmelink: {parts}"

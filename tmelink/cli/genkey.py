@@ -1,0 +1,61 @@
+"""`tmelink genkey`: new keys for --secret, --tls-auth and --tls-crypt, and for --tls-crypt-v2."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import time
+from pathlib import Path
+
+from tmelink.cli import key_files
+from tmelink.errors import TmelinkError
+from tmelink.openvpn import keys, tls_wrap
+
+NAME = "genkey"
+HELP = "write a new key file, in OpenVPN's format"
+
+_ABOUT = {
+    "secret": "a new key; both ends need it, and nobody else",
+    "tls-crypt-v2-server": "a new server's key; every client's is made with it",
+    "tls-crypt-v2-client": "a new client's key; each client needs one of its own",
+}
+KINDS = tuple(_ABOUT)
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "words",
+        metavar="[KIND] FILE",
+        nargs="+",
+        help=f"one of {', '.join(KINDS)} (secret, which serves --tls-auth and --tls-crypt too); the file",
+    )
+    parser.add_argument("--secret", action="store_true", help="the kind secret, as OpenVPN once wrote it")
+    parser.add_argument(
+        "--server-key", metavar="FILE", help="for tls-crypt-v2-client: the server's key, which is to open it"
+    )
+    key_files.declare(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    *kinds, file = options.words
+    kind = kinds[0] if kinds else "secret"
+    if len(kinds) > 1 or kind not in KINDS or (options.secret and kind != "secret"):
+        raise TmelinkError(f"genkey takes one kind of {', '.join(KINDS)}, and one file")
+    if (kind == "tls-crypt-v2-client") != (options.server_key is not None):
+        raise TmelinkError("--server-key and tls-crypt-v2-client go together")
+    key_files.write(file, _key(kind, options.server_key), force=options.force)
+    print(f"{file}: {_ABOUT[kind]}")
+    return 0
+
+
+def _key(kind: str, server_key: str | None) -> bytes:
+    if kind == "secret":
+        return keys.generate(secrets.token_bytes)
+    if server_key is None:
+        return tls_wrap.generate_server_key()
+    try:
+        return tls_wrap.generate_client_key(Path(server_key).read_bytes(), time.time())
+    except OSError as error:
+        raise TmelinkError(f"--server-key {server_key}: {error.strerror}") from error
+    except ValueError as error:
+        raise TmelinkError(f"--server-key {server_key}: {error}") from error

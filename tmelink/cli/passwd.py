@@ -1,0 +1,30 @@
+"""`tmelink passwd USER`: the line for a server's --auth-user-pass-table."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import secrets
+import sys
+
+from tmelink.errors import TmelinkError
+from tmelink.openvpn import users
+
+NAME = "passwd"
+HELP = "print a user's line for the file of a server's --auth-user-pass-table; asks for the password"
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("user", metavar="USER")
+
+
+def main(options: argparse.Namespace) -> int:
+    # Never an argument: others can read those.
+    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise TmelinkError("the password is empty")
+    try:
+        print(users.line(options.user, password, secrets.token_bytes(users.SALT_BYTES)))
+    except ValueError as error:
+        raise TmelinkError(str(error)) from error
+    return 0

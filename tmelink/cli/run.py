@@ -1,0 +1,72 @@
+"""`tmelink run FILE`: bring the machines of a file up and run them until a signal comes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+from typing import Any
+
+from tmelink.cli import files
+from tmelink.errors import TmelinkError
+from tmelink.machine import Machine
+from tmelink.runtime import Lab
+from tmelink.summary import table
+from tmelink.system import memory
+
+NAME = "run"
+HELP = "run the machines and links of a file until interrupted"
+
+log = logging.getLogger("tmelink.run")
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    files.declare(parser)
+    parser.add_argument(
+        "--network-only",
+        action="store_true",
+        help="run the network of a file whose machines have parts that tmelink does not emulate",
+    )
+    parser.add_argument(
+        "--keep-going", action="store_true", help="run what can be opened when an element cannot be"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    machine = files.read(options, network_only=options.network_only)
+    if note := files.not_emulated(machine):
+        if not options.network_only:
+            raise TmelinkError(f"{options.file}: {note}; --network-only runs the network around them")
+        log.warning("%s: %s", options.file, note)
+    memory.keep_freed()
+    return asyncio.run(_run(machine, options.keep_going))
+
+
+async def _run(machine: Machine, keep_going: bool) -> int:
+    for text in machine.output:
+        print(text)
+    lab = Lab(machine, keep_going=keep_going, output=print)
+    loop = asyncio.get_running_loop()
+
+    def interrupted(number: signal.Signals) -> None:
+        # The next one is to end the process at once, whatever hangs.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+        log.info("%s: closing", number.name)
+        lab.stop()
+
+    def unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # A fault of tmelink's own must neither end the other elements nor fill the log.
+        log.error("please report this: %s", context["message"], exc_info=context.get("exception"))
+
+    loop.set_exception_handler(unexpected)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted, number)
+    async with lab:
+        log.info("running: %d elements, %d connections", len(lab), len(machine.connections))
+        await lab.wait()
+    if text := table(lab.traffic()):
+        print(text, flush=True)
+    return 1 if lab.failures else 0

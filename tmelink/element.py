@@ -1,0 +1,279 @@
+"""Elements and their ports: Port, Element, connect, Claim.
+
+No I/O. An element is anything that a machine file creates; a port is its side of one connection. Frames
+move between ports many at a time, as a `Burst`, by plain synchronous calls: `port.send(burst)` calls the
+`receive` of the element at the other end. Traffic never raises; what cannot be delivered is dropped and
+counted by reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from tmelink import arguments as declaration
+from tmelink.errors import ElementError, PortError
+from tmelink.frame import Burst, Counters, Kind
+from tmelink.offload import segmented
+from tmelink.routing.tunnel import Tunnel
+from tmelink.source import Place, Report, Word
+
+
+class Port:
+    """One side of a connection.
+
+    `sent` counts what the element sent into the connection and the drops at this side; what it received is
+    the peer's `sent`. A port with `offload` takes super-frames; to any other, `send` first cuts them.
+    """
+
+    __slots__ = ("element", "index", "kind", "offload", "peer", "place", "sent")
+
+    def __init__(
+        self, element: Element, *, kind: Kind = "ethernet", offload: bool = False, index: int = 0
+    ) -> None:
+        self.element = element
+        self.kind: Kind = kind
+        self.offload = offload
+        self.index = index
+        self.peer: Port | None = None
+        self.place: Place | None = None
+        self.sent = Counters()
+
+    def send(self, burst: Burst) -> None:
+        """Hand `burst` to the element at the other end; drops it, counted, where there is none."""
+        peer = self.peer
+        sent = self.sent
+        if peer is None:
+            sent.drops["not connected"] += len(burst.frames)
+            return
+        if burst.gso is not None and not peer.offload:
+            burst = segmented(burst, sent, ip=self.kind == "ip")
+        frames = burst.frames
+        sent.frames += len(frames)
+        sent.bytes += sum(map(len, frames))
+        peer.element.receive(peer, burst)
+
+    @property
+    def up(self) -> bool:
+        """Whether it is connected, and what the other end leads to can be reached."""
+        return self.peer is not None and self.peer.element.up
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count frames that this side could not deliver."""
+        self.sent.drops[reason] += count
+
+    def hold(self, held: bool) -> None:
+        """Ask the element at the other end to stop (True) or go on (False) reading: its sink is full."""
+        if self.peer is not None:
+            self.peer.element.hold(self.peer, held)
+
+
+def connect(a: Port, b: Port) -> None:
+    """Make two ports each other's peer; a port joined to itself gets back what it sends."""
+    for port, other in ((a, b), (b, a)):
+        if port.kind != other.kind:
+            port.element.adopt(port, other.kind)
+    if a.kind != b.kind:
+        raise PortError(
+            f"{a.element.name} carries {_KINDS[a.kind]} and {b.element.name} carries {_KINDS[b.kind]}: "
+            "put a tmelink/gateway between them"
+        )
+    a.peer, b.peer = b, a
+    for port in (a, b):
+        around = _carried_by_itself(port.element)
+        if around is not None:
+            a.peer = b.peer = None
+            raise PortError(f"{around}: a tunnel cannot travel inside itself")
+
+
+def _carried_by_itself(element: Element) -> str | None:
+    """The way around, where what carries an element is in the end carried by it."""
+    way = [element.name]
+    carrier = element.carried_by
+    while carrier is not None and carrier.peer is not None and len(way) <= MAX_NESTING:
+        other = carrier.peer.element
+        if carrier.peer is other.carried_by:
+            # Both outer sides face each other, as two ends of a wire.
+            return None
+        way.append(other.name)
+        if other is element:
+            return " inside ".join(way)
+        carrier = other.carried_by
+    return None
+
+
+def disconnect(port: Port) -> None:
+    """Undo `connect`; harmless on a port without a peer."""
+    if port.peer is not None:
+        port.peer.peer = None
+        port.peer = None
+
+
+MAX_NESTING = 64
+"""Tunnels inside each other that are looked at: each costs 20 bytes, and so many leave little of 1500."""
+
+_KINDS: dict[Kind, str] = {"ethernet": "Ethernet frames", "ip": "IP packets"}
+
+
+class Claim(NamedTuple):
+    """Something of the host that only one element may have: `what` names it, `where` tells it apart.
+
+    For sockets `what` is "udp" or "tcp" and `where` is (address, port), the address "" for every one. `marks`
+    is what the element tells its own part of a shared thing by, such as its peers' addresses.
+    """
+
+    what: str
+    where: tuple[object, ...]
+    marks: frozenset[object] = frozenset()
+
+    def beside(self, other: Claim) -> bool:
+        """Whether both may hold: the same thing, and each has marks of its own to tell its part by."""
+        return (
+            self[:2] == other[:2] and bool(self.marks and other.marks) and self.marks.isdisjoint(other.marks)
+        )
+
+
+class Status(Protocol):
+    """What a runtime is told by its elements; set by it before `open`."""
+
+    def failed(self, element: Element, error: Exception) -> None:
+        """The element has stopped working."""
+
+    def changed(self, element: Element, up: bool, detail: str) -> None:
+        """What the element leads to came up or went down."""
+
+
+class Element:
+    """Anything that a machine file creates; a subclass is registered by module name as an entry point.
+
+    A constructor does no I/O, so that a file can be checked without touching the host. `open` and `close`
+    run inside the runtime's event loop; `close` is called once for every `open`, after failure too, and
+    leaves nothing of the element behind.
+    """
+
+    Arguments: ClassVar[type[Any]]
+    """A dataclass of `tmelink.arguments` fields: parser, usage and reference page come from it."""
+
+    capacity: ClassVar[int | None] = 1
+    """How many connections it takes; None for any number."""
+
+    platforms: ClassVar[tuple[str, ...]] = ()
+    """`sys.platform` values it works on; empty for all."""
+
+    carried_by: Port | None = None
+    """Of a tunnel, its connection to what carries its outer packets, where that is in the same process."""
+
+    status: Status | None = None
+
+    up: bool = True
+    """Whether what the element leads to can be reached, as far as it knows; `changed` keeps it."""
+
+    def __init__(self, name: str, arguments: Any) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.ports: list[Port] = []
+        self.log = logging.getLogger(f"tmelink.element.{name}")
+
+    @classmethod
+    def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Any:
+        """The arguments as a value of `Arguments`, or None after reporting every mistake in them."""
+        return declaration.parse(cls.Arguments, words, place, report)
+
+    @classmethod
+    def usage(cls, module: str) -> str:
+        """The element's arguments in one line, as a machine file writes them."""
+        return declaration.usage(cls.Arguments, module)
+
+    @classmethod
+    def reference(cls) -> list[tuple[str, str]]:
+        """A row for each argument: how it is written, what it means."""
+        return declaration.reference(cls.Arguments)
+
+    def claims(self) -> list[Claim]:
+        """What this element takes of the host for itself alone."""
+        return []
+
+    def port(self, words: Sequence[Word] = ()) -> Port:
+        """A new side of a connection; `words` are the arguments that stand on its side of `at`.
+
+        Raises `PortError` where the element takes no (further) connection or no such arguments.
+        """
+        if words:
+            raise PortError(f"{self.name} takes no connection arguments, and got '{words[0]}'")
+        if self.capacity is not None and len(self.ports) >= self.capacity:
+            raise PortError(f"{self.name} is already connected")
+        port = self.make_port()
+        port.index = len(self.ports)
+        self.ports.append(port)
+        return port
+
+    def make_port(self) -> Port:
+        """The port object of a new connection; overridden for "ip" ports and for super-frames."""
+        return Port(self)
+
+    def adopt(self, port: Port, kind: Kind) -> None:
+        """`port` is to be joined to one of another `kind`: an element that can be either takes it on.
+
+        Raises `PortError` where it could, but is that on another side already.
+        """
+
+    def mtu(self, port: Port) -> int | None:
+        """The largest IP packet, in bytes, that it takes at `port`, however that travels on; None for any."""
+        return None
+
+    def longest(self, port: Port) -> int | None:
+        """Bytes that an IP packet may have as a super-frame to cost it least at `port`; None for any.
+
+        A wish: longer ones are taken too.
+        """
+        return None
+
+    async def open(self) -> None:
+        """Take what the element needs of the host; raises `ElementError` or `OSError`."""
+
+    async def close(self) -> None:
+        """Give everything back; never raises for what was never taken."""
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        """Take frames that arrived at `port`; called on the data path, must not block or raise.
+
+        The frames are valid until it returns; one that is kept longer is copied.
+        """
+        port.drop("not taken", len(burst.frames))
+
+    def hold(self, port: Port, held: bool) -> None:
+        """The other end of `port` is full (or no longer): stop (go on) reading what would be sent there."""
+
+    def configure_network(self, port: Port, inside: Tunnel) -> bool:
+        """The other end of `port` says which addresses and routes belong to what comes from there.
+
+        Whether this element gives them to an interface of a host; it does so on its own time, and may be
+        told anew.
+        """
+        return False
+
+    def carrier(self, port: Port) -> None:
+        """`port` was connected or disconnected, or what its other end leads to came up or went down."""
+
+    async def command(self, words: Sequence[str]) -> str:
+        """Carry out `command ELEMENT words…`; returns what to print. Raises `ElementError`."""
+        raise ElementError(f"{self.name} knows no command")
+
+    def counters(self) -> dict[str, Counters]:
+        """Counters beside those of the ports, such as a link's wire; by name."""
+        return {}
+
+    def failed(self, error: Exception) -> None:
+        """Tell the runtime that the element has stopped working."""
+        if self.status is not None:
+            self.status.failed(self, error)
+
+    def changed(self, up: bool, detail: str = "") -> None:
+        """Tell the runtime, and those connected, that what the element leads to came up or went down."""
+        self.up = up
+        if self.status is not None:
+            self.status.changed(self, up, detail)
+        for port in self.ports:
+            if port.peer is not None:
+                port.peer.element.carrier(port.peer)

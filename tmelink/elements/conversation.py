@@ -1,0 +1,83 @@
+"""One session over one transport: feeds the session, does what it asks, wakes it at its deadlines.
+
+The shell that `tmelink.openvpn.session` speaks of. Owns the clock and the timer; the transport and what
+becomes of frames and events are its owner's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from tmelink.openvpn.session import Event, Item, Session, Step
+
+
+class Conversation:
+    """A session with its timer. `transmit` sends to the peer, `deliver` takes frames, `event` events."""
+
+    def __init__(
+        self,
+        session: Session,
+        transmit: Callable[[Sequence[Item]], None],
+        deliver: Callable[[Sequence[Item]], None],
+        event: Callable[[Event], None],
+    ) -> None:
+        self.session = session
+        self._transmit = transmit
+        self._deliver = deliver
+        self._event = event
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """The transport can carry datagrams."""
+        self.do(self.session.connected(self._loop.time()))
+
+    def receive(self, datagrams: Sequence[Item]) -> Step:
+        """Give the session what arrived; the caller may note whether it was `authentic`, then calls `do`."""
+        return self.session.receive(datagrams, self._loop.time())
+
+    def send(self, frames: Sequence[Item]) -> None:
+        """Send frames from the machine."""
+        self.do(self.session.send(frames, self._loop.time()))
+
+    def do(self, step: Step) -> None:
+        """Send, deliver and tell what the step asks for, in that order, and set the timer."""
+        if self._closed:
+            return
+        if step.wire:
+            self._transmit(step.wire)
+        if step.frames:
+            self._deliver(step.frames)
+        for event in step.events:
+            self._event(event)
+        self._arm()
+
+    def close(self) -> None:
+        """Say goodbye where the session wants to; then nothing more is sent, delivered or told."""
+        if not self._closed:
+            farewell = self.session.close(self._loop.time()).wire
+            if farewell:
+                self._transmit(farewell)
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        if self._closed:
+            return
+        deadline = self.session.deadline()
+        if deadline is None:
+            return
+        # Traffic pushes deadlines back all the time; a timer that fires too early just looks again.
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.do(self.session.tick(self._loop.time()))

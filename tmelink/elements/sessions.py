@@ -1,0 +1,313 @@
+"""The session that a link's options ask for, with the keys and certificates that they name.
+
+Reads files and knows which option means what to which session. How a session works is
+`tmelink.openvpn.point_to_point`'s and `tmelink.openvpn.tls_session`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, cast
+
+from tmelink.errors import ElementError
+from tmelink.frame import Kind
+from tmelink.openvpn import envelope, keys, mtu, tls_session, tls_wrap
+from tmelink.openvpn.compress import Framing
+from tmelink.openvpn.option_types import Tls
+from tmelink.openvpn.options import Options
+from tmelink.openvpn.point_to_point import PointToPoint
+from tmelink.openvpn.secret import Material, Secret
+from tmelink.openvpn.session import Session
+from tmelink.openvpn.settings import Settings
+from tmelink.openvpn.tls_engine import TlsContext, TlsFiles
+from tmelink.openvpn.tls_session import TlsSession
+from tmelink.openvpn.tls_settings import Credentials, TlsSettings
+
+
+class NewSession(Protocol):
+    """Makes a fresh session under the options that hold for one peer; a `mute` one will send nothing."""
+
+    def __call__(
+        self, options: Options, *, mute: bool = False, credentials: Credentials | None = None
+    ) -> Session:
+        """The session; `credentials` are a server's token in place of the user's password."""
+        ...
+
+
+IP_TCP = 40
+"""IPv4 and TCP headers without options (RFC 9293, section 3.7.1)."""
+
+TIMESTAMPS = 12
+"""TCP's usual options, which take their room from the MSS (RFC 7323, appendix A)."""
+
+ETHERNET = 18
+"""An Ethernet header and a tag."""
+
+AEAD_OVERHEAD = 24
+"""What OpenVPN's usual ciphers add to a frame: opcode and peer id, packet id, tag."""
+
+MOST_HEADERS = 512
+"""What Linux may keep of a super-frame's size for headers (MAX_TCP_HEADER), less than half a segment."""
+
+SHARED = 0o077
+"""The permission bits of a key file that somebody else's reading or writing needs."""
+
+
+def session_maker(options: Options, log: logging.Logger) -> NewSession:
+    """Read what the options name and return what makes sessions; raises `ElementError` with the remedy."""
+    files = Files(log)
+    if options.tls is not None:
+        return _tls_maker(options, options.tls, files)
+    return _static_maker(options, files)
+
+
+def problems(options: Options) -> list[str]:
+    """What of these options no session can do, as sentences, without reading a file."""
+    if options.tls is not None:
+        try:
+            tls_session.check(tls_settings(options, options.tls))
+        except ValueError as error:
+            return [str(error)]
+        return []
+    # Any key will do to see whether the ciphers that go with one can be had.
+    key = None if options.secret is None else Secret(bytes(keys.KEY_BYTES))
+    return envelope.problems(replace(settings(options), key=key))
+
+
+def longest_super_frame(options: Options, run: int) -> int:
+    """The IP packet, in bytes, that comes to datagrams of no more than `run` bytes when it is cut up.
+
+    By the MSS that TCP has once clamped; Linux keeps room for its headers and cuts where a segment ends.
+    """
+    common = settings(options)
+    sealed = AEAD_OVERHEAD if options.tls is not None else mtu.message_overhead(common)
+    mss = mtu.mss_limit(common) or mtu.tun_mtu(common) - IP_TCP
+    if options.tls is not None and (room := mtu.mss_datagram(common)):
+        mss = room - sealed - mtu.mss_overhead(common)
+    pieces = run // (mss + IP_TCP + ETHERNET + sealed)
+    return pieces * (mss - TIMESTAMPS) + MOST_HEADERS
+
+
+class Files:
+    """Reads key files, and warns of those that others can read too."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def secret(self, material: Material | None, option: str) -> bytes:
+        """The contents of a file that only its owner should read; empty for no file."""
+        return self._load(material, option, private=True)
+
+    def public(self, material: Material | None, option: str) -> bytes:
+        """The contents of a file that everybody may read; empty for no file."""
+        return self._load(material, option, private=False)
+
+    def _load(self, material: Material | None, option: str, *, private: bool) -> bytes:
+        if material is None:
+            return b""
+
+        def read(path: str) -> bytes:
+            file = Path(path)
+            if private and os.name == "posix" and file.stat().st_mode & SHARED:
+                self._log.warning("--%s %s: others can read it; chmod 600 keeps it yours", option, path)
+            return file.read_bytes()
+
+        try:
+            return material.load(read).reveal()
+        except OSError as error:
+            raise ElementError(f"--{option} {material}: {error.strerror or error}") from error
+
+
+def settings(options: Options) -> Settings:
+    """The settings of a session without TLS, but for its key."""
+    framing = {"lzo-stub": "comp-lzo no", "migrate": None}.get(options.compress or "", options.compress)
+    return Settings(
+        kind="ethernet" if options.dev_type == "tap" else "ip",
+        proto=options.proto,
+        remote=bool(options.remotes),
+        socks=options.socks_proxy is not None,
+        tun_mtu=options.tun_mtu,
+        occ_mtu=options.occ_mtu or 0,
+        tun_mtu_max=options.tun_mtu_max or max(options.tun_mtu, 1600),
+        link_mtu=options.link_mtu or 0,
+        fragment=options.fragment,
+        fragment_mtu=options.fragment_counts_encapsulation,
+        mssfix=options.mssfix.size if options.mssfix.given else None,
+        mssfix_mode="" if options.mssfix.counts == "payload" else options.mssfix.counts,
+        ping=options.ping,
+        ping_restart=options.ping_restart,
+        ping_exit=options.ping_exit,
+        ping_timer_rem=options.ping_timer_rem,
+        inactive=options.inactive,
+        inactive_bytes=options.inactive_bytes,
+        session_timeout=options.session_timeout,
+        occ=options.occ,
+        mtu_test=options.mtu_test,
+        explicit_exit_notify=options.explicit_exit_notify,
+        key_direction=options.key_direction,
+        cipher=options.cipher or "BF-CBC",  # OpenVPN's default; refused, so that --cipher has to be written
+        auth=options.auth,
+        replay_window=options.replay_window,
+        replay_seconds=options.replay_time,
+        mute_replay_warnings=options.mute_replay_warnings,
+        compress=cast("Framing | None", framing),
+        allow_compression=options.allow_compression,
+    )
+
+
+def _static_maker(options: Options, files: Files) -> NewSession:
+    key: Secret | None = None
+    if options.secret is not None:
+        try:
+            key = keys.parse(files.secret(options.secret, "secret"), f"--secret {options.secret}")
+        except ValueError as error:
+            raise ElementError(str(error)) from error
+
+    def make(options: Options, *, mute: bool = False, credentials: Credentials | None = None) -> Session:
+        begun = int(time.time()) if mute else _later()
+        return PointToPoint(replace(settings(options), key=key), os.urandom, begun)
+
+    return make
+
+
+_latest = 0
+
+
+def _later() -> int:
+    """The time of day, later than at any call before.
+
+    Packet ids under a static key begin with it, and a session that began in the same second as another one
+    under its key, of a link closed and opened again, would repeat them.
+    """
+    global _latest
+    _latest = max(int(time.time()), _latest + 1)
+    return _latest
+
+
+def _tls_maker(options: Options, tls: Tls, files: Files) -> NewSession:
+    user_pass = files.secret(tls.auth_user_pass, "auth-user-pass")
+    context, wrap = tls_parts(options, tls, files)
+    try:
+        own = _credentials(user_pass) if tls.auth_user_pass is not None else None
+    except ValueError as error:
+        raise ElementError(str(error)) from error
+
+    def make(options: Options, *, mute: bool = False, credentials: Credentials | None = None) -> Session:
+        wanted = tls_settings(options, tls, wrap, credentials or own)
+        if credentials is not None:
+            # A token may have grown old; the password has not, and is tried next.
+            wanted = replace(wanted, auth_retry="nointeract")
+        return TlsSession(wanted, context, wall_clock())
+
+    return make
+
+
+def wall_clock() -> Callable[[float], float]:
+    """The seconds since 1970 for a time of the event loop's; jumps of the system's clock pass it by."""
+    started, at = time.time(), time.monotonic()
+    return lambda now: started + now - at
+
+
+def tls_parts(options: Options, tls: Tls, files: Files) -> tuple[TlsContext, tls_wrap.WrapKey]:
+    """Certificates and keys, read and checked; raises `ElementError` that says what to do."""
+    wanted = _tls_files(tls, files)
+    if options.server is not None:
+        wanted = replace(wanted, client_certificate=options.server.verify_client_cert)
+    try:
+        return TlsContext(wanted, server=tls.role == "server"), _wrap_key(options, files)
+    except ValueError as error:
+        raise ElementError(str(error)) from error
+
+
+def _tls_files(tls: Tls, files: Files) -> TlsFiles:
+    passphrase = files.secret(tls.askpass, "askpass")
+    return TlsFiles(
+        certificate=files.public(tls.cert, "cert"),
+        private_key=files.secret(tls.key, "key"),
+        passphrase=passphrase.splitlines()[0] if passphrase else None,
+        extra_certificates=files.public(tls.extra_certs, "extra-certs"),
+        pkcs12=files.secret(tls.pkcs12, "pkcs12"),
+        ca=files.public(tls.ca, "ca"),
+        crl=files.public(tls.crl_verify, "crl-verify"),
+        rules=tls.rules,
+        version_min=tls.tls_version_min,
+        version_max=tls.tls_version_max,
+        ciphers=tls.tls_cipher,
+        ciphersuites=tls.tls_ciphersuites,
+        groups=tls.tls_groups,
+        profile=tls.tls_cert_profile,
+    )
+
+
+def _wrap_key(options: Options, files: Files) -> tls_wrap.WrapKey:
+    if options.tls_auth is not None:
+        key = keys.parse(files.secret(options.tls_auth, "tls-auth"), f"--tls-auth {options.tls_auth}")
+        return tls_wrap.AuthKey(key.reveal(), options.key_direction, options.auth)
+    if options.tls_crypt is not None:
+        key = keys.parse(files.secret(options.tls_crypt, "tls-crypt"), f"--tls-crypt {options.tls_crypt}")
+        return tls_wrap.CryptKey(key.reveal())
+    if options.tls_crypt_v2 is not None:
+        pem = files.secret(options.tls_crypt_v2, "tls-crypt-v2")
+        server = options.tls is not None and options.tls.role == "server"
+        return tls_wrap.parse_server_key(pem) if server else tls_wrap.parse_client_key(pem)
+    return None
+
+
+def _credentials(text: bytes) -> Credentials:
+    """A user and a password, on a line each (`--auth-user-pass FILE`)."""
+    lines = text.decode("utf-8", "replace").splitlines()
+    if len(lines) < 2 or not lines[0]:
+        raise ValueError("--auth-user-pass: the file must hold a user name and a password, on a line each")
+    return Credentials(lines[0], lines[1])
+
+
+def tls_settings(
+    options: Options, tls: Tls, wrap: tls_wrap.WrapKey = None, credentials: Credentials | None = None
+) -> TlsSettings:
+    """The settings of a session with TLS."""
+    kind: Kind = "ethernet" if options.dev_type == "tap" else "ip"
+    common = settings(options)
+    return TlsSettings(
+        server=tls.role == "server",
+        mode="pull" if tls.pull else "equal",
+        kind=kind,
+        stream=not options.proto.startswith("udp"),
+        wrap=wrap,
+        data_ciphers=tls.data_ciphers,
+        data_ciphers_fallback=tls.data_ciphers_fallback,
+        auth=options.auth,
+        occ=options.occ,
+        compress=common.compress,
+        allow_compression=common.allow_compression,
+        fragment=options.fragment,
+        credentials=credentials,
+        auth_retry="nointeract" if tls.auth_retry == "nointeract" else "none",
+        pull_filters=tls.pull_filters,
+        tun_mtu=options.tun_mtu,
+        tun_mtu_max=options.tun_mtu_max or max(options.tun_mtu, 1600),
+        mss=0 if mtu.mss_datagram(common) else mtu.mss_limit(common),
+        mss_datagram=mtu.mss_datagram(common),
+        mss_overhead=mtu.mss_overhead(common),
+        max_packet_size=tls.max_packet_size,
+        hand_window=tls.hand_window,
+        tls_timeout=tls.tls_timeout,
+        tran_window=tls.tran_window,
+        reneg_sec=tls.reneg_sec,
+        reneg_bytes=tls.reneg_bytes or 0,
+        reneg_pkts=tls.reneg_pkts,
+        replay_window=options.replay_window,
+        ping=options.ping,
+        ping_restart=options.ping_restart,
+        ping_exit=options.ping_exit,
+        ping_timer_rem=options.ping_timer_rem,
+        remote=bool(options.remotes),
+        inactive=options.inactive,
+        inactive_bytes=options.inactive_bytes,
+        session_timeout=options.session_timeout,
+        explicit_exit_notify=options.explicit_exit_notify,
+    )

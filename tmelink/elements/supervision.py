@@ -1,0 +1,99 @@
+"""A program that is started again by policy when it ends; what it is, is its element's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from tmelink.element import Element
+from tmelink.errors import ElementError
+
+NEVER, ON_FAILURE, ALWAYS = "never", "on-failure", "always"
+
+SHORTEST_PAUSE = 1.0
+"""Seconds before the first new start; each further one takes twice as long, up to `LONGEST_PAUSE`."""
+
+LONGEST_PAUSE = 60.0
+
+STEADY = 60.0
+"""A program that ran for so many seconds has its pauses counted from the shortest again."""
+
+
+class Running(Protocol):
+    """A program that runs."""
+
+    async def wait(self) -> int:
+        """Its exit status, once it has ended; gives back what it took of the host."""
+
+    async def stop(self) -> None:
+        """End it, gently and then firmly."""
+
+    @property
+    def said(self) -> str:
+        """Its last words, to explain its end."""
+
+
+class Supervision:
+    """Starts a program and watches it; `launch` starts it once, and raises `ElementError` where it cannot."""
+
+    def __init__(self, element: Element, launch: Callable[[], Awaitable[Running]], policy: str) -> None:
+        self.running: Running | None = None
+        self._element = element
+        self._launch = launch
+        self._policy = policy
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start it; a first start that fails is the caller's error."""
+        self.running = await self._launch()
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def close(self) -> None:
+        """End it for good."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self.running is not None:
+            await self.running.stop()
+            self.running = None
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = SHORTEST_PAUSE
+        began = loop.time()
+        while True:
+            if self.running is not None:
+                status = await self.running.wait()
+                end = _ending(status, self.running.said)
+                self.running = None
+                if self._policy == NEVER or (self._policy == ON_FAILURE and status == 0):
+                    if status:
+                        self._element.failed(ElementError(end))
+                    else:
+                        self._element.changed(False, end)
+                    return
+                if loop.time() - began >= STEADY:
+                    pause = SHORTEST_PAUSE
+                self._element.changed(False, f"{end}; starting again in {pause:g} s")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            began = loop.time()
+            try:
+                self.running = await self._launch()
+            except (ElementError, OSError) as error:
+                self._element.log.warning("%s; trying again in %g s", error, pause)
+
+
+def _ending(status: int, said: str) -> str:
+    if status >= 0:
+        end = f"ended with status {status}"
+    else:
+        try:
+            end = f"ended by {signal.Signals(-status).name}"
+        except ValueError:
+            end = f"ended by signal {-status}"
+    return f"{end}: {said}" if said else end

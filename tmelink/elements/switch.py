@@ -1,0 +1,240 @@
+"""`tmelink/switch`: a learning bridge with any number of connections.
+
+As IEEE 802.1D describes one: it learns behind which connection a station is from the frames the station
+sends, forgets it after a while, sends frames for a known station there alone and all others everywhere but
+back. It looks at MAC addresses only: VLAN tags pass through, and it does not take part in spanning tree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from struct import Struct, error
+
+from tmelink import ethernet, values
+from tmelink.arguments import flag, keyword
+from tmelink.element import Element, Port
+from tmelink.errors import ElementError
+from tmelink.frame import MIN_FRAME, Burst, Counters
+
+AGEING = 300.0
+"""Seconds until a silent station is forgotten (IEEE 802.1D, table 7-5)."""
+
+TABLE_SIZE = 8192
+"""Stations known at once, as in common switches; with more, frames for unknown ones go everywhere."""
+
+SWEEP = 1.0
+"""Seconds between two searches of a full table for stations to forget, each of which looks at all of it."""
+
+MAX_DEPTH = 16
+"""Calls of a switch inside each other. A frame, the answer to it, ARP before it and a router on the same
+switch make eight; more can only be a loop."""
+
+_ADDRESSES = Struct("6s6s2x")
+"""Destination and source of a frame; unpacking fails for what is no frame."""
+
+
+class _Station:
+    """Where a station was last heard, and when."""
+
+    __slots__ = ("heard", "port")
+
+    def __init__(self, port: Port, heard: float) -> None:
+        self.port = port
+        self.heard = heard
+
+
+class Switch(Element):
+    """A learning bridge with any number of connections; no frame goes back to where it came from.
+
+    `command SWITCH table` prints which station is behind which connection. VLAN tags pass through and play
+    no part. It does not speak spanning tree: connections of switches must not form a loop, though one inside
+    a process only costs copies. Frames for the nearest bridge (spanning tree, LACP, LLDP, pause) end here as
+    IEEE 802.1D asks; with `transparent` they pass, for emulated switches that want to see each other.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """What a machine file says of a switch."""
+
+        ageing: float = keyword(
+            "SECONDS",
+            values.seconds(1, 1_000_000, "ageing time"),
+            default=AGEING,
+            help="how long a silent station is remembered",
+        )
+        transparent: bool = flag(
+            help="also forward 01:80:c2:00:00:00 to 0f (spanning tree, LACP, LLDP), as a cable would; "
+            "a bridge keeps these to itself"
+        )
+
+    arguments: Arguments
+    capacity = None
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        self.learning = Counters()
+        self._ageing = arguments.ageing
+        self._transparent = arguments.transparent
+        self._stations: dict[bytes, _Station] = {}
+        self._swept = 0.0
+        self._under_way: list[Burst] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asking = False
+
+    def make_port(self) -> Port:
+        """A port that takes super-frames; `Port.send` cuts them where the next one does not."""
+        return Port(self, offload=True)
+
+    def longest(self, port: Port) -> int | None:
+        """The least of what those behind the other connections wish."""
+        if self._asking:
+            return None
+        self._asking = True
+        try:
+            peers = [other.peer for other in self.ports if other is not port and other.peer is not None]
+            wishes = [wish for peer in peers if (wish := peer.element.longest(peer)) is not None]
+        finally:
+            self._asking = False
+        return min(wishes, default=None)
+
+    async def open(self) -> None:
+        """Start the clock by which stations are forgotten."""
+        self._loop = asyncio.get_running_loop()
+
+    async def close(self) -> None:
+        """Stop forwarding and forget every station."""
+        self._loop = None
+        self._stations.clear()
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        """Learn the frames' senders and forward them."""
+        if self._loop is None:
+            port.drop("not open", len(burst.frames))
+            return
+        if self._under_way and burst.frames and self._comes_back(burst):
+            port.drop("switch loop", len(burst.frames))
+            return
+        self._under_way.append(burst)
+        try:
+            self._forward(port, burst, self._loop.time())
+        finally:
+            self._under_way.pop()
+
+    def _comes_back(self, burst: Burst) -> bool:
+        """Whether this is a part of what is being forwarded already: connections form a loop.
+
+        Everything in a process is handed on by synchronous calls, so a loop would never return.
+        """
+        first = burst.frames[0]
+        if len(self._under_way) >= MAX_DEPTH:
+            return True
+        return any(frame is first for earlier in self._under_way for frame in earlier.frames)
+
+    def _forward(self, port: Port, burst: Burst, now: float) -> None:
+        frames = burst.frames
+        try:
+            heads: list[tuple[bytes, bytes]] = list(map(_ADDRESSES.unpack_from, frames))
+        except error:
+            burst = _without_short(port, burst)
+            frames = burst.frames
+            heads = list(map(_ADDRESSES.unpack_from, frames))
+        if not heads:
+            return
+        ways = {head: self._route(port, *head, now, heads) for head in dict.fromkeys(heads)}
+        first, *others = ways.values()
+        if all(way == first for way in others):
+            # Most bursts go on as they are.
+            for other in first:
+                other.send(burst)
+            return
+        queues: dict[Port, list[int]] = {other: [] for way in ways.values() for other in way}
+        appends = {head: [queues[other].append for other in way] for head, way in ways.items()}
+        for index, way in enumerate(map(appends.__getitem__, heads)):
+            for append in way:
+                append(index)
+        for other, queue in queues.items():
+            other.send(_part(burst, queue))
+
+    def _route(
+        self, port: Port, destination: bytes, source: bytes, now: float, heads: list[tuple[bytes, bytes]]
+    ) -> Sequence[Port]:
+        """Learn `source`; the ports that frames for `destination` go to."""
+        if not source[0] & 1:
+            station = self._stations.get(source)
+            if station is None:
+                self._learn(source, port, now)
+            else:
+                station.port = port
+                station.heard = now
+        if not destination[0] & 1:
+            station = self._stations.get(destination)
+            if station is not None:
+                if now - station.heard > self._ageing or station.port.peer is None:
+                    del self._stations[destination]
+                elif station.port is port:
+                    return ()
+                else:
+                    return (station.port,)
+        elif destination[:5] == ethernet.RESERVED[:5] and destination[5] < 16 and not self._transparent:
+            port.drop("reserved for the nearest bridge", heads.count((destination, source)))
+            return ()
+        return [other for other in self.ports if other is not port and other.peer is not None]
+
+    def _learn(self, source: bytes, port: Port, now: float) -> None:
+        if len(self._stations) >= TABLE_SIZE:
+            if now - self._swept >= SWEEP:
+                self._swept = now
+                self._sweep(now)
+            if len(self._stations) >= TABLE_SIZE:
+                self.learning.drops["table full"] += 1
+                return
+        self.learning.frames += 1
+        self._stations[source] = _Station(port, now)
+
+    def _sweep(self, now: float) -> None:
+        old = [mac for mac, station in self._stations.items() if now - station.heard > self._ageing]
+        for mac in old:
+            del self._stations[mac]
+
+    def counters(self) -> dict[str, Counters]:
+        """`learning`: frames that a station was learned from, and those that found the table full."""
+        return {"learning": self.learning}
+
+    def table(self) -> list[tuple[bytes, Port, float]]:
+        """Every known station: its MAC address, the port it is behind, and seconds since it was heard."""
+        if self._loop is None:
+            return []
+        now = self._loop.time()
+        self._sweep(now)
+        return [(mac, station.port, now - station.heard) for mac, station in self._stations.items()]
+
+    async def command(self, words: Sequence[str]) -> str:
+        """`table` lists the known stations."""
+        if list(words) != ["table"]:
+            raise ElementError(f"{self.name} knows the command: table")
+        rows = [
+            f"{ethernet.text(mac)}  {_behind(port)}  {age:.0f} s"
+            for mac, port, age in sorted(self.table(), key=lambda row: (row[1].index, row[0]))
+        ]
+        return "\n".join([f"{len(rows)} of {TABLE_SIZE} stations", *rows])
+
+
+def _behind(port: Port) -> str:
+    return f"port {port.index} ({port.peer.element.name if port.peer else 'disconnected'})"
+
+
+def _part(burst: Burst, indexes: list[int]) -> Burst:
+    """The frames of a burst that stand at `indexes`, with their labels."""
+    frames, gso = burst.frames, burst.gso
+    return Burst(
+        [frames[index] for index in indexes], None if gso is None else [gso[index] for index in indexes]
+    )
+
+
+def _without_short(port: Port, burst: Burst) -> Burst:
+    """The burst without what is too short to be a frame; that is counted."""
+    kept = [index for index, frame in enumerate(burst.frames) if len(frame) >= MIN_FRAME]
+    port.drop("short frame", len(burst.frames) - len(kept))
+    return _part(burst, kept)

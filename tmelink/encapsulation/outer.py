@@ -1,0 +1,101 @@
+"""The outer IPv4 header: built before what a tunnel carries, and taken off at its other end.
+
+Pure. Outer packets that came in fragments are put together here, as the end of a tunnel is their destination
+(RFC 2003 section 5.1).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tmelink import ip
+from tmelink.encapsulation.ecn import MASK
+from tmelink.errors import ProtocolError
+from tmelink.frame import Frame
+from tmelink.stack import icmp
+from tmelink.stack.fragments import TIMEOUT_V4, Reassembly, fragments_v4
+
+
+class Arrived(NamedTuple):
+    """What an outer packet brought; `ecn` are the two bits that routers may have marked."""
+
+    source: bytes
+    protocol: int
+    ecn: int
+    payload: memoryview
+
+
+class Outer:
+    """The end of a tunnel at the address `local`, of 4 bytes; packets leave with `ttl`."""
+
+    def __init__(self, local: bytes, ttl: int, drops: Counter[str]) -> None:
+        self.local = local
+        self._ttl = ttl
+        self._reassembly = Reassembly(TIMEOUT_V4, drops)
+        self._identification = 0
+
+    def wrap(
+        self,
+        destination: bytes,
+        protocol: int,
+        payload: Frame,
+        mtu: int,
+        *,
+        tos: int,
+        dont_fragment: bool,
+    ) -> Iterator[bytes]:
+        """The outer packet to `destination`, in fragments where it is larger than `mtu` and may be."""
+        if ip.IPV4_HEADER + len(payload) > ip.MAX_PACKET:
+            raise ProtocolError("too big for an outer packet")
+        self._identification = (self._identification + 1) & 0xFFFF
+        packet = ip.build_ipv4(
+            self.local,
+            destination,
+            protocol,
+            payload,
+            ttl=self._ttl,
+            tos=tos,
+            identification=self._identification,
+            dont_fragment=dont_fragment,
+        )
+        if len(packet) <= mtu:
+            return iter((packet,))
+        if dont_fragment:
+            raise ProtocolError("too big for the path")
+        return fragments_v4(packet, mtu)
+
+    def unwrap(self, packet: Frame, now: float) -> Arrived | None:
+        """What a packet to this end brought; None for a fragment that lacks others.
+
+        Raises `ProtocolError` for what is malformed or for somebody else.
+        """
+        for _first in self._reassembly.expire(now):
+            pass
+        parsed = ip.parse_ipv4(packet)
+        if parsed.destination != self.local:
+            raise ProtocolError("for another address")
+        payload = parsed.payload
+        if parsed.is_fragment:
+            key = (parsed.source, parsed.protocol, parsed.identification)
+            whole = self._reassembly.add(key, parsed.offset, payload, parsed.more_fragments, packet, now)
+            if whole is None:
+                return None
+            payload = memoryview(whole)
+        return Arrived(parsed.source, parsed.protocol, parsed.tos & MASK, payload)
+
+    def narrowed(self, arrived: Arrived, remotes: frozenset[bytes]) -> int | None:
+        """The path MTU that an ICMP message to this end tells of; None for any other message.
+
+        Raises `ProtocolError` for one that does not quote a packet from here to one of `remotes`.
+        """
+        message = icmp.parse(arrived.payload)
+        if (message.type, message.code) != (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED):
+            return None
+        quote = message.data
+        if len(quote) < ip.IPV4_HEADER or bytes(quote[12:16]) != self.local:
+            raise ProtocolError("ICMP: error about nothing of ours")
+        if bytes(quote[16:20]) not in remotes:
+            raise ProtocolError("ICMP: error about nothing of ours")
+        return message.second or None

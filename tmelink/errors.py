@@ -1,0 +1,78 @@
+"""The exceptions that tmelink raises, all of them.
+
+::
+
+    TmelinkError
+    ├── MachineError          mistakes in a machine file: `mistakes`, each with its place
+    ├── ElementError          an element cannot open, or cannot do what it was asked to
+    │   ├── MissingCapability the process lacks a privilege: which, and how to give it
+    │   └── UnsupportedHere   the element needs another operating system or a missing package
+    ├── PortError             a connection that an element does not take
+    ├── UnknownElement        a machine has no element of that name (also a KeyError)
+    ├── ClosedError           a NIC or a lab was used after it was closed
+    └── ProtocolError         bytes from a peer that are not what the protocol allows
+
+Traffic never raises: a `ProtocolError` is raised by the pure codecs and ends as a counter in the element
+that called them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tmelink.source import Mistake
+
+
+class TmelinkError(Exception):
+    """Anything that tmelink raises on purpose."""
+
+
+class MachineError(TmelinkError):
+    """A machine file with mistakes; `mistakes` holds every one that was found, in file order."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("\n".join(mistake.render() for mistake in mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+class ElementError(TmelinkError):
+    """An element cannot open, or cannot do what a command asks of it."""
+
+
+class MissingCapability(ElementError):
+    """The process may not do this; the message names the capability and how to give it.
+
+    `instead` is what to do for a user who is to have no capability.
+    """
+
+    def __init__(self, what: str, capability: str, instead: str | None = None) -> None:
+        super().__init__(
+            f"{what}: needs {capability}; run as root, or give it with "
+            f"'setcap {capability.lower()}+ep' on the Python interpreter's file"
+            + (f", or {instead}" if instead else "")
+        )
+        self.capability = capability
+
+
+class UnsupportedHere(ElementError):
+    """This operating system, or this installation, lacks what the element stands on."""
+
+
+class PortError(TmelinkError):
+    """An element does not take this connection."""
+
+
+class UnknownElement(TmelinkError, KeyError):
+    """A machine has no element of that name; the message names the one that may have been meant."""
+
+    def __str__(self) -> str:
+        # KeyError alone would show the message as a quoted key.
+        return str(self.args[0])
+
+
+class ClosedError(TmelinkError):
+    """A NIC or a lab was used after it was closed."""
+
+
+class ProtocolError(TmelinkError):
+    """Bytes that the protocol does not allow; never leaves the element that met them."""

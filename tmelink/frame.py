@@ -1,0 +1,84 @@
+"""What moves along the data path: Frame, Run, Gso, Burst, and the Counters that count it.
+
+No I/O and no elements. Frames move many at a time; a call or an object for each single frame costs more than
+the frame's own work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+Frame = bytes | bytearray | memoryview
+"""Ethernet II without its frame check sequence, or one IP packet on an "ip" port."""
+
+Kind = Literal["ethernet", "ip"]
+
+MIN_FRAME = 14
+"""An Ethernet header; anything shorter is no frame."""
+
+
+class Run(NamedTuple):
+    """Pieces of `size` bytes laid end to end in one buffer; only the last may be shorter.
+
+    What UDP_SEGMENT sends and UDP_GRO receives in one call, and what segmenting a super-frame yields.
+    """
+
+    data: memoryview
+    size: int
+
+    def pieces(self) -> list[memoryview]:
+        """The pieces, each a view into `data`."""
+        data, size = self.data, self.size
+        return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+class Gso(NamedTuple):
+    """A decoded virtio_net_hdr (virtio 1.2, section 5.1.6): how a super-frame wants to be cut.
+
+    `kind` is VIRTIO_NET_HDR_GSO_* without the ECN bit (0 none, 1 TCPv4, 3 UDP fragmentation, 4 TCPv6,
+    5 UDP segmentation); `size` the payload bytes a segment; `header` the bytes before the payload, as the
+    sender says (a hint); `checksum_start` and `checksum_offset` where a partial checksum is to be completed,
+    both 0 where the checksum needs nothing.
+    """
+
+    kind: int
+    size: int
+    header: int
+    checksum_start: int
+    checksum_offset: int
+    ecn: bool = False
+
+
+@dataclass(slots=True)
+class Burst:
+    """What moves between ports: frames in order and, where any is a super-frame, a label for each.
+
+    The frames are lent: they may lie in buffers that the sender fills anew once the call returns. Whoever
+    keeps one beyond it keeps a copy, and nobody writes into one.
+    """
+
+    frames: list[Frame]
+    gso: list[Gso | None] | None = None
+
+
+@dataclass(slots=True)
+class Counters:
+    """Frames and bytes that went one way, and what was dropped, by reason."""
+
+    frames: int = 0
+    bytes: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+
+
+def pieces(items: Sequence[Frame | Run]) -> list[Frame]:
+    """The items one by one, runs taken apart."""
+    single: list[Frame] = []
+    for item in items:
+        if isinstance(item, Run):
+            single += item.pieces()
+        else:
+            single.append(item)
+    return single

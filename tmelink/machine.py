@@ -1,0 +1,366 @@
+"""A machine file as a checked graph: elements with their arguments parsed, and the connections between them.
+
+`load` reads and checks without touching the host: what it returns can be run. Knows modules and element
+classes through `tmelink.registry`; what stands in the file comes from `tmelink.tmesh.layout`.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from tmelink import registry
+from tmelink.element import Claim, Element, Port, connect
+from tmelink.errors import ElementError, MachineError, PortError, TmelinkError, UnknownElement
+from tmelink.source import Mistake, Place, Source, Word, suggestion
+from tmelink.tmesh.layout import Layout
+from tmelink.tmesh.planned import Join, Planned
+from tmelink.tmesh.reading import read, unreadable
+from tmelink.tmesh.statements import Side
+from tmelink.tmesh.tme_parts import ETHERNET_CARDS, PARTS
+
+NIC = "tmelink/nic"
+"""What stands in for the Ethernet side of a TME network card that has no model of its own."""
+
+SOCKETS = ("udp", "tcp")
+"""Claims whose `where` is an address and a port."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """`command ELEMENT words…` where `level` is None, else `log ELEMENT LEVEL` with `logging`'s level.
+
+    A level of 0 is the one that all others have.
+    """
+
+    element: Element
+    words: tuple[Word, ...]
+    level: int | None
+    place: Place
+
+
+@dataclass(eq=False)
+class Machine:
+    """What a machine file describes, checked: what a runtime opens, runs and closes.
+
+    Paths are absolute, `/le0` or `/a/le0`, and in the order of the file. `not_emulated` are TME's parts that
+    are no network elements, by path, with their modules; `network_only` says that whoever loaded the file
+    wants its network without them. `homes` says which host an element is on, by path, where the file does.
+    `output` is what `pwd` and `ls` print.
+    """
+
+    source: Source
+    host: str | None = None
+    network_only: bool = False
+    elements: dict[str, Element] = field(default_factory=dict)
+    connections: list[tuple[Port, Port]] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    hosts: dict[str, str] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    not_emulated: dict[str, str] = field(default_factory=dict)
+    output: list[str] = field(default_factory=list)
+
+    def find(self, path: str) -> Element:
+        """The element at `path`, from the root; `UnknownElement`, which is a KeyError, names a near one."""
+        absolute = posixpath.normpath("/" + path.lstrip("/"))
+        element = self.elements.get(self.aliases.get(absolute, absolute))
+        if element is None:
+            near = suggestion(absolute, [*self.elements, *self.aliases])
+            raise UnknownElement(f"no element {path!r}" + (f", {near}" if near else ""))
+        return element
+
+
+def load(
+    path_or_text: Path | str, *, host: str | None = None, network_only: bool = False, name: str = "<text>"
+) -> Machine:
+    """Read and check a machine file, or a text: a str that holds a newline is text, any other a path.
+
+    With `host` only that host's part is loaded, and what stands outside every host block. `name` is what a
+    text is called in messages; its relative `source` begins in the working directory. Raises `MachineError`
+    with every mistake, in the order of the file.
+    """
+    mistakes: list[Mistake] = []
+    modules = _Modules()
+    layout = Layout(mistakes.append, host, unchecked=lambda element: modules.is_part(element.module.text))
+    if isinstance(path_or_text, str) and "\n" in path_or_text:
+        source = Source(name, path_or_text)
+        layout.text(source, Path())
+    else:
+        path = Path(path_or_text)
+        try:
+            source = read(path)
+        except (OSError, ValueError) as error:
+            place = Place(Source(str(path), ""), 1, 1)
+            problem = error if isinstance(error, OSError) else OSError(None, str(error))
+            raise MachineError([Mistake(place, *unreadable(path, problem))]) from error
+        layout.text(source, path.parent, os.path.realpath(path))
+    if host is not None and host not in layout.hosts:
+        known = ", ".join(layout.hosts)
+        hint = suggestion(host, layout.hosts) or (f"it has {known}" if known else "it has no host blocks")
+        layout.complain(Place(source, 1, 1), f"the file has no host {host}", hint)
+    machine = Machine(source, host, network_only)
+    _Assembly(machine, layout, modules).run()
+    if mistakes:
+        # One mistake in a file that is sourced twice is one mistake.
+        raise MachineError(sorted(dict.fromkeys(mistakes), key=lambda m: layout.position(m.place)))
+    return machine
+
+
+class _Modules:
+    """The modules that a file may name, spelled as TME takes them.
+
+    TME compares names with no slash in front and no difference between `/`, `-` and `_`.
+    """
+
+    def __init__(self) -> None:
+        self.names = [*PARTS, *ETHERNET_CARDS, *registry.names()]
+        self._by_spelling = {self._spelling(name): name for name in self.names}
+
+    def find(self, text: str) -> str | None:
+        """The module's own name."""
+        return self._by_spelling.get(self._spelling(text))
+
+    def is_part(self, text: str) -> bool:
+        """Whether it is one of TME's that is no network element."""
+        return self.find(text) in PARTS
+
+    @staticmethod
+    def _spelling(text: str) -> str:
+        return re.sub("[^A-Za-z0-9]", "_", registry.canonical(text.lstrip("/")))
+
+
+@dataclass(eq=False)
+class _Made:
+    """What became of a planned element.
+
+    `kind`: "element" for one of tmelink's, "card" for a TME network card, "part" for any other part of
+    TME's, "wrong" for an unknown module. `element` is None where arguments were wrong, and for parts.
+    """
+
+    planned: Planned
+    kind: str
+    module: str
+    cls: type[Element] | None = None
+    element: Element | None = None
+    first: tuple[Planned, Place] | None = None
+    connections: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no further connection."""
+        capacity = (self.element or self.cls).capacity if self.cls is not None else None
+        return capacity is not None and self.connections >= capacity
+
+
+class _Assembly:
+    """Makes elements and connections of what a layout holds."""
+
+    def __init__(self, machine: Machine, layout: Layout, modules: _Modules) -> None:
+        self.machine = machine
+        self.layout = layout
+        self.modules = modules
+        self.made: dict[Planned, _Made] = {}
+        self.unloadable: set[str] = set()
+
+    def run(self) -> None:
+        machine, layout = self.machine, self.layout
+        for planned in layout.elements:
+            if planned.names and not planned.elsewhere:
+                self.made[planned] = self.make(planned)
+        joins = [join for join in layout.joins if join.stands]
+        for join in joins:
+            self.give_cards(join)
+        for planned, made in self.made.items():
+            self.record(planned, made)
+        for join in joins:
+            self.join(join)
+        self.check_claims()
+        for order in layout.orders:
+            target = self.made.get(order.element)
+            if target is not None and target.element is not None:
+                machine.commands.append(Command(target.element, order.words, order.level, order.place))
+        machine.hosts = {name: host.address for name, host in layout.hosts.items()}
+        machine.output = layout.output
+
+    # Elements -----------------------------------------------------------------------------------------
+
+    def make(self, planned: Planned) -> _Made:
+        word = planned.module
+        module = self.modules.find(word.text)
+        if module is None:
+            near = self.layout.near(registry.canonical(word.text), self.modules.names)
+            hint = near or "'tmelink elements' lists those there are"
+            self.layout.complain(word.place, f"unknown module {word}", hint)
+            return _Made(planned, "wrong", word.text)
+        if module in ETHERNET_CARDS:
+            return _Made(planned, "card", module)
+        if registry.known(module):
+            return self.instantiate(_Made(planned, "element", module), module, planned.arguments)
+        return _Made(planned, "part", module)
+
+    def instantiate(self, made: _Made, module: str, words: Sequence[Word]) -> _Made:
+        """Load the class behind `module`, parse its arguments and make it, as far as that goes."""
+        planned = made.planned
+        place = planned.module.place
+        try:
+            made.cls = registry.element_class(module)
+        except ElementError as error:
+            # Once is enough: the machine file cannot help it.
+            if module not in self.unloadable:
+                self.layout.complain(place, str(error))
+            self.unloadable.add(module)
+            return made
+        try:
+            arguments = made.cls.parse(words, place, self.layout.report)
+            if arguments is not None:
+                made.element = made.cls(planned.path.lstrip("/"), arguments)
+        except TmelinkError as error:
+            self.layout.complain(place, str(error))
+        return made
+
+    def give_cards(self, join: Join) -> None:
+        """A NIC for each TME network card whose Ethernet side is connected."""
+        (a, _), (b, _) = join.sides
+        for planned, other in ((a, b), (b, a)):
+            made, peer = self.made.get(planned), self.made.get(other)
+            if made is None or peer is None or made.kind != "card" or made.cls is not None:
+                continue
+            if peer.kind in ("element", "card"):
+                taken = ETHERNET_CARDS[made.module]
+                words: list[Word] = []
+                for name, value in pairwise(planned.arguments):
+                    if name.text in taken:
+                        words += [Word(taken[name.text], name.place), value]
+                self.instantiate(made, made.module if registry.known(made.module) else NIC, words)
+
+    def record(self, planned: Planned, made: _Made) -> None:
+        machine, path = self.machine, planned.path
+        machine.places[path] = planned.name.place
+        if planned.host is not None:
+            machine.homes[path] = planned.host
+        for directory, name in planned.names[1:]:
+            machine.aliases[directory.join(name)] = path
+        if made.element is not None:
+            machine.elements[path] = made.element
+        elif made.kind == "part":
+            machine.not_emulated[path] = made.module
+
+    # Connections --------------------------------------------------------------------------------------
+
+    def join(self, join: Join) -> None:
+        (a, side), (b, at) = join.sides
+        first, second = self.made.get(a), self.made.get(b)
+        if first is None or second is None or not self.together(a, b, at):
+            return
+        kinds = {first.kind, second.kind}
+        if "part" in kinds:
+            self.join_part(first, second, at)
+            return
+        if kinds == {"card", "wrong"}:
+            return  # Perhaps a bus.
+        room = [self.room(first, second, side)]
+        if a is not b:
+            room.append(self.room(second, first, at))
+        if all(room) and first.element is not None and second.element is not None:
+            self.connect(first.element, side, second.element, at)
+
+    def together(self, a: Planned, b: Planned, at: Side) -> bool:
+        """Whether both are on one host."""
+        if a.host is None or b.host is None or a.host == b.host:
+            return True
+        self.layout.complain(
+            at.element.place,
+            f"{a.path} is on host {a.host} and {b.path} on host {b.host}",
+            "a pair of tme/host/openvpn/socket/link joins hosts",
+        )
+        return False
+
+    def join_part(self, first: _Made, second: _Made, at: Side) -> None:
+        """TME's parts connect among themselves as they like, and to no network element."""
+        for part, other in ((first, second), (second, first)):
+            if part.kind == "part" and other.kind == "element":
+                message = f"{part.planned.path} is a {part.module}, which has no Ethernet"
+                self.layout.complain(at.element.place, message)
+
+    def room(self, made: _Made, other: _Made, side: Side) -> bool:
+        """Whether `made` takes one connection more; says where the first is if not, and counts it if so."""
+        place = side.element.place
+        if made.full:
+            hint = f"to {made.first[0].path} at {made.first[1]}" if made.first else None
+            self.layout.complain(place, f"{side.element} is connected already", hint)
+            return False
+        made.connections += 1
+        made.first = made.first or (other.planned, place)
+        return True
+
+    def connect(self, a: Element, side: Side, b: Element, at: Side) -> None:
+        port = self.port(a, side)
+        # An element joined to itself has one port, which gets back what it sends.
+        peer = port if a is b else self.port(b, at)
+        if port is None or peer is None:
+            return
+        try:
+            connect(port, peer)
+        except PortError as error:
+            self.layout.complain(at.element.place, str(error))
+            return
+        self.machine.connections.append((port, peer))
+
+    def port(self, element: Element, side: Side) -> Port | None:
+        try:
+            port = element.port(side.words)
+        except PortError as error:
+            self.layout.complain(side.words[0].place if side.words else side.element.place, str(error))
+            return None
+        port.place = side.element.place
+        return port
+
+    # Claims -------------------------------------------------------------------------------------------
+
+    def check_claims(self) -> None:
+        """No two elements of one host may want the same thing of it."""
+        holders: dict[tuple[str, tuple[object, ...]], list[tuple[Planned, Claim]]] = defaultdict(list)
+        for planned, made in self.made.items():
+            for claim in made.element.claims() if made.element is not None else ():
+                what, where = claim.what, claim.where
+                rivals = holders[what, where]
+                if what in SOCKETS:
+                    # Sockets collide by port, where the address is the same or one of them has every one.
+                    address, port = where
+                    anywhere = f"{what} of any address", (port,)
+                    rivals = [*rivals, *holders[what, ("", port)]] if address else holders[anywhere]
+                    holders[anywhere].append((planned, claim))
+                rival = next(
+                    (
+                        holder
+                        for holder, theirs in rivals
+                        if holder is not planned and _one_host(planned, holder) and not claim.beside(theirs)
+                    ),
+                    None,
+                )
+                if rival is not None:
+                    self.complain_claim(planned, claim, rival)
+                holders[what, where].append((planned, claim))
+
+    def complain_claim(self, planned: Planned, claim: Claim, holder: Planned) -> None:
+        if claim.what in SOCKETS:
+            address, port = claim.where
+            what = f"{claim.what.upper()} port {port}" + (f" of {address}" if address else "")
+        else:
+            what = " ".join(map(str, (claim.what, *claim.where)))
+        place = planned.name.place
+        self.layout.complain(
+            place, f"{planned.path} wants {what}, which {holder.path} has", f"at {holder.name.place}"
+        )
+
+
+def _one_host(a: Planned, b: Planned) -> bool:
+    return a.host is None or b.host is None or a.host == b.host

@@ -1,0 +1,45 @@
+"""--mssfix on the data path: the frames of a burst that open a TCP connection, and the MSS they may ask for.
+
+Most bursts hold none, and what this costs them is a comparison of lengths an item. How a segment is changed
+is `tmelink.offload.mss`'; how large it may be is `tmelink.openvpn.mtu`'s.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Final
+
+from tmelink.frame import Frame, Run
+from tmelink.offload import clamp_mss
+from tmelink.openvpn.session import Item
+
+LONGEST_SYN: Final = 200
+"""A TCP segment that opens a connection: headers of Ethernet, two tags, IPv6, TCP with all its options, and
+some. Anything longer is not searched for an MSS."""
+
+
+def clamped(items: Sequence[Item], mss: int, *, ip: bool) -> Sequence[Item]:
+    """The items with the MSS of what opens a TCP connection lowered to `mss`, over IPv6 20 bytes less."""
+    changed: list[Item] | None = None
+    for at, item in enumerate(items):
+        lowered: Sequence[Item] | None
+        if isinstance(item, Run):
+            lowered = _lowered(item, mss, ip)
+        else:
+            frame = item if len(item) > LONGEST_SYN else clamp_mss(item, mss, mss - 20, ip=ip)
+            lowered = None if frame is item else [frame]
+        if lowered is not None:
+            changed = [*items[:at], *lowered] if changed is None else [*changed, *lowered]
+        elif changed is not None:
+            changed.append(item)
+    return items if changed is None else changed
+
+
+def _lowered(run: Run, mss: int, ip: bool) -> list[Frame] | None:
+    data, size = run
+    if size > LONGEST_SYN and not 0 < len(data) % size <= LONGEST_SYN:
+        return None
+    pieces = run.pieces()
+    lowered = [clamp_mss(piece, mss, mss - 20, ip=ip) for piece in pieces]
+    return None if all(map(operator.is_, pieces, lowered)) else lowered

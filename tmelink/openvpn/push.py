@@ -1,0 +1,130 @@
+"""What a server and its client say on the control channel once TLS stands: push, refusal, restart, exit.
+
+Messages are text, each ended by a NUL. Read and written here; what an option means is others' business. The
+words are those of OpenVPN's src/openvpn/push.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+BUNDLE = 1024
+"""Bytes of one message that pushes options (PUSH_BUNDLE_SIZE); more are sent in a continuation."""
+
+ROOM = 84
+"""Bytes of a message that are left for the words around the options, as OpenVPN leaves them."""
+
+MAX_OPTIONS = 4096
+"""Options that a client takes from a server, over all continuations."""
+
+MAX_PENDING = 64 * 1024
+"""Bytes of an unfinished message on the control channel that are kept."""
+
+PUSH_REQUEST = "PUSH_REQUEST"
+EXIT = "EXIT"
+RESTART = "RESTART"
+
+Filter = tuple[Literal["accept", "ignore", "reject"], str]
+"""A `--pull-filter`: what to do with the options that begin with this text; the first that fits counts."""
+
+
+class Reply(NamedTuple):
+    """A PUSH_REPLY: its options as they would stand in a file, and whether more follow."""
+
+    options: list[str]
+    more: bool
+
+
+def split_messages(data: bytes) -> tuple[list[str], bytes]:
+    """The complete messages in a stretch of the control channel, and the unfinished rest."""
+    *complete, rest = data.split(b"\0")
+    texts = [raw.rstrip(b"\r\n").decode("utf-8", "replace") for raw in complete]
+    return [text for text in texts if text], rest
+
+
+def parse_reply(message: str) -> Reply | None:
+    """The options of a PUSH_REPLY, or None for another message."""
+    if message != "PUSH_REPLY" and not message.startswith("PUSH_REPLY,"):
+        return None
+    options = [option for option in message[11:].split(",") if option]
+    more = False
+    kept = []
+    for option in options:
+        if option.startswith("push-continuation "):
+            more = option.split()[-1] == "2"
+        else:
+            kept.append(option)
+    return Reply(kept, more)
+
+
+def build_replies(options: Sequence[str]) -> list[str]:
+    """PUSH_REPLY messages that push these options; raises `ValueError` for one that cannot be pushed."""
+    messages: list[list[str]] = [[]]
+    used = len("PUSH_REPLY")
+    for option in options:
+        size = len(option.encode()) + 1
+        if "," in option or "\0" in option or size > BUNDLE - ROOM - len("PUSH_REPLY"):
+            raise ValueError(f"'{option[:40]}' cannot be pushed: too long, or with a comma")
+        if used + size > BUNDLE - ROOM:
+            messages.append([])
+            used = len("PUSH_REPLY")
+        messages[-1].append(option)
+        used += size
+    if len(messages) > 1:
+        for part in messages:
+            part.append(f"push-continuation {1 if part is messages[-1] else 2}")
+    return [",".join(("PUSH_REPLY", *part)) for part in messages]
+
+
+def filtered(options: Iterable[str], filters: Sequence[Filter]) -> tuple[list[str], str | None]:
+    """The options that the filters let through, and the first one that they reject the server for."""
+    kept: list[str] = []
+    for option in options:
+        action = next((action for action, text in filters if option.startswith(text)), "accept")
+        if action == "reject":
+            return kept, option
+        if action == "accept":
+            kept.append(option)
+    return kept, None
+
+
+class Refusal(NamedTuple):
+    """An AUTH_FAILED: the reason, and for a temporary one the seconds to wait (None: any)."""
+
+    reason: str
+    temporary: bool = False
+    wait: float | None = None
+
+
+def parse_refusal(message: str) -> Refusal | None:
+    """An AUTH_FAILED read, or None for another message."""
+    if not message.startswith("AUTH_FAILED"):
+        return None
+    reason = message[12:] if message[11:12] == "," else ""
+    if not reason.startswith("TEMP"):
+        return Refusal(reason)
+    rest, wait = reason[4:], None
+    if rest.startswith("["):
+        flags, _, rest = rest[1:].partition("]")
+        for flag in flags.split(","):
+            word, _, value = flag.strip().partition(" ")
+            if word == "backoff" and value.isascii() and value.isdigit() and len(value) < 7:
+                wait = float(value)
+    return Refusal(rest.lstrip(":"), True, wait)
+
+
+def build_refusal(reason: str) -> str:
+    """An AUTH_FAILED with its reason, cut to what fits."""
+    return f"AUTH_FAILED,{reason}"[: BUNDLE - 1] if reason else "AUTH_FAILED"
+
+
+def parse_pending(message: str) -> float | None:
+    """The seconds that an AUTH_PENDING asks a client to wait; 0 where it does not say, None for others."""
+    if not message.startswith("AUTH_PENDING"):
+        return None
+    for word in message[13:].split(","):
+        name, _, value = word.partition(" ")
+        if name == "timeout" and value.isascii() and value.isdigit() and len(value) < 7:
+            return float(value)
+    return 0.0

@@ -1,0 +1,137 @@
+"""A session as a value: what a link does with datagrams, frames and time, without any I/O.
+
+The shell around it (`tmelink.elements.link`) owns sockets and clock. It calls `connected` once, then
+`receive`, `send` and `tick`, does what the returned `Step` asks, and calls `tick` again at `deadline`.
+Times are seconds of any monotonic clock, passed in as `now`. Nothing here raises for what a peer sends:
+it is dropped and counted in `drops`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from tmelink.frame import Frame, Run
+
+Item = Frame | Run
+"""One datagram or frame, or a run of equal-sized ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The peer has been heard and, where there are keys, is who it should be."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The session is over; the shell begins a new one (OpenVPN's SIGUSR1)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The link is over for good (OpenVPN's SIGTERM)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should read in the log."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The server's options for this client, as lines of a configuration; `Up` follows."""
+
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthFailed:
+    """The server refuses this client; `Restart` or `Exit` follows. `wait` is in seconds, None for any."""
+
+    reason: str
+    temporary: bool = False
+    wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A password that the server gives for the rest of this session and for the next one."""
+
+    username: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A client has shown who it is and waits to be admitted or refused.
+
+    The names are those of its certificate, empty without one; user name and password as it gave them.
+    `renewed` tells a client that negotiates new keys from one that has just come.
+    """
+
+    common_name: str
+    fingerprint: str
+    username: str
+    password: str = field(repr=False)
+    peer_info: Mapping[str, str]
+    renewed: bool = False
+
+
+Event = Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | Joining
+
+
+class Step(NamedTuple):
+    """What a session asks its shell to do, in this order.
+
+    `wire` goes to the peer, `frames` to the machine; `authentic` says that at least one of the datagrams
+    given to `receive` came from the peer, so that a floating link may follow its address.
+    """
+
+    wire: Sequence[Item] = ()
+    frames: Sequence[Item] = ()
+    events: Sequence[Event] = ()
+    authentic: bool = False
+
+
+NOTHING = Step()
+
+
+class Session(Protocol):
+    """The state machine of one link with one peer."""
+
+    drops: Counter[str]
+
+    def connected(self, now: float) -> Step:
+        """The transport can carry datagrams; for TCP, the connection stands."""
+        ...
+
+    def receive(self, datagrams: Sequence[Item], now: float) -> Step:
+        """Datagrams from the wire, without a stream's length prefix."""
+        ...
+
+    def send(self, frames: Sequence[Item], now: float) -> Step:
+        """Frames from the machine, none longer than a segment."""
+        ...
+
+    def tick(self, now: float) -> Step:
+        """Time has passed; harmless at any time, needed at `deadline`."""
+        ...
+
+    def deadline(self) -> float | None:
+        """When `tick` must be called next, or None."""
+        ...
+
+    def close(self, now: float) -> Step:
+        """The shell ends the link: what to tell the peer first, in `wire`. Nothing follows."""
+        ...

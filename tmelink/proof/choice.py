@@ -1,0 +1,81 @@
+"""Which ways are shown: the ends that a person names, or those that a file offers of itself."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from tmelink.element import Element
+from tmelink.errors import TmelinkError
+from tmelink.proof.ground import Ground
+from tmelink.proof.sizes import Version
+from tmelink.proof.stations import Station
+from tmelink.routing.facts import IPAddress
+from tmelink.source import suggestion
+
+Way = tuple[Station, Station | IPAddress]
+
+
+def chosen(ground: Ground, source: str | None, target: str | None) -> list[Way]:
+    """From the named station, or the first, to the named one or address, or to all others.
+
+    Raises `TmelinkError` for a name that is no station's.
+    """
+    if not ground.stations:
+        raise TmelinkError("nobody in the file sends IP packets: no machine, no TAP, no gateway")
+    begin = station(ground, source) if source is not None else _each_once(ground)[0]
+    if target is not None:
+        return [(begin, station_or_address(ground, target))]
+    others = [each for each in _each_once(ground) if each.element is not begin.element]
+    if not others:
+        return [(begin, _neighbour(begin))]
+    return [(begin, other) for other in others]
+
+
+def version(way: Way) -> Version:
+    """The IP version that both ends have; 4 for ends without addresses."""
+    source, target = way
+    if not isinstance(target, Station):
+        return 4 if target.version == 4 else 6
+    both = [own.version for own in source.addresses if target.address(own.version) is not None]
+    return 4 if 4 in both or not both else 6
+
+
+def station(ground: Ground, name: str) -> Station:
+    """The station of that name: a path from the root, or an interface's element."""
+    element = ground.machine.find(name)
+    found = next((each for each in _each_once(ground) if each.element is element), None)
+    if found is None:
+        near = suggestion(element.name, [each.name for each in ground.stations])
+        known = ", ".join(dict.fromkeys(each.name for each in ground.stations))
+        raise TmelinkError(f"{name} sends no IP packets of its own; {near or f'these do: {known}'}")
+    return found
+
+
+def station_or_address(ground: Ground, text: str) -> Station | IPAddress:
+    """A station's own address is that station."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return station(ground, text)
+    return next(
+        (each for each in ground.stations if any(own.ip == address for own in each.addresses)), address
+    )
+
+
+def _each_once(ground: Ground) -> list[Station]:
+    """One station for each element: the first that has addresses, else the first."""
+    found: dict[Element, Station] = {}
+    for each in ground.stations:
+        known = found.setdefault(each.element, each)
+        if each.addresses and not known.addresses:
+            found[each.element] = each
+    return list(found.values())
+
+
+def _neighbour(begin: Station) -> IPAddress:
+    """Somebody in a station's own network, for a file in which it is alone."""
+    for own in begin.addresses:
+        for address in own.network.hosts():
+            if address != own.ip:
+                return address
+    raise TmelinkError(f"{begin.name} is alone in the file: name an address with --to")

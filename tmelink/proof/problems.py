@@ -1,0 +1,230 @@
+"""What a proof finds that is surely a problem although the file can be run: warnings, each with a place.
+
+Nothing that users of OpenVPN run every day is warned of: a plain UDP link sends full frames in fragments,
+which works, and --mssfix keeps TCP below that.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
+
+from tmelink.elements.bpf import Bpf
+from tmelink.elements.gateway import Gateway
+from tmelink.elements.link import Link
+from tmelink.elements.tap_device import TapElement
+from tmelink.machine import Machine
+from tmelink.proof import wire
+from tmelink.proof.ground import Ground
+from tmelink.proof.sizes import IP_HEADER, PATH, UDP_HEADER
+from tmelink.proof.stations import Station
+from tmelink.proof.walk import carrier_path
+from tmelink.source import Mistake, Place
+
+
+def problems(machine: Machine) -> list[Mistake]:
+    """Every warning, in the order of the file."""
+    ground = Ground(machine)
+    found = [*_sizes(ground), *_ends(ground), *_overlaps(ground), *_ethernets(ground), *_loops(ground)]
+    order = {id(place.source): at for at, place in enumerate(machine.places.values())}
+    return sorted(dict.fromkeys(found), key=lambda m: (order.get(id(m.place.source), 0), m.place.line))
+
+
+def _sizes(ground: Ground) -> Iterator[Mistake]:
+    """Links over UDP that were told to send what does not fit their path."""
+    for link in ground.links:
+        options = link.arguments
+        mtu = wire.inner_mtu(options)
+        unclamped = options.mssfix.given and not options.mssfix.size
+        if wire.is_stream(options) or options.fragment or not (unclamped or mtu > PATH):
+            continue
+        path, version = carrier_path(ground, link)
+        (datagram,) = wire.datagrams(options, mtu + wire.inner_header(options))
+        outside = IP_HEADER[version] + UDP_HEADER + datagram.size
+        if outside <= path:
+            continue
+        fits = wire.whole(options, version, path)
+        clamp = "--mssfix" if unclamped else "--fragment 1400"
+        yield Mistake(
+            ground.place(link),
+            f"{link.name}: {mtu}-byte packets become {outside} bytes on a {path}-byte path: they will be "
+            "sent in fragments",
+            f"add {clamp} or --tun-mtu {fits}",
+        )
+
+
+def _ends(ground: Ground) -> Iterator[Mistake]:
+    """Two ends of a link in one file that do not understand each other."""
+    for link, other in ground.pairs.items():
+        if ground.links.index(link) > ground.links.index(other):
+            continue
+        ours, theirs = link.arguments, other.arguments
+        same: dict[str, tuple[object, object]] = {
+            "--fragment": (bool(ours.fragment), bool(theirs.fragment)),
+            "--secret": (ours.secret is not None, theirs.secret is not None),
+            "TLS": (ours.tls is not None, theirs.tls is not None),
+            "compression framing": (ours.compress, theirs.compress),
+        }
+        if ours.secret is not None:
+            same |= {"--cipher": (ours.cipher, theirs.cipher), "--auth": (ours.auth, theirs.auth)}
+        for what, (one, another) in same.items():
+            if one != another:
+                yield Mistake(
+                    ground.place(other),
+                    f"{other.name} differs from its other end {link.name} in {what}: no frame will pass",
+                    f"see {ground.place(link)}",
+                )
+        if wire.inner_mtu(ours) != wire.inner_mtu(theirs):
+            yield Mistake(
+                ground.place(other),
+                f"{other.name} has --tun-mtu {wire.inner_mtu(theirs)} and its other end {link.name} "
+                f"{wire.inner_mtu(ours)}: larger packets pass one way only",
+                f"see {ground.place(link)}",
+            )
+
+
+def _overlaps(ground: Ground) -> Iterator[Mistake]:
+    """A computer whose route to a link's peer would lead into what the link carries."""
+    for link in ground.links:
+        for remote in link.arguments.remotes:
+            try:
+                address = ipaddress.ip_address(remote.host)
+            except ValueError:
+                continue
+            for station in ground.stations:
+                if station.computer != (ground.home(link), None):
+                    continue
+                near = station.near(address)
+                if near is not None and near.network.prefixlen < near.max_prefixlen:
+                    yield Mistake(
+                        station.place,
+                        f"{station.name}: {near.network} is inside, and {link.name}'s peer {address} is in "
+                        "it, outside: the link's own packets would go into the link",
+                        "give the network inside other addresses",
+                    )
+
+
+def _ethernets(ground: Ground) -> Iterator[Mistake]:
+    """What machines on one Ethernet must agree on."""
+    for members in _segments(ground):
+        yield from _twice(members)
+        yield from _gateways(ground, members)
+        mtus: dict[int, list[Station]] = defaultdict(list)
+        for each in members:
+            if each.addresses:
+                mtus[each.mtu].append(each)
+        if len(mtus) > 1:
+            few = min(mtus.values(), key=len)[0]
+            told = ", ".join(f"{mtu} at {_names(each)}" for mtu, each in sorted(mtus.items()))
+            yield Mistake(
+                few.place,
+                f"MTUs differ on one Ethernet ({told}): larger packets are lost, for no router tells",
+                "give all of them the smallest one",
+            )
+        yield from _narrow(ground, members)
+
+
+def _twice(members: list[Station]) -> Iterator[Mistake]:
+    holders: dict[object, Station] = {}
+    for each in members:
+        for own in each.addresses:
+            first = holders.setdefault(own.ip, each)
+            if first is not each:
+                yield Mistake(
+                    each.place,
+                    f"{each.name} and {first.name} have the same address {own.ip} on one Ethernet",
+                    f"the other is at {first.place}",
+                )
+
+
+def _gateways(ground: Ground, members: list[Station]) -> Iterator[Mistake]:
+    for each in members:
+        for network, gateway in each.routes:
+            if gateway is None or network.prefixlen or gateway.is_link_local:
+                continue
+            if each.near(gateway) is None:
+                yield Mistake(
+                    each.place,
+                    f"{each.name}: its gateway {gateway} is not in its network",
+                    "a gateway is a neighbour: give it an address of that network",
+                )
+            elif not ground.reach(each).away and not any(
+                own.ip == gateway for other in members for own in other.addresses
+            ):
+                yield Mistake(
+                    each.place,
+                    f"{each.name}: nobody on its Ethernet has the address {gateway} of its gateway",
+                    "nothing else is connected there, so nobody ever will",
+                )
+
+
+def _narrow(ground: Ground, members: list[Station]) -> Iterator[Mistake]:
+    """Links that drop what machines on their Ethernet send."""
+    for each in members:
+        if not each.addresses:
+            continue
+        steps = [step for last in ground.reach(each).stations.values() for step in last.trail()]
+        steps += [step for last, _away in ground.reach(each).away for step in last.trail()]
+        for step in steps:
+            link = step.door.element
+            if step.passing.crosses and isinstance(link, Link):
+                longest = wire.longest(link.arguments) - wire.inner_header(link.arguments)
+                if longest < each.mtu:
+                    yield Mistake(
+                        ground.place(link),
+                        f"{link.name} drops packets above --tun-mtu {wire.inner_mtu(link.arguments)}, and "
+                        f"{each.name} sends up to {each.mtu} bytes",
+                        f"give {each.name} mtu {wire.inner_mtu(link.arguments)}",
+                    )
+
+
+def _segments(ground: Ground) -> list[list[Station]]:
+    """The stations of each Ethernet."""
+    found: list[list[Station]] = []
+    placed: set[Station] = set()
+    for each in ground.stations:
+        if each in placed or each.port is None or each.port.kind != "ethernet":
+            continue
+        members = [each, *ground.reach(each).stations]
+        placed.update(members)
+        found.append(members)
+    return found
+
+
+def _names(stations: list[Station]) -> str:
+    return ", ".join(each.name for each in stations)
+
+
+def _loops(ground: Ground) -> Iterator[Mistake]:
+    """Connections that close a circle, in which a broadcast would go round for ever."""
+    groups: dict[Hashable, Hashable] = {}
+
+    def group(of: Hashable) -> Hashable:
+        while groups.setdefault(of, of) != of:
+            of = groups[of]
+        return of
+
+    for one, other, place, what in _wires(ground):
+        if group(one) == group(other):
+            yield Mistake(
+                place,
+                f"{what} closes a loop of the Ethernet: a broadcast goes round in it for ever",
+                "leave one connection of the circle out; nothing here speaks spanning tree",
+            )
+        groups[group(one)] = group(other)
+
+
+def _wires(ground: Ground) -> Iterator[tuple[Hashable, Hashable, Place, str]]:
+    """Everything that passes frames both ways, as pairs of what it joins."""
+    for port, peer in ground.machine.connections:
+        one, other = port.element, peer.element
+        if one is not other and not isinstance(one, Gateway) and not isinstance(other, Gateway):
+            yield one, other, port.place or ground.place(one), f"{one.name} at {other.name}"
+    for link, other_end in ground.pairs.items():
+        if ground.links.index(link) < ground.links.index(other_end):
+            what = f"the link {link.name} to {other_end.name}"
+            yield link, other_end, ground.place(other_end), what
+    for element in ground.machine.elements.values():
+        if isinstance(element, Bpf | TapElement) and element.interface is not None:
+            yield element, ground.interface(element), ground.place(element), element.name

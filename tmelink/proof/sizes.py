@@ -1,0 +1,100 @@
+"""What becomes of a packet's size: headers put before it, and the pieces that a narrower way cuts it into.
+
+Arithmetic only, in bytes; fragments are those of RFC 791 section 2.3 and RFC 8200 section 4.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from tmelink.ethernet import HEADER as ETHERNET_HEADER
+from tmelink.ip import IPV4_HEADER, IPV6_HEADER
+
+Version = Literal[4, 6]
+
+IP_HEADER: dict[int, int] = {4: IPV4_HEADER, 6: IPV6_HEADER}
+
+ICMP_HEADER = 8
+UDP_HEADER = 8
+FRAGMENT_HEADER = 8
+"""The extension header of an IPv6 fragment; one of IPv4 has its fields in the header."""
+
+UNIT = 8
+"""Fragments but the last hold a multiple of it."""
+
+PATH = 1500
+"""The MTU that is assumed between computers: Ethernet's."""
+
+LOOPBACK = 65536
+"""The MTU of the loopback interface (Linux)."""
+
+
+class Header(NamedTuple):
+    """What is put before a packet, or behind it."""
+
+    name: str
+    bytes: int
+
+
+ETHERNET = Header("Ethernet", ETHERNET_HEADER)
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """What is sent: an ICMP echo request with `data` bytes, which with `df` nobody may cut."""
+
+    version: Version
+    data: int
+    df: bool = False
+
+    @property
+    def packet(self) -> int:
+        """Bytes of the IP packet."""
+        return IP_HEADER[self.version] + ICMP_HEADER + self.data
+
+
+def fragments(packet: int, mtu: int, version: Version) -> list[int]:
+    """The sizes of the IP packets that a packet becomes on a way of `mtu` bytes."""
+    if packet <= mtu:
+        return [packet]
+    header = IP_HEADER[version]
+    each = header if version == 4 else header + FRAGMENT_HEADER
+    room = (mtu - each) // UNIT * UNIT
+    if room <= 0:
+        return []
+    data = packet - header
+    return [each + min(room, data - at) for at in range(0, data, room)]
+
+
+def cut(packets: Sequence[int], mtu: int, version: Version) -> list[int]:
+    """The same for packets that may be fragments already."""
+    return [piece for packet in packets for piece in fragments(packet, mtu, version)]
+
+
+def listed(sizes: Sequence[int]) -> str:
+    """Sizes for a person, what repeats together: `6 x (1500, 62), 190`."""
+    said, at = [], 0
+    while at < len(sizes):
+        period, times = max(
+            ((period, _times(sizes, at, period)) for period in PERIODS),
+            key=lambda found: found[0] * found[1] if found[1] > 1 else 0,
+        )
+        if times == 1:
+            period = 1
+        part = ", ".join(map(str, sizes[at : at + period]))
+        said.append(part if times == 1 else f"{times} x {part}" if period == 1 else f"{times} x ({part})")
+        at += period * times
+    return ", ".join(said)
+
+
+PERIODS = (1, 2, 3)
+"""How many sizes may repeat together: what one packet becomes outside is seldom more."""
+
+
+def _times(sizes: Sequence[int], at: int, period: int) -> int:
+    times = 1
+    while list(sizes[at + times * period : at + (times + 1) * period]) == list(sizes[at : at + period]):
+        times += 1
+    return times

@@ -1,0 +1,98 @@
+"""A proof for a person to read, and as plain data for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tmelink.proof.hops import Hop, Outside, Proof
+from tmelink.proof.sizes import Header, listed
+
+_INDENT = "      "
+
+
+def lines(proof: Proof) -> list[str]:
+    """The way, hop by hop."""
+    ping = proof.ping
+    begin = proof.source.address(ping.version)
+    source = proof.source.name + (f" ({begin})" if begin is not None else "")
+    uncut = ", not to be cut (DF)" if ping.df else ""
+    said = f"a ping with {ping.data} bytes of data, a packet of {ping.packet}{uncut}"
+    found = [f"{source} -> {proof.destination}: {said}", ""]
+    for number, hop in enumerate(proof.hops, 1):
+        found.append(f"{number:>3}  {hop.name}  [{_place(hop)}]")
+        found += [f"{_INDENT}{text}" for text in _hop(hop)]
+    found += ["", f"  => {proof.verdict}: {proof.reason}"]
+    if proof.back:
+        found.append(f"     {proof.back}")
+    return found
+
+
+def _place(hop: Hop) -> str:
+    return f"{hop.place.source.name}:{hop.place.line}"
+
+
+def _hop(hop: Hop) -> list[str]:
+    found = [hop.does]
+    if hop.headers:
+        total = sum(header.bytes for header in hop.headers)
+        found.append(f"+{total} bytes: {headers(hop.headers)}")
+    if hop.outside is not None:
+        found.append(outside(hop.outside))
+    sizes = f"IP packets inside: {listed(hop.packets)}"
+    found.append(sizes if hop.room is None else f"{sizes}; up to {hop.room} pass whole")
+    if hop.remark:
+        found.append(hop.remark)
+    return found
+
+
+def headers(given: Sequence[Header]) -> str:
+    """Headers from the outside in."""
+    return ", ".join(f"{header.name} {header.bytes}" for header in given)
+
+
+def outside(sent: Outside) -> str:
+    """The packets outside in one line."""
+    port = "" if sent.port is None else f" port {sent.port}"
+    ends = f"{sent.source or 'the own address'} -> {sent.destination or 'whoever has called'}{port}"
+    what = "bytes of stream" if sent.stream else "IP packets"
+    return f"outside: {sent.carrier} {ends}, {what}: {listed(sent.sizes)}"
+
+
+def data(proof: Proof) -> dict[str, Any]:
+    """The proof for --json."""
+    return {
+        "from": proof.source.name,
+        "to": proof.destination,
+        "data": proof.ping.data,
+        "packet": proof.ping.packet,
+        "df": proof.ping.df,
+        "hops": [_hop_data(hop) for hop in proof.hops],
+        "verdict": proof.verdict,
+        "reason": proof.reason,
+        "back": proof.back or None,
+    }
+
+
+def _hop_data(hop: Hop) -> dict[str, Any]:
+    sent = hop.outside
+    return {
+        "element": hop.name,
+        "file": hop.place.source.name,
+        "line": hop.place.line,
+        "does": hop.does,
+        "headers": [header._asdict() for header in hop.headers],
+        "packets": list(hop.packets),
+        "room": hop.room,
+        "outside": None
+        if sent is None
+        else {
+            "source": sent.source,
+            "destination": sent.destination,
+            "carrier": sent.carrier,
+            "port": sent.port,
+            "stream": sent.stream,
+            "sizes": list(sent.sizes),
+        },
+        "remark": hop.remark or None,
+    }

@@ -1,0 +1,160 @@
+"""What a link makes of a frame: the datagrams, what stands in each, and the IP packets outside.
+
+From the options alone, with no key read and nothing connected. What a TLS link's ends agree on is taken as
+OpenVPN's defaults have it: the first cipher of --data-ciphers, and a peer id. Knows no element.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from tmelink.elements.sessions import settings
+from tmelink.ethernet import HEADER as ETHERNET_HEADER
+from tmelink.openvpn import compress, keys, mtu, static
+from tmelink.openvpn.data_keys import may_use_epochs
+from tmelink.openvpn.fragment import HEADER_BYTES, Fragments
+from tmelink.openvpn.options import Options
+from tmelink.openvpn.payload import TAGS
+from tmelink.openvpn.secret import Secret
+from tmelink.openvpn.settings import Settings
+from tmelink.proof.sizes import IP_HEADER, UDP_HEADER, Header, Version, fragments
+
+OPCODE_AND_PEER = 4
+PACKET_ID = 4
+EPOCH_PACKET_ID = 8
+"""A packet id that holds the epoch too (OpenVPN 2.7's data channel, "aead-epoch")."""
+AEAD_TAG = 16
+STREAM_LENGTH = 2
+
+_NO_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One datagram of a link: `payload` bytes of a frame, and what is put around them."""
+
+    payload: int
+    headers: tuple[Header, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of UDP or TCP payload."""
+        return self.payload + sum(header.bytes for header in self.headers)
+
+
+def is_stream(options: Options) -> bool:
+    """Whether the link is over TCP."""
+    return not options.proto.startswith("udp")
+
+
+def inner_header(options: Options) -> int:
+    """What a frame is longer than the IP packet in it."""
+    return ETHERNET_HEADER if options.dev_type == "tap" else 0
+
+
+def longest(options: Options) -> int:
+    """The longest frame that the link sends; anything above is dropped."""
+    slack = TAGS if options.dev_type == "tap" else 0
+    return inner_mtu(options) + inner_header(options) + slack
+
+
+def inner_mtu(options: Options) -> int:
+    """--tun-mtu, or what --link-mtu leaves: the largest IP packet that both ends expect."""
+    return mtu.tun_mtu(_keyed(options))
+
+
+def datagrams(options: Options, frame: int, *, epochs: bool = False) -> list[Datagram]:
+    """What a frame of `frame` bytes becomes; none where --fragment would make too many.
+
+    `epochs`: both ends speak OpenVPN 2.7's data format, as two of tmelink's do under TLS 1.3.
+    """
+    framing = compress.overhead(settings(options).compress)
+    before = [Header("compression framing", framing)] if framing else []
+    if not options.fragment:
+        return [_sealed(options, frame, before, epochs)]
+    before.append(Header("OpenVPN fragment", HEADER_BYTES))
+    cutter = Fragments(_largest_piece(options, epochs), _NO_LIMIT, Counter())
+    pieces = [len(piece) - HEADER_BYTES for piece in cutter.split(bytes(frame + framing))]
+    made = []
+    for index, piece in enumerate(pieces):
+        # The framing is part of the first piece.
+        own = before if index == 0 else before[-1:]
+        made.append(_sealed(options, piece - (framing if index == 0 else 0), own, epochs))
+    return made
+
+
+def outer_packets(options: Options, datagram: Datagram, version: Version, path: int) -> list[int]:
+    """The IP packets outside that a datagram over UDP travels in."""
+    return fragments(IP_HEADER[version] + UDP_HEADER + datagram.size, path, version)
+
+
+def whole(options: Options, version: Version, path: int, *, epochs: bool = False) -> int:
+    """The largest IP packet inside that crosses a path in one packet outside; 0 where none does."""
+    for packet in range(min(inner_mtu(options), path), 0, -1):
+        made = datagrams(options, packet + inner_header(options), epochs=epochs)
+        if len(made) == 1 and len(outer_packets(options, made[0], version, path)) == 1:
+            return packet
+    return 0
+
+
+def _keyed(options: Options) -> Settings:
+    """The settings with a key in place of the one that stands in a file: sizes do not depend on its bytes."""
+    key = None if options.secret is None else Secret(bytes(keys.KEY_BYTES))
+    return replace(settings(options), key=key)
+
+
+def _sealed(options: Options, payload: int, before: list[Header], epochs: bool) -> Datagram:
+    inside = payload + sum(header.bytes for header in before)
+    if options.tls is not None:
+        around = _tls(options, inside, epochs)
+    elif options.secret is not None:
+        around = _static(options, inside)
+    else:
+        around = []
+    stream = [Header("length", STREAM_LENGTH)] if is_stream(options) else []
+    return Datagram(payload, (*stream, *around, *before))
+
+
+def _static(options: Options, inside: int) -> list[Header]:
+    """Static keys; `tmelink.openvpn.static` has the layout."""
+    cipher = static.cipher_name(options.cipher or "none")
+    return _hmac(options) + _block_cipher(cipher, static.ID_BYTES, inside)
+
+
+def _tls(options: Options, inside: int, epochs: bool) -> list[Header]:
+    cipher = data_cipher(options)
+    head = [Header("opcode and peer id", OPCODE_AND_PEER)]
+    if cipher in static.CIPHERS:
+        return head + _hmac(options) + _block_cipher(cipher, PACKET_ID, inside)
+    number = EPOCH_PACKET_ID if epochs and may_use_epochs(cipher) else PACKET_ID
+    return [*head, Header("packet id", number), Header(f"{cipher} tag", AEAD_TAG)]
+
+
+def data_cipher(options: Options) -> str:
+    """The cipher that both ends of a TLS link come to, as far as one of them knows."""
+    assert options.tls is not None, "only TLS negotiates"
+    return (*options.tls.data_ciphers, options.tls.data_ciphers_fallback or "none")[0]
+
+
+def _hmac(options: Options) -> list[Header]:
+    size = static.digest_size(static.digest_name(options.auth))
+    return [Header(f"HMAC {options.auth}", size)] if size else []
+
+
+def _block_cipher(cipher: str, number: int, inside: int) -> list[Header]:
+    if cipher == "none":
+        return [Header("packet id", number)]
+    padding = static.BLOCK - (number + inside) % static.BLOCK
+    return [Header("IV", static.BLOCK), Header("packet id", number), Header("padding", padding)]
+
+
+def _largest_piece(options: Options, epochs: bool) -> int:
+    """The longest payload, fragment header apart, that --fragment sends whole."""
+    if options.tls is None:
+        return mtu.fragment_size(_keyed(options))
+    room = options.fragment - sum(h.bytes for h in _tls(options, 0, epochs) if h.name != "padding")
+    if data_cipher(options) in static.CIPHERS and data_cipher(options) != "none":
+        encrypted = room + PACKET_ID
+        room = encrypted - encrypted % static.BLOCK - 1 - PACKET_ID
+    return max(room - HEADER_BYTES, HEADER_BYTES)

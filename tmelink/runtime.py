@@ -1,0 +1,240 @@
+"""A machine while it runs: open its elements, supervise them, close them in reverse.
+
+Knows elements only through `tmelink.element`, but for the card that an embedder takes hold of; knows nothing
+of files, arguments and output. `Lab` is what an embedder holds; the command line's `run` is one of its users.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Literal
+
+from tmelink.element import Element, Port, connect, disconnect
+from tmelink.elements.nic import Nic
+from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedHere
+from tmelink.frame import Counters
+from tmelink.logs import set_level
+from tmelink.machine import Command, Machine
+
+CLOSE_SECONDS = 1.5
+"""What all elements together have for closing; a signal is to be answered within 2 s."""
+
+log = logging.getLogger("tmelink.run")
+
+
+class Lab(Mapping[str, Element]):
+    """The running elements of a machine, by path: `lab["le0"]`, `lab["/a/le0"]`.
+
+    Use as `async with machine.run() as lab`. With `keep_going` an element that fails to open is reported
+    (`failures`) and the rest runs; without, everything is closed again and its `ElementError` is raised.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        keep_going: bool = False,
+        output: Callable[[str], None] | None = None,
+    ) -> None:
+        self.machine = machine
+        self.failures: dict[str, Exception] = {}
+        self._keep_going = keep_going
+        self._output = output or (lambda text: None)
+        self._opened: list[Element] = []
+        self._stopped = asyncio.Event()
+        self._state = "new"
+
+    def __getitem__(self, path: str) -> Element:
+        return self.machine.find(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.machine.elements)
+
+    def __len__(self) -> int:
+        return len(self.machine.elements)
+
+    def nic(self, path: str) -> Nic:
+        """The network card at `path`; `ElementError` for an element that is none."""
+        element = self[path]
+        if not isinstance(element, Nic):
+            raise ElementError(f"{path} is no network card for a program to hold")
+        return element
+
+    def connect(self, path: str, other: str) -> None:
+        """Plug one element into another while they run, as `PATH at OTHER` in the file would.
+
+        Raises `PortError` where one of them takes no (further) connection.
+        """
+        self._check_open()
+        first, second = self[path], self[other]
+        a = _free_port(first)
+        b = a if first is second else _free_port(second)
+        connect(a, b)
+        self.machine.connections.append((a, b))
+        self._tell(a, b)
+
+    def disconnect(self, path: str, other: str | None = None) -> None:
+        """Pull every connection of an element, or those to one other; harmless where there is none."""
+        self._check_open()
+        element = self[path]
+        beyond = None if other is None else self[other]
+        for port in element.ports:
+            peer = port.peer
+            if peer is not None and beyond in (None, peer.element):
+                disconnect(port)
+                connections = self.machine.connections
+                connections[:] = [pair for pair in connections if port not in pair]
+                self._tell(port, peer)
+
+    def _tell(self, *ports: Port) -> None:
+        for port in dict.fromkeys(ports):
+            port.element.carrier(port)
+
+    def _check_open(self) -> None:
+        if self._state == "closed":
+            raise ClosedError("the lab is closed")
+
+    async def __aenter__(self) -> Lab:
+        if self._state != "new":
+            raise ClosedError("this lab has run already: load the machine again to run it again")
+        self._state = "running"
+        bringing_up = asyncio.create_task(self._bring_up())
+        stopped = asyncio.create_task(self._stopped.wait())
+        try:
+            # A signal is answered at once, also while an element waits for what may never come.
+            await asyncio.wait((bringing_up, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if bringing_up.done():
+                bringing_up.result()
+        except BaseException:
+            await _cancel(bringing_up)
+            await self.close()
+            raise
+        finally:
+            await _cancel(bringing_up, stopped)
+        # What was built for the run stays for the run: the collector need not look at it again and again
+        # while frames pass.
+        gc.collect()
+        gc.freeze()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _bring_up(self) -> None:
+        for command in self.machine.commands:
+            if command.level is not None:
+                set_level(command.element.name, command.level)
+        # All at once, since one may wait for what another brings (a packet tap on a TAP's interface).
+        tasks = [asyncio.create_task(self._open_one(e)) for e in self.machine.elements.values()]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            failed = [task for task in tasks if task.done() and task.exception() is not None]
+            if failed:
+                failed[0].result()
+        finally:
+            await _cancel(*tasks)
+        for command in self.machine.commands:
+            if command.level is None and command.element.name not in self.failures:
+                await self._command(command)
+
+    async def _open_one(self, element: Element) -> None:
+        element.status = self
+        self._opened.append(element)
+        try:
+            if element.platforms and sys.platform not in element.platforms:
+                raise UnsupportedHere(
+                    f"works on {', '.join(element.platforms)} only, and this is {sys.platform}"
+                )
+            await element.open()
+        except (ElementError, OSError) as error:
+            self.failures[element.name] = error
+            if not self._keep_going:
+                raise ElementError(f"{element.name}: {error}") from error
+            element.log.error("%s", error)
+
+    async def _command(self, command: Command) -> None:
+        try:
+            text = await command.element.command([str(word) for word in command.words])
+        except TmelinkError as error:
+            raise ElementError(f"{command.place}: {error}") from error
+        if text:
+            self._output(text)
+
+    def failed(self, element: Element, error: Exception) -> None:
+        """An element has stopped working; the others go on, and the lab stops when none is left."""
+        element.log.error("%s", error)
+        self.failures[element.name] = error
+        if len(self.failures) == len(self._opened):
+            self.stop()
+
+    def changed(self, element: Element, up: bool, detail: str) -> None:
+        """What an element leads to came up or went down."""
+        element.log.info("%s%s", "up" if up else "down", f": {detail}" if detail else "")
+
+    def stop(self) -> None:
+        """Let `wait` return."""
+        self._stopped.set()
+
+    async def wait(self) -> None:
+        """Run until `stop`, or until every element has failed."""
+        await self._stopped.wait()
+
+    async def close(self) -> None:
+        """Close every element in reverse order of creation; a second call does nothing."""
+        if self._state == "closed":
+            return
+        self._state = "closed"
+        order = {element.name: number for number, element in enumerate(self.machine.elements.values())}
+        opened = sorted(self._opened, key=lambda element: order[element.name], reverse=True)
+        self._opened.clear()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                for element in opened:
+                    await self._close_one(element)
+        except TimeoutError:
+            log.error("closing took longer than %s s; the rest was left to the system", CLOSE_SECONDS)
+        gc.unfreeze()
+
+    async def _close_one(self, element: Element) -> None:
+        try:
+            await element.close()
+        except Exception as error:  # one element's failure never stops another's closing
+            element.log.error("did not close cleanly: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
+
+    def traffic(self) -> Iterator[tuple[str, Counters]]:
+        """A name and the counters for each direction of each connection, then for what elements count."""
+        seen: set[Port] = set()
+        for element in self.machine.elements.values():
+            for port in element.ports:
+                if port in seen or port.peer is None:
+                    continue
+                seen.update((port, port.peer))
+                here, there = element.name, port.peer.element.name
+                yield f"{here} -> {there}", port.sent
+                if port.peer is not port:
+                    yield f"{there} -> {here}", port.peer.sent
+        for element in self.machine.elements.values():
+            for name, counters in element.counters().items():
+                yield f"{element.name} {name}", counters
+
+
+def _free_port(element: Element) -> Port:
+    """A side that an earlier connection has left, or a new one."""
+    return next((port for port in element.ports if port.peer is None), None) or element.port()
+
+
+async def _cancel(*tasks: asyncio.Task[None] | asyncio.Task[Literal[True]]) -> None:
+    """End the tasks that still run, and wait until they have."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -1,0 +1,302 @@
+"""Network interfaces through rtnetlink: what one is like, and changing it so that it can be undone.
+
+Knows no TAP and no element. Everything here is synchronous and belongs into `namespaces.inside`: pyroute2's
+IPRoute runs an event loop of its own, which a thread with a running one refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import Any, NamedTuple
+
+from tmelink.errors import ElementError, MissingCapability, UnsupportedHere
+from tmelink.system.namespaces import require_linux
+
+_IFF_UP = 0x1
+_IFF_LOOPBACK = 0x8
+_TUN_TYPES = {1: "tun", 2: "tap"}  # IFF_TUN and IFF_TAP, linux/if_tun.h
+_IFA_F_NODAD = 0x02
+_IFA_F_PERMANENT = 0x80
+_ADDRESS_NONE = 1  # IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
+
+
+class Address(NamedTuple):
+    """One address of an interface; `peer` is the other end of a point-to-point one."""
+
+    interface: IPv4Interface | IPv6Interface
+    broadcast: IPv4Address | None = None
+    permanent: bool = True
+    peer: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What the kernel says of one interface; `kind` is rtnetlink's ("tun", "bridge"…), "" for hardware.
+
+    `tuntap` tells a "tap" from a "tun", both of which have the kind "tun"; "" for everything else.
+    """
+
+    index: int
+    name: str
+    kind: str
+    tuntap: str
+    up: bool
+    loopback: bool
+    mac: str
+    mtu: int
+    master: int
+    gso_max_size: int
+    address_generation: int
+    addresses: tuple[Address, ...]
+
+    def __str__(self) -> str:
+        state = "up" if self.up else "down"
+        own = "".join(
+            f" {'inet' if a.interface.version == 4 else 'inet6'} {a.interface}" for a in self.addresses
+        )
+        return f"{self.name} {state} mac {self.mac} mtu {self.mtu}{own}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an interface is to be like; None and () leave as it is."""
+
+    mac: bytes | None = None
+    mtu: int | None = None
+    bridge: str | None = None
+    addresses: Sequence[Address] = ()
+    gateways: Sequence[IPv4Address | IPv6Address] = ()
+    gso_max_size: int | None = None
+
+
+class Request(NamedTuple):
+    """One rtnetlink call: `IPRoute.<call>(command, **arguments)`."""
+
+    call: str
+    command: str
+    arguments: dict[str, Any]
+
+
+def broadcast(interface: IPv4Interface) -> IPv4Address | None:
+    """The broadcast address that goes with an address: its network's last, and none in a network of two."""
+    return interface.network.broadcast_address if interface.network.prefixlen < 31 else None
+
+
+def show(name: str) -> Interface | None:
+    """The interface `name`, or None where there is none."""
+    with netlink(f"looking for the interface {name}") as ip:
+        found = ip.link_lookup(ifname=name)
+        return _interface(ip, ip.get_links(found[0])[0]) if found else None
+
+
+def first_usable() -> str | None:
+    """The first interface that is up and no loopback, as libpcap picks its default; None without one."""
+    with netlink("listing the interfaces") as ip:
+        for link in ip.get_links():
+            if link["flags"] & _IFF_UP and not link["flags"] & _IFF_LOOPBACK:
+                return str(link.get("ifname"))
+    return None
+
+
+def bring_up(name: str) -> None:
+    """Switch an interface on."""
+    with netlink(f"switching on the interface {name}") as ip:
+        ip.link("set", index=_index(ip, name), state="up")
+
+
+def configure(name: str, wanted: Wanted) -> list[Request]:
+    """Make the interface as `wanted` and switch it on; returns the requests that undo it, in order.
+
+    Nothing stays changed when it raises. An address of the interface's own is set without duplicate address
+    detection: it was written down by hand, and a machine is to answer at once.
+    """
+    inverses: list[Request] = []
+    with netlink(f"configuring the interface {name}") as ip:
+        try:
+            for request, inverse in _changes(ip, name, wanted):
+                _perform(ip, request, name)
+                inverses[:0] = inverse
+        except BaseException:
+            _undo(ip, inverses)
+            raise
+    return inverses
+
+
+def undo(requests: Sequence[Request]) -> None:
+    """Carry out what `configure` returned; what is gone meanwhile is left alone."""
+    if requests:
+        with netlink("restoring an interface") as ip:
+            _undo(ip, requests)
+
+
+def _undo(ip: Any, requests: Sequence[Request]) -> None:
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    for request in requests:
+        with contextlib.suppress(NetlinkError):
+            getattr(ip, request.call)(request.command, **request.arguments)
+
+
+def _changes(ip: Any, name: str, wanted: Wanted) -> Iterator[tuple[Request, list[Request]]]:
+    """What to ask for and how to take each back, with the interface looked at before."""
+    index = _index(ip, name)
+    before = _interface(ip, ip.get_links(index)[0])
+
+    def link(**arguments: Any) -> Request:
+        return Request("link", "set", {"index": index, **arguments})
+
+    if wanted.mac is not None and wanted.mac != bytes.fromhex(before.mac.replace(":", "")):
+        yield link(address=wanted.mac.hex(":")), [link(address=before.mac)]
+    if wanted.mtu is not None and wanted.mtu != before.mtu:
+        yield link(mtu=wanted.mtu), [link(mtu=before.mtu)]
+    if wanted.gso_max_size is not None and wanted.gso_max_size != before.gso_max_size:
+        yield link(gso_max_size=wanted.gso_max_size), [link(gso_max_size=before.gso_max_size)]
+    if wanted.bridge is not None:
+        yield from _plug(ip, before, wanted.bridge, link)
+    if not before.up:
+        # Going down takes the IPv6 addresses along; those that stood there by hand are put back after.
+        kept = [
+            _address("replace", index, address)
+            for address in before.addresses
+            if address.permanent and address.interface.version == 6
+        ]
+        yield link(state="up"), [link(state="down"), *kept]
+    standing = {address.interface for address in before.addresses}
+    for address in wanted.addresses:
+        if address.interface not in standing:
+            yield _address("add", index, address), [_address("del", index, address)]
+    for gateway in wanted.gateways:
+        route = {"dst": "default", "gateway": str(gateway), "oif": index, "family": _family(gateway)}
+        yield Request("route", "add", route), [Request("route", "del", route)]
+
+
+def _plug(ip: Any, before: Interface, bridge: str, link: Any) -> Iterator[tuple[Request, list[Request]]]:
+    found = ip.link_lookup(ifname=bridge)
+    if not found:
+        raise ElementError(
+            f"there is no bridge {bridge}; make it first: 'ip link add {bridge} type bridge' and "
+            f"'ip link set {bridge} up'"
+        )
+    kind = ip.get_links(found[0])[0].get(("linkinfo", "kind"))
+    if kind != "bridge":
+        raise ElementError(f"{bridge} is no bridge but a {kind or 'network card'}")
+    if before.master == found[0]:
+        return
+    if before.master:
+        other = ip.get_links(before.master)[0].get("ifname")
+        raise ElementError(f"{before.name} is plugged into {other} already; unplug it there first")
+    if not before.up:
+        # A port of a bridge has no address of its own, a link-local one neither.
+        yield (
+            link(IFLA_AF_SPEC=_address_generation(_ADDRESS_NONE)),
+            [link(IFLA_AF_SPEC=_address_generation(before.address_generation))],
+        )
+    yield link(master=found[0]), [link(master=0)]
+
+
+def _address_generation(mode: int) -> dict[str, Any]:
+    return {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", mode)]})]}
+
+
+def _address(command: str, index: int, address: Address) -> Request:
+    arguments: dict[str, Any] = {
+        "index": index,
+        "address": str(address.interface.ip),
+        "prefixlen": address.interface.network.prefixlen,
+        "family": _family(address.interface),
+    }
+    if address.peer is not None:
+        arguments |= {"local": str(address.interface.ip), "address": str(address.peer)}
+    if command != "del":
+        if address.broadcast is not None:
+            arguments["broadcast"] = str(address.broadcast)
+        if address.interface.version == 6:
+            arguments["flags"] = _IFA_F_NODAD
+    return Request("addr", command, arguments)
+
+
+def _family(address: IPv4Address | IPv6Address) -> int:
+    return int(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
+
+
+def _perform(ip: Any, request: Request, name: str) -> None:
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        getattr(ip, request.call)(request.command, **request.arguments)
+    except NetlinkError as error:
+        if error.code == errno.EPERM:
+            raise
+        if error.code == errno.EACCES and request.arguments.get("family") == socket.AF_INET6:
+            raise ElementError(
+                f"{name}: IPv6 is switched off here; 'sysctl net.ipv6.conf.{name}.disable_ipv6=0' allows it"
+            ) from error
+        told = {key: value for key, value in request.arguments.items() if key not in ("index", "family")}
+        what = " ".join(f"{key} {value}" for key, value in told.items() if key not in ("oif", "flags"))
+        raise ElementError(
+            f"{name}: the kernel refuses {request.call} {what}: {os.strerror(error.code)}"
+        ) from error
+
+
+def _index(ip: Any, name: str) -> int:
+    found = ip.link_lookup(ifname=name)
+    if not found:
+        raise ElementError(f"there is no interface {name}")
+    return int(found[0])
+
+
+def _interface(ip: Any, link: Any) -> Interface:
+    kind = link.get(("linkinfo", "kind")) or ""
+    data = link.get(("linkinfo", "data"))
+    return Interface(
+        index=link["index"],
+        name=link.get("ifname"),
+        kind=kind,
+        tuntap=_TUN_TYPES.get(data.get("tun_type"), "") if kind == "tun" and data is not None else "",
+        up=bool(link["flags"] & _IFF_UP),
+        loopback=bool(link["flags"] & _IFF_LOOPBACK),
+        mac=link.get("address") or "",
+        mtu=link.get("mtu"),
+        master=link.get("master") or 0,
+        gso_max_size=link.get("gso_max_size") or 0,
+        address_generation=link.get(("af_spec", "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE")) or 0,
+        addresses=tuple(_addresses(ip, link["index"])),
+    )
+
+
+def _addresses(ip: Any, index: int) -> Iterator[Address]:
+    for message in ip.get_addr(index=index):
+        # A point-to-point address has the peer's in "address" and its own in "local".
+        own = ipaddress.ip_interface((message.get("local") or message.get("address"), message["prefixlen"]))
+        broadcast = message.get("broadcast")
+        yield Address(
+            own,
+            IPv4Address(broadcast) if broadcast else None,
+            bool((message.get("flags") or message["flags"]) & _IFA_F_PERMANENT),
+        )
+
+
+@contextlib.contextmanager
+def netlink(what: str) -> Iterator[Any]:
+    """An rtnetlink socket in the thread's namespace; refusals become errors that say what to do."""
+    require_linux("an interface of the host")
+    try:
+        # Imported here: it takes a quarter of a second, and only Linux has it.
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+    except ImportError as error:
+        raise UnsupportedHere(f"the package pyroute2 is missing ({error}); pip install pyroute2") from error
+    try:
+        with IPRoute() as ip:
+            yield ip
+    except NetlinkError as error:
+        if error.code == errno.EPERM:
+            raise MissingCapability(what, "CAP_NET_ADMIN") from error
+        raise ElementError(f"{what}: {os.strerror(error.code)}") from error

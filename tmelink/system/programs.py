@@ -1,0 +1,98 @@
+"""Programs of the host, run in a network namespace for as long as a command waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from tmelink.errors import ElementError
+from tmelink.system import namespaces
+
+SECONDS = 30.0
+"""For a program to end; a machine file's command is no place for one that stays."""
+
+OUTPUT = 64 * 1024
+"""Bytes that are kept of what a program writes: more than a person reads."""
+
+
+async def run(words: Sequence[str], netns: str | None = None) -> str:
+    """What the program writes, and a last line in brackets where it did not end by itself with status 0.
+
+    As `result` otherwise.
+    """
+    said, ending = await result(words, netns)
+    return f"{said}\n({ending})" if ending else said
+
+
+async def result(
+    words: Sequence[str], netns: str | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[str, str]:
+    """What the program writes, and in words how it ended; empty where by itself with status 0.
+
+    With `environment` it has that and no other. It is killed when it writes more than `OUTPUT`, after
+    `SECONDS`, and when the call is cancelled; what it has left running in the background is not waited for.
+    Raises `ElementError` where it cannot be started.
+    """
+
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        # In a thread that is inside: a child has the namespace of the thread that began it.
+        started.append(
+            subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        )
+
+    try:
+        await namespaces.inside(start, netns)
+        return await _output(started[0])
+    except OSError as error:
+        raise ElementError(f"running {' '.join(words)}: {error.strerror}") from error
+    finally:
+        for process in started:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+async def _output(process: subprocess.Popen[bytes]) -> tuple[str, str]:
+    assert process.stdout is not None
+    loop, descriptor, output = asyncio.get_running_loop(), process.stdout.fileno(), bytearray()
+    os.set_blocking(descriptor, False)
+
+    def read() -> bool:
+        try:
+            data = os.read(descriptor, OUTPUT)
+        except BlockingIOError:
+            return False
+        output.extend(data)
+        if data and len(output) <= OUTPUT:
+            return True
+        loop.remove_reader(descriptor)
+        if data:
+            process.kill()
+        return False
+
+    loop.add_reader(descriptor, read)
+    ending = ""
+    try:
+        async with asyncio.timeout(SECONDS):
+            if status := await asyncio.to_thread(process.wait):
+                ending = f"exit status {status}"
+    except TimeoutError:
+        ending = f"killed after {SECONDS:.0f} s"
+    finally:
+        loop.remove_reader(descriptor)
+    while len(output) <= OUTPUT and read():
+        pass
+    if len(output) > OUTPUT:
+        ending = f"killed after {OUTPUT} bytes"
+    return output[:OUTPUT].decode(errors="replace").rstrip(), ending

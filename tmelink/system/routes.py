@@ -1,0 +1,332 @@
+"""Carries plans out: addresses, routes, rules, settings and translation, each to be undone exactly.
+
+What is done for one interface is a `HostChanges`. A plan that takes the place of an earlier one changes only
+what differs, new before old, so that the way to a peer is never cut in between. Every change is in a journal
+before it is made; what a killed process left behind is undone by the next `follow` in its namespace.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from tmelink.errors import ElementError, MissingCapability
+from tmelink.routing.facts import Facts, Route
+from tmelink.routing.plan import Address, Change, Mac, Masquerade, Plan, Proxied, Rule, Setting
+from tmelink.system import facts, interfaces, journal, sysctls
+from tmelink.system.facts import PROTOCOL
+from tmelink.system.journal import Entry, Journal
+from tmelink.system.nftables import Masquerading, Ways
+
+_NTF_PROXY = 8  # linux/neighbour.h
+_NODAD = 0x02  # IFA_F_NODAD, linux/if_addr.h
+_UNREACHABLE = 7  # RTN_UNREACHABLE, linux/rtnetlink.h
+_GONE = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
+"""What the kernel says of something to be removed that is not there (any more)."""
+
+
+class HostChanges:
+    """What has been done to the host for the interface `device`; synchronous, in the thread's namespace.
+
+    An interface that `vanishes` with its process takes along what was done to itself, so that only what was
+    done beside it is worth a journal.
+    """
+
+    def __init__(self, device: str, *, vanishes: bool) -> None:
+        self.device = device
+        self._vanishes = vanishes
+        self._done: list[tuple[Change, Entry | None]] = []
+        self._journal: Journal | None = None
+        self._nat: Masquerading | None = None
+
+    def follow(self, plan: Callable[[Facts], Plan], *, first: bool) -> tuple[Plan, list[str]]:
+        """Make a plan of what stands now and carry it out; returns it and what could not be done.
+
+        With `first` a step that the kernel refuses raises `ElementError`, and everything done is undone;
+        later ones are left for the next time, since the host is in the middle of a change of its own.
+        """
+        with journal.alone():
+            if first:
+                _recover()
+            asked = plan(facts.read([change for change, _entry in self._done]))
+            problems: list[str] = []
+            try:
+                self._carry_out(asked, problems, strict=first)
+            except BaseException:
+                self._undo_all()
+                raise
+            return asked, problems
+
+    def undo(self) -> None:
+        """Take everything back, in reverse order; what is gone meanwhile is left alone."""
+        with journal.alone():
+            self._undo_all()
+
+    # One plan after the other
+
+    def _carry_out(self, plan: Plan, problems: list[str], *, strict: bool) -> None:
+        old = {_slot(change): (change, entry) for change, entry in self._done}
+        ways: Ways = []
+        with interfaces.netlink(f"setting routes for {self.device}") as ip:
+            for change in plan.changes:
+                if isinstance(change, Masquerade):
+                    ways.append((change.networks, change.outside))
+                    continue
+                standing = old.pop(_slot(change), None)
+                try:
+                    if standing is not None and standing[0] == change:
+                        self._again(ip, change)
+                    elif not self._do(ip, change, standing) and self._is_inner(change):
+                        problems.append(f"the host has a route like '{change}' already, and that one stays")
+                except ElementError as error:
+                    if strict or isinstance(error, MissingCapability):
+                        raise
+                    problems.append(str(error))
+            self._translate(ways)
+            # Removed routes come last, and in reverse: a network's route goes before its gateway's.
+            for change, entry in reversed(self._done[:]):
+                if _slot(change) in old:
+                    self._undo(ip, change, entry)
+            if any(isinstance(change, Address) for change, _entry in old.values()):
+                # With the first address of a network the kernel drops those that were added to it later, and
+                # with them their routes.
+                for change, _entry in self._done:
+                    self._again(ip, change)
+
+    def _outlives(self, change: Change) -> bool:
+        """Whether the change stays when the process is killed."""
+        if not self._vanishes:
+            return True
+        if isinstance(change, Setting):
+            return f"/conf/{self.device}/" not in change.name
+        return getattr(change, "device", None) != self.device
+
+    def _is_inner(self, change: Change) -> bool:
+        return isinstance(change, Route) and change.device == self.device
+
+    def _do(self, ip: Any, change: Change, standing: tuple[Change, Entry | None] | None) -> bool:
+        """Make a change, in place of one that stands in its slot; False where somebody else has made it."""
+        if isinstance(change, Setting):
+            if not self._outlives(change):
+                sysctls.write(change.name, change.value)
+                self._done.append((change, None))
+                return True
+            entry = sysctls.change(change, self._notes())
+            if entry is not None:
+                self._done.append((change, entry))
+            return True
+        call, arguments = _request(ip, change)
+        entry = [call, arguments]
+        if isinstance(change, Mac):
+            entry = [call, {**arguments, "address": _mac(ip, arguments["index"])}]
+        if self._outlives(change):
+            self._notes().note(entry)
+        command = "set" if call == "link" else "add"
+        if standing is not None and isinstance(change, Route):
+            # A route that only goes another way now is never missing in between.
+            command = "replace"
+        try:
+            _call(ip, call, command, _added(change, arguments))
+        except ElementError as error:
+            self._forget(entry)
+            if not _stands_already(error):
+                raise
+            return False
+        if standing is not None:
+            self._done.remove(standing)
+            self._forget(standing[1])
+        self._done.append((change, entry))
+        return True
+
+    def _again(self, ip: Any, change: Change) -> None:
+        """Put back what the kernel has dropped, as it does with the routes of an interface that went down."""
+        if isinstance(change, Address | Route | Rule):
+            call, arguments = _request(ip, change)
+            try:
+                _call(ip, call, "add", _added(change, arguments))
+            except ElementError as error:
+                if not _stands_already(error):
+                    raise
+
+    def _translate(self, ways: Ways) -> None:
+        if not ways:
+            if self._nat is not None:
+                self._nat.close()
+                self._nat = None
+            return
+        if self._nat is None:
+            self._nat = Masquerading(self.device)
+        if ways != self._nat.ways:
+            self._nat.set(ways)
+
+    # Back
+
+    def _undo_all(self) -> None:
+        if self._nat is not None:
+            self._nat.close()
+            self._nat = None
+        if self._done:
+            with interfaces.netlink(f"restoring what was changed for {self.device}") as ip:
+                for change, entry in reversed(self._done[:]):
+                    self._undo(ip, change, entry)
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def _undo(self, ip: Any, change: Change, entry: Entry | None) -> None:
+        if entry is not None:
+            _back(ip, entry, self._journal)
+            self._forget(entry)
+        self._done.remove((change, entry))
+
+    def _forget(self, entry: Entry | None) -> None:
+        if self._journal is not None and entry in self._journal.entries:
+            self._journal.forget(entry)
+
+    def _notes(self) -> Journal:
+        if self._journal is None:
+            self._journal = Journal()
+        return self._journal
+
+
+def recover() -> None:
+    """Undo what killed processes left behind in this namespace."""
+    if journal.any_left():
+        with journal.alone():
+            _recover()
+
+
+def _recover() -> None:
+    left = [(path, entries) for path, entries, is_left in journal.others() if is_left]
+    for path, entries in left:
+        # Away first: a setting is not to be kept for the sake of this very journal.
+        path.unlink(missing_ok=True)
+        with interfaces.netlink("undoing what a killed process left behind") as ip:
+            for entry in reversed(entries):
+                _back(ip, entry, None)
+
+
+def _back(ip: Any, entry: Entry, own: Journal | None) -> None:
+    if entry[0] == "sysctl":
+        sysctls.restore(entry, own)
+        return
+    call, arguments = entry
+    try:
+        _call(ip, call, "set" if call == "link" else "del", arguments)
+    except ElementError as error:
+        if not isinstance(error.__cause__, Exception) or _code(error.__cause__) not in _GONE:
+            raise
+
+
+# rtnetlink
+
+
+def _slot(change: Change) -> object:
+    """What can be there only once: two changes of one slot exclude each other."""
+    if isinstance(change, Route):
+        return (Route, change.destination, change.metric, change.table)
+    if isinstance(change, Setting):
+        return (Setting, change.name)
+    return change
+
+
+def _request(ip: Any, change: Change) -> tuple[str, dict[str, Any]]:
+    """The call of IPRoute's for a change, and the arguments that name it to add it and to delete it."""
+    match change:
+        case Address(device, own, peer):
+            arguments: dict[str, Any] = {
+                "index": _index(ip, device),
+                "address": str(peer if peer is not None else own.ip),
+                "prefixlen": own.network.prefixlen,
+                "family": _family(own.version),
+            }
+            if peer is not None:
+                arguments["local"] = str(own.ip)
+            return "addr", arguments
+        case Route(destination, device, gateway, metric, table, source):
+            arguments = {
+                "dst": str(destination),
+                "family": _family(destination.version),
+                "proto": PROTOCOL,
+                "table": 254 if table is None else table,
+            }
+            if device is None:
+                arguments["type"] = _UNREACHABLE
+            else:
+                arguments["oif"] = _index(ip, device)
+            if gateway is not None:
+                arguments["gateway"] = str(gateway)
+            elif device is not None and destination.version == 4:
+                arguments["scope"] = 253  # RT_SCOPE_LINK: what has no gateway is on the link
+            if metric:
+                arguments["priority"] = metric
+            if source is not None:
+                arguments["prefsrc"] = str(source)
+            return "route", arguments
+        case Mac(device, mac):
+            return "link", {"index": _index(ip, device), "address": mac.hex(":")}
+        case Rule(priority, network, table):
+            return "rule", {
+                "priority": priority,
+                "src": str(network.network_address),
+                "src_len": network.prefixlen,
+                "table": table,
+                "family": _family(network.version),
+                "protocol": PROTOCOL,
+            }
+        case Proxied(device, address):
+            return "neigh", {
+                "dst": str(address),
+                "ifindex": _index(ip, device),
+                "flags": _NTF_PROXY,
+                "family": _family(address.version),
+            }
+    raise TypeError(f"{change} is not set by rtnetlink")
+
+
+def _added(change: Change, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with what only matters when it is added."""
+    if isinstance(change, Address) and change.interface.version == 6:
+        return {**arguments, "flags": _NODAD}
+    return arguments
+
+
+def _call(ip: Any, call: str, command: str, arguments: dict[str, Any]) -> None:
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        getattr(ip, call)(command, **arguments)
+    except NetlinkError as error:
+        if error.code == errno.EPERM:
+            raise
+        shown = {k: v for k, v in arguments.items() if k not in ("family", "proto", "protocol", "scope")}
+        what = " ".join(f"{key} {value}" for key, value in shown.items())
+        raise ElementError(
+            f"the kernel refuses '{call} {command} {what}': {os.strerror(error.code)}"
+        ) from error
+
+
+def _stands_already(error: ElementError) -> bool:
+    return isinstance(error.__cause__, Exception) and _code(error.__cause__) == errno.EEXIST
+
+
+def _code(error: BaseException) -> int:
+    return int(getattr(error, "code", 0))
+
+
+def _family(version: int) -> int:
+    return int(socket.AF_INET if version == 4 else socket.AF_INET6)
+
+
+def _mac(ip: Any, index: int) -> str:
+    return str(ip.get_links(index)[0].get("address"))
+
+
+def _index(ip: Any, device: str) -> int:
+    found = ip.link_lookup(ifname=device)
+    if not found:
+        raise ElementError(f"there is no interface {device}")
+    return int(found[0])

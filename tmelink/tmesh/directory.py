@@ -1,0 +1,193 @@
+"""Directories of a machine file: names in trees, and what `mkdir cd rm mv alias` do to them.
+
+Knows paths and nothing of what the named things are. A thing may have several names (`alias`); like a file
+it is gone when its last name is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tmelink.source import Place
+
+
+class PathError(Exception):
+    """A path that does not lead where it should; `hint` says what would."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Missing(PathError):
+    """A path at which there is nothing."""
+
+
+class Named:
+    """Something that names lead to; `names` are the directories it is in, and as what, oldest first."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[Directory, str]] = []
+
+    @property
+    def path(self) -> str:
+        """The absolute path of its oldest name."""
+        directory, name = self.names[0]
+        return directory.join(name)
+
+
+class Directory:
+    """Names, each of a directory or of a thing; `origin` is where it was made, if a file made it."""
+
+    origin: Place | None = None
+
+    def __init__(self, parent: Directory | None = None, name: str = "") -> None:
+        self.parent = parent or self
+        self.name = name
+        self.entries: dict[str, Directory | Named] = {}
+
+    @property
+    def path(self) -> str:
+        """Its absolute path; the root's is `/`."""
+        # Not by recursion: nothing but the file bounds how deep directories are.
+        names: list[str] = []
+        directory = self
+        while directory.parent is not directory:
+            names.append(directory.name)
+            directory = directory.parent
+        return "/" + "/".join(reversed(names))
+
+    def join(self, name: str) -> str:
+        """The absolute path of an entry."""
+        return f"{self.path.rstrip('/')}/{name}"
+
+    def relative(self, path: str) -> str:
+        """An absolute path as it is shown to whoever is here: what lies below by its end alone."""
+        return path.removeprefix(self.path.rstrip("/") + "/")
+
+    def walk(self) -> Iterator[tuple[str, Directory | Named]]:
+        """Everything below by absolute path, a directory before what is in it."""
+        waiting = [(self.path.rstrip("/"), self)]
+        while waiting:
+            path, directory = waiting.pop()
+            for name, entry in directory.entries.items():
+                yield f"{path}/{name}", entry
+                if isinstance(entry, Directory):
+                    waiting.append((f"{path}/{name}", entry))
+
+
+class Tree:
+    """The root, and the directory that relative paths begin in.
+
+    `held` are directories that are come back to at the end of a block: they stay, whatever is done meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.root: Directory = Directory()
+        self.here = self.root
+        self.held: list[Directory] = []
+
+    def look(self, path: str) -> tuple[Directory, str, Directory | Named | None]:
+        """The directory that holds `path`, its last component and what is there, if anything.
+
+        The component is empty where the path ends in a directory's `.`, `..` or `/`. Raises `PathError`
+        where the way there is missing.
+        """
+        directory = self.root if path.startswith("/") else self.here
+        parts = [part for part in path.split("/") if part]
+        holder, name = directory, ""
+        entry: Directory | Named | None = directory
+        for number, part in enumerate(parts):
+            if entry is None or not isinstance(entry, Directory):
+                way = ("/" if path.startswith("/") else "") + "/".join(parts[:number])
+                if entry is None:
+                    raise Missing(f"{way} does not exist")
+                raise PathError(f"{way} is an element, and no directory")
+            if part == ".":
+                holder, name = entry, ""
+            elif part == "..":
+                entry = holder = entry.parent
+                name = ""
+            else:
+                holder, name = entry, part
+                entry = entry.entries.get(part)
+        if path.endswith("/") and entry is not None and not isinstance(entry, Directory):
+            raise PathError(f"{path.rstrip('/')} is an element, and no directory")
+        return holder, name, entry
+
+    def directory(self, path: str) -> Directory:
+        """The directory at `path`."""
+        _, _, entry = self.look(path)
+        if entry is None:
+            raise Missing(f"{path} does not exist")
+        if not isinstance(entry, Directory):
+            raise PathError(f"{path} is an element, and no directory")
+        return entry
+
+    def free(self, path: str) -> tuple[Directory, str]:
+        """Where a new name goes: `PathError` where something has it already."""
+        holder, name, entry = self.look(path)
+        if entry is not None or not name:
+            raise PathError(f"{path} exists already")
+        return holder, name
+
+    def mkdir(self, path: str) -> Directory:
+        """A new, empty directory."""
+        holder, name = self.free(path)
+        made = Directory(holder, name)
+        holder.entries[name] = made
+        return made
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory in which nobody is."""
+        directory = self.directory(path)
+        if directory is self.root:
+            raise PathError("the root directory stays")
+        if directory is self.here or directory in self.held:
+            raise PathError(f"{path} is in use", "leave it first, with cd or at the end of its block")
+        if directory.entries:
+            raise PathError(f"{path} is not empty", f"it holds {', '.join(list(directory.entries)[:5])}")
+        del directory.parent.entries[directory.name]
+
+    def link(self, holder: Directory, name: str, thing: Named) -> None:
+        """Give `thing` one name more."""
+        holder.entries[name] = thing
+        thing.names.append((holder, name))
+
+    def unlink(self, path: str) -> None:
+        """Take a name from a thing, which is gone with its last."""
+        holder, name, entry = self.look(path)
+        if entry is None:
+            raise Missing(f"{path} does not exist")
+        if isinstance(entry, Directory):
+            raise PathError(f"{path} is a directory", "rmdir removes an empty one")
+        del holder.entries[name]
+        entry.names.remove((holder, name))
+
+    def move(self, old: str, new: str) -> None:
+        """Rename a thing or a directory; into `new` where that is a directory."""
+        holder, name, entry = self.look(old)
+        if entry is None:
+            raise Missing(f"{old} does not exist")
+        target, new_name, taken = self.look(new)
+        if isinstance(taken, Directory):
+            target, new_name = taken, name or (entry.name if isinstance(entry, Directory) else "")
+            taken = target.entries.get(new_name)
+        if taken is not None:
+            raise PathError(f"{target.join(new_name)} exists already")
+        if isinstance(entry, Directory):
+            self._move_directory(old, entry, target, new_name)
+        else:
+            del holder.entries[name]
+            target.entries[new_name] = entry
+            entry.names[entry.names.index((holder, name))] = (target, new_name)
+
+    def _move_directory(self, path: str, moved: Directory, target: Directory, name: str) -> None:
+        above = target
+        while above is not above.parent and above is not moved:
+            above = above.parent
+        if above is moved:
+            raise PathError(f"{path} cannot be moved into itself")
+        del moved.parent.entries[moved.name]
+        moved.parent, moved.name = target, name
+        target.entries[name] = moved

@@ -1,0 +1,55 @@
+"""Elements, connections and commands as files lay them out, before anything is made of them. No behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tmelink.source import Place, Word
+from tmelink.tmesh.directory import Named
+from tmelink.tmesh.statements import Side
+
+
+@dataclass(eq=False)
+class Planned(Named):
+    """An element as the file has it. `elsewhere`: on a host that is not loaded."""
+
+    name: Word
+    module: Word
+    arguments: tuple[Word, ...]
+    host: str | None
+    elsewhere: bool
+    joins: list[Join] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+
+@dataclass(eq=False)
+class Join:
+    """A connection as the file has it; `at_creation` of its first side."""
+
+    sides: tuple[tuple[Planned, Side], tuple[Planned, Side]]
+    at_creation: bool
+
+    @property
+    def stands(self) -> bool:
+        """Whether both elements are still there: `rm` takes an element's connections with it."""
+        return all(element.names for element, _ in self.sides)
+
+
+@dataclass(frozen=True)
+class Order:
+    """`command ELEMENT words…`, or `log ELEMENT LEVEL` with `level` as `logging` counts."""
+
+    element: Planned
+    words: tuple[Word, ...]
+    level: int | None
+    place: Place
+
+
+@dataclass(eq=False)
+class Host:
+    """A computer that a `host` block names."""
+
+    address: str
+    place: Place

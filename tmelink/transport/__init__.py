@@ -1,0 +1,1 @@
+"""Sockets that carry a link's datagrams; no protocol."""

@@ -1,0 +1,288 @@
+"""One UDP socket that carries a link's datagrams, many a call.
+
+Knows nothing of what is in a datagram nor which sender may be heard: it hands on what arrives with the
+sender's address, and sends where it is told. Equal-sized datagrams share a system call through UDP_SEGMENT,
+and arrive together through UDP_GRO, where the kernel has them (Linux 4.18 and 5.0, `man 7 udp`); found out
+by trying, and switched off by `segment=False`, `gro=False`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import math
+import socket
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+from tmelink.frame import Counters, Frame, Run
+from tmelink.transport.arena import SIZE, arena
+
+Address = tuple[Any, ...]
+"""A socket address as the socket module gives it: (host, port) or (host, port, flow, scope)."""
+
+Receive = Callable[[list[Frame | Run], Address], object]
+"""Takes what arrived, and from where; what it returns is nobody's business here."""
+
+_UDP_SEGMENT = 103
+_UDP_GRO = 104
+
+DATAGRAM = 65536
+"""Room for the longest datagram, or the longest run of them that one call delivers."""
+
+READS = 64
+"""Calls to the kernel in one wakeup, so that small datagrams starve nobody either."""
+
+MAX_RUN = 65507 - 20
+"""Bytes of one UDP_SEGMENT call: the largest UDP payload over IPv4 less what IPv6 has more of header."""
+
+MAX_SEGMENTS = 64
+"""Datagrams of one UDP_SEGMENT call (UDP_MAX_SEGMENTS of Linux before 6.9)."""
+
+
+class Datagrams:
+    """A bound UDP socket inside the running event loop.
+
+    `receive(items, address)` is called for what arrives; the buffers are reused once it returns. `hold(True)`
+    is called when the socket's send buffer is full and `hold(False)` when there is room again. `sent` and
+    `received` are the caller's, so that they outlive the socket; they and `receive` may be replaced.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        receive: Receive,
+        hold: Callable[[bool], None],
+        log: logging.Logger,
+        sent: Counters,
+        received: Counters,
+        *,
+        segment: bool = True,
+        gro: bool = True,
+    ) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.sent = sent
+        self.received = received
+        self.receive = receive
+        self._hold = hold
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._arena = arena()
+        self._waiting = False
+        self._too_long: int | None = None
+        self._segment = segment and sys.platform == "linux" and _accepts(sock, _UDP_SEGMENT, 0)
+        self._gro = gro and sys.platform == "linux" and _accepts(sock, _UDP_GRO, 1)
+        self._loop.add_reader(sock.fileno(), self._read_runs if self._gro else self._read_single)
+
+    @property
+    def local(self) -> Address:
+        """The address that the socket is bound to."""
+        address: Address = self.sock.getsockname()
+        return address
+
+    def close(self) -> None:
+        """Stop reading and writing, and close the socket."""
+        if self.sock.fileno() >= 0:
+            self._loop.remove_reader(self.sock.fileno())
+            self._loop.remove_writer(self.sock.fileno())
+            self.sock.close()
+
+    # Reading
+
+    def _read_runs(self) -> None:
+        arena, at = self._arena, 0
+        items: list[Frame | Run] = []
+        sender: Address | None = None
+        received = self.received
+        recvmsg_into = self.sock.recvmsg_into
+        for _ in range(READS):
+            try:
+                length, control, _flags, address = recvmsg_into([arena[at : at + DATAGRAM]], 32)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                received.drops[_reason(error)] += 1
+                continue
+            if address != sender:
+                if items and sender is not None:
+                    self.receive(items, sender)
+                    items = []
+                sender = address
+            data = arena[at : at + length]
+            size = struct.unpack_from("=i", control[0][2])[0] if control else length
+            received.bytes += length
+            if 0 < size < length:
+                received.frames += math.ceil(length / size)
+                items.append(Run(data, size))
+            else:
+                received.frames += 1
+                items.append(data)
+            at += length
+            if at + DATAGRAM > SIZE:
+                break
+        if items and sender is not None:
+            self.receive(items, sender)
+
+    def _read_single(self) -> None:
+        arena, at = self._arena, 0
+        items: list[Frame | Run] = []
+        sender: Address | None = None
+        received = self.received
+        recvfrom_into = self.sock.recvfrom_into
+        for _ in range(READS):
+            try:
+                length, address = recvfrom_into(arena[at : at + DATAGRAM])
+            except BlockingIOError:
+                break
+            except OSError as error:
+                received.drops[_reason(error)] += 1
+                continue
+            if address != sender:
+                if items and sender is not None:
+                    self.receive(items, sender)
+                    items = []
+                sender = address
+            received.frames += 1
+            received.bytes += length
+            items.append(arena[at : at + length])
+            at += length
+            if at + DATAGRAM > SIZE:
+                break
+        if items and sender is not None:
+            self.receive(items, sender)
+
+    # Writing
+
+    def send(self, items: Sequence[Frame | Run], address: Address) -> None:
+        """Send each item to `address`; what the socket does not take is dropped and counted."""
+        if len(items) == 1:
+            item = items[0]
+            if isinstance(item, Run):
+                self._send_run(item, address)
+            else:
+                self._send_one(item, address)
+        elif self._segment:
+            for size, group in groupby(items, _size):
+                if size:
+                    self._send_equal([item for item in group if not isinstance(item, Run)], size, address)
+                else:
+                    for item in group:
+                        if isinstance(item, Run):
+                            self._send_run(item, address)
+                        else:
+                            self._send_one(item, address)
+        else:
+            for item in items:
+                if isinstance(item, Run):
+                    self._send_run(item, address)
+                else:
+                    self._send_one(item, address)
+
+    def _send_one(self, datagram: Frame, address: Address) -> None:
+        try:
+            self.sock.sendto(datagram, address)
+        except OSError as error:
+            self._refused(error, 1)
+        else:
+            self.sent.frames += 1
+            self.sent.bytes += len(datagram)
+
+    def _send_equal(self, datagrams: list[Frame], size: int, address: Address) -> None:
+        if len(datagrams) == 1 or not self._fits(size):
+            for datagram in datagrams:
+                self._send_one(datagram, address)
+            return
+        most = min(MAX_SEGMENTS, MAX_RUN // size)
+        for at in range(0, len(datagrams), most):
+            self._send_buffers(datagrams[at : at + most], size, address)
+
+    def _send_run(self, run: Run, address: Address) -> None:
+        data, size = run
+        if not (self._segment and self._fits(size)):
+            for piece in run.pieces():
+                self._send_one(piece, address)
+            return
+        most = size * min(MAX_SEGMENTS, MAX_RUN // size)
+        if len(data) <= most:
+            self._send_buffers([data], size, address)
+            return
+        # Halves rather than a full call and a crumb: the far end then works on two even super-frames.
+        calls = math.ceil(len(data) / most)
+        step = size * math.ceil(len(data) / size / calls)
+        for at in range(0, len(data), step):
+            self._send_buffers([data[at : at + step]], size, address)
+
+    def _send_buffers(self, buffers: Sequence[Frame], size: int, address: Address) -> None:
+        total = sum(map(len, buffers))
+        count = math.ceil(total / size)
+        try:
+            self.sock.sendmsg(
+                buffers, [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", size))], 0, address
+            )
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT):
+                self._refused(error, count)
+                return
+            self._fall_back(error, size)
+            for buffer in buffers:
+                for piece in Run(memoryview(buffer), size).pieces():
+                    self._send_one(piece, address)
+        else:
+            self.sent.frames += count
+            self.sent.bytes += total
+
+    def _fits(self, size: int) -> bool:
+        return self._too_long is None or size < self._too_long
+
+    def _fall_back(self, error: OSError, size: int) -> None:
+        """One call for many datagrams was refused: send that size, and larger ones, one by one."""
+        if self._too_long is None:
+            why = error.strerror or str(error)
+            self._log.info("datagrams of %d bytes and more go one by one: the kernel says '%s'", size, why)
+        self._too_long = size if self._too_long is None else min(size, self._too_long)
+
+    def _refused(self, error: OSError, count: int) -> None:
+        self.sent.drops[_reason(error)] += count
+        if isinstance(error, BlockingIOError) and not self._waiting:
+            self._waiting = True
+            self._hold(True)
+            self._loop.add_writer(self.sock.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self.sock.fileno())
+        self._waiting = False
+        self._hold(False)
+
+
+def _size(item: Frame | Run) -> int:
+    return 0 if isinstance(item, Run) else len(item)
+
+
+def _accepts(sock: socket.socket, option: int, value: int) -> bool:
+    try:
+        sock.setsockopt(socket.IPPROTO_UDP, option, value)
+    except OSError:
+        return False
+    return True
+
+
+_REASONS = {
+    errno.EAGAIN: "socket full",
+    errno.ENOBUFS: "socket full",
+    errno.EMSGSIZE: "too long for the path",
+    errno.ECONNREFUSED: "peer's port closed",
+    errno.ENETUNREACH: "network unreachable",
+    errno.EHOSTUNREACH: "host unreachable",
+    errno.ENETDOWN: "network down",
+    errno.EPERM: "refused by a firewall rule",
+}
+
+
+def _reason(error: OSError) -> str:
+    """A counter's name for a socket error; from a fixed set, so that counters stay few."""
+    return _REASONS.get(error.errno or 0, "socket error")

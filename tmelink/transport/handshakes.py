@@ -1,0 +1,40 @@
+"""Reading a handshake off a socket and not one byte more: what follows belongs to somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+
+class HandshakeError(Exception):
+    """The other side did not follow its protocol, or refused; the message is for a person."""
+
+
+async def send(sock: socket.socket, data: bytes) -> None:
+    """Send all of `data`."""
+    await asyncio.get_running_loop().sock_sendall(sock, data)
+
+
+async def read_exactly(sock: socket.socket, count: int) -> bytes:
+    """`count` bytes; raises `HandshakeError` where the connection ends before."""
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < count:
+        more = await loop.sock_recv(sock, count - len(data))
+        if not more:
+            raise HandshakeError("it closed the connection in the middle of its answer")
+        data += more
+    return data
+
+
+async def read_until(sock: socket.socket, end: bytes, limit: int) -> bytes:
+    """Everything up to and with `end`, at most `limit` bytes.
+
+    Byte by byte, since nothing can be put back: a handshake is short, and happens once a connection.
+    """
+    data = bytearray()
+    while not data.endswith(end):
+        if len(data) >= limit:
+            raise HandshakeError(f"its answer is longer than {limit} bytes")
+        data += await read_exactly(sock, 1)
+    return bytes(data)

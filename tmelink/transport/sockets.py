@@ -1,0 +1,167 @@
+"""Socket addresses and sockets as a link's options ask for them: resolve, make, bind, listen, connect.
+
+Knows the system calls and turns their errors into sentences with a remedy; knows no protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from tmelink.errors import ElementError, MissingCapability, UnsupportedHere
+from tmelink.transport.datagrams import Address
+
+_IP_MTU_DISCOVER = 10
+_IPV6_MTU_DISCOVER = 23
+_MTU_DISC = {"no": 0, "maybe": 1, "yes": 2}
+"""OpenVPN's words for IP_PMTUDISC_DONT, WANT and DO (`man 7 ip`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """What a link's options say of its socket; None leaves the system's default."""
+
+    send_buffer: int | None = None
+    receive_buffer: int | None = None
+    mark: int | None = None
+    mtu_disc: Literal["no", "maybe", "yes"] | None = None
+    no_delay: bool = False
+    ipv6_only: bool = False
+
+
+class Words(NamedTuple):
+    """What an element's arguments call the local port and address, for its mistakes."""
+
+    port: str
+    address: str
+
+
+_OPENVPN = Words("--lport", "--local")
+
+
+def literal_family(host: str) -> socket.AddressFamily | None:
+    """The family of an address written as such, or None for a name."""
+    try:
+        version = ipaddress.ip_address(host.partition("%")[0]).version
+    except ValueError:
+        return None
+    return socket.AF_INET if version == 4 else socket.AF_INET6
+
+
+async def resolve(
+    host: str, port: int, kind: socket.SocketKind, family: int = socket.AF_UNSPEC
+) -> list[tuple[socket.AddressFamily, Address]]:
+    """Every address of `host`, as the resolver orders them; raises `OSError` where there is none.
+
+    An address written as such is never sent to the resolver, which would cost a thread.
+    """
+    literal = literal_family(host)
+    if literal is None:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind, family=family)
+    else:
+        found = socket.getaddrinfo(host, port, family, kind, 0, socket.AI_NUMERICHOST)
+    return [(family, address) for family, _kind, _proto, _name, address in found]
+
+
+def make_socket(
+    family: socket.AddressFamily,
+    kind: socket.SocketKind,
+    options: SocketOptions,
+    local: Address | None,
+    words: Words = _OPENVPN,
+) -> socket.socket:
+    """A socket with `options`, bound to `local` if given; raises `ElementError` with a remedy in `words`."""
+    try:
+        sock = socket.socket(family, kind)
+    except OSError as error:
+        raise ElementError(f"this system has no {_family(family)} sockets: {error.strerror}") from error
+    try:
+        _configure(sock, family, kind, options)
+        if local is not None:
+            if kind == socket.SOCK_STREAM:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(local)
+    except OSError as error:
+        sock.close()
+        raise ElementError(_bind_error(error, local, words)) from error
+    except ElementError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def _configure(
+    sock: socket.socket, family: socket.AddressFamily, kind: socket.SocketKind, options: SocketOptions
+) -> None:
+    if options.send_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.send_buffer)
+    if options.receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.receive_buffer)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(options.ipv6_only))
+    if options.no_delay and kind == socket.SOCK_STREAM:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if options.mark is not None:
+        if sys.platform != "linux":
+            raise UnsupportedHere("--mark works on Linux only")
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.mark)
+        except PermissionError:
+            raise MissingCapability("--mark", "CAP_NET_ADMIN") from None
+    if options.mtu_disc is not None:
+        if sys.platform != "linux":
+            raise UnsupportedHere("--mtu-disc works on Linux only")
+        value = _MTU_DISC[options.mtu_disc]
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, value)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, value)
+
+
+def _bind_error(error: OSError, local: Address | None, words: Words) -> str:
+    where = show(local) if local is not None else "a socket"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use by another program: choose another port with {words.port}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{where} is no address of this computer: correct {words.address}, or leave it out to take any"
+    if error.errno == errno.EACCES:
+        return f"{where} needs a privilege: choose a port above 1023, or give CAP_NET_BIND_SERVICE"
+    return f"{where}: {error.strerror or error}"
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, without the address that asyncio writes into the text of a connection's error."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+
+
+def show(address: Address) -> str:
+    """An address as a person writes it: 10.0.0.1:1194, [fd00::1]:1194."""
+    host, port = address[0], address[1]
+    host = host.removeprefix("::ffff:") if host.count(".") == 3 else host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def same_host(a: Address, b: Address) -> bool:
+    """Whether two socket addresses name one host, IPv4-mapped IPv6 addresses included."""
+    return bool(a[0].removeprefix("::ffff:") == b[0].removeprefix("::ffff:"))
+
+
+def stays_here(host: str) -> bool:
+    """Whether what is sent to or from `host` cannot leave this computer: a loopback address or localhost."""
+    if literal_family(host) is None:
+        return host == "localhost"
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback
+
+
+def _family(family: socket.AddressFamily) -> str:
+    return "IPv6" if family == socket.AF_INET6 else "IPv4"

@@ -1,0 +1,78 @@
+"""VDE's plug protocol, as its switches and libvdeplug speak it on the control socket.
+
+A plug connects to the stream socket `ctl` in the switch's directory and sends one request: what it wants and
+the path of its own datagram socket. The switch answers with the address of the datagram socket that it made
+for the plug. Frames go between the two, bare; the control connection stays open for as long as the plug is
+in. (vde2's datasock.c and libvdeplug: `struct request_v3`, in the host's byte order, packed.) No I/O.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import NamedTuple
+
+from tmelink.errors import ProtocolError
+
+MAGIC = 0xFEEDFACE
+VERSION = 3
+NEW_CONTROL = 0
+"""Any free port, or the one whose number stands in the type's upper bits."""
+
+NEW_PORT0 = 1
+"""The port that goes nowhere until the switch's administrator says where."""
+
+MAX_DESCRIPTION = 128
+"""Bytes of a plug's description, with its final zero (libvdeplug's MAXDESCR)."""
+
+ADDRESS = struct.Struct("=H108s")
+"""`struct sockaddr_un` (man 7 unix)."""
+
+_HEAD = struct.Struct("=III")
+MIN_REQUEST = _HEAD.size + ADDRESS.size
+MAX_REQUEST = MIN_REQUEST + MAX_DESCRIPTION
+
+
+class Request(NamedTuple):
+    """What a plug asks for; `port` 0 is any."""
+
+    path: str
+    port: int = 0
+    description: str = ""
+
+    def build(self) -> bytes:
+        """The request as it goes on the control socket."""
+        description = self.description.encode()[: MAX_DESCRIPTION - 1] + b"\0"
+        return _HEAD.pack(MAGIC, VERSION, NEW_CONTROL | self.port << 8) + address(self.path) + description
+
+
+def parse(data: bytes) -> Request:
+    """A request that has arrived; raises `ProtocolError`."""
+    if len(data) < MIN_REQUEST:
+        raise ProtocolError("short request")
+    magic, version, kind = _HEAD.unpack_from(data)
+    if magic != MAGIC or version != VERSION:
+        raise ProtocolError("no request of VDE version 3")
+    if kind & 0xFF not in (NEW_CONTROL, NEW_PORT0):
+        raise ProtocolError("unknown request")
+    description = data[MIN_REQUEST:MAX_REQUEST].split(b"\0")[0].decode(errors="replace")
+    return Request(path(data[_HEAD.size : MIN_REQUEST]), kind >> 8, description)
+
+
+def address(path: str) -> bytes:
+    """A unix socket's path as a `struct sockaddr_un`."""
+    return ADDRESS.pack(socket.AF_UNIX, path.encode())
+
+
+def path(data: bytes) -> str:
+    """The path in a `struct sockaddr_un`; raises `ProtocolError`."""
+    if len(data) < 3:
+        raise ProtocolError("no address")
+    family, rest = struct.unpack_from("=H", data)[0], data[2 : ADDRESS.size]
+    name = rest.split(b"\0")[0]
+    if family != socket.AF_UNIX or not name:
+        raise ProtocolError("no path of a unix socket")
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError("no path of a unix socket") from None
