@@ -90,13 +90,17 @@ class Console:
         return text
 
     def ready(self) -> None:
-        """Wait until the guest has come up; the shell is asked, since its own word may have been missed."""
+        """Wait until the guest has come up; the shell is asked, since its own word may have been missed.
+
+        What is typed before the shell listens loses bytes, so the question has no quote or bracket that a
+        lost half could leave open.
+        """
         assert self._socket is not None, "not connected"
         until = time.monotonic() + BOOT_SECONDS
         while True:
-            self._socket.sendall(b"echo RE''ADY\n")
+            self._socket.sendall(b"\nexpr 40 + 2\n")
             try:
-                self.until("\nREADY", 1)
+                self.until("\n42\r?\n", 1)
             except AssertionError:
                 if time.monotonic() > until:
                     raise

@@ -186,7 +186,7 @@ def test_the_way_to_the_peer_follows_the_default_gateway(net: Net) -> None:
     there.traveller.ping(WORLD)
     seen = len(client.lines)
     there.traveller.run("ip", "route", "replace", "default", "via", "198.51.100.2")
-    client.expect("set: 203.0.113.5/32 via 198.51.100.2 dev eth0", since=seen)
+    client.expect("set: route 203.0.113.5/32 via 198.51.100.2 dev eth0", since=seen)
     assert "via 198.51.100.2 dev eth0" in way(there.traveller, "203.0.113.5")
     there.traveller.ping(WORLD)
     end(client, server)

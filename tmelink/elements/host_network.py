@@ -16,7 +16,7 @@ from tmelink.elements import scripts
 from tmelink.errors import ElementError
 from tmelink.routing import identities, translation, tunnel
 from tmelink.routing.facts import Facts, IPAddress, IPInterface, IPNetwork
-from tmelink.routing.plan import Address, Plan
+from tmelink.routing.plan import WORDS, Address, Plan
 from tmelink.routing.tunnel import Tunnel
 from tmelink.system import namespaces, routes
 from tmelink.system.monitor import Monitor
@@ -197,8 +197,12 @@ class HostNetwork:
         # Once it has begun it comes to its end, even if we are cancelled: `inside` waits for its thread.
         made, problems = await namespaces.inside(lambda: self._changes.follow(make, first=first), self._netns)
         if made != self._plan:
-            for change in made.changes if self._plan is None else set(made.changes) - set(self._plan.changes):
-                self._log.debug("set: %s", change)
+            before = () if self._plan is None else self._plan.changes
+            for change in made.changes:
+                if change not in before:
+                    # Whoever uses the machine wants to know its address, which may be another one next time.
+                    level = logging.INFO if isinstance(change, Address) else logging.DEBUG
+                    self._log.log(level, "set: %s %s", WORDS[type(change)], change)
         self._plan = made
         for problem in (*made.warnings, *problems):
             self._warn(problem)
