@@ -26,6 +26,7 @@ from tmelink.errors import ClosedError
 from tmelink.frame import Counters, Frame
 from tmelink.machine import Machine
 from tmelink.runtime import Lab
+from tmelink.system.event_loop import new_event_loop
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class ThreadedLab:
         self._nics: dict[Nic, ThreadedNic] = {}
         self._lock = threading.Lock()
         self._open = False
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._ending = asyncio.Event()
         started: Future[None] = Future()
         # A thread that the interpreter does not wait for, since what ends it runs only after the waiting.

@@ -14,6 +14,7 @@ from tmelink.machine import Machine
 from tmelink.runtime import Lab
 from tmelink.summary import table
 from tmelink.system import memory
+from tmelink.system.event_loop import new_event_loop
 
 NAME = "run"
 HELP = "run the machines and links of a file until interrupted"
@@ -40,7 +41,8 @@ def main(options: argparse.Namespace) -> int:
             raise TmelinkError(f"{options.file}: {note}; --network-only runs the network around them")
         log.warning("%s: %s", options.file, note)
     memory.keep_freed()
-    return asyncio.run(_run(machine, options.keep_going))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_run(machine, options.keep_going))
 
 
 async def _run(machine: Machine, keep_going: bool) -> int:

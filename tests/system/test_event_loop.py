@@ -1,0 +1,204 @@
+"""asyncio's loop with readers that the selector calls: whatever asyncio promises of readers holds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from tmelink.system.event_loop import DirectLoop, DirectSelector, new_event_loop
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's")
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    a, b = socket.socketpair()
+    for end in (a, b):
+        end.setblocking(False)
+    with a, b:
+        yield a, b
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        assert isinstance(runner.get_loop(), DirectLoop)
+        runner.run(main())
+
+
+def test_a_reader_is_called_until_it_is_removed(pair: tuple[socket.socket, socket.socket]) -> None:
+    a, b = pair
+    heard: list[bytes] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        whole = asyncio.Event()
+
+        def read(more: str) -> None:
+            assert asyncio.get_running_loop() is loop
+            heard.append(a.recv(1) + more.encode())
+            if len(heard) == 3:
+                assert loop.remove_reader(a)
+                assert not loop.remove_reader(a)
+                whole.set()
+
+        loop.add_reader(a, read, "!")
+        b.send(b"abcd")
+        await whole.wait()
+        await asyncio.sleep(0)
+
+    run(main)
+    assert heard == [b"a!", b"b!", b"c!"]
+    assert a.recv(9) == b"d"
+
+
+def test_a_reader_replaces_another(pair: tuple[socket.socket, socket.socket]) -> None:
+    a, b = pair
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[bytes] = loop.create_future()
+        loop.add_reader(a.fileno(), lambda: pytest.fail("the first one was to be forgotten"))
+        loop.add_reader(a.fileno(), lambda: heard.set_result(a.recv(9)))
+        b.send(b"x")
+        assert await heard == b"x"
+        loop.remove_reader(a.fileno())
+
+    run(main)
+
+
+def test_a_reader_and_a_writer_share_a_descriptor(pair: tuple[socket.socket, socket.socket]) -> None:
+    a, b = pair
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[bytes] = loop.create_future()
+        writable = asyncio.Event()
+        loop.add_reader(a, lambda: heard.set_result(a.recv(9)))
+        loop.add_writer(a, writable.set)
+        await writable.wait()
+        assert loop.remove_writer(a)
+        assert not heard.done()
+        b.send(b"x")
+        assert await heard == b"x"
+        loop.add_writer(a, writable.set)
+        assert loop.remove_reader(a)
+        writable.clear()
+        await writable.wait()
+        assert loop.remove_writer(a)
+
+    run(main)
+
+
+def test_what_a_reader_raises_is_reported_and_ends_nothing(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    a, b = pair
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[dict[str, Any]] = loop.create_future()
+        loop.set_exception_handler(lambda loop, context: told.set_result(context))
+
+        def broken() -> None:
+            loop.remove_reader(a)
+            raise ValueError("broken")
+
+        loop.add_reader(a, broken)
+        b.send(b"x")
+        context = await told
+        assert str(context["exception"]) == "broken"
+        assert "broken" in context["message"]
+
+    run(main)
+
+
+def test_a_reader_learns_that_the_other_end_has_left(pair: tuple[socket.socket, socket.socket]) -> None:
+    a, b = pair
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[bytes] = loop.create_future()
+
+        def read() -> None:
+            loop.remove_reader(a)
+            heard.set_result(a.recv(9))
+
+        loop.add_reader(a, read)
+        b.close()
+        assert await heard == b""
+
+    run(main)
+
+
+def test_one_reader_may_remove_another_of_the_same_turn() -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        called: asyncio.Future[int] = loop.create_future()
+
+        def read(number: int) -> None:
+            for a, _ in pairs:
+                loop.remove_reader(a)
+            called.set_result(number)
+
+        for number, (a, b) in enumerate(pairs):
+            b.send(b"x")
+            loop.add_reader(a, read, number)
+        await called
+        await asyncio.sleep(0)
+
+    run(main)
+    for ends in pairs:
+        for end in ends:
+            end.close()
+
+
+def test_streams_timers_threads_and_children_work_as_ever() -> None:
+    async def main() -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write((await reader.readline()).upper())
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        writer.write(b"hello\n")
+        assert await reader.read() == b"HELLO\n"
+        writer.close()
+        server.close()
+        await server.wait_closed()
+        assert await asyncio.to_thread(os.getpid) == os.getpid()
+        child = await asyncio.create_subprocess_exec("echo", "hi", stdout=asyncio.subprocess.PIPE)
+        assert await child.communicate() == (b"hi\n", None)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 0.01)
+
+    run(main)
+
+
+def test_the_selector_keeps_to_the_rules_of_selectors(pair: tuple[socket.socket, socket.socket]) -> None:
+    a, b = pair
+    selector = DirectSelector(lambda reader, error: pytest.fail(str(error)))
+    key = selector.register(a, selectors.EVENT_READ | selectors.EVENT_WRITE, "data")
+    assert selector.get_key(a) == key
+    assert selector.select(0) == [(key, selectors.EVENT_WRITE)]
+    with pytest.raises(KeyError):
+        selector.register(a, selectors.EVENT_READ)
+    key = selector.modify(a, selectors.EVENT_READ)
+    assert selector.select(0) == []
+    b.send(b"x")
+    assert selector.select(None) == [(key, selectors.EVENT_READ)]
+    assert selector.unregister(a) == key
+    with pytest.raises(KeyError):
+        selector.unregister(a)
+    with pytest.raises(OSError, match="file descriptor"):
+        selector.register(10**6, selectors.EVENT_READ)
+    assert not selector.get_map()
+    selector.close()
