@@ -2,8 +2,8 @@
 
 asyncio wraps a reader in a handle and puts that into a queue, which is looked at after epoll has returned:
 some ten calls that a lone frame pays at each of its four wake-ups. Here `add_reader` gives the callback to
-the selector, which calls it as soon as epoll names the descriptor. All else is asyncio's, and code that runs in
-another loop works there too. How much it gives stands in docs/performance.md.
+the selector, which calls it as soon as epoll names the descriptor. All else is asyncio's, and code that runs
+in another loop works there too. How much it gives stands in docs/performance.md.
 """
 
 from __future__ import annotations
