@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
 import tmelink
+from tests.e2e import internet
+from tests.e2e.internet import WORLD, Internet
 from tests.e2e.netns import Namespace, Net
+from tests.e2e.test_gateway import certificates, server
+from tmelink.cli import main
 from tmelink.elements.host import Host
 from tmelink.machine import load
 from tmelink.proof import choice
@@ -27,6 +32,9 @@ MACHINES = folder("machines")
 SIZES = (1, 1400, 1430, 1431, 1472, 1473, 1500, 9000)
 """Bytes of data: around what fits one packet outside (1430), one packet inside (1472), and far beyond."""
 
+Expected = dict[tuple[int, bool], Proof]
+"""What is explained for each size and DF."""
+
 TAIL = 5
 """Pings behind those that are looked at: what tcpdump has not read when it ends is of them."""
 
@@ -34,15 +42,15 @@ TAIL_SIZE = 3
 """Bytes of data in them: no other ping here is as long."""
 
 
-def proved(sample: str, source: str, target: str, size: int, *, df: bool = False) -> Proof:
+def proved(sample: str | Path, source: str, target: str, size: int, *, df: bool = False) -> Proof:
     ground = Ground(load(MACHINES / sample))
-    ((begin, end),) = choice.chosen(ground, source, target)
-    return prove(ground, begin, end, Ping(4, size, df))
+    (journey,) = choice.chosen(ground, source, target)
+    return prove(ground, journey, Ping(4, size, df))
 
 
 def outside(proof: Proof) -> Outside:
-    (sent,) = [hop.outside for hop in proof.hops if hop.outside is not None]
-    return sent
+    """What is sent outside first: by the computer that it comes from."""
+    return next(hop.outside for hop in proof.hops if hop.outside is not None)
 
 
 def computers(net: Net) -> tuple[Namespace, Namespace]:
@@ -85,28 +93,302 @@ def stream(packets: Iterable[bytes]) -> bytes:
     return bytes(data[at] for at in sorted(data))
 
 
-def framed(data: bytes) -> list[int]:
-    """The lengths, with the two bytes that say so, of frames with IP in a stream."""
-    found, at = [], 0
+def records(data: bytes) -> Iterator[bytes]:
+    """What is in a stream, by the two bytes before each that say how long it is."""
+    at = 0
     while at + 2 <= len(data):
         (length,) = struct.unpack_from("!H", data, at)
-        if data[at + 2 + 12 : at + 2 + 14] == b"\x08\x00":
-            found.append(length + 2)
+        yield data[at + 2 : at + 2 + length]
         at += 2 + length
-    return found
 
 
-def pings(host: Namespace, address: str, expected: dict[tuple[int, bool], Proof]) -> None:
+def framed(data: bytes) -> list[int]:
+    """The lengths, with the two bytes that say so, of frames with IP in a stream."""
+    return [len(each) + 2 for each in records(data) if each[12:14] == b"\x08\x00"]
+
+
+def long(data: bytes, longest_own: int = 0) -> list[int]:
+    """The lengths of encrypted records in a stream but for what is OpenVPN's own."""
+    return [len(each) + 2 for each in records(data) if len(each) > longest_own]
+
+
+def pings(host: Namespace, address: str, expected: Expected, own: str | None = None) -> None:
     """A ping of the kernel's for each proof, which answers or fails as that says; then the tail."""
+    begin = [] if own is None else ["-I", own]
     for (size, df), proof in expected.items():
-        said = host.run(
-            "ping", "-c", "1", "-W", "2", "-s", str(size), "-M", "do" if df else "dont", address, check=False
-        )
+        how = ["-s", str(size), "-M", "do" if df else "dont", *begin]
+        said = host.run("ping", "-n", "-c", "1", "-W", "10", *how, address, check=False)
         answered = " 1 received" in said
         assert answered == (proof.verdict != "dropped"), f"{size} {df} {proof.reason}\n{said}"
         if not answered:
-            assert re.search("message too long|Message too long", said), said
-    host.ping(address, count=TAIL, size=TAIL_SIZE)
+            assert re.search("[Mm]essage too long|Frag needed", said), said
+    options = {} if own is None else {"I": own}
+    host.ping(address, count=TAIL, size=TAIL_SIZE, **options)
+
+
+def all_sizes(sample: str | Path, source: str, target: str, *more: int) -> Expected:
+    """A proof for each size, without DF and with it."""
+    chosen = (*SIZES, *more)
+    found = {
+        (size, df): proved(sample, source, target, size, df=df) for df in (False, True) for size in chosen
+    }
+    assert len(found) >= 12
+    return found
+
+
+def interface(proof: Proof) -> str:
+    """By which interface its sender sends it."""
+    (name,) = re.findall(r"out by (\S+)$", proof.hops[0].does)
+    return str(name)
+
+
+def from_own_address(proof: Proof, own: str, peer: str) -> Outside:
+    """What is sent outside, between the addresses of the computers where the file leaves them to them."""
+    sent = outside(proof)
+    assert (sent.source or own, sent.destination or peer) == (own, peer)
+    return sent
+
+
+ANY_UDP = "ip proto 17 and src {} and dst {}"
+"""Datagrams and their fragments; under a static key nothing tells what is in them."""
+
+
+def no_ipv6(*hosts: Namespace) -> None:
+    """New interfaces speak no IPv6: its multicasts are encrypted too, and could not be told apart outside."""
+    for host in hosts:
+        host.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+
+
+def seen_as_explained(
+    host: Namespace,
+    address: str,
+    expected: Expected,
+    tail: Proof,
+    *,
+    peer: str,
+    own: str,
+    sender: str | None = None,
+) -> None:
+    """The packets of a computer with a TUN: inside by the interface that was explained, outside encrypted."""
+    device = interface(tail)
+    with (
+        host.capture("eth0", ANY_UDP.format(own, peer)) as outer,
+        host.capture(device, "-Q", "out", f"ip proto 1 and dst {address}") as inner,
+    ):
+        pings(host, address, expected, sender)
+    for proof in expected.values():
+        if proof.verdict != "dropped":
+            from_own_address(proof, own, peer)
+    wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
+    assert without_tail(sizes(outer.packets), _outside_sizes(tail)[0]) == wanted
+    inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
+    assert without_tail([struct.unpack_from("!H", packet, 2)[0] for packet in inner.packets],
+                        tail.ping.packet) == inside  # fmt: skip
+
+
+def quiet(text: str) -> str:
+    """A sample whose links send nothing of their own: no pings, no questions, no multicasts of IPv6."""
+    return re.sub(r" --(keepalive|ifconfig-ipv6) \S+ \S+", "", text).replace(
+        "--auth SHA256", "--auth SHA256 --disable-occ"
+    )
+
+
+def running(host: Namespace, file: Path, *options: str) -> None:
+    """A sample without what its links send of their own."""
+    file.write_text(quiet(file.read_text()))
+    run(host, str(file), *options)
+
+
+def tunnelled(net: Net) -> Internet:
+    there = internet.internet(net)
+    no_ipv6(*there.hosts)
+    running(there.office, internet.sample(net.directory, "l3-server.conf"))
+    running(there.traveller, internet.sample(net.directory, "l3-client.conf"))
+    there.traveller.ping("10.8.0.1", count=1)
+    return there
+
+
+@pytest.mark.needs("nft")
+def test_a_travellers_packets_go_as_explained(net: Net) -> None:
+    """l3-client.conf: by a route of its own, by the redirected default, and to the peer past the tunnel."""
+    there = tunnelled(net)
+    for address in ("192.168.50.10", WORLD):
+        expected = all_sizes("l3-client.conf", "tun0", address)
+        tail = proved("l3-client.conf", "tun0", address, TAIL_SIZE)
+        seen_as_explained(there.traveller, address, expected, tail, own="198.51.100.7", peer="203.0.113.5")
+    past_the_tunnel(there.traveller, "l3-client.conf", "tun0", "203.0.113.5", own="198.51.100.7")
+
+
+def past_the_tunnel(host: Namespace, sample: str, source: str, address: str, own: str) -> None:
+    """Packets that leave by the computer's own routes, from an address of its own."""
+    expected = all_sizes(sample, source, address)
+    tail = proved(sample, source, address, TAIL_SIZE)
+    with (
+        host.capture("eth0", f"ip proto 1 and src {own} and dst {address}") as outer,
+        host.capture("tun0", f"ip proto 1 and dst {address}") as inner,
+    ):
+        pings(host, address, expected, own)
+    wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
+    assert without_tail(sizes(outer.packets), _outside_sizes(tail)[0]) == wanted
+    assert inner.packets == []
+
+
+@pytest.mark.needs("nft")
+def test_a_tun_servers_packets_go_as_explained(net: Net) -> None:
+    """l3-server.conf, whose file knows no address outside at all."""
+    there = tunnelled(net)
+    expected = all_sizes("l3-server.conf", "tun0", "10.8.0.2")
+    tail = proved("l3-server.conf", "tun0", "10.8.0.2", TAIL_SIZE)
+    seen_as_explained(there.office, "10.8.0.2", expected, tail, own="203.0.113.5", peer="198.51.100.7")
+
+
+def test_each_identitys_packets_go_as_explained(net: Net) -> None:
+    """two-identities.conf: to one and the same address by the tunnel and past it, as the source decides."""
+    there = internet.identities(net)
+    no_ipv6(*there.hosts)
+    file = internet.sample(net.directory, "two-identities.conf")
+    running(there.office, file, "--host", "office")
+    running(there.traveller, file, "--host", "laptop")
+    corporate, inside, outer = "192.0.2.10", "192.0.2.66", "198.51.100.7"
+    there.traveller.ping(corporate, count=1, I=inside)
+    for target in (corporate, WORLD):
+        expected = all_sizes("two-identities.conf", "laptop-tun", target)
+        tail = proved("two-identities.conf", "laptop-tun", target, TAIL_SIZE)
+        seen_as_explained(
+            there.traveller, target, expected, tail, own=outer, peer="203.0.113.5", sender=inside
+        )
+    past_the_tunnel(there.traveller, "two-identities.conf", outer, corporate, own=outer)
+
+
+def with_namespace(net: Net, sample: str, machine: Namespace) -> Path:
+    """The sample with a namespace, whose kernel sends with DF too, in the place of its first machine."""
+    file = net.directory / sample
+    text = (MACHINES / sample).read_text()
+    file.write_text(re.sub(r"(le0[^\n]*: tmelink/)host", rf"\1netns {machine.name}", text, count=1))
+    return file
+
+
+def test_a_machines_packets_to_a_tun_server_go_as_explained(net: Net) -> None:
+    """gateway.conf before a stock OpenVPN server, over TCP."""
+    here, there = net.pair()
+    machine = net.namespace()
+    here.run("ip", "addr", "add", "192.168.1.5/24", "dev", "eth0")
+    there.run("ip", "addr", "add", "192.168.1.1/24", "dev", "eth0")
+    there.run("ip", "addr", "add", "1.2.3.4/32", "dev", "lo")
+    here.run("ip", "route", "add", "default", "via", "192.168.1.1")
+    certificates(net.directory)
+    server(there, net.directory)
+    file = with_namespace(net, "gateway.conf", machine)
+    run(here, str(file), up="tunnel: connected")
+    machine.ping("10.8.0.1", count=1)
+    expected = all_sizes(file, "le0", "10.8.0.1")
+    tail = proved(file, "le0", "10.8.0.1", TAIL_SIZE)
+    sent = outside(tail)
+    for (size, df), proof in expected.items():
+        if not df:
+            assert outside(proof) == outside(proved("gateway.conf", "le0", "10.8.0.1", size))
+    with (
+        here.capture("eth0", TCP.format(sent.source, sent.destination)) as outer,
+        machine.capture("eth0", "-Q", "out", "ip proto 1 and dst 10.8.0.1") as inner,
+    ):
+        pings(machine, "10.8.0.1", expected)
+    wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
+    # OpenVPN's ping of 16 bytes is 40 with what is around it.
+    assert without_tail(long(stream(outer.packets), 40), _outside_sizes(tail)[0]) == wanted
+    inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
+    assert without_tail(sizes(inner.packets), tail.ping.packet) == inside
+
+
+@pytest.mark.parametrize(
+    ("sample", "address", "more"),
+    [("hello.conf", "10.0.77.2", ()), ("nested.conf", "10.1.2.2", (1432, 1433))],
+)
+@pytest.mark.needs("ethtool")
+def test_packets_that_must_not_be_cut_go_as_explained(
+    net: Net, sample: str, address: str, more: tuple[int, ...]
+) -> None:
+    """The samples of built-in machines, with one of the kernel's in the place of the first."""
+    nested = sample == "nested.conf"
+    one, two = computers(net)
+    machine = net.namespace()
+    file = with_namespace(net, sample, machine)
+    one.run("ethtool", "-K", "lo", "tx-udp-segmentation", "off")
+    if nested:
+        run(two, str(file), "--host", "right")
+    run(one, str(file), *(["--host", "left"] if nested else []))
+    machine.ping(address, count=2)
+    source, target = ("le0", "le1") if nested else ("a/le0", "b/le0")
+    expected = all_sizes(file, source, target, *more)
+    tail = proved(file, source, target, TAIL_SIZE)
+
+    def outer_sizes(proof: Proof) -> tuple[int, ...]:
+        return () if proof.verdict == "dropped" else last_outside(proof).sizes
+
+    sent = last_outside(tail)
+    filtered = f"ip proto 4 and src {sent.source} and dst {sent.destination}"
+    if not nested:
+        filtered = f"udp dst port {sent.port} and udp[20:2] = 0x0800 and ip[42+9] = 1"
+    with one.capture("eth0" if nested else "lo", filtered) as outer:
+        pings(machine, address, expected)
+    wanted = [size for proof in expected.values() for size in outer_sizes(proof)]
+    assert without_tail(sizes(outer.packets), outer_sizes(tail)[0]) == wanted
+
+
+def last_outside(proof: Proof) -> Outside:
+    """What is sent on the network, outside all tunnels."""
+    return [hop.outside for hop in proof.hops if hop.outside is not None][-1]
+
+
+def test_emulators_packets_go_as_explained(net: Net) -> None:
+    """retronet.conf, but for what it starts: an emulator on each computer's bridge."""
+    hosts = net.internet(3)[:3]
+    no_ipv6(*hosts)
+    text = (MACHINES / "retronet.conf").read_text()
+    started = r"    (vm0|outside) at sw0: (?:[^\n]*\\\n)*[^\n]*\n"
+    assert len(re.findall(started, text)) == 2
+    file = net.directory / "retronet.conf"
+    file.write_text(quiet(re.sub(started, "", text)))
+    for name in ("cellar", "office"):
+        assert main(["genkey", str(net.directory / f"{name}.key")]) == 0
+    emulators = [net.namespace() for _ in hosts]
+    no_ipv6(*emulators)
+    for number, (host, emulator) in enumerate(zip(hosts, emulators, strict=True), 1):
+        host.run("ip", "addr", "add", f"192.168.0.{number}/24", "dev", "eth0")
+        host.run("ip", "link", "add", "br0", "type", "bridge")
+        host.run("ip", "link", "set", "br0", "up")
+        internet.wire(host, "emu0", emulator, "le0")
+        host.run("ip", "link", "set", "emu0", "master", "br0")
+        emulator.run("ip", "addr", "add", f"10.0.79.{number}/24", "dev", "le0")
+    for host, name in zip(hosts, ("attic", "cellar", "office"), strict=True):
+        run(host, str(file), "--host", name, up="office-link: connected" if name == "office" else None)
+    attic, emulator = hosts[0], emulators[0]
+    for number, target in ((2, "cellar-tap"), (3, "office-tap")):
+        address = f"10.0.79.{number}"
+        emulator.ping(address, count=2)
+        for one, other in ((emulator, number), (emulators[number - 1], 1)):
+            # No ARP from here on: encrypted it is as long as a small ping.
+            one.run("ip", "neigh", "replace", f"10.0.79.{other}", "lladdr", _mac(emulators[other - 1]),
+                    "dev", "le0", "nud", "permanent")  # fmt: skip
+        expected = all_sizes("retronet.conf", "attic-tap", target)
+        tail = proved("retronet.conf", "attic-tap", target, TAIL_SIZE)
+        sent = outside(tail)
+        assert (sent.source, sent.destination) == ("192.168.0.1", f"192.168.0.{number}")
+        filtered = (TCP if sent.stream else ANY_UDP).format(sent.source, sent.destination)
+        with (
+            attic.capture("eth0", filtered) as outer,
+            attic.capture("tap0", "-Q", "out", f"ip proto 1 and dst {address}") as inner,
+        ):
+            pings(emulator, address, expected)
+        seen = long(stream(outer.packets)) if sent.stream else sizes(outer.packets)
+        wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
+        assert without_tail(seen, _outside_sizes(tail)[0]) == wanted
+        inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
+        assert without_tail(sizes(inner.packets), tail.ping.packet) == inside
+
+
+def _mac(emulator: Namespace) -> str:
+    (mac,) = re.findall(r"link/ether (\S+)", emulator.run("ip", "link", "show", "le0"))
+    return str(mac)
 
 
 UDP = "ip proto 17 and src {} and dst {} and (ip[6:2] & 0x1fff != 0 or udp[20:2] = 0x0800)"

@@ -14,6 +14,7 @@ import pytest
 from tmelink.cli import main
 from tmelink.machine import load
 from tmelink.proof.problems import problems
+from tmelink.system import outlets
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = ROOT / "tests/golden/explain"
@@ -33,6 +34,12 @@ WAYS = {
     "l3-client": "l3-client.conf --to 192.168.50.9",
     "l3-server": "l3-server.conf",
     "two-identities": "two-identities.conf",
+    "two-identities-from-inside": "two-identities.conf --from laptop-tun --to 192.0.2.10",
+    "two-identities-from-outside": "two-identities.conf --from 198.51.100.7 --to 192.0.2.10",
+    "two-identities-to-the-world": "two-identities.conf --from 192.0.2.66 --to 192.0.2.200 --size 1400",
+    "l3-client-to-the-peer": "l3-client.conf --to 203.0.113.5",
+    "lab-narrow": "lab.conf --from a/tap1 --to d/le0 --path-mtu 1400",
+    "nested-narrow": "nested.conf --from le0 --to le1 --path-mtu 1400",
     "secure-link": "secure-link.conf",
     "nested": "nested.conf --from le0 --to le1",
     "nested-df": "nested.conf --from le0 --to le1 --df",
@@ -43,6 +50,12 @@ def said(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     name, *words = line.split()
     code = main(["explain", f"machines/{name}", *words])
     return code, capsys.readouterr().out
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The computer that the tests run on is none of the samples', whatever its addresses are."""
+    monkeypatch.setattr(outlets, "towards", lambda address: None)
 
 
 @pytest.mark.parametrize("name", WAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from pathlib import Path
 
@@ -14,14 +15,30 @@ from tmelink.proof.ground import Ground
 from tmelink.proof.hops import Proof
 from tmelink.proof.sizes import Ping
 from tmelink.proof.walk import prove
+from tmelink.resources import folder
+from tmelink.routing.facts import IPAddress, Outlet
+
+MACHINES = folder("machines")
 
 LINK = "tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2"
 
 
 def way(text: str, source: str, target: str, size: int = 1472, *, df: bool = False) -> Proof:
     ground = Ground(load(text + "\n", name="x"))
-    ((begin, end),) = choice.chosen(ground, source, target)
-    return prove(ground, begin, end, Ping(choice.version((begin, end)), size, df))
+    (journey,) = choice.chosen(ground, source, target)
+    return prove(ground, journey, Ping(choice.version(journey), size, df))
+
+
+def at_hand(text: str, source: str, target: str, *, path_mtu: int | None = None) -> Proof:
+    """The same on 192.0.2.1, which reaches everything by a wan0 of 1400 bytes."""
+
+    def towards(address: IPAddress) -> Outlet:
+        own = ipaddress.ip_address("192.0.2.1")
+        return Outlet("lo", 65536, own, local=True) if address == own else Outlet("wan0", 1400, own)
+
+    ground = Ground(load(text + "\n", name="x"), towards, path_mtu)
+    (journey,) = choice.chosen(ground, source, target)
+    return prove(ground, journey, Ping(4, 1472))
 
 
 def names(proof: Proof) -> list[str]:
@@ -151,7 +168,7 @@ def test_vxlan_cuts_nothing_unless_it_is_told_to() -> None:
         "b: tmelink/host inet 10.0.0.2/24\nw at b: tmelink/vxlan vni 7 remote 192.0.2.1 local 192.0.2.2{}"
     )
     proof = way(text.format("", ""), "a", "b")
-    assert proof.reason == "1550 bytes outside do not fit 1500; add 'fragment'"
+    assert proof.reason == "1550 bytes outside do not fit a path of 1500 bytes; add 'fragment'"
     told = way(text.format(" fragment", " fragment"), "a", "b")
     assert (told.verdict, names(told)) == ("arrives", ["a", "v", "w", "b"])
     sent = told.hops[1].outside
@@ -171,6 +188,109 @@ def test_vxlan_inside_a_link() -> None:
     inner, outer = [hop.outside for hop in proof.hops if hop.outside is not None]
     assert (inner.sizes, outer.sizes) == ((1450,), (1478,))
     assert proof.hops[-1].room == 1500 - 28 - 50
+
+
+WAN, ASSUMED = "1400 bytes: the MTU of this computer's wan0", "1500 bytes: assumed, as an Ethernet's"
+
+
+@pytest.mark.parametrize(
+    ("link", "path_mtu", "path", "sizes"),
+    [
+        (LINK, None, WAN, (1396, 166)),
+        (LINK, 1300, "1300 bytes: as --path-mtu says", (1300, 262)),
+        # Whose file it is nobody says, so it may well be this computer's.
+        (LINK.replace(" --local 192.0.2.1", ""), None, WAN, (1396, 166)),
+        # Another computer's.
+        (LINK.replace("192.0.2.1", "192.0.2.7"), None, ASSUMED, (1500, 62)),
+        (LINK.replace("192.0.2.", "127.0.0."), 1300, "65536 bytes: the loopback interface", (1542,)),
+    ],
+)
+def test_the_path_outside_is_told_known_or_assumed(
+    link: str, path_mtu: int | None, path: str, sizes: tuple[int, ...]
+) -> None:
+    proof = at_hand(f"a: tmelink/host inet 10.0.0.1/24\nl at a: {link}", "a", "10.0.0.2", path_mtu=path_mtu)
+    sent = proof.hops[1].outside
+    assert sent is not None
+    assert (str(sent.path), sent.sizes) == (f"a path of {path}", sizes)
+    if "127" not in link and "192.0.2.7" not in link:
+        assert sent.source == "192.0.2.1"
+
+
+def test_the_path_of_a_link_that_goes_by_an_interface_of_the_file() -> None:
+    text = (
+        "t: tme/host/tun/tap interface tap0 inet 192.0.2.1/24 mtu 1300\no at t: tmelink/vde /tmp/x.ctl\n"
+        "a: tmelink/host inet 10.0.0.1/24\nl at a: " + LINK
+    )
+    sent = at_hand(text, "a", "10.0.0.2").hops[1].outside
+    assert sent is not None
+    assert str(sent.path) == "a path of 1300 bytes: the mtu of t at x:1:1"
+    # Bound to another address the link does not go by that one.
+    other = at_hand(text.replace("192.0.2.1/24", "192.0.2.9/24"), "a", "10.0.0.2").hops[1].outside
+    assert other is not None
+    assert str(other.path) == "a path of 1400 bytes: the MTU of this computer's wan0"
+
+
+def test_a_path_that_leaves_less_to_every_tunnel_in_it() -> None:
+    text = (
+        "g: tmelink/gateway inet 10.0.0.1/24\na at g: tmelink/host inet 10.0.0.2/24 gateway 10.0.0.1\n"
+        "s at g: tmelink/ipip local 172.16.0.1 remote 172.16.0.2\n"
+        "f: tmelink/ipip local 192.0.2.1 remote 192.0.2.2\ns outer at f"
+    )
+    proof = at_hand(text, "a", "10.1.0.9")
+    rooms = [hop.room for hop in proof.hops]
+    assert rooms == [1500, 1360, 1360, 1360]
+    assert proof.hops[-1].packets == (1356, 164)
+
+
+IDENTITIES = (MACHINES / "two-identities.conf").read_text()
+INSIDE, OUTSIDE, CORPORATE = "192.0.2.66", "198.51.100.7", "192.0.2.10"
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "hops", "rule"),
+    [
+        (INSIDE, " policy-routing", ["laptop-tun", "laptop-link", "office-link", "office-tun"], 28000),
+        (OUTSIDE, " policy-routing", ["laptop-tun"], 28001),
+        (INSIDE, "", ["laptop-tun", "laptop-link", "office-link", "office-tun"], None),
+        # One table for both: the outside identity's packets go by the tunnel.
+        (OUTSIDE, "", ["laptop-tun", "laptop-link", "office-link", "office-tun"], None),
+    ],
+)
+def test_the_source_of_a_packet_chooses_its_way(
+    source: str, words: str, hops: list[str], rule: int | None
+) -> None:
+    proof = way(IDENTITIES.replace(" policy-routing", words), source, CORPORATE)
+    assert (proof.verdict, names(proof)) == ("leaves", hops)
+    assert str(proof.sender) == source
+    said = f"computer: rule {rule} has packets from {source} look into table {rule}: "
+    assert proof.hops[0].does.startswith(said) == (rule is not None)
+
+
+def test_an_answer_from_the_outside_identity() -> None:
+    """The corporate net talks to O: seed's broken case, and the same with policy-routing."""
+    broken = way(IDENTITIES.replace(" policy-routing", ""), "office-tun", OUTSIDE)
+    assert (broken.verdict, names(broken)) == ("leaves", ["office-tun"])
+    assert broken.reason.endswith("to laptop")
+    back = "the answer comes back another way: laptop-tun, laptop-link, office-link, office-tun"
+    assert broken.back == back
+    assert way(IDENTITIES, "office-tun", OUTSIDE).back == ""
+
+
+def test_the_outside_identity_of_another_tunnel_on_the_computer() -> None:
+    """Past the tunnel that has the rules there may be another way of the file's."""
+    text = IDENTITIES.rstrip()[:-1] + (
+        "    lab: tme/host/tun/tap interface tap0 inet 10.9.0.1/24\n"
+        "    m at lab: tmelink/host inet 10.9.0.2/24 gateway 10.9.0.1\n}"
+    )
+    assert names(way(text, OUTSIDE, "10.9.0.2")) == ["lab", "m"]
+    # From the inside everything goes by the tunnel, whatever else there is.
+    assert names(way(text, INSIDE, "10.9.0.2"))[:2] == ["laptop-tun", "laptop-link"]
+
+
+def test_the_way_to_the_peer_leads_past_a_tunnel_that_takes_everything() -> None:
+    text = (MACHINES / "l3-client.conf").read_text()
+    assert names(way(text, "tun0", "203.0.113.6")) == ["tun0", "link0"]
+    assert names(way(text, "tun0", "203.0.113.5")) == ["tun0"]
 
 
 @pytest.mark.parametrize("df", [False, True])
@@ -204,6 +324,7 @@ def test_what_the_command_says_as_data(tmp_path: Path, capsys: pytest.CaptureFix
     [
         (["--from", "l"], "l sends no IP packets of its own"),
         (["--from", "b"], "no element 'b'"),
+        (["--from", "10.0.0.7"], "--from 10.0.0.7: nobody in the file who sends has this address"),
         (["--to", "10.0.0.2", "--svg", "/nowhere/x.svg"], "--svg /nowhere/x.svg: No such file"),
     ],
 )

@@ -9,13 +9,14 @@ import argparse
 import json
 from pathlib import Path
 
+from tmelink import values
 from tmelink.cli import files
 from tmelink.errors import TmelinkError
 from tmelink.proof import choice, picture, text
 from tmelink.proof.ground import Ground
 from tmelink.proof.sizes import Ping
 from tmelink.proof.walk import prove
-from tmelink.values import integer
+from tmelink.system import outlets
 
 NAME = "explain"
 HELP = "walk a packet through a machine file: each hop, the headers, the sizes, and what decides"
@@ -29,7 +30,9 @@ MOST = 65507
 
 def declare(parser: argparse.ArgumentParser) -> None:
     files.declare(parser)
-    parser.add_argument("--from", dest="source", metavar="ELEMENT", help="who sends (the first that can)")
+    parser.add_argument(
+        "--from", dest="source", metavar="ELEMENT|ADDRESS", help="who sends (the first that can)"
+    )
     parser.add_argument(
         "--to", dest="target", metavar="ELEMENT|ADDRESS", help="to whom (every other one in the file)"
     )
@@ -40,16 +43,23 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"bytes of data in the ping that is sent, as ping -s counts them ({FULL}: a packet of 1500)",
     )
+    parser.add_argument(
+        "--path-mtu",
+        type=_mtu,
+        metavar="N",
+        help="the largest IP packet on every path outside (else the MTU of the interface that leads there, "
+        "where the file or this computer knows it, or 1500)",
+    )
     parser.add_argument("--df", action="store_true", help="the packet must not be cut (ping -M do)")
     parser.add_argument("--json", action="store_true", help="print the ways as JSON")
     parser.add_argument("--svg", metavar="PICTURE", help="also draw the ways into this file")
 
 
 def main(options: argparse.Namespace) -> int:
-    ground = Ground(files.read(options))
+    ground = Ground(files.read(options), outlets.towards, options.path_mtu)
     proofs = [
-        prove(ground, *way, Ping(choice.version(way), options.size, options.df))
-        for way in choice.chosen(ground, options.source, options.target)
+        prove(ground, journey, Ping(choice.version(journey), options.size, options.df))
+        for journey in choice.chosen(ground, options.source, options.target)
     ]
     if options.svg is not None:
         try:
@@ -63,8 +73,15 @@ def main(options: argparse.Namespace) -> int:
     return 0 if all(proof.verdict != "dropped" for proof in proofs) else 1
 
 
+def _mtu(word: str) -> int:
+    try:
+        return values.mtu(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _size(word: str) -> int:
     try:
-        return integer(0, MOST, "size")(word)
+        return values.integer(0, MOST, "size")(word)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error

@@ -7,33 +7,34 @@ import ipaddress
 from tmelink.element import Element
 from tmelink.errors import TmelinkError
 from tmelink.proof.ground import Ground
+from tmelink.proof.hops import Journey
 from tmelink.proof.sizes import Version
 from tmelink.proof.stations import Station
 from tmelink.routing.facts import IPAddress
 from tmelink.source import suggestion
 
-Way = tuple[Station, Station | IPAddress]
 
+def chosen(ground: Ground, source: str | None, target: str | None) -> list[Journey]:
+    """From the named station or address, or the first, to the named one or address, or to all others.
 
-def chosen(ground: Ground, source: str | None, target: str | None) -> list[Way]:
-    """From the named station, or the first, to the named one or address, or to all others.
-
-    Raises `TmelinkError` for a name that is no station's.
+    Raises `TmelinkError` for a name or an address that is no station's.
     """
     if not ground.stations:
         raise TmelinkError("nobody in the file sends IP packets: no machine, no TAP, no gateway")
-    begin = station(ground, source) if source is not None else _each_once(ground)[0]
+    begin, sender = sending(ground, source) if source is not None else (_each_once(ground)[0], None)
     if target is not None:
-        return [(begin, station_or_address(ground, target))]
+        return [Journey(begin, station_or_address(ground, target), sender)]
     others = [each for each in _each_once(ground) if each.element is not begin.element]
     if not others:
-        return [(begin, _neighbour(begin))]
-    return [(begin, other) for other in others]
+        return [Journey(begin, _neighbour(begin), sender)]
+    return [Journey(begin, other, sender) for other in others]
 
 
-def version(way: Way) -> Version:
+def version(journey: Journey) -> Version:
     """The IP version that both ends have; 4 for ends without addresses."""
-    source, target = way
+    source, target, sender = journey
+    if sender is not None:
+        return 4 if sender.version == 4 else 6
     if not isinstance(target, Station):
         return 4 if target.version == 4 else 6
     both = [own.version for own in source.addresses if target.address(own.version) is not None]
@@ -49,6 +50,19 @@ def station(ground: Ground, name: str) -> Station:
         known = ", ".join(dict.fromkeys(each.name for each in ground.stations))
         raise TmelinkError(f"{name} sends no IP packets of its own; {near or f'these do: {known}'}")
     return found
+
+
+def sending(ground: Ground, text: str) -> tuple[Station, IPAddress | None]:
+    """A station by its name, or by an address: one of its own, or the one outside of its computer."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return station(ground, text), None
+    own = next((each for each in ground.stations if any(o.ip == address for o in each.addresses)), None)
+    found = own or ground.computer_at(address)
+    if found is None:
+        raise TmelinkError(f"--from {address}: nobody in the file who sends has this address")
+    return found, address
 
 
 def station_or_address(ground: Ground, text: str) -> Station | IPAddress:

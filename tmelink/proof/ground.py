@@ -15,7 +15,9 @@ from tmelink.elements.vxlan import Vxlan
 from tmelink.machine import Machine
 from tmelink.proof.pairs import End, meet, pairs
 from tmelink.proof.passing import Away, Door, Passing, Way, passing
-from tmelink.proof.stations import Station, stations
+from tmelink.proof.paths import Paths, Towards, nowhere
+from tmelink.proof.stations import Station, outer_address, stations
+from tmelink.routing.facts import IPAddress
 from tmelink.source import Place
 
 
@@ -47,12 +49,18 @@ class Reach:
 
 
 class Ground:
-    """A loaded machine with what follows from it; starts nothing."""
+    """A loaded machine with what follows from it; starts nothing.
 
-    def __init__(self, machine: Machine) -> None:
+    `towards` asks the computer that is at hand how it reaches an address, and `path_mtu` is what a person
+    says of all paths outside (`tmelink.proof.paths`).
+    """
+
+    def __init__(self, machine: Machine, towards: Towards = nowhere, path_mtu: int | None = None) -> None:
         self.machine = machine
-        self.paths = {element: path for path, element in machine.elements.items()}
-        self.stations = stations(machine)
+        self._names = {element: path for path, element in machine.elements.items()}
+        found = stations(machine)
+        self.paths = Paths(machine, found, towards, path_mtu)
+        self.stations = [self.paths.suited(each) for each in found]
         self.links = [element for element in machine.elements.values() if isinstance(element, Link)]
         self.pairs = pairs(self.links, {link: self.computer_address(link) for link in self.links})
         servers = [element for element in machine.elements.values() if isinstance(element, Server)]
@@ -70,15 +78,31 @@ class Ground:
 
     def place(self, element: Element) -> Place:
         """Where the element is made."""
-        return self.machine.places[self.paths[element]]
+        return self.machine.places[self._names[element]]
 
     def home(self, element: Element) -> str | None:
         """The host of the file that it is on."""
-        return self.machine.homes.get(self.paths[element])
+        return self.machine.homes.get(self._names[element])
 
     def computer_address(self, element: Element) -> str | None:
         """The address that the file gives the computer that it is on."""
         return self.machine.hosts.get(self.home(element) or "")
+
+    def outer_address(self, station: Station) -> IPAddress | None:
+        """The address outside that the file gives the computer of a station."""
+        if station.computer is None or station.computer[1] is not None:
+            return None
+        return outer_address(self.machine, station.computer[0])
+
+    def host_at(self, address: IPAddress) -> str | None:
+        """The host of the file that has an address outside."""
+        return next(
+            (host for host in self.machine.hosts if outer_address(self.machine, host) == address), None
+        )
+
+    def computer_at(self, address: IPAddress) -> Station | None:
+        """A station of the computer that has an address outside."""
+        return next((each for each in self.stations if self.outer_address(each) == address), None)
 
     def end(self, link: Link | Server) -> End:
         """A link's or a server's end with the address of its computer."""

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from tmelink.proof.paths import Path
 from tmelink.proof.sizes import Header, Ping
 from tmelink.proof.stations import Station
+from tmelink.routing.facts import IPAddress
 from tmelink.source import Place
 
 Verdict = Literal["arrives", "leaves", "dropped"]
+
+
+class Journey(NamedTuple):
+    """From a station to another one or to an address; `sender` is the own address, None for the station's."""
+
+    source: Station
+    target: Station | IPAddress
+    sender: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
     """What a link sends outside for the packets that it got.
 
-    `sizes` are IP packets over UDP; over TCP, `stream`, bytes of the stream, which TCP cuts as it likes.
+    `sizes` are IP packets over UDP; over TCP, `stream`, bytes of the stream, which TCP cuts as it likes, and
+    there is no `path` that packets have to fit.
     """
 
     source: str | None
@@ -25,6 +36,7 @@ class Outside:
     port: int | None
     sizes: tuple[int, ...]
     stream: bool = False
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +58,15 @@ class Hop:
 
 @dataclass(slots=True)
 class Proof:
-    """The whole way; `reason` says how it ended, `back` the way of the answer where it is another one."""
+    """The whole way; `reason` says how it ended, `back` the way of the answer where it is another one.
+
+    `sender` is the address that the packet comes from, None where the source has none.
+    """
 
     source: Station
     destination: str
     ping: Ping
+    sender: IPAddress | None = None
     hops: list[Hop] = field(default_factory=list)
     verdict: Verdict = "dropped"
     reason: str = ""

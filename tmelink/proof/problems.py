@@ -17,15 +17,15 @@ from tmelink.elements.tap_device import TapElement
 from tmelink.machine import Machine
 from tmelink.proof import wire
 from tmelink.proof.ground import Ground
+from tmelink.proof.paths import Towards, nowhere, outer_version
 from tmelink.proof.sizes import IP_HEADER, PATH, UDP_HEADER
 from tmelink.proof.stations import Station
-from tmelink.proof.walk import carrier_path
 from tmelink.source import Mistake, Place
 
 
-def problems(machine: Machine) -> list[Mistake]:
-    """Every warning, in the order of the file."""
-    ground = Ground(machine)
+def problems(machine: Machine, towards: Towards = nowhere) -> list[Mistake]:
+    """Every warning, in the order of the file; `towards` asks the computer at hand about its paths."""
+    ground = Ground(machine, towards)
     found = [*_sizes(ground), *_ends(ground), *_overlaps(ground), *_ethernets(ground), *_loops(ground)]
     order = {id(place.source): at for at, place in enumerate(machine.places.values())}
     return sorted(dict.fromkeys(found), key=lambda m: (order.get(id(m.place.source), 0), m.place.line))
@@ -39,7 +39,9 @@ def _sizes(ground: Ground) -> Iterator[Mistake]:
         unclamped = options.mssfix.given and not options.mssfix.size
         if wire.is_stream(options) or options.fragment or not (unclamped or mtu > PATH):
             continue
-        path, version = carrier_path(ground, link)
+        host = options.remotes[0].host if options.remotes else None
+        path = ground.paths.of(link, options.local, host).mtu
+        version = outer_version(options, host or options.local)
         (datagram,) = wire.datagrams(options, mtu + wire.inner_header(options))
         outside = IP_HEADER[version] + UDP_HEADER + datagram.size
         if outside <= path:

@@ -14,8 +14,7 @@ _INDENT = "      "
 def lines(proof: Proof) -> list[str]:
     """The way, hop by hop."""
     ping = proof.ping
-    begin = proof.source.address(ping.version)
-    source = proof.source.name + (f" ({begin})" if begin is not None else "")
+    source = proof.source.name + (f" ({proof.sender})" if proof.sender is not None else "")
     uncut = ", not to be cut (DF)" if ping.df else ""
     said = f"a ping with {ping.data} bytes of data, a packet of {ping.packet}{uncut}"
     found = [f"{source} -> {proof.destination}: {said}", ""]
@@ -39,6 +38,8 @@ def _hop(hop: Hop) -> list[str]:
         found.append(f"+{total} bytes: {headers(hop.headers)}")
     if hop.outside is not None:
         found.append(outside(hop.outside))
+        if hop.outside.path is not None:
+            found.append(str(hop.outside.path))
     sizes = f"IP packets inside: {listed(hop.packets)}"
     found.append(sizes if hop.room is None else f"{sizes}; up to {hop.room} pass whole")
     if hop.remark:
@@ -63,6 +64,7 @@ def data(proof: Proof) -> dict[str, Any]:
     """The proof for --json."""
     return {
         "from": proof.source.name,
+        "sender": None if proof.sender is None else str(proof.sender),
         "to": proof.destination,
         "data": proof.ping.data,
         "packet": proof.ping.packet,
@@ -93,6 +95,7 @@ def _hop_data(hop: Hop) -> dict[str, Any]:
             "port": sent.port,
             "stream": sent.stream,
             "sizes": list(sent.sizes),
+            "path": None if sent.path is None else {"mtu": sent.path.mtu, "why": sent.path.why},
         },
         "remark": hop.remark or None,
     }

@@ -6,7 +6,6 @@ are put together: who decides, what becomes of the size, and whether the answer 
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 
 from tmelink.element import Element
@@ -20,11 +19,11 @@ from tmelink.elements.vxlan import Vxlan
 from tmelink.encapsulation import vxlan
 from tmelink.proof import wire
 from tmelink.proof.ground import Ground, Step
-from tmelink.proof.hops import Hop, Outside, Proof, Verdict
+from tmelink.proof.hops import Hop, Journey, Outside, Proof, Verdict
+from tmelink.proof.paths import Path, outer_version
 from tmelink.proof.sizes import (
     ETHERNET,
     IP_HEADER,
-    LOOPBACK,
     PATH,
     UDP_HEADER,
     Header,
@@ -32,7 +31,7 @@ from tmelink.proof.sizes import (
     Version,
     cut,
 )
-from tmelink.proof.stations import Station
+from tmelink.proof.stations import Station, Way, main_route
 from tmelink.routing.facts import IPAddress
 from tmelink.routing.translation import AUTO
 
@@ -40,30 +39,44 @@ MAX_ROUTERS = 16
 """Routers on one way: more than any file has without a loop."""
 
 
-def prove(ground: Ground, source: Station, target: Station | IPAddress, ping: Ping) -> Proof:
+def prove(ground: Ground, journey: Journey, ping: Ping) -> Proof:
     """The way of a ping from a station to another one, or to an address wherever that is."""
-    proof = _Walk(ground, source, target, ping).run()
-    if isinstance(target, Station) and proof.verdict == "arrives":
-        back = _Walk(ground, target, source, ping).run()
-        there = [hop.name for hop in proof.hops]
-        again = [hop.name for hop in back.hops]
-        if back.verdict != "arrives":
-            proof.back = f"no answer comes back: {back.reason}"
-        elif set(there) != set(again):
-            proof.back = f"the answer comes back another way: {', '.join(dict.fromkeys(again))}"
+    source, target, sender = journey
+    walk = _Walk(ground, journey, ping)
+    proof = walk.run()
+    if isinstance(target, Station):
+        answering, own = target if proof.verdict == "arrives" else None, None
+    else:
+        # The network outside is not in the file, but a computer there may be, and its answer's way.
+        reached = walk.left or proof.verdict == "arrives"
+        answering, own = ground.computer_at(target) if reached else None, target
+    if answering is None:
+        return proof
+    answer = _Walk(ground, Journey(answering, sender or source, own), ping)
+    back = answer.run()
+    there, again = ([hop.name for hop in each.hops] for each in (proof, back))
+    if back.verdict == "dropped":
+        proof.back = f"no answer comes back: {back.reason}"
+    elif back.verdict == "leaves" and not (walk.left and answer.left):
+        proof.back = f"the answer goes another way: {back.reason}"
+    elif back.verdict == "arrives" and (walk.left or set(there) != set(again)):
+        proof.back = f"the answer comes back another way: {', '.join(dict.fromkeys(again))}"
     return proof
 
 
 class _Walk:
-    def __init__(self, ground: Ground, source: Station, target: Station | IPAddress, ping: Ping) -> None:
+    def __init__(self, ground: Ground, journey: Journey, ping: Ping) -> None:
         self.ground = ground
+        source, target, sender = journey
+        self.sender = sender or source.address(ping.version)
+        self.left = False  # whether it has left by a computer's own routes
         self.target = target if isinstance(target, Station) else None
         self.destination = target.address(ping.version) if isinstance(target, Station) else target
         name = f"{target.name} ({self.destination})" if isinstance(target, Station) else str(target)
         if self.destination is None:
             assert self.target is not None, "an address is a destination"
             name = self.target.name
-        self.proof = Proof(source, name, ping)
+        self.proof = Proof(source, name, ping, self.sender)
         self.version: Version = ping.version
         self.df = ping.df
         self.packets: tuple[int, ...] = (ping.packet,)
@@ -96,15 +109,15 @@ class _Walk:
             return None
         if self.destination is None or not any(each.addresses for each in self.siblings(at)):
             return self.by_frame(at)
-        way, out = self.way(at)
+        way, out, chosen = self.way(at)
         if way is None or (out is at and not first and at.what == "gateway"):
-            self.no_way(at)
+            self.no_way(at, chosen)
             return None
         network, gateway = way
         next_hop = gateway or self.destination
         rule = f"is in {network}" if network.prefixlen else "is in no network of its own"
         through = "" if gateway is None else f" via {gateway}" if network.prefixlen else f", so via {gateway}"
-        if not self.fits(out, f"{self.destination} {rule}{through}, out by {self.name(out)}"):
+        if not self.fits(out, f"{chosen}{self.destination} {rule}{through}, out by {self.name(out)}"):
             return None
         return self.across(out, next_hop)
 
@@ -112,7 +125,9 @@ class _Walk:
         if self.target is not None and self.target.element is at.element:
             return True
         mine = self.siblings(at)
-        return any(own.ip == self.destination for each in mine for own in each.addresses)
+        if any(own.ip == self.destination for each in mine for own in each.addresses):
+            return True
+        return at.computer is not None and self.destination == self.ground.outer_address(at)
 
     def siblings(self, at: Station) -> list[Station]:
         """All interfaces of the same computer or gateway."""
@@ -120,25 +135,59 @@ class _Walk:
             return [each for each in self.ground.stations if each.computer == at.computer]
         return [each for each in self.ground.stations if each.element is at.element]
 
-    def way(
-        self, at: Station
-    ) -> tuple[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, IPAddress | None] | None, Station]:
-        """The most specific route of all interfaces, and the interface; its own one where they are alike."""
+    def way(self, at: Station) -> tuple[Way | None, Station, str]:
+        """The route that is taken, None where it leads past the file, its interface, and who chose it."""
         assert self.destination is not None, "only addresses are routed"
-        found = [(way, each) for each in self.siblings(at) if (way := each.way(self.destination)) is not None]
-        if not found:
-            return None, at
-        return max(found, key=lambda pair: (pair[0][0].prefixlen, pair[1] is at))
+        interfaces = self.siblings(at)
+        rules = [(rule, each) for each in interfaces for rule in each.rules if self.sender in rule.source]
+        for rule, owner in sorted(rules, key=lambda pair: pair[0].priority):
+            chosen = f"rule {rule.priority} has packets from {self.sender} look into table {rule.table}: "
+            if rule.table not in owner.tables:
+                # It holds what the main table does, but for the tunnel.
+                found = main_route([each for each in interfaces if each is not owner], self.destination, at)
+                return *(found or (None, at)), chosen
+            way = owner.way(self.destination, rule.table)
+            if way is not None:
+                return way, owner, chosen
+        return *(main_route(interfaces, self.destination, at) or (None, at)), ""
 
-    def no_way(self, at: Station) -> None:
+    def no_way(self, at: Station, chosen: str) -> None:
         if at.computer is None:
             self.hop(at, f"knows no way to {self.destination}")
             self.end("dropped", f"{at.name} has no route to {self.destination}")
             return
+        assert self.destination is not None, "only addresses are routed"
         outside = "the interface that they lead to" if at.nat == AUTO else at.nat
         under = f", under the address of {outside} (nat)" if at.nat else ""
-        self.hop(at, f"no network of the file: by the computer's own routes{under}")
-        self.end("leaves", f"by the computer's own routes, which the file does not know{under}")
+        known = "" if chosen else "no network of the file: "
+        if not self.goes_out(at, f"{chosen}{known}by the computer's own routes{under}"):
+            return
+        host = self.ground.host_at(self.destination)
+        towards = "" if host is None else f", to {host}"
+        self.end("leaves", f"by the computer's own routes, which the file does not know{under}{towards}")
+        self.left = True
+
+    def goes_out(self, at: Station, does: str) -> bool:
+        """By a computer's own routes, in fragments where the path wants them."""
+        assert at.computer is not None, "only computers know ways outside"
+        translated = at.nat is not None and at is not self.proof.source
+        path = self.ground.paths.past(at.computer[0], None, self.destination)
+        source = None if translated else self.sender
+        count = len(self.packets)
+        if not self.cut_to(path.mtu, at):
+            self.hop(at, does, room=path.mtu)
+            self.end("dropped", f"{max(self.packets)} bytes do not fit a path of {path.mtu} bytes, {_TOLD}")
+            return False
+        sent = Outside(
+            None if source is None else str(source),
+            str(self.destination),
+            "IP",
+            None,
+            self.packets,
+            path=path,
+        )
+        self.hop(at, does, room=path.mtu, remark=_cut(count, self.packets), outside=sent)
+        return True
 
     def by_frame(self, at: Station) -> Station | None:
         """To a machine that has no address in the file."""
@@ -148,22 +197,25 @@ class _Walk:
 
     def fits(self, out: Station, does: str) -> bool:
         """Send by an interface, in fragments where its MTU wants them; False where it may not be cut."""
-        largest = max(self.packets)
-        uncut = self.df or (self.version == 6 and out is not self.proof.source)
-        if largest > out.mtu and uncut:
+        count = len(self.packets)
+        if not self.cut_to(out.mtu, out):
             self.hop(out, does, room=out.mtu)
-            self.end("dropped", f"{largest} bytes do not fit the MTU {out.mtu} of {out.name}, {_TOLD}")
+            self.end(
+                "dropped", f"{max(self.packets)} bytes do not fit the MTU {out.mtu} of {out.name}, {_TOLD}"
+            )
             return False
-        remark = ""
-        if largest > out.mtu:
-            self.packets = tuple(cut(self.packets, out.mtu, self.version))
-            if not self.packets:
-                self.hop(out, does, room=out.mtu)
-                self.end("dropped", f"an MTU of {out.mtu} leaves no room for a fragment")
-                return False
-            remark = f"cut into {len(self.packets)} fragments"
         headers = (ETHERNET,) if out.port is not None and out.port.kind == "ethernet" else ()
-        self.hop(out, does, headers=headers, room=out.mtu, remark=remark)
+        self.hop(out, does, headers=headers, room=out.mtu, remark=_cut(count, self.packets))
+        return True
+
+    def cut_to(self, mtu: int, out: Station) -> bool:
+        """Cut what is larger into fragments; False, and nothing done, where it may not be or cannot be."""
+        if max(self.packets) <= mtu:
+            return True
+        pieces = tuple(cut(self.packets, mtu, self.version))
+        if self.df or not pieces or (self.version == 6 and out is not self.proof.source):
+            return False
+        self.packets = pieces
         return True
 
     # Across one Ethernet, or one tunnel
@@ -270,43 +322,48 @@ class _Walk:
             self.add(step, step.passing.does, headers=headers, room=room, outside=outside,
                      remark=_STREAM)  # fmt: skip
             return True
-        apart = [wire.outer_packets(options, each, version, path) for each in datagrams]
-        outside = replace(outside, sizes=tuple(size for several in apart for size in several))
+        apart = [wire.outer_packets(options, each, version, path.mtu) for each in datagrams]
+        outside = replace(outside, sizes=tuple(size for several in apart for size in several), path=path)
         headers = (Header(f"IPv{version}", IP_HEADER[version]), Header("UDP", UDP_HEADER), *headers)
-        room = wire.whole(options, version, path, epochs=epochs) - self.wrapping
+        room = wire.whole(options, version, path.mtu, epochs=epochs) - self.wrapping
         remark = ""
         if len(datagrams) > len(self.packets):
             remark = f"cut into {len(datagrams)} datagrams by --fragment {options.fragment}"
         torn = max(map(len, apart))
         if torn > 1 and options.mtu_disc == "yes":
             self.add(step, step.passing.does, headers=headers, room=room, outside=outside)
-            self.end("dropped", f"--mtu-disc yes: the datagram does not fit a path of {path} bytes")
+            self.end("dropped", f"--mtu-disc yes: the datagram does not fit a path of {path.mtu} bytes")
             return False
         if torn > 1:
-            remark = f"sent outside in {torn} fragments: a path of {path} bytes takes packets of {room} whole"
+            remark = f"sent outside in {torn} fragments: the path takes packets of {room} whole"
         self.add(step, step.passing.does, headers=headers, room=room, outside=outside, remark=remark)
         return True
 
-    def outside(self, link: Link | Server, other: Element | None) -> tuple[Outside, int, Version]:
-        """The addresses outside, the MTU assumed between them, and the IP version."""
+    def outside(self, link: Link | Server, other: Element | None) -> tuple[Outside, Path, Version]:
+        """The addresses outside, the path between them, and the IP version."""
         own = self.ground.end(link)
         theirs = self.ground.end(other) if isinstance(other, Link | Server) else None
         remote = link.arguments.remotes[0] if link.arguments.remotes else None
         host = remote.host if remote is not None else theirs.address if theirs is not None else None
-        source = own.address
+        path = self.ground.paths.of(link, link.arguments.local, host)
+        source = link.arguments.local or (str(path.source) if path.source is not None else own.computer)
         stream = wire.is_stream(link.arguments)
         called = theirs.port if theirs is not None else None
         if remote is not None and not link.arguments.proto.endswith("server"):
             called = remote.port
-        path, version = carrier_path(self.ground, link)
         carrier = "TCP" if stream else "UDP"
-        return Outside(source, host, carrier, called, (), stream), path, version
+        return (
+            Outside(source, host, carrier, called, (), stream),
+            path,
+            outer_version(link.arguments, host or source),
+        )
 
     def wrapped(self, step: Step, tunnel: Encapsulation | Vxlan) -> bool:
         """A header before each packet, and an outer IP header before that."""
         if isinstance(tunnel, Vxlan):
             return self.spread(step, tunnel)
-        inner, version, does = tunnel.inner_mtu(), self.version, step.passing.does
+        path, version, does = self.ground.paths.outer(tunnel), self.version, step.passing.does
+        inner = self.ground.paths.inner(tunnel)
         if self.wrapping:
             version = 4  # it is the outer packet of another tunnel that this one carries
         headers = [Header("IPv4", IP_HEADER[4])]
@@ -324,14 +381,14 @@ class _Walk:
             remark = f"cut into {len(carried)} fragments"
             if not self.wrapping:
                 self.packets = tuple(carried)
-        outer = tuple(cut([packet + tunnel.overhead for packet in carried], tunnel.path_mtu(), 4))
+        outer = tuple(cut([packet + tunnel.overhead for packet in carried], path.mtu, 4))
         if len(outer) > len(carried):
             remark = "sent outside in fragments"
         ends = tunnel.arguments
         local, remote = (
             (str(ends.local), str(ends.remote)) if isinstance(ends, TunnelArguments) else (None, None)
         )
-        sent = Outside(local, remote, "IP", None, outer)
+        sent = Outside(local, remote, "IP", None, outer, path=path)
         self.add(step, does, headers=tuple(headers), room=inner - self.wrapping, outside=sent, remark=remark)
         self.wrapping += tunnel.overhead
         return True
@@ -342,14 +399,17 @@ class _Walk:
         own = tunnel.arguments
         version: Version = 4 if own.remote[0].version == 4 else 6
         headers = (Header(f"IPv{version}", IP_HEADER[version]), Header("UDP", UDP_HEADER), _VXLAN)
-        room = (tunnel.mtu(tunnel.inner) or PATH) - self.wrapping
+        path = self.ground.paths.outer(tunnel)
+        room = self.ground.paths.inner(tunnel) - self.wrapping
         outer = [packet + self.wrapping + tunnel.overhead for packet in self.packets]
-        cuts = cut(outer, tunnel.path_mtu(), version)
+        cuts = cut(outer, path.mtu, version)
         local = None if own.local is None else str(own.local)
-        sent = Outside(local, ", ".join(map(str, own.remote)), "UDP", own.port, tuple(cuts))
+        sent = Outside(local, ", ".join(map(str, own.remote)), "UDP", own.port, tuple(cuts), path=path)
         if len(cuts) > len(outer) and not own.fragment:
             self.add(step, step.passing.does, headers=headers, room=room)
-            self.end("dropped", f"{max(outer)} bytes outside do not fit {tunnel.path_mtu()}; add 'fragment'")
+            self.end(
+                "dropped", f"{max(outer)} bytes outside do not fit a path of {path.mtu} bytes; add 'fragment'"
+            )
             return False
         remark = "sent outside in fragments" if len(cuts) > len(outer) else ""
         self.add(step, step.passing.does, headers=headers, room=room, outside=sent, remark=remark)
@@ -363,26 +423,15 @@ class _Walk:
         return station.interface or f"its {kind}"
 
     def hop(self, at: Station, does: str, *, headers: tuple[Header, ...] = (), room: int | None = None,
-            remark: str = "") -> None:  # fmt: skip
-        self.proof.hops.append(
-            Hop(at.name, at.place, f"{at.what}: {does}", self.packets, headers, room, remark=remark)
-        )
+            outside: Outside | None = None, remark: str = "") -> None:  # fmt: skip
+        does = f"{at.what}: {does}"
+        self.proof.hops.append(Hop(at.name, at.place, does, self.packets, headers, room, outside, remark))
 
     def add(self, step: Step, does: str, *, headers: tuple[Header, ...] = (), room: int | None = None,
             outside: Outside | None = None, remark: str = "") -> None:  # fmt: skip
         element = step.door.element
         place = self.ground.place(element)
         self.proof.hops.append(Hop(element.name, place, does, self.packets, headers, room, outside, remark))
-
-
-def carrier_path(ground: Ground, link: Link | Server) -> tuple[int, Version]:
-    """The MTU that is assumed between a link's ends, and the IP version that they speak."""
-    ends = [remote.host for remote in link.arguments.remotes[:1]]
-    host = ends[0] if ends else ground.end(link).address
-    address = _numeric(host)
-    near = host == "localhost" or (address is not None and address.is_loopback)
-    six = "6" in link.arguments.proto or (address is not None and address.version == 6)
-    return LOOPBACK if near else PATH, 6 if six else 4
 
 
 _VXLAN = Header("VXLAN", vxlan.HEADER)
@@ -392,8 +441,5 @@ _TOLD = "and the sender is told"
 _STREAM = "TCP cuts the stream as its path wants it, so nothing is sent in fragments"
 
 
-def _numeric(host: str | None) -> IPAddress | None:
-    try:
-        return None if host is None else ipaddress.ip_address(host)
-    except ValueError:
-        return None
+def _cut(before: int, packets: tuple[int, ...]) -> str:
+    return f"cut into {len(packets)} fragments" if len(packets) > before else ""

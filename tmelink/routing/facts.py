@@ -57,6 +57,19 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlet:
+    """The interface by which a host reaches one address, its MTU, and the address that its packets get.
+
+    `local` says that the address is the host's own.
+    """
+
+    device: str
+    mtu: int
+    source: IPAddress | None = None
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """The host as it stands, without what a tunnel of tmelink's has put there.
 
