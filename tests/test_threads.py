@@ -216,6 +216,16 @@ def test_link_follows_what_the_card_leads_to() -> None:
         assert [states.get(timeout=LONG) for _ in range(3)] == [True, False, True]
 
 
+def test_link_is_down_once_what_the_card_leads_to_has_failed() -> None:
+    with tmelink.start("a: tmelink/nic\nsw: tmelink/switch\na at sw\n") as lab:
+        a = lab.nic("a")
+        states: SimpleQueue[bool] = SimpleQueue()
+        a.on_link(states.put)
+        lab.run(lambda inner: inner["sw"].failed(tmelink.ElementError("burnt")))
+        assert [states.get(timeout=LONG) for _ in range(2)] == [True, False]
+        assert a.link is False
+
+
 def test_link_follows_the_peer_of_a_link() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -265,15 +265,21 @@ class Element:
         return {}
 
     def failed(self, error: Exception) -> None:
-        """Tell the runtime that the element has stopped working."""
+        """Tell the runtime that the element has stopped working, and those connected that it leads nowhere."""
         if self.status is not None:
             self.status.failed(self, error)
+        if self.up:
+            self.up = False
+            self._tell_those_connected()
 
     def changed(self, up: bool, detail: str = "") -> None:
         """Tell the runtime, and those connected, that what the element leads to came up or went down."""
         self.up = up
         if self.status is not None:
             self.status.changed(self, up, detail)
+        self._tell_those_connected()
+
+    def _tell_those_connected(self) -> None:
         for port in self.ports:
             if port.peer is not None:
                 port.peer.element.carrier(port.peer)
