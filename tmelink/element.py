@@ -265,7 +265,7 @@ class Element:
         return {}
 
     def failed(self, error: Exception) -> None:
-        """Tell the runtime that the element has stopped working, and those connected that it leads nowhere."""
+        """Tell the runtime that the element has stopped working, and its neighbours that it leads nowhere."""
         if self.status is not None:
             self.status.failed(self, error)
         if self.up:
