@@ -145,6 +145,27 @@ def test_a_machine_file_against_openvpn(
     assert process.stop() == 0, process.output
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "curve"),
+    [("--tls-groups P-384", "", "secp384r1"), ("", "--tls-groups P-521", "secp521r1")],
+)
+def test_the_curve_that_one_end_insists_on(site: Site, ours: str, theirs: str, curve: str) -> None:
+    a, b = site.net.pair()
+    peer = site.openvpn(
+        b,
+        f"--dev tap0 --ifconfig {THEIRS} 255.255.255.0 --proto udp --remote {a.addresses[0]} --tls-client "
+        f"{theirs} {site.identity('theirs', 'client')}",
+    )
+    link(
+        a,
+        f"--local {a.addresses[0]} --remote {b.addresses[0]} --tls-server {ours} "
+        f"{site.identity('ours', 'server')}",
+        until="link: up",
+    )
+    assert f"EC{curve}" in peer.expect("peer temporary key")
+    a.ping(THEIRS)
+
+
 def test_keys_change_under_traffic_and_nothing_is_lost(site: Site) -> None:
     a, b = site.net.pair()
     peer = site.openvpn(

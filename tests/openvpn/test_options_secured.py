@@ -183,13 +183,13 @@ def test_a_client() -> None:
 def test_key_usage_versions_and_ciphers() -> None:
     tls = tls_of(
         f"--tls-server --dh none {TLS} --remote-cert-ku a0 88 --remote-cert-eku 1.2.3 --tls-version-min 1.0 "
-        "--tls-version-max 1.2 --data-ciphers aes-256-gcm:?FOO:CHACHA20-POLY1305 --tls-groups X25519:P-256"
+        "--tls-version-max 1.2 --data-ciphers aes-256-gcm:?FOO:CHACHA20-POLY1305 --tls-groups secp521r1"
     )
     assert (tls.rules.usage, tls.rules.extended_usage) == ((0xA0, 0x88), "1.2.3")
     assert (tls.tls_version_min, tls.tls_version_max) == ("1.2", "1.2")
-    assert (tls.data_ciphers, tls.tls_groups) == (("AES-256-GCM", "CHACHA20-POLY1305"), ("X25519", "P-256"))
+    assert (tls.data_ciphers, tls.tls_group) == (("AES-256-GCM", "CHACHA20-POLY1305"), "secp521r1")
     assert tls.role == "server"
-    assert tls_of(f"--tls-server --ecdh-curve P-384 {TLS}").tls_groups == ("P-384",)
+    assert tls_of(f"--tls-server --ecdh-curve P-384 {TLS}").tls_group == "P-384"
 
 
 @pytest.mark.parametrize(
@@ -204,6 +204,14 @@ def test_key_usage_versions_and_ciphers() -> None:
         (f"--tls-client {TLS} --remote-cert-ku xyz", "--remote-cert-ku: 'xyz' is no hexadecimal number"),
         (f"--tls-client {TLS} --tls-version-max 1.1", "--tls-version-max is 1.2 or 1.3"),
         (f"--tls-client {TLS} --auth-user-pass u", "--auth-user-pass needs --pull"),
+        (
+            f"--tls-client {TLS} --tls-groups X25519:P-256",
+            "--tls-groups: 'X25519:P-256' cannot be had: the TLS library is told one curve, no list",
+        ),
+        (
+            f"--tls-server {TLS} --ecdh-curve X448",
+            "--ecdh-curve: 'X448' cannot be had: the TLS library is told one curve, no list",
+        ),
         (f"--client {TLS} --nobind", "without --remote and without a local address nothing can ever arrive"),
         ("--ca ca", "--ca needs --tls-client or --tls-server"),
     ],

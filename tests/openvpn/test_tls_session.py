@@ -408,7 +408,6 @@ def test_keys_come_encrypted_and_in_pkcs12() -> None:
         ({"ca": b""}, "which peer to trust"),
         ({"ciphers": "NO-SUCH"}, "--tls-cipher"),
         ({"ciphersuites": "NO-SUCH"}, "--tls-ciphersuites"),
-        ({"groups": ("X25519", "P-256")}, "--tls-groups"),
         ({"profile": "lax"}, "--tls-cert-profile"),
     ],
 )
@@ -421,7 +420,7 @@ def test_tls_ciphers_and_groups_are_chosen() -> None:
     tls: dict[str, Any] = {"version_max": "1.2", "ciphers": "ECDHE-ECDSA-CHACHA20-POLY1305"}
     wire = up(Wire(session(server=False, tls=tls), session(server=True)))
     assert "ECDHE-ECDSA-CHACHA20-POLY1305" in wire.client.of(Up)[0].detail
-    tls = {"ciphersuites": "TLS_CHACHA20_POLY1305_SHA256", "groups": ("P-384",)}
+    tls = {"ciphersuites": "TLS_CHACHA20_POLY1305_SHA256", "group": "P-384"}
     wire = up(Wire(session(server=False, tls=tls), session(server=True)))
     assert "TLS_CHACHA20_POLY1305_SHA256" in wire.client.of(Up)[0].detail
 

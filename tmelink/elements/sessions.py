@@ -239,7 +239,7 @@ def _tls_files(tls: Tls, files: Files) -> TlsFiles:
         version_max=tls.tls_version_max,
         ciphers=tls.tls_cipher,
         ciphersuites=tls.tls_ciphersuites,
-        groups=tls.tls_groups,
+        group=tls.tls_group,
         profile=tls.tls_cert_profile,
     )
 

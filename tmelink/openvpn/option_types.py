@@ -96,7 +96,7 @@ class Tls:
     extra_certs: Material | None = None
     pkcs12: Material | None = None
     askpass: Material | None = None
-    tls_groups: tuple[str, ...] = ()
+    tls_group: str | None = None
     rules: Rules = NO_RULES
     crl_verify: Material | None = None
     tls_version_min: Literal["1.2", "1.3"] = "1.2"

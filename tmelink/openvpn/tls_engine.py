@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -35,7 +35,7 @@ MAX_CHAIN = 16
 
 _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
-_CURVES: dict[str, ec.EllipticCurve] = {
+CURVES: Final[dict[str, ec.EllipticCurve]] = {
     "secp256r1": ec.SECP256R1(),
     "prime256v1": ec.SECP256R1(),
     "P-256": ec.SECP256R1(),
@@ -44,6 +44,7 @@ _CURVES: dict[str, ec.EllipticCurve] = {
     "secp521r1": ec.SECP521R1(),
     "P-521": ec.SECP521R1(),
 }
+"""What a TLS connection can be held to: pyOpenSSL sets one curve, by a class of the library cryptography."""
 
 _NO_CRL = 3
 """X509_V_ERR_UNABLE_TO_GET_CRL: the revocation list says nothing of this issuer, which OpenVPN forgives."""
@@ -80,6 +81,7 @@ class TlsFiles:
     """What TLS is made of, as the bytes that files or inline blocks hold (PEM unless said otherwise).
 
     With `fingerprints` in `rules` and without `ca`, the peer's certificate is known by them alone.
+    `group` is one of `CURVES`; without it OpenSSL's own list counts, which begins with X25519.
     `client_certificate` says whether a server asks for the client's (`--verify-client-cert`).
     """
 
@@ -96,7 +98,7 @@ class TlsFiles:
     version_max: TlsVersion | None = None
     ciphers: str | None = None
     ciphersuites: str | None = None
-    groups: tuple[str, ...] = ()
+    group: str | None = None
     profile: str = "legacy"
 
 
@@ -157,10 +159,8 @@ class TlsContext:
                 raise ValueError(
                     f"--tls-ciphersuites names no cipher of TLS 1.3: '{files.ciphersuites}'"
                 ) from None
-        if files.groups:
-            if len(files.groups) > 1 or files.groups[0] not in _CURVES:
-                raise ValueError("--tls-groups and --ecdh-curve take one curve here: " + ", ".join(_CURVES))
-            context.set_tmp_ecdh(_CURVES[files.groups[0]])
+        if files.group is not None:
+            context.set_tmp_ecdh(CURVES[files.group])
 
     def _load_own(self, files: TlsFiles) -> None:
         context = self._context
@@ -287,7 +287,7 @@ class TlsEngine:
         return self._connection.export_keying_material(label, length)
 
     def describe(self) -> str:
-        """Version, cipher and group, for a person to read."""
+        """Version and cipher, for a person to read."""
         connection = self._connection
         parts = [connection.get_protocol_version_name(), connection.get_cipher_name() or ""]
         return ", ".join(part for part in parts if part)

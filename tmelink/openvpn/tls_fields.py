@@ -15,6 +15,7 @@ from tmelink.openvpn.option_fields import Chosen, canonical
 from tmelink.openvpn.option_list import OptionList, Setting
 from tmelink.openvpn.option_types import Tls
 from tmelink.openvpn.secret import Material, Secret
+from tmelink.openvpn.tls_engine import CURVES
 from tmelink.source import Mistake, Report
 
 DATA_CIPHERS = ("AES-128-GCM", "AES-192-GCM", "AES-256-GCM", "CHACHA20-POLY1305")
@@ -34,7 +35,6 @@ def role(chosen: Chosen, server: bool) -> Literal["client", "server"] | None:
 def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], report: Report) -> Tls:
     """The TLS options; defaults are OpenVPN 2.6's."""
     lowest, highest = _versions(chosen, report)
-    groups = chosen.value("tls-groups") or chosen.value("ecdh-curve", "")
     revoked = chosen.last("crl-verify")
     if revoked is not None and revoked.values[1:] == ("dir",):
         message = "--crl-verify: revoked certificates are read from one file, not from a directory"
@@ -49,7 +49,7 @@ def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], re
         extra_certs=found.material(chosen.last("extra-certs")),
         pkcs12=_pkcs12(found, chosen.last("pkcs12"), report),
         askpass=_asked(found, chosen, "askpass", report),
-        tls_groups=tuple(filter(None, groups.split(":"))),
+        tls_group=_group(chosen.last("tls-groups") or chosen.last("ecdh-curve"), report),
         rules=_rules(chosen, report),
         crl_verify=found.material(revoked),
         tls_version_min=lowest,
@@ -118,6 +118,18 @@ def _versions(chosen: Chosen, report: Report) -> tuple[Literal["1.2", "1.3"], Li
                 Mistake(setting.places[0], f"--tls-version-max {highest} is below --tls-version-min {lowest}")
             )
     return lowest, highest
+
+
+def _group(setting: Setting | None, report: Report) -> str | None:
+    """The one curve that TLS is to use; pyOpenSSL takes no list, and no curve but those of NIST."""
+    if setting is None or setting.values[0] in CURVES:
+        return None if setting is None else setting.values[0]
+    hint = f"name one of {', '.join(CURVES)}, or leave it out: then X25519 comes first and the others follow"
+    message = (
+        f"--{setting.name}: '{setting.values[0]}' cannot be had: the TLS library is told one curve, no list"
+    )
+    report(Mistake(setting.places[0], message, hint))
+    return None
 
 
 def _rules(chosen: Chosen, report: Report) -> Rules:

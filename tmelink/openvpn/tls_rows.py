@@ -14,7 +14,9 @@ _CCD = "belongs into a file of --client-config-dir"
 _ANEW = "leave it out: clients give their password again when keys are renewed"
 _PUSHED = "only a server says this to its clients"
 
-_GROUPS = works("tls-groups", "TEXT", "groups (curves) for TLS, with ':' between", needs="tls")
+_CURVES = "P-256, P-384 or P-521; without it several, X25519 before them"
+
+_GROUPS = works("tls-groups", "TEXT", f"the one curve for TLS: {_CURVES}", needs="tls")
 
 TLS: tuple[Section, ...] = (
     (
@@ -36,7 +38,7 @@ TLS: tuple[Section, ...] = (
             works("pkcs12", "FILE", "key, certificate and authority in one file", needs="tls", inline=True),
             works("askpass", "[FILE]", "the password of the private key", needs="tls"),
             ignored("dh", "FILE", "keys are agreed on over elliptic curves", inline=True),
-            works("ecdh-curve", "TEXT", "one curve, where --tls-groups names none", needs="tls"),
+            works("ecdh-curve", "TEXT", "the one curve for TLS, where --tls-groups names none", needs="tls"),
             _GROUPS,
             works(
                 "peer-fingerprint",
