@@ -12,6 +12,7 @@ import mmap
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from tmelink.element import Element, Port
@@ -23,6 +24,7 @@ from tmelink.offload.virtio import HEADER, decode_header, encode_header
 from tmelink.routing.facts import IPInterface
 from tmelink.routing.tunnel import Tunnel
 from tmelink.system import interfaces, namespaces, tuntap
+from tmelink.transport.datagrams import BUSY_SECONDS
 
 READ_BUDGET = 64
 """Frames that are read before the loop turns to other elements: a burst that amortises its calls, and at
@@ -74,6 +76,7 @@ class TapElement(Element):
         self._following: set[asyncio.Task[None]] = set()
         self._read: Callable[[], None] = self._read_plain
         self._buffers: list[memoryview] = []
+        self._read_at = 0.0
 
     @property
     def interface(self) -> str | None:
@@ -241,7 +244,7 @@ class TapElement(Element):
         frames: list[Frame] = []
         try:
             # Frames of an MTU's size are read faster into new bytes than into a slice of a kept buffer.
-            for _ in range(READ_BUDGET):
+            for _ in range(READ_BUDGET if monotonic() < self._read_at + BUSY_SECONDS else 1):
                 frames.append(read(descriptor, size))
         except BlockingIOError:
             pass
@@ -249,6 +252,7 @@ class TapElement(Element):
             self._broken(error)
         if frames and self.ports:
             self.ports[0].send(Burst(frames))
+        self._read_at = monotonic()
 
     def _read_labelled(self) -> None:
         """The same from an interface that puts a virtio_net_hdr before each frame.
@@ -263,7 +267,8 @@ class TapElement(Element):
         gso: list[Gso | None] = []
         labelled = False
         try:
-            for buffer in self._buffers:
+            busy = monotonic() < self._read_at + BUSY_SECONDS
+            for buffer in self._buffers if busy else self._buffers[:1]:
                 length = readv(descriptor, (buffer,))
                 frames.append(buffer[start:length])
                 # Most headers of small frames are empty, and looking here is cheaper than a call that looks.
@@ -279,6 +284,7 @@ class TapElement(Element):
             self._broken(error)
         if frames and self.ports:
             self.ports[0].send(Burst(frames, gso if labelled else None))
+        self._read_at = monotonic()
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Write the frames to the interface; what it does not take is counted by reason."""

@@ -17,6 +17,7 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from time import monotonic
 from typing import Any
 
 from tmelink.frame import Counters, Frame, Run
@@ -36,6 +37,10 @@ DATAGRAM = 65536
 
 READS = 64
 """Calls to the kernel in one wakeup, so that small datagrams starve nobody either."""
+
+BUSY_SECONDS = 100e-6
+"""Where something arrives so soon after the last was dealt with, more is likely to wait behind it. Otherwise
+one is read: the call that finds nothing more costs as much again, most of it Python's exception."""
 
 MAX_RUN = 65507 - 20
 """Bytes of one UDP_SEGMENT call: the largest UDP payload over IPv4 less what IPv6 has more of header."""
@@ -74,6 +79,7 @@ class Datagrams:
         self._loop = asyncio.get_running_loop()
         self._arena = arena()
         self._waiting = False
+        self._read_at = 0.0
         self._too_long: int | None = None
         self._segment = segment and sys.platform == "linux" and _accepts(sock, _UDP_SEGMENT, 0)
         self._gro = gro and sys.platform == "linux" and _accepts(sock, _UDP_GRO, 1)
@@ -100,7 +106,7 @@ class Datagrams:
         sender: Address | None = None
         received = self.received
         recvmsg_into = self.sock.recvmsg_into
-        for _ in range(READS):
+        for _ in range(READS if monotonic() < self._read_at + BUSY_SECONDS else 1):
             try:
                 length, control, _flags, address = recvmsg_into([arena[at : at + DATAGRAM]], 32)
             except BlockingIOError:
@@ -127,6 +133,7 @@ class Datagrams:
                 break
         if items and sender is not None:
             self.receive(items, sender)
+        self._read_at = monotonic()
 
     def _read_single(self) -> None:
         arena, at = self._arena, 0
@@ -134,7 +141,7 @@ class Datagrams:
         sender: Address | None = None
         received = self.received
         recvfrom_into = self.sock.recvfrom_into
-        for _ in range(READS):
+        for _ in range(READS if monotonic() < self._read_at + BUSY_SECONDS else 1):
             try:
                 length, address = recvfrom_into(arena[at : at + DATAGRAM])
             except BlockingIOError:
@@ -155,6 +162,7 @@ class Datagrams:
                 break
         if items and sender is not None:
             self.receive(items, sender)
+        self._read_at = monotonic()
 
     # Writing
 
