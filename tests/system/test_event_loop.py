@@ -7,6 +7,7 @@ import os
 import selectors
 import socket
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -133,6 +134,55 @@ def test_a_reader_learns_that_the_other_end_has_left(pair: tuple[socket.socket, 
         loop.add_reader(a, read)
         b.close()
         assert await heard == b""
+
+    run(main)
+
+
+def test_timers_and_callbacks_come_in_time_beside_a_busy_reader(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    a, b = pair
+    b.send(b"x")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        turns, soon = 0, asyncio.Event()
+
+        def read() -> None:
+            # Nothing is read: the descriptor stays ready.
+            nonlocal turns
+            turns += 1
+            if turns == 3:
+                loop.call_soon(soon.set)
+
+        loop.add_reader(a, read)
+        async with asyncio.timeout(10):
+            await soon.wait()
+            await asyncio.sleep(0.02)
+        loop.remove_reader(a)
+        assert turns > 3
+
+    run(main)
+
+
+def test_a_reader_may_stop_the_loop(pair: tuple[socket.socket, socket.socket]) -> None:
+    a, b = pair
+    b.send(b"x")
+    loop = new_event_loop()
+    loop.add_reader(a, loop.stop)
+    loop.run_forever()
+    loop.close()
+
+
+def test_another_thread_is_heard_while_nothing_else_happens() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        heard = asyncio.Event()
+        thread = threading.Thread(target=loop.call_soon_threadsafe, args=(heard.set,))
+        thread.start()
+        async with asyncio.timeout(10):
+            await heard.wait()
+        thread.join()
 
     run(main)
 

@@ -1,9 +1,10 @@
 """The event loop of a program that carries frames: asyncio's own, with a shorter way from epoll to a reader.
 
 asyncio wraps a reader in a handle and puts that into a queue, which is looked at after epoll has returned:
-some ten calls that a lone frame pays at each of its four wake-ups. Here `add_reader` gives the callback to
-the selector, which calls it as soon as epoll names the descriptor. All else is asyncio's, and code that runs
-in another loop works there too. How much it gives stands in docs/performance.md.
+some twenty calls that a lone frame pays at each of its four wake-ups. Here `add_reader` gives the callback to
+the selector, which calls it as soon as epoll names the descriptor, and waits on while there is nothing else
+to do. All else is asyncio's, and code that runs in another loop works there too. How much it gives stands in
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import functools
 import select
 import selectors
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import Context
 from typing import Any, TypeVarTuple, Unpack
 
 Ts = TypeVarTuple("Ts")
 
 EVENTS = 64
 """Descriptors that one look names; those that it leaves out come first in the next."""
+
+TURNS = 1000
+"""Looks after which `select` returns in any case, for what asyncio does at its turns without telling."""
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -30,7 +36,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class DirectSelector(selectors.BaseSelector):
     """epoll(7) for an event loop, and readers that are called from within `select`.
 
-    `report` is given what a reader raises, so that it ends nobody else's turn.
+    `report` is given what a reader raises, so that it ends nobody else's turn. Whoever gives the event loop
+    something else to do while `select` runs calls `return_soon`.
     """
 
     def __init__(self, report: Callable[[Callable[[], object], Exception], None]) -> None:
@@ -38,6 +45,11 @@ class DirectSelector(selectors.BaseSelector):
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._readers: dict[int, Callable[[], object]] = {}
+        self._waits = False
+
+    def return_soon(self) -> None:
+        """Let `select` return once the readers that are ready have been called."""
+        self._waits = False
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call back whenever there is something to read; in place of an earlier reader."""
@@ -54,26 +66,44 @@ class DirectSelector(selectors.BaseSelector):
         return True
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Call the readers of what is ready, and return what the rest is ready for; `timeout` in seconds."""
-        try:
-            found = self._epoll.poll(-1 if timeout is None else max(timeout, 0), EVENTS)
-        except InterruptedError:
-            return []
-        ready: list[tuple[selectors.SelectorKey, int]] = []
-        readers, keys = self._readers, self._keys
-        for descriptor, event in found:
-            # Errors and the other end's leaving are for both sides to find out about.
-            if event & ~select.EPOLLOUT and (reader := readers.get(descriptor)) is not None:
-                try:
-                    reader()
-                except Exception as error:
-                    self._report(reader, error)
-            if keys and (key := keys.get(descriptor)) is not None:
+        """Call readers until something else is ready or asked for; return what, and what it is ready for.
+
+        `timeout` in seconds, as of `selectors.BaseSelector`.
+        """
+        until = 0.0 if timeout is None else time.monotonic() + timeout
+        wait = -1.0 if timeout is None else max(timeout, 0.0)
+        self._waits = wait != 0
+        poll, readers = self._epoll.poll, self._readers
+        for _ in range(TURNS):
+            found = poll(wait, EVENTS)
+            if not found:
+                break
+            ready = []
+            for descriptor, event in found:
+                # Errors and the other end's leaving are for both sides to find out about.
+                if event & ~select.EPOLLOUT and (reader := readers.get(descriptor)) is not None:
+                    try:
+                        reader()
+                    except Exception as error:
+                        self._report(reader, error)
+                if descriptor in self._keys:
+                    ready.append((descriptor, event))
+            if ready:
+                return list(self._told(ready))
+            if not self._waits:
+                break
+            if timeout is not None and (wait := until - time.monotonic()) <= 0:
+                break
+        return []
+
+    def _told(self, ready: Iterable[tuple[int, int]]) -> Iterator[tuple[selectors.SelectorKey, int]]:
+        for descriptor, event in ready:
+            # A reader of the same turn may have made an end of it.
+            if (key := self._keys.get(descriptor)) is not None:
                 events = selectors.EVENT_WRITE if event & ~select.EPOLLIN else 0
                 events |= selectors.EVENT_READ if event & ~select.EPOLLOUT else 0
                 if events & key.events:
-                    ready.append((key, events & key.events))
-        return ready
+                    yield key, events & key.events
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """As of `selectors.BaseSelector`; raises `KeyError` for what is registered."""
@@ -135,9 +165,34 @@ class DirectSelector(selectors.BaseSelector):
 class DirectLoop(asyncio.SelectorEventLoop):
     """asyncio's loop on a `DirectSelector`."""
 
+    time = staticmethod(time.monotonic)
+
     def __init__(self) -> None:
         self._direct = DirectSelector(self._failed)
         super().__init__(self._direct)
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As of asyncio."""
+        self._direct.return_soon()
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """As of asyncio."""
+        self._direct.return_soon()
+        return super().call_at(when, callback, *args, context=context)
+
+    def stop(self) -> None:
+        """As of asyncio."""
+        self._direct.return_soon()
+        super().stop()
 
     def add_reader(self, fd: Any, callback: Callable[[Unpack[Ts]], Any], *args: *Ts) -> None:
         """As of asyncio, but that the callback runs within the selector's turn."""
