@@ -21,6 +21,7 @@ from tmelink.elements.switch import Switch
 from tmelink.frame import Burst, Run
 from tmelink.openvpn.data_keys import DataKeys, make
 from tmelink.openvpn.key_method import split
+from tmelink.openvpn.replay import USUAL
 from tmelink.transport.streams import Framer, framed
 
 Benchmark = Callable[..., Any]
@@ -33,7 +34,7 @@ SIZE = 1400
 def ends(cipher: str, *, epoch: bool = False) -> tuple[DataKeys, DataKeys]:
     drops: Counter[str] = Counter()
     client, server = (
-        make(cipher, "SHA256", *split(bytes(range(256)), server=side), drops, epoch=epoch, window=64)
+        make(cipher, "SHA256", *split(bytes(range(256)), server=side), drops, epoch=epoch, window=USUAL)
         for side in (False, True)
     )
     return client, server

@@ -14,6 +14,7 @@ from tmelink.openvpn import aead
 from tmelink.openvpn.aead import RUN, SUITES, AeadKeys
 from tmelink.openvpn.data_keys import DataKeys, make
 from tmelink.openvpn.key_method import split
+from tmelink.openvpn.replay import USUAL, Lateness
 
 MATERIAL = bytes(range(256))
 V2 = b"\x4b\x01\x02\x03"
@@ -21,7 +22,9 @@ V1 = b"\x33"
 FORMATS = [(name, epoch) for name in SUITES for epoch in (False, True)]
 
 
-def pair(name: str, *, epoch: bool = False, window: int = 64) -> tuple[DataKeys, DataKeys, Counter[str]]:
+def pair(
+    name: str, *, epoch: bool = False, window: Lateness = USUAL
+) -> tuple[DataKeys, DataKeys, Counter[str]]:
     drops: Counter[str] = Counter()
     ends = [
         make(name, "SHA1", *split(MATERIAL, server=server), drops, epoch=epoch, window=window)
@@ -124,6 +127,31 @@ def test_packets_repeated_or_shuffled_within_a_run() -> None:
     run = Run(memoryview(b"".join(packets[n] for n in order)), len(packets[0]))
     assert opened(receiver, [run]) == [wanted[n] for n in [0, 1, 3, 2, *range(5, 20), 4]]
     assert drops == {"repeated packet": 1}
+
+
+@pytest.mark.parametrize(("name", "epoch"), [*FORMATS, ("AES-256-CBC", False)])
+def test_what_was_overtaken_too_long_ago_is_too_late(name: str, epoch: bool) -> None:
+    sender, receiver, drops = pair(name, epoch=epoch, window=Lateness(64, 15))
+    packets = [pieces(sender.seal(V2, 0, [frame]))[0] for frame in frames(6)]
+
+    def arrives(now: float, number: int) -> bool:
+        receiver.age(now)
+        return bool(opened(receiver, [packets[number]]))
+
+    # Number 3 overtakes those before it at 100 s, number 5 number 4 at 110 s.
+    assert [arrives(now, number) for now, number in ((100, 3), (101, 0), (110, 5), (115, 1))] == [True] * 4
+    assert not arrives(115.5, 2)
+    assert arrives(124, 4)
+    assert drops == {"repeated packet": 1}
+
+
+def test_without_a_time_nothing_is_too_late() -> None:
+    sender, receiver, drops = pair("AES-256-GCM", window=Lateness(64, 0))
+    packets = [pieces(sender.seal(V2, 0, [frame]))[0] for frame in frames(2)]
+    for now, packet in ((100.0, packets[1]), (1e6, packets[0])):
+        receiver.age(now)
+        assert opened(receiver, [packet])
+    assert not drops
 
 
 def test_every_changed_byte_is_noticed() -> None:

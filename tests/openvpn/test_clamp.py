@@ -17,6 +17,7 @@ from tmelink.openvpn.clamp import clamped
 from tmelink.openvpn.key_method import Direction
 from tmelink.openvpn.keyring import fragment_room
 from tmelink.openvpn.payload import Payloads
+from tmelink.openvpn.replay import USUAL
 from tmelink.openvpn.session import Item
 from tmelink.openvpn.settings import Settings
 from tmelink.openvpn.tls_settings import TlsSettings
@@ -37,7 +38,7 @@ DIRECTION = Direction(bytes(64), bytes(64))
 )
 def test_what_fits_under_keys_is_what_openvpn_reckons(options: dict[str, Any], cipher: str, mss: int) -> None:
     settings = Settings(**options)
-    keys = data_keys.make(cipher, "SHA256", DIRECTION, DIRECTION, Counter(), epoch=False, window=64)
+    keys = data_keys.make(cipher, "SHA256", DIRECTION, DIRECTION, Counter(), epoch=False, window=USUAL)
     room = fragment_room(keys, Agreed(cipher, peer_id=0), mtu.mss_datagram(settings))
     assert room - mtu.mss_overhead(settings) == mss
 

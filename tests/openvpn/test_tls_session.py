@@ -194,6 +194,18 @@ def test_no_frame_is_lost_when_keys_are_renewed_under_traffic() -> None:
     assert not wire.client.session.drops
 
 
+@pytest.mark.parametrize(("seconds", "taken"), [(2, False), (30, True), (0, True)])
+def test_a_frame_that_was_overtaken_may_be_so_late(seconds: float, taken: bool) -> None:
+    wire = up(equals(replay_seconds=seconds))
+    late = wire.client.session.send([FRAME], wire.now)
+    for number in range(10):
+        wire.send(wire.client, FRAME[:-1] + bytes((number,)))
+        wire.run(wire.now + 1)
+    wire.do(wire.server, wire.server.session.receive(late.wire, wire.now))
+    assert (wire.server.frames[-1] == FRAME) is taken
+    assert wire.server.session.drops == ({} if taken else {"repeated packet": 1})
+
+
 @pytest.mark.parametrize("limit", [{"reneg_pkts": 50}, {"reneg_bytes": 6000}])
 def test_keys_are_renewed_after_so_much_traffic(limit: dict[str, int]) -> None:
     wire = up(equals(reneg_sec=0, hand_window=2, **limit))

@@ -35,5 +35,5 @@ def test_runs_and_single_ids_agree() -> None:
 
 
 def test_zero_is_no_id() -> None:
-    assert not Window().accept(0)
-    assert not Window().accept_next(0, 5)
+    assert not Window(64).accept(0)
+    assert not Window(64).accept_next(0, 5)

@@ -303,6 +303,7 @@ def tls_settings(
         replay_window=options.replay_window,
         ping=options.ping,
         ping_restart=options.ping_restart,
+        replay_seconds=options.replay_time,
         ping_exit=options.ping_exit,
         ping_timer_rem=options.ping_timer_rem,
         remote=bool(options.remotes),

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.key_method import Direction
+from tmelink.openvpn.replay import USUAL, Ages, Lateness
 from tmelink.openvpn.session import Item
-from tmelink.openvpn.window import DEFAULT, Window
+from tmelink.openvpn.window import Window
 
 TAG = 16
 """Bytes of an authentication tag."""
@@ -80,6 +81,7 @@ class Half:
 
     __slots__ = (
         "aead",
+        "ages",
         "base",
         "blocks",
         "failures",
@@ -92,7 +94,14 @@ class Half:
     )
 
     def __init__(
-        self, suite: Suite, key: bytes, iv: bytes, *, id_bytes: int = 4, base: int = 0, window: int = DEFAULT
+        self,
+        suite: Suite,
+        key: bytes,
+        iv: bytes,
+        *,
+        id_bytes: int = 4,
+        base: int = 0,
+        window: Lateness = USUAL,
     ) -> None:
         self.aead = ChaCha20Poly1305(key) if suite.name.startswith("CHACHA") else AESGCM(key)
         self.id_bytes = id_bytes
@@ -103,7 +112,8 @@ class Half:
         self.number = 0
         self.blocks = 0
         self.failures = 0
-        self.window = Window(window)
+        self.window = Window(window.ids)
+        self.ages = Ages(window.seconds)
 
     def nonces(self, ids: NDArray[np.uint8]) -> tuple[bytes, ...]:
         """The nonces of rows of packet ids."""
@@ -111,6 +121,10 @@ class Half:
         rows[:] = self.iv_array
         rows[:, : self.id_bytes] ^= ids
         return _cutter(12, len(ids)).unpack(rows.data)
+
+    def age(self, now: float) -> None:
+        """Before packets are opened: what was overtaken too long ago is taken no more."""
+        self.window.floor = self.ages.floor(self.window.top, now)
 
     def usage(self, highest: int) -> int:
         """What the usage limit counts: blocks and packets."""
@@ -260,7 +274,13 @@ class AeadKeys:
     last_id = LAST_ID
 
     def __init__(
-        self, suite: Suite, send: Direction, receive: Direction, drops: Counter[str], *, window: int = DEFAULT
+        self,
+        suite: Suite,
+        send: Direction,
+        receive: Direction,
+        drops: Counter[str],
+        *,
+        window: Lateness = USUAL,
     ) -> None:
         self._limited = suite.limited
         self._drops = drops
@@ -268,7 +288,7 @@ class AeadKeys:
         self._receive = self._half(suite, receive, window)
 
     @staticmethod
-    def _half(suite: Suite, direction: Direction, window: int) -> Half:
+    def _half(suite: Suite, direction: Direction, window: Lateness) -> Half:
         iv = bytes(4) + direction.mac[:8]
         return Half(suite, direction.cipher[: suite.key_bytes], iv, window=window)
 
@@ -318,6 +338,10 @@ class AeadKeys:
         if together:
             return (seal_run(half, head, skip, frames, len(frames[0]), tag_first=self.tag_first),)
         return seal_each(half, head, skip, frames, tag_first=self.tag_first)
+
+    def age(self, now: float) -> None:
+        """Time passes: packets that came in the meantime are told from those too late."""
+        self._receive.age(now)
 
     def open_each(self, at: int, skip: int, packets: Sequence[Frame]) -> list[Item]:
         """The frames of packets whose ids begin at `at`; counts why there is none of the others."""

@@ -23,9 +23,10 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.aead import LAST_ID, WORN_ID, runs
 from tmelink.openvpn.key_method import Direction
+from tmelink.openvpn.replay import USUAL, Ages, Lateness
 from tmelink.openvpn.session import Item
 from tmelink.openvpn.static import BLOCK, CIPHERS, DIGESTS, digest_name, digest_size
-from tmelink.openvpn.window import DEFAULT, Window
+from tmelink.openvpn.window import Window
 
 ID: Final = 4
 """Bytes of a packet id: TLS keys are new for each session, so the id needs no time."""
@@ -48,7 +49,7 @@ class CbcKeys:
         receive: Direction,
         drops: Counter[str],
         *,
-        window: int = DEFAULT,
+        window: Lateness = USUAL,
     ) -> None:
         size = CIPHERS[cipher]
         auth = digest_name(auth)
@@ -62,7 +63,8 @@ class CbcKeys:
             self._encryptor = Cipher(algorithms.AES(send.cipher[:size]), zero).encryptor()
             self._decryptor = Cipher(algorithms.AES(receive.cipher[:size]), zero).decryptor()
         self._number = 0
-        self._window = Window(window)
+        self._window = Window(window.ids)
+        self._ages = Ages(window.seconds)
         self._drops = drops
 
     @property
@@ -106,6 +108,10 @@ class CbcKeys:
         mac = self._sign.copy()
         mac.update(body)
         return b"".join((head, mac.finalize(), body))
+
+    def age(self, now: float) -> None:
+        """Time passes: packets that came in the meantime are told from those too late."""
+        self._window.floor = self._ages.floor(self._window.top, now)
 
     def open_each(self, at: int, skip: int, packets: Sequence[Frame]) -> list[Item]:
         """The frames of packets whose heads are `at` bytes; counts why there is none of the others."""

@@ -14,6 +14,7 @@ from tmelink.openvpn.aead import SUITES, AeadKeys
 from tmelink.openvpn.cbc import CbcKeys
 from tmelink.openvpn.epoch import EpochKeys
 from tmelink.openvpn.key_method import Direction
+from tmelink.openvpn.replay import Lateness
 from tmelink.openvpn.session import Item
 from tmelink.openvpn.static import CIPHERS
 
@@ -39,6 +40,10 @@ class DataKeys(Protocol):
 
     def seal(self, head: bytes, skip: int, frames: Sequence[Item]) -> list[Item]:
         """Packets out of frames, equal-sized ones in runs."""
+        ...
+
+    def age(self, now: float) -> None:
+        """Called before packets that have come now are opened: what was overtaken long ago is too late."""
         ...
 
     def open_each(self, at: int, skip: int, packets: Sequence[Frame]) -> list[Item]:
@@ -68,7 +73,7 @@ def make(
     drops: Counter[str],
     *,
     epoch: bool,
-    window: int,
+    window: Lateness,
 ) -> DataKeys:
     """The keys of a `known` cipher; `auth` is the digest of those that need an HMAC."""
     suite = SUITES.get(cipher)

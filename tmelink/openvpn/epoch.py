@@ -13,7 +13,7 @@ from collections import Counter
 
 from tmelink.openvpn.aead import USAGE_LIMIT, AeadKeys, Half, Suite
 from tmelink.openvpn.key_method import Direction
-from tmelink.openvpn.window import DEFAULT
+from tmelink.openvpn.replay import USUAL, Lateness
 
 FUTURE = 4
 """Epochs ahead of the peer's current one whose packets are taken, as OpenVPN does."""
@@ -42,7 +42,7 @@ def expand_label(secret: bytes, label: bytes, length: int) -> bytes:
 class _Epochs:
     """The chain of one direction's secrets, from which each epoch's key is made once."""
 
-    def __init__(self, suite: Suite, direction: Direction, window: int) -> None:
+    def __init__(self, suite: Suite, direction: Direction, window: Lateness) -> None:
         self._suite = suite
         self._window = window
         self._secret = direction.cipher[:32]
@@ -74,7 +74,13 @@ class EpochKeys(AeadKeys):
     last_id = LAST_COUNT
 
     def __init__(
-        self, suite: Suite, send: Direction, receive: Direction, drops: Counter[str], *, window: int = DEFAULT
+        self,
+        suite: Suite,
+        send: Direction,
+        receive: Direction,
+        drops: Counter[str],
+        *,
+        window: Lateness = USUAL,
     ) -> None:
         self._sending_epochs = _Epochs(suite, send, window)
         self._receiving_epochs = _Epochs(suite, receive, window)
@@ -89,6 +95,12 @@ class EpochKeys(AeadKeys):
     def worn(self) -> bool:
         """Whether new keys are due: the epochs come to their end."""
         return self._sending_epochs.epoch >= WORN_EPOCH
+
+    def age(self, now: float) -> None:
+        """Time passes, for the epoch before too."""
+        super().age(now)
+        if self._retired is not None:
+            self._retired.age(now)
 
     def _look_ahead(self) -> None:
         """Keep the keys of the next epochs ready, so that a packet of one costs no more than any other."""

@@ -17,7 +17,8 @@ from tmelink.openvpn.data_keys import DataKeys
 from tmelink.openvpn.key_method import EXPORTER_DATA_KEYS, KEY2
 from tmelink.openvpn.negotiation import Negotiation
 from tmelink.openvpn.packet import DATA_V1, DATA_V2
-from tmelink.openvpn.session import Item
+from tmelink.openvpn.replay import Lateness
+from tmelink.openvpn.session import Carried, Item
 from tmelink.openvpn.tls_settings import TlsSettings
 
 
@@ -91,6 +92,7 @@ class Keyring:
             return ()
         at, skip = (4, 0) if first >> 3 == DATA_V2 else (1, 1)
         keys = negotiation.keys
+        keys.age(now)
         if isinstance(packets, Run):
             opened = keys.open_run(at, skip, packets)
         else:
@@ -127,7 +129,7 @@ class Keyring:
             (client, client_id), (server, server_id) = reversed(ends) if settings.server else ends
             material = key_method.expand(client, server, client_id, server_id)
         send, receive = key_method.split(material, server=settings.server)
-        window = settings.replay_window
+        window = Lateness(settings.replay_window, settings.replay_seconds)
         negotiation.keys = data_keys.make(
             agreed.cipher, settings.auth, send, receive, self._drops, epoch=agreed.epoch, window=window
         )

@@ -71,6 +71,7 @@ class TlsSettings:
     replay_window: int = 64
     ping: float = 0
     ping_restart: float = 0
+    replay_seconds: float = 15
     ping_exit: float = 0
     ping_timer_rem: bool = False
     single_session: bool = False

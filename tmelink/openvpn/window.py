@@ -5,20 +5,18 @@ Knows numbers only, no times and no packets.
 
 from __future__ import annotations
 
-DEFAULT = 64
-"""How far back a late packet is still taken (OpenVPN's default --replay-window)."""
-
 
 class Window:
-    """The last `size` packet ids up to the highest one seen; ids begin at 1."""
+    """The last `size` packet ids up to the highest one seen; none up to `floor` is taken, ids begin at 1."""
 
-    __slots__ = ("_mask", "_seen", "_size", "top")
+    __slots__ = ("_mask", "_seen", "_size", "floor", "top")
 
-    def __init__(self, size: int = DEFAULT) -> None:
+    def __init__(self, size: int) -> None:
         self._size = size
         self._mask = (1 << size) - 1
         self._seen = 0
         self.top = 0
+        self.floor = 0
 
     def accept(self, number: int) -> bool:
         """Whether an id is new; remembers it."""
@@ -27,7 +25,7 @@ class Window:
             self._seen = (self._seen << -back | 1) & self._mask if -back < self._size else 1
             self.top = number
             return True
-        if back >= self._size or number <= 0 or self._seen >> back & 1:
+        if back >= self._size or number <= self.floor or self._seen >> back & 1:
             return False
         self._seen |= 1 << back
         return True
