@@ -62,6 +62,170 @@ def test_a_network_inside_that_is_the_one_outside() -> None:
     assert said.startswith("1: le0: 192.0.2.0/24 is inside, and link0's peer 192.0.2.2 is in it")
 
 
+ONE, TWO = "host one address 192.0.2.1", "host two address 192.0.2.2"
+SERVER = "tme/host/openvpn/socket/server --ca k --cert k --key k --dh none --server {} 255.255.255.0 --dev {}"
+CLIENT = "tme/host/openvpn/socket/link --client --remote 192.0.2.1 --ca k --cert k --key k --dev {}"
+
+
+def served(network: str, device: str, *, push: str = "", route: str = "") -> str:
+    tun = f"tme/host/tun/{device} interface {device}0"
+    return (
+        f"{ONE} {{\n s: {SERVER.format(network, device)} --local 192.0.2.1 {push} {route}\n"
+        f" t at s: {tun}\n}}\n"
+        f"{TWO} {{\n l: {CLIENT.format(device)}\n u at l: {tun}\n}}"
+    )
+
+
+def test_a_server_in_the_network_that_it_gives_to_its_clients() -> None:
+    """Its packets to the client go into its own TUN, and the client's into that of the client."""
+    assert warned(served("10.8.0.0", "tun")) == []
+    clients, into = warned(served("192.0.2.0", "tun", push="--topology subnet"))
+    assert clients == (
+        "2: s: clients are led to 192.0.2.0/24 inside, and its own address 192.0.2.1 is in it, outside: the "
+        "packets of l would go into the tunnel (give the network inside other addresses)"
+    )
+    assert into == (
+        "3: t: 192.0.2.0/24 is inside, and s's peer 192.0.2.2 is in it, outside: the server's own packets "
+        "would go into the server (give the network inside other addresses)"
+    )
+
+
+def test_a_server_that_pushes_a_route_to_itself() -> None:
+    (said,) = warned(served("10.8.0.0", "tun", push='--push "route 192.0.0.0 255.255.0.0"'))
+    assert said.startswith(
+        "2: s: clients are led to 192.0.0.0/16 inside, and its own address 192.0.2.1 is in it"
+    )
+    # With a redirected gateway the client keeps the server outside by a route to it alone.
+    redirecting = '--push "route 192.0.0.0 255.255.0.0" --push "redirect-gateway def1"'
+    assert warned(served("10.8.0.0", "tun", push=redirecting)) == []
+
+
+@pytest.mark.parametrize("topology", ["", "--topology subnet"])
+def test_a_servers_route_to_where_its_clients_are(topology: str) -> None:
+    (said,) = warned(served("10.8.0.0", "tun", route=f"--route 192.0.0.0 255.255.0.0 {topology}"))
+    assert said.startswith(
+        "3: t: 192.0.0.0/16 is inside, and s's peer 192.0.2.2 is in it, outside: the server's"
+    )
+
+
+def test_a_links_route_to_its_own_peer() -> None:
+    tun = "t: tme/host/tun/tun interface tun0\n"
+    link = (
+        "l at t: tme/host/openvpn/socket/link --dev tun --remote 192.0.2.2 --ifconfig 10.8.0.2 10.8.0.1 "
+        "--route 192.0.0.0 255.255.0.0"
+    )
+    assert warned(tun + link) == [
+        "2: l: the route to 192.0.0.0/16 will be left out: the peer 192.0.2.2 is in it, and the link's own "
+        "packets would go into the link (add --route 192.0.2.2 255.255.255.255 net_gateway)"
+    ]
+    assert warned(tun + link + " --redirect-gateway def1") == []
+
+
+@pytest.mark.parametrize("kind", ["vxlan vni 7", "etherip", "gre"])
+def test_a_tunnel_without_openvpn_whose_peer_is_inside_it(kind: str) -> None:
+    text = (
+        "t: tme/host/tun/tap interface tap0 inet {}/24\n"
+        f"v at t: tmelink/{kind} local 192.0.2.1 remote 192.0.2.2"
+    )
+    assert warned(text.format("10.0.0.1")) == []
+    name = kind.split()[0].replace("ether", "Ether").lower()
+    assert warned(text.format("192.0.2.1")) == [
+        f"1: t: 192.0.2.0/24 is inside, and v's peer 192.0.2.2 is in it, outside: the {name}'s own packets "
+        f"would go into the {name} (give the network inside other addresses)"
+    ]
+
+
+def test_one_of_several_remotes_that_is_inside() -> None:
+    (said,) = warned(
+        "t: tme/host/tun/tap interface tap0 inet 10.0.0.1/24\n"
+        "v at t: tmelink/vxlan vni 7 remote 192.0.2.2 remote 10.0.0.9"
+    )
+    assert said.startswith("1: t: 10.0.0.0/24 is inside, and v's peer 10.0.0.9 is in it")
+
+
+def test_two_tunnels_that_each_go_by_the_other() -> None:
+    text = (
+        "t: tme/host/tun/tap interface tap0 inet 10.1.0.1/24\nv at t: tmelink/vxlan vni 7 remote 10.2.0.2\n"
+        "u: tme/host/tun/tap interface tap1 inet {}/24\n"
+        "l at u: tme/host/openvpn/socket/link --dev tap --remote 10.1.0.2"
+    )
+    assert warned(text.format("10.2.0.1")) == [
+        "2: v goes by l goes by v: their packets go round and never leave (give the peer of one of them a "
+        "way outside, or an address that no tunnel leads to)"
+    ]
+    # One inside the other is a way out.
+    assert warned(text.format("10.3.0.1")) == []
+
+
+def test_a_tunnel_in_a_tunnel_of_the_kernels_way_is_none() -> None:
+    assert (
+        warned(
+            f"t: tme/host/tun/tap interface tap0 inet 10.1.0.1/24\nl at t: {LINK}\n"
+            "u: tme/host/tun/tap interface tap1 inet 10.2.0.1/24\nv at u: tmelink/vxlan vni 7 remote 10.1.0.2"
+        )
+        == []
+    )
+
+
+def test_a_tunnel_in_user_space_that_goes_round_by_the_kernel() -> None:
+    """v's datagrams are packets of l, whose peer is on v's Ethernet."""
+    (said,) = warned(
+        "t: tme/host/tun/tap interface tap0 inet 10.1.0.1/24\n"
+        "v at t: tmelink/vxlan vni 7 local 172.16.0.1 remote 172.16.0.2\n"
+        "l: tme/host/openvpn/socket/link --dev tun --remote 10.1.0.2\nv outer at l"
+    )
+    assert said.startswith(
+        "1: t: 10.1.0.0/24 is inside, and l's peer 10.1.0.2 is in it, outside: the link's own"
+    )
+
+
+@pytest.mark.parametrize("ends", [
+    ("vxlan vni 7 local 192.0.2.1 remote 192.0.2.2", "vxlan vni 7 local 192.0.2.2 remote 192.0.2.1"),
+    ("etherip local 192.0.2.1 remote 192.0.2.2", "etherip local 192.0.2.2 remote 192.0.2.1"),
+])  # fmt: skip
+def test_a_loop_through_tunnels_without_openvpn(ends: tuple[str, str]) -> None:
+    v, w = ends
+    text = (
+        f"{ONE} {{\n one: tmelink/switch\n v at one: tmelink/{v}\n l at one: {LINK}\n}}\n"
+        f"{TWO} {{\n two: tmelink/switch\n w at two: tmelink/{w}\n m at two: {OTHER}\n}}"
+    )
+    (said,) = warned(text)
+    assert said.startswith("9: the link l to m closes a loop of the Ethernet: a broadcast goes round")
+    assert warned(text.replace(f"l at one: {LINK}", "")) == []
+
+
+def test_all_ends_of_a_vxlan_are_one_ethernet_and_no_loop() -> None:
+    remotes = {n: " ".join(f"remote 192.0.2.{other}" for other in (1, 2, 3) if other != n) for n in (1, 2, 3)}
+    text = "\n".join(
+        f"host h{n} address 192.0.2.{n} {{\n a{n}: tmelink/host inet 10.0.0.{n}/24\n"
+        f" v{n} at a{n}: tmelink/vxlan vni 7 local 192.0.2.{n} {remotes[n]}\n}}"
+        for n in (1, 2, 3)
+    )
+    assert warned(text) == []
+
+
+def test_a_loop_through_a_server() -> None:
+    server = SERVER.format("10.8.0.0", "tap")
+    text = (
+        f"{ONE} {{\n one: tmelink/switch\n s at one: {server} --local 192.0.2.1\n"
+        f" l at one: {LINK} --port 1195\n}}\n"
+        f"{TWO} {{\n two: tmelink/switch\n c at two: {CLIENT.format('tap')}\n"
+        f" m at two: {OTHER} --port 1195\n}}"
+    )
+    (said,) = warned(text)
+    assert "closes a loop of the Ethernet" in said
+    assert warned(text.replace(f"m at two: {OTHER} --port 1195", "")) == []
+
+
+def test_explain_warns_of_tunnels_in_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x.conf"
+    file.write_text(
+        "t: tme/host/tun/tap interface tap0 inet 10.0.0.1/24\nv at t: tmelink/vxlan vni 7 remote 10.0.0.9\n"
+    )
+    assert main(["explain", str(file), "--to", "10.0.0.2", "--size", "100"]) == 0
+    assert f"warning: {file}:1:" in capsys.readouterr().err
+
+
 def test_one_address_twice_on_one_ethernet_through_a_link() -> None:
     (said,) = warned(
         f"a: tmelink/host inet 10.0.0.1/24\nl at a: {LINK}\nb: tmelink/host inet 10.0.0.1/24\nm at b: {OTHER}"

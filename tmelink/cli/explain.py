@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from tmelink import values
 from tmelink.cli import files
 from tmelink.errors import TmelinkError
-from tmelink.proof import choice, picture, text
+from tmelink.proof import choice, circles, picture, text
 from tmelink.proof.ground import Ground
 from tmelink.proof.sizes import Ping
 from tmelink.proof.walk import prove
@@ -66,6 +67,8 @@ def main(options: argparse.Namespace) -> int:
             Path(options.svg).write_text(picture.svg(proofs))
         except OSError as error:
             raise TmelinkError(f"--svg {options.svg}: {error.strerror}") from error
+    for warning in circles.tunnels(ground):
+        print(f"warning: {warning}", file=sys.stderr)
     if options.json:
         print(json.dumps([text.data(proof) for proof in proofs], indent=2))
     else:

@@ -18,7 +18,7 @@ from tmelink.openvpn.key_method import EXPORTER_DATA_KEYS, KEY2
 from tmelink.openvpn.negotiation import Negotiation
 from tmelink.openvpn.packet import DATA_V1, DATA_V2
 from tmelink.openvpn.replay import Lateness
-from tmelink.openvpn.session import Carried, Item
+from tmelink.openvpn.session import Item
 from tmelink.openvpn.tls_settings import TlsSettings
 
 

@@ -151,7 +151,8 @@ def _expand_server(
         plan.push.append(f"route-gateway {gateway}")
     else:
         plan.own["ifconfig"] = (str(gateway), str(gateway + 1))
-        plan.own["routes"] = ((str(inside.network_address), str(inside.netmask)),)
+        whole = (str(inside.network_address), str(inside.netmask))
+        plan.own["routes"] = (*(route.values for route in chosen.all("route")), whole)
         plan.pool = Pool(gateway + 3, inside.broadcast_address - (0 if inside.prefixlen == 29 else 4))
         if chosen.has("client-to-client"):
             plan.push.append(f"route {inside.network_address} {inside.netmask}")

@@ -6,27 +6,29 @@ which works, and --mssfix keeps TCP below that.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 
-from tmelink.elements.bpf import Bpf
-from tmelink.elements.gateway import Gateway
 from tmelink.elements.link import Link
-from tmelink.elements.tap_device import TapElement
 from tmelink.machine import Machine
-from tmelink.proof import wire
+from tmelink.proof import circles, wire
 from tmelink.proof.ground import Ground
 from tmelink.proof.paths import Towards, nowhere, outer_version
 from tmelink.proof.sizes import IP_HEADER, PATH, UDP_HEADER
 from tmelink.proof.stations import Station
-from tmelink.source import Mistake, Place
+from tmelink.source import Mistake
 
 
 def problems(machine: Machine, towards: Towards = nowhere) -> list[Mistake]:
     """Every warning, in the order of the file; `towards` asks the computer at hand about its paths."""
     ground = Ground(machine, towards)
-    found = [*_sizes(ground), *_ends(ground), *_overlaps(ground), *_ethernets(ground), *_loops(ground)]
+    found = [
+        *_sizes(ground),
+        *_ends(ground),
+        *_ethernets(ground),
+        *circles.tunnels(ground),
+        *circles.wires(ground),
+    ]
     order = {id(place.source): at for at, place in enumerate(machine.places.values())}
     return sorted(dict.fromkeys(found), key=lambda m: (order.get(id(m.place.source), 0), m.place.line))
 
@@ -84,27 +86,6 @@ def _ends(ground: Ground) -> Iterator[Mistake]:
                 f"{wire.inner_mtu(ours)}: larger packets pass one way only",
                 f"see {ground.place(link)}",
             )
-
-
-def _overlaps(ground: Ground) -> Iterator[Mistake]:
-    """A computer whose route to a link's peer would lead into what the link carries."""
-    for link in ground.links:
-        for remote in link.arguments.remotes:
-            try:
-                address = ipaddress.ip_address(remote.host)
-            except ValueError:
-                continue
-            for station in ground.stations:
-                if station.computer != (ground.home(link), None):
-                    continue
-                near = station.near(address)
-                if near is not None and near.network.prefixlen < near.max_prefixlen:
-                    yield Mistake(
-                        station.place,
-                        f"{station.name}: {near.network} is inside, and {link.name}'s peer {address} is in "
-                        "it, outside: the link's own packets would go into the link",
-                        "give the network inside other addresses",
-                    )
 
 
 def _ethernets(ground: Ground) -> Iterator[Mistake]:
@@ -196,37 +177,3 @@ def _segments(ground: Ground) -> list[list[Station]]:
 
 def _names(stations: list[Station]) -> str:
     return ", ".join(each.name for each in stations)
-
-
-def _loops(ground: Ground) -> Iterator[Mistake]:
-    """Connections that close a circle, in which a broadcast would go round for ever."""
-    groups: dict[Hashable, Hashable] = {}
-
-    def group(of: Hashable) -> Hashable:
-        while groups.setdefault(of, of) != of:
-            of = groups[of]
-        return of
-
-    for one, other, place, what in _wires(ground):
-        if group(one) == group(other):
-            yield Mistake(
-                place,
-                f"{what} closes a loop of the Ethernet: a broadcast goes round in it for ever",
-                "leave one connection of the circle out; nothing here speaks spanning tree",
-            )
-        groups[group(one)] = group(other)
-
-
-def _wires(ground: Ground) -> Iterator[tuple[Hashable, Hashable, Place, str]]:
-    """Everything that passes frames both ways, as pairs of what it joins."""
-    for port, peer in ground.machine.connections:
-        one, other = port.element, peer.element
-        if one is not other and not isinstance(one, Gateway) and not isinstance(other, Gateway):
-            yield one, other, port.place or ground.place(one), f"{one.name} at {other.name}"
-    for link, other_end in ground.pairs.items():
-        if ground.links.index(link) < ground.links.index(other_end):
-            what = f"the link {link.name} to {other_end.name}"
-            yield link, other_end, ground.place(other_end), what
-    for element in ground.machine.elements.values():
-        if isinstance(element, Bpf | TapElement) and element.interface is not None:
-            yield element, ground.interface(element), ground.place(element), element.name

@@ -64,11 +64,22 @@ def prove(ground: Ground, journey: Journey, ping: Ping) -> Proof:
     return proof
 
 
+def carriers(ground: Ground, journey: Journey) -> tuple[Station | None, list[Element]]:
+    """The interface that a small packet leaves its sender by, and every tunnel that it would enter."""
+    assert not isinstance(journey.target, Station), "an outer packet is for an address"
+    walk = _Walk(ground, journey, Ping(4 if journey.target.version == 4 else 6, 0))
+    walk.sender = journey.sender  # a packet that is bound to no address goes by the main table
+    walk.run()
+    return walk.by, list(dict.fromkeys(walk.entered))
+
+
 class _Walk:
     def __init__(self, ground: Ground, journey: Journey, ping: Ping) -> None:
         self.ground = ground
         source, target, sender = journey
         self.sender = sender or source.address(ping.version)
+        self.by: Station | None = None
+        self.entered: list[Element] = []
         self.left = False  # whether it has left by a computer's own routes
         self.target = target if isinstance(target, Station) else None
         self.destination = target.address(ping.version) if isinstance(target, Station) else target
@@ -113,6 +124,7 @@ class _Walk:
         if way is None or (out is at and not first and at.what == "gateway"):
             self.no_way(at, chosen)
             return None
+        self.by = self.by or out
         network, gateway = way
         next_hop = gateway or self.destination
         rule = f"is in {network}" if network.prefixlen else "is in no network of its own"
@@ -139,7 +151,12 @@ class _Walk:
         """The route that is taken, None where it leads past the file, its interface, and who chose it."""
         assert self.destination is not None, "only addresses are routed"
         interfaces = self.siblings(at)
-        rules = [(rule, each) for each in interfaces for rule in each.rules if self.sender in rule.source]
+        rules = [
+            (rule, each)
+            for each in interfaces
+            for rule in each.rules
+            if self.sender is not None and self.sender in rule.source
+        ]
         for rule, owner in sorted(rules, key=lambda pair: pair[0].priority):
             chosen = f"rule {rule.priority} has packets from {self.sender} look into table {rule.table}: "
             if rule.table not in owner.tables:
@@ -229,6 +246,7 @@ class _Walk:
         unknown = [each for each in reach.stations if not each.addresses]
         if reach.away:
             step, away = reach.away[0]
+            self.entered += [element for other, _away in reach.away[1:] for element in _crossed(other)]
             if self.carried(step):
                 others = {each.towards for _step, each in reach.away[1:]} - {away.towards}
                 others |= {f"what is behind {each.name}" for each in unknown}
@@ -267,6 +285,7 @@ class _Walk:
     def carried(self, last: Step) -> bool:
         """Every step to the last; False where the packet is dropped on the way."""
         trail = last.trail()
+        self.entered += _crossed(last)
         for index, step in enumerate(trail):
             element = step.door.element
             if step.passing.takes and step is last:
@@ -439,6 +458,11 @@ _VXLAN = Header("VXLAN", vxlan.HEADER)
 _TOLD = "and the sender is told"
 
 _STREAM = "TCP cuts the stream as its path wants it, so nothing is sent in fragments"
+
+
+def _crossed(last: Step) -> list[Element]:
+    """The tunnels that a frame enters on its way to a step."""
+    return [step.door.element for step in last.trail() if step.passing.crosses and step.door.port is not None]
 
 
 def _cut(before: int, packets: tuple[int, ...]) -> str:
