@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import struct
 import sys
@@ -24,6 +25,7 @@ from tmelink.proof.hops import Outside, Proof
 from tmelink.proof.sizes import Ping
 from tmelink.proof.walk import prove
 from tmelink.resources import folder
+from tmelink.system import namespaces, outlets
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "tcpdump")]
 
@@ -148,6 +150,9 @@ def from_own_address(proof: Proof, own: str, peer: str) -> Outside:
     assert (sent.source or own, sent.destination or peer) == (own, peer)
     return sent
 
+
+IP_IN_UDP = "ip proto 17 and src {} and dst {} and (ip[6:2] & 0x1fff != 0 or udp[8] & 0xf0 = 0x40)"
+"""Datagrams with nothing but an IPv4 packet, and their fragments."""
 
 ANY_UDP = "ip proto 17 and src {} and dst {}"
 """Datagrams and their fragments; under a static key nothing tells what is in them."""
@@ -441,6 +446,36 @@ def test_a_computers_packets_go_as_explained(net: Net, sample: str, target: str,
     assert without_tail(seen, _outside_sizes(tail)[0]) == wanted
     inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
     assert without_tail(sizes(inner.packets), tail.ping.packet) == inside
+
+
+def test_a_narrow_paths_packets_go_as_explained_on_the_computer_itself(net: Net) -> None:
+    """l3-client.conf's like: no address of its own in the file, and an interface of 1400 bytes."""
+    one, two = net.pair(mtu=1400)
+    text = (
+        "tun0: tme/host/tun/tun interface tun0\n"
+        "link0 at tun0: tme/host/openvpn/socket/link --dev tun --remote {} --ifconfig 10.8.0.{} 10.8.0.{}\n"
+    )
+    no_ipv6(one, two)
+    file = net.directory / "narrow.conf"
+    file.write_text(text.format(two.addresses[0], 1, 2))
+    two.tmelink(text.format(one.addresses[0], 2, 1))
+    run(one, str(file))
+    one.ping("10.8.0.2", count=1)
+
+    def explained() -> list[Proof]:
+        ground = Ground(load(file), outlets.towards)
+        (journey,) = choice.chosen(ground, "tun0", "10.8.0.2")
+        pings = [Ping(4, size, df) for df in (False, True) for size in SIZES]
+        return [prove(ground, journey, ping) for ping in (*pings, Ping(4, TAIL_SIZE))]
+
+    *proofs, tail = asyncio.run(namespaces.inside(explained, one.name))
+    sent = outside(tail)
+    assert str(sent.path) == "a path of 1400 bytes: the MTU of this computer's eth0"
+    assert (sent.source, sent.destination) == (one.addresses[0], two.addresses[0])
+    with one.capture("eth0", IP_IN_UDP.format(sent.source, sent.destination)) as outer:
+        pings(one, "10.8.0.2", {(proof.ping.data, proof.ping.df): proof for proof in proofs})
+    wanted = [size for proof in proofs for size in _outside_sizes(proof)]
+    assert without_tail(sizes(outer.packets), _outside_sizes(tail)[0]) == wanted
 
 
 def _outside_sizes(proof: Proof) -> tuple[int, ...]:
