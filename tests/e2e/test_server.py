@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+from cryptography import x509
 
 import tmelink
 from tests.e2e.machines import TIMEOUT
@@ -381,3 +382,31 @@ def test_a_client_over_tcp_that_is_killed_and_comes_back(site: Site) -> None:
     here.ping("10.8.0.2")
     assert process.stop() == 0, process.output
     assert "Traceback" not in process.output
+
+
+def test_a_client_whose_certificate_is_revoked_is_told_apart_from_the_others(site: Site) -> None:
+    """--crl-verify DIR dir, as openvpn reads it: each file revokes the certificate of its name."""
+    here, *others, _hub = site.net.internet(3)
+    revoked = site.net.directory / "revoked"
+    revoked.mkdir()
+    process = serve(site, here, f"--crl-verify {revoked} dir --reneg-sec 2")
+    clients = [
+        stock(site, other, here.addresses[0], name)
+        for name, other in zip(("amy", "bob"), others, strict=True)
+    ]
+    amy = x509.load_pem_x509_certificate((site.net.directory / "amy.crt").read_bytes())
+    (revoked / str(amy.serial_number)).touch()
+    process.expect("client 'amy' .*left: certificate 'C=CH, CN=amy' refused: it is revoked")
+    clients[0].stop()
+    start(site, others[0], here.addresses[0], "amy")
+    process.expect("a client that had not joined .*left: certificate 'C=CH, CN=amy' refused: it is revoked")
+    others[1].ping("10.8.0.1")
+    assert process.stop() == 0, process.output
+    assert "Traceback" not in process.output
+
+
+def test_a_directory_of_revoked_certificates_must_be_there(site: Site) -> None:
+    here, _other = site.net.pair()
+    missing = site.net.directory / "nowhere"
+    with pytest.raises(AssertionError, match=f"--crl-verify {missing} dir: there is no such directory"):
+        serve(site, here, f"--crl-verify {missing} dir")

@@ -192,6 +192,13 @@ def test_key_usage_versions_and_ciphers() -> None:
     assert tls_of(f"--tls-server --ecdh-curve P-384 {TLS}").tls_group == "P-384"
 
 
+def test_revoked_certificates_as_a_list_or_as_files() -> None:
+    tls = tls_of(f"--tls-server {TLS} --crl-verify gone.pem")
+    assert (tls.crl_verify, tls.crl_directory) == (Material(path="/machines/gone.pem"), None)
+    tls = tls_of(f"--tls-server {TLS} --crl-verify gone dir")
+    assert (tls.crl_verify, tls.crl_directory) == (None, "/machines/gone")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

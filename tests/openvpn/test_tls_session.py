@@ -332,6 +332,26 @@ def test_a_revoked_certificate_is_refused() -> None:
     up(Wire(session(server=False), session(server=True, tls={"crl": AUTHORITY.crl(SERVER)})))
 
 
+def test_a_certificate_that_is_revoked_while_the_link_runs_is_refused_when_keys_are_renewed() -> None:
+    revoked: set[int] = set()
+    tls = {"revoked": revoked.__contains__}
+    wire = up(Wire(session(server=False), session(server=True, tls=tls, reneg_sec=10)))
+    wire.run(12)
+    assert not wire.server.of(Restart)
+    revoked.add(CLIENT.certificate.serial_number)
+    wire.run(30)
+    assert "certificate 'C=CH, CN=client.test' refused: it is revoked" in said(wire.server)
+
+
+@pytest.mark.parametrize("whose", [AUTHORITY.own, SERVER])
+def test_every_certificate_of_a_chain_is_asked_for(whose: Pair) -> None:
+    wire = failing(
+        session(server=False, tls={"revoked": {whose.certificate.serial_number}.__contains__}),
+        session(server=True),
+    )
+    assert "refused: it is revoked" in said(wire.client)
+
+
 @pytest.mark.parametrize(
     ("rules", "words"),
     [

@@ -235,6 +235,7 @@ def _tls_files(tls: Tls, files: Files) -> TlsFiles:
         ca=files.public(tls.ca, "ca"),
         crl=files.public(tls.crl_verify, "crl-verify"),
         rules=tls.rules,
+        revoked=None if tls.crl_directory is None else _revocations(Path(tls.crl_directory)),
         version_min=tls.tls_version_min,
         version_max=tls.tls_version_max,
         ciphers=tls.tls_cipher,
@@ -245,6 +246,26 @@ def _tls_files(tls: Tls, files: Files) -> TlsFiles:
 
 
 def _wrap_key(options: Options, files: Files) -> tls_wrap.WrapKey:
+def _revocations(directory: Path) -> Callable[[int], bool]:
+    """Whether a directory has a file that is called what a certificate's serial number is, in decimal.
+
+    Where that cannot be found out, the certificate is taken for revoked.
+    """
+    if not directory.is_dir():
+        raise ElementError(f"--crl-verify {directory} dir: there is no such directory")
+
+    def revoked(serial: int) -> bool:
+        try:
+            (directory / str(serial)).lstat()
+        except FileNotFoundError:
+            return not directory.is_dir()
+        except OSError:
+            pass
+        return True
+
+    return revoked
+
+
     if options.tls_auth is not None:
         key = keys.parse(files.secret(options.tls_auth, "tls-auth"), f"--tls-auth {options.tls_auth}")
         return tls_wrap.AuthKey(key.reveal(), options.key_direction, options.auth)

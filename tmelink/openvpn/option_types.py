@@ -99,6 +99,7 @@ class Tls:
     tls_group: str | None = None
     rules: Rules = NO_RULES
     crl_verify: Material | None = None
+    crl_directory: str | None = None
     tls_version_min: Literal["1.2", "1.3"] = "1.2"
     tls_version_max: Literal["1.2", "1.3"] | None = None
     tls_cipher: str | None = None

@@ -7,7 +7,7 @@ not. Knows nothing of OpenVPN's packets; ciphertext and plaintext go in and out 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -81,6 +81,7 @@ class TlsFiles:
     """What TLS is made of, as the bytes that files or inline blocks hold (PEM unless said otherwise).
 
     With `fingerprints` in `rules` and without `ca`, the peer's certificate is known by them alone.
+    `revoked` is asked for every certificate's serial number, at every handshake (`--crl-verify DIR dir`).
     `group` is one of `CURVES`; without it OpenSSL's own list counts, which begins with X25519.
     `client_certificate` says whether a server asks for the client's (`--verify-client-cert`).
     """
@@ -92,6 +93,7 @@ class TlsFiles:
     pkcs12: bytes = field(default=b"", repr=False)  # DER
     ca: bytes = field(default=b"", repr=False)
     crl: bytes = field(default=b"", repr=False)
+    revoked: Callable[[int], bool] | None = None
     rules: Rules = field(default_factory=Rules)
     client_certificate: Literal["require", "optional", "none"] = "require"
     version_min: TlsVersion = "1.2"
@@ -111,6 +113,7 @@ class TlsContext:
     def __init__(self, files: TlsFiles, *, server: bool) -> None:
         self._server = server
         self._rules = files.rules
+        self._revoked = files.revoked
         self._by_fingerprint = bool(files.rules.fingerprints) and not files.ca
         if not files.ca and not files.pkcs12 and not files.rules.fingerprints:
             raise ValueError("nothing says which peer to trust: give --ca, --pkcs12 or --peer-fingerprint")
@@ -221,6 +224,9 @@ class TlsContext:
         if not ok and not self._by_fingerprint and error != _NO_CRL:
             reason = _VERIFY_ERRORS.get(error, f"verification error {error} of OpenSSL")
             engine.refused = f"certificate '{identity.subject(parsed)}' refused: {reason}"
+            return False
+        if self._revoked is not None and self._revoked(parsed.serial_number):
+            engine.refused = f"certificate '{identity.subject(parsed)}' refused: it is revoked"
             return False
         if depth == 0:
             broken = self._rules.broken_by(parsed)

@@ -36,9 +36,7 @@ def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], re
     """The TLS options; defaults are OpenVPN 2.6's."""
     lowest, highest = _versions(chosen, report)
     revoked = chosen.last("crl-verify")
-    if revoked is not None and revoked.values[1:] == ("dir",):
-        message = "--crl-verify: revoked certificates are read from one file, not from a directory"
-        report(Mistake(revoked.places[1], message))
+    revoked_each = revoked is not None and revoked.values[1:] == ("dir",)
     user_pass = chosen.last("auth-user-pass")
     fallback = chosen.last("data-ciphers-fallback")
     return Tls(
@@ -51,7 +49,8 @@ def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], re
         askpass=_asked(found, chosen, "askpass", report),
         tls_group=_group(chosen.last("tls-groups") or chosen.last("ecdh-curve"), report),
         rules=_rules(chosen, report),
-        crl_verify=found.material(revoked),
+        crl_verify=None if revoked_each else found.material(revoked),
+        crl_directory=found.resolve(revoked, revoked.values[0]) if revoked and revoked_each else None,
         tls_version_min=lowest,
         tls_version_max=highest,
         tls_cipher=chosen.value("tls-cipher"),

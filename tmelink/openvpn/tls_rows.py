@@ -66,7 +66,7 @@ TLS: tuple[Section, ...] = (
             works(
                 "crl-verify",
                 "FILE [dir]",
-                "certificates that are no longer trusted",
+                "certificates that are no longer trusted: a list, or files called by serial number",
                 needs="tls",
                 inline=True,
             ),
