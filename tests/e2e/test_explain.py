@@ -119,7 +119,7 @@ def pings(host: Namespace, address: str, expected: Expected, own: str | None = N
     begin = [] if own is None else ["-I", own]
     for (size, df), proof in expected.items():
         how = ["-s", str(size), "-M", "do" if df else "dont", *begin]
-        said = host.run("ping", "-n", "-c", "1", "-W", "10", *how, address, check=False)
+        said = host.run("ping", "-n", "-c", "1", "-i", "0.01", "-W", "10", *how, address, check=False)
         answered = " 1 received" in said
         assert answered == (proof.verdict != "dropped"), f"{size} {df} {proof.reason}\n{said}"
         if not answered:
