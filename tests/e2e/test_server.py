@@ -390,15 +390,14 @@ def test_a_client_whose_certificate_is_revoked_is_told_apart_from_the_others(sit
     revoked = site.net.directory / "revoked"
     revoked.mkdir()
     process = serve(site, here, f"--crl-verify {revoked} dir --reneg-sec 2")
-    clients = [
-        stock(site, other, here.addresses[0], name)
-        for name, other in zip(("amy", "bob"), others, strict=True)
-    ]
+    options = client_options(site, "amy", here.addresses[0], "tap", "udp")
+    client = site.openvpn(others[0], f"{options} --dev tap0", until=UP)
+    stock(site, others[1], here.addresses[0], "bob")
     amy = x509.load_pem_x509_certificate((site.net.directory / "amy.crt").read_bytes())
     (revoked / str(amy.serial_number)).touch()
     process.expect("client 'amy' .*left: certificate 'C=CH, CN=amy' refused: it is revoked")
-    clients[0].stop()
-    start(site, others[0], here.addresses[0], "amy")
+    client.stop()
+    site.openvpn(others[0], f"{options} --dev tap0")
     process.expect("a client that had not joined .*left: certificate 'C=CH, CN=amy' refused: it is revoked")
     others[1].ping("10.8.0.1")
     assert process.stop() == 0, process.output
