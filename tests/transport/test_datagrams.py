@@ -135,3 +135,30 @@ def test_a_datagram_too_long_is_counted() -> None:
         assert a.sent.drops == {"too long for the path": 1}
 
     run_pair(body)
+
+
+def test_one_that_comes_alone_goes_its_own_way() -> None:
+    async def body(a: End, b: End) -> None:
+        alone: list[bytes] = []
+
+        def take(datagram: Frame, address: Address) -> None:
+            assert address == a.address
+            alone.append(bytes(datagram))
+            b.changed.set()
+
+        b.datagrams.receive_one = take
+        a.datagrams.send([b"one"], b.address)
+        async with asyncio.timeout(10):
+            while not alone:
+                b.changed.clear()
+                await b.changed.wait()
+        a.datagrams.send([Run(memoryview(bytes(1400 * 10)), 1400)], b.address)
+        async with asyncio.timeout(10):
+            while len(b.got) + len(alone) < 11:
+                b.changed.clear()
+                await b.changed.wait()
+        assert alone[0] == b"one"
+        assert b.got + alone[1:] == [bytes(1400)] * 10
+        assert (b.received.frames, b.received.bytes) == (11, 14003)
+
+    run_pair(body)

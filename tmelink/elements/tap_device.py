@@ -250,9 +250,7 @@ class TapElement(Element):
             pass
         except OSError as error:
             self._broken(error)
-        if frames and self.ports:
-            self.ports[0].send(Burst(frames))
-        self._read_at = monotonic()
+        self._hand_on(frames, None)
 
     def _read_labelled(self) -> None:
         """The same from an interface that puts a virtio_net_hdr before each frame.
@@ -266,9 +264,9 @@ class TapElement(Element):
         frames: list[Frame] = []
         gso: list[Gso | None] = []
         labelled = False
+        busy = monotonic() < self._read_at + BUSY_SECONDS
         try:
-            busy = monotonic() < self._read_at + BUSY_SECONDS
-            for buffer in self._buffers if busy else self._buffers[:1]:
+            for buffer in self._buffers:
                 length = readv(descriptor, (buffer,))
                 frames.append(buffer[start:length])
                 # Most headers of small frames are empty, and looking here is cheaper than a call that looks.
@@ -276,15 +274,38 @@ class TapElement(Element):
                     label = decode_header(buffer)
                     labelled = labelled or label is not None
                     gso.append(label)
-                else:
+                    busy = True
+                elif busy:
                     gso.append(None)
+                else:
+                    break
         except BlockingIOError:
             pass
         except OSError as error:
             self._broken(error)
+        self._hand_on(frames, gso if labelled else None)
+
+    def _hand_on(self, frames: list[Frame], gso: list[Gso | None] | None) -> None:
         if frames and self.ports:
-            self.ports[0].send(Burst(frames, gso if labelled else None))
+            if len(frames) == 1 and gso is None:
+                self.ports[0].send_one(frames[0])
+            else:
+                self.ports[0].send(Burst(frames, gso))
         self._read_at = monotonic()
+
+    def receive_one(self, port: Port, frame: Frame) -> None:
+        """Write a frame that comes alone."""
+        tap = self._tap
+        if tap is None:
+            port.drop("closed")
+            return
+        try:
+            if tap.offload:
+                os.writev(tap.descriptor, (_PLAIN, frame))
+            else:
+                os.write(tap.descriptor, frame)
+        except OSError as error:
+            port.drop(_refusal(error, frame))
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Write the frames to the interface; what it does not take is counted by reason."""

@@ -21,7 +21,7 @@ def clamp_mss(frame: Frame, mss4: int, mss6: int, *, ip: bool = False) -> Frame:
     Payload bytes a segment, TCP options included (RFC 9293 section 3.7.1); with `ip`, `frame` begins with
     its IP header. Its checksum must be complete. The same object where nothing changes, else a copy.
     """
-    if not _may_be_syn(frame, 0 if ip else 14, ip):
+    if not may_be_syn(frame, ip=ip):
         return frame
     at = locate(frame, ip)
     if at is None or at.protocol != TCP:
@@ -48,8 +48,9 @@ def clamp_mss(frame: Frame, mss4: int, mss6: int, *, ip: bool = False) -> Frame:
     return clamped
 
 
-def _may_be_syn(frame: Frame, network: int, ip: bool) -> bool:
-    """A first look: most frames are no SYNs, and this is all that the call costs them."""
+def may_be_syn(frame: Frame, *, ip: bool = False) -> bool:
+    """A first look at what `clamp_mss` might change: most frames are no SYNs, and this is all they cost."""
+    network = 0 if ip else 14
     if len(frame) < network + 40:
         return False
     first = frame[network]

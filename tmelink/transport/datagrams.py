@@ -29,6 +29,9 @@ Address = tuple[Any, ...]
 Receive = Callable[[list[Frame | Run], Address], object]
 """Takes what arrived, and from where; what it returns is nobody's business here."""
 
+ReceiveOne = Callable[[Frame, Address], object]
+"""Takes a datagram that arrived alone."""
+
 _UDP_SEGMENT = 103
 _UDP_GRO = 104
 
@@ -54,7 +57,8 @@ class Datagrams:
 
     `receive(items, address)` is called for what arrives; the buffers are reused once it returns. `hold(True)`
     is called when the socket's send buffer is full and `hold(False)` when there is room again. `sent` and
-    `received` are the caller's, so that they outlive the socket; they and `receive` may be replaced.
+    `received` are the caller's, so that they outlive the socket; they and `receive` may be replaced. A
+    datagram that arrives alone goes to `receive_one` instead, where that is set.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Datagrams:
         self.sent = sent
         self.received = received
         self.receive = receive
+        self.receive_one: ReceiveOne | None = None
         self._hold = hold
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -132,7 +137,10 @@ class Datagrams:
             if at + DATAGRAM > SIZE:
                 break
         if items and sender is not None:
-            self.receive(items, sender)
+            if len(items) == 1 and self.receive_one is not None and not isinstance(items[0], Run):
+                self.receive_one(items[0], sender)
+            else:
+                self.receive(items, sender)
         self._read_at = monotonic()
 
     def _read_single(self) -> None:
@@ -161,7 +169,10 @@ class Datagrams:
             if at + DATAGRAM > SIZE:
                 break
         if items and sender is not None:
-            self.receive(items, sender)
+            if len(items) == 1 and self.receive_one is not None and not isinstance(items[0], Run):
+                self.receive_one(items[0], sender)
+            else:
+                self.receive(items, sender)
         self._read_at = monotonic()
 
     # Writing
