@@ -408,12 +408,13 @@ TCP = "tcp and src {} and dst {}"
         ("lab.conf", "c/le0", "10.0.78.13"),
         ("lab.conf", "d/le0", "10.0.78.14"),
         ("peer-a.conf", "10.0.77.2", "10.0.77.2"),
+        ("peer-b.conf", "10.0.77.1", "10.0.77.1"),
         ("autonat.conf", "b-le0", "10.0.78.12"),
     ],
 )
 def test_a_computers_packets_go_as_explained(net: Net, sample: str, target: str, address: str) -> None:
     one, two = computers(net)
-    source = {"lab.conf": "a/tap1", "peer-a.conf": "le0", "autonat.conf": "tap0"}[sample]
+    source = {"lab.conf": "a/tap1", "autonat.conf": "tap0"}.get(sample, "le0")
     if sample == "lab.conf":
         one.run("ip", "route", "add", "default", "via", "192.168.0.2")
         run(two, sample, "--host", "two")
@@ -423,7 +424,9 @@ def test_a_computers_packets_go_as_explained(net: Net, sample: str, target: str,
         run(two, sample, "--host", "two")
         run(one, sample, "--host", "one")
     else:
-        run(two, "peer-b.conf")
+        if sample == "peer-b.conf":
+            one, two = two, one
+        run(two, "peer-b.conf" if sample == "peer-a.conf" else "peer-a.conf")
         run(one, sample)
     one.ping(address, count=2)
     expected = {
@@ -446,6 +449,41 @@ def test_a_computers_packets_go_as_explained(net: Net, sample: str, target: str,
     assert without_tail(seen, _outside_sizes(tail)[0]) == wanted
     inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
     assert without_tail(sizes(inner.packets), tail.ping.packet) == inside
+
+
+@pytest.mark.needs("nft")
+def test_a_machines_packets_to_the_world_go_as_explained(net: Net) -> None:
+    """autonat.conf: by the link to the other computer, and out there under its address."""
+    one, two = computers(net)
+    world, machine = net.namespace(), net.namespace()
+    no_ipv6(one, two, machine)
+    internet.wire(one, "wan", world, "eth0", ("198.51.100.7/24", "198.51.100.1/24"))
+    one.run("ip", "route", "add", "default", "via", "198.51.100.1")
+    file = net.directory / "autonat.conf"
+    # The second machine: the other one is at home on the first computer.
+    text = (MACHINES / "autonat.conf").read_text()
+    file.write_text(
+        re.sub(r" inet6 \S+", "", text.replace("b-le0: tmelink/host", f"b-le0: tmelink/netns {machine.name}"))
+    )
+    run(one, str(file), "--host", "one")
+    run(two, str(file), "--host", "two")
+    address = "198.51.100.1"
+    machine.ping(address, count=2)
+    expected = all_sizes(file, "b-le0", address)
+    tail = proved(file, "b-le0", address, TAIL_SIZE)
+    crossed, left = [hop.outside for hop in tail.hops if hop.outside is not None]
+    # Under which address is the interface's affair, and `wan` the one that the default route leads to.
+    assert (left.source, left.destination) == (None, address)
+    with (
+        two.capture("eth0", UDP.format(crossed.source, crossed.destination)) as outer,
+        one.capture("wan", f"ip proto 1 and src 198.51.100.7 and dst {address}") as outside_world,
+    ):
+        pings(machine, address, expected)
+    arriving = [proof for proof in expected.values() if proof.verdict != "dropped"]
+    wanted = [size for proof in arriving for size in outside(proof).sizes]
+    assert without_tail(sizes(outer.packets), crossed.sizes[0]) == wanted
+    wanted = [size for proof in arriving for size in last_outside(proof).sizes]
+    assert without_tail(sizes(outside_world.packets), left.sizes[0]) == wanted
 
 
 def test_a_narrow_paths_packets_go_as_explained_on_the_computer_itself(net: Net) -> None:

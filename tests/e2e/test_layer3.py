@@ -110,6 +110,7 @@ def test_without_redirection_the_world_is_reached_as_before(net: Net) -> None:
 def test_the_way_to_the_peer_follows_the_default_gateway(net: Net) -> None:
     there = internet(net)
     there.router.run("ip", "addr", "add", "198.51.100.2/24", "dev", "home")
+    before = state(there.traveller)
     server, client = l3(there, net.directory)
     there.traveller.ping(WORLD)
     seen = len(client.lines)
@@ -123,10 +124,13 @@ def test_the_way_to_the_peer_follows_the_default_gateway(net: Net) -> None:
         "default via 198.51.100.2 dev eth0",
         "198.51.100.0/24 dev eth0 proto kernel scope link src 198.51.100.7",
     ]
+    there.traveller.run("ip", "route", "replace", "default", "via", "198.51.100.1")
+    assert state(there.traveller) == before
 
 
 def test_routes_come_back_with_an_interface_that_was_down(net: Net) -> None:
     there = internet(net)
+    before = state(there.traveller)
     server, client = l3(there, net.directory)
     there.traveller.run("ip", "link", "set", "eth0", "down")
     there.traveller.run("ip", "link", "set", "eth0", "up")
@@ -136,6 +140,10 @@ def test_routes_come_back_with_an_interface_that_was_down(net: Net) -> None:
     until(lambda: "dev tun0" in way(there.traveller, WORLD))
     there.traveller.ping(WORLD)
     end(client, server)
+    # What IPv6 had on the interface the kernel has forgotten with it.
+    there.traveller.run("ip", "addr", "add", "2001:db8:1::7/64", "dev", "eth0", "nodad")
+    there.traveller.run("ip", "-6", "route", "add", "default", "via", "2001:db8:1::1")
+    assert state(there.traveller) == before
 
 
 def test_what_a_killed_process_left_is_undone_by_the_next(net: Net) -> None:
@@ -394,7 +402,8 @@ def test_proxy_arp_joins_two_halves_of_a_network(net: Net) -> None:
 
 def test_sigint_ends_well_too(net: Net) -> None:
     host = net.namespace()
-    process = host.tmelink(
-        "t: tme/host/tun/tap interface tap0 inet 10.0.1.1/24 policy-routing router 10.0.1.2\n"
-    )
-    assert process.stop(signal.SIGINT) == 0
+    with untouched(host):
+        process = host.tmelink(
+            "t: tme/host/tun/tap interface tap0 inet 10.0.1.1/24 policy-routing router 10.0.1.2\n"
+        )
+        assert process.stop(signal.SIGINT) == 0
