@@ -98,6 +98,8 @@ def test_a_server_that_pushes_a_route_to_itself() -> None:
     # With a redirected gateway the client keeps the server outside by a route to it alone.
     redirecting = '--push "route 192.0.0.0 255.255.0.0" --push "redirect-gateway def1"'
     assert warned(served("10.8.0.0", "tun", push=redirecting)) == []
+    kept = '--push "route 192.0.0.0 255.255.0.0" --push "route 192.0.2.1 255.255.255.255 net_gateway"'
+    assert warned(served("10.8.0.0", "tun", push=kept)) == []
 
 
 @pytest.mark.parametrize("topology", ["", "--topology subnet"])
@@ -118,6 +120,7 @@ def test_a_links_route_to_its_own_peer() -> None:
         "2: l: the route to 192.0.0.0/16 will be left out: the peer 192.0.2.2 is in it, and the link's own "
         "packets would go into the link (add --route 192.0.2.2 255.255.255.255 net_gateway)"
     ]
+    assert warned(tun + link + " --route 192.0.2.2 255.255.255.255 net_gateway") == []
     assert warned(tun + link + " --redirect-gateway def1") == []
 
 
@@ -133,6 +136,18 @@ def test_a_tunnel_without_openvpn_whose_peer_is_inside_it(kind: str) -> None:
         f"1: t: 192.0.2.0/24 is inside, and v's peer 192.0.2.2 is in it, outside: the {name}'s own packets "
         f"would go into the {name} (give the network inside other addresses)"
     ]
+
+
+def test_a_peer_that_is_where_nobody_is() -> None:
+    """The TAP leads to a machine alone, and the link's packets with it."""
+    (said,) = warned(
+        "t: tme/host/tun/tap interface tap0 inet 192.0.2.77/24\nm at t: tmelink/host inet 192.0.2.78/24\n"
+        f"a: tmelink/host inet 10.0.0.1/24\nlink0 at a: {LINK}"
+    )
+    assert said == (
+        "1: t: the packets of link0 to its peer 192.0.2.2 go by it, and are lost: nobody there has 192.0.2.2 "
+        "(give the network inside other addresses, or the peer a way)"
+    )
 
 
 def test_one_of_several_remotes_that_is_inside() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tmelink.element import Element
@@ -20,7 +20,7 @@ from tmelink.proof.ground import Ground
 from tmelink.proof.hops import Journey
 from tmelink.proof.paths import Carrier
 from tmelink.proof.stations import Station, numeric
-from tmelink.proof.walk import carriers
+from tmelink.proof.walk import carried
 from tmelink.routing.facts import IPAddress, IPNetwork
 from tmelink.source import Mistake, Place
 
@@ -29,24 +29,35 @@ from tmelink.source import Mistake, Place
 
 @dataclass(frozen=True, slots=True)
 class _Led:
-    """A tunnel's packets to a peer enter another tunnel, or their own, by a station of its computer."""
+    """A tunnel's packets to a peer leave by a station of the file's, enter tunnels, and may be lost there."""
 
     tunnel: Carrier
-    peer: IPAddress | None
-    by: Station | None
-    into: Element
+    peer: IPAddress
+    by: Station
+    into: Sequence[Element]
+    lost: str
 
 
 def tunnels(ground: Ground) -> Iterator[Mistake]:
-    """Tunnels whose own packets go into them, at once or through others; each is told of once."""
+    """Tunnels whose own packets go into them, at once or through others, or into nothing."""
     led = [each for tunnel in _carriers(ground) for each in _led(ground, tunnel)]
     told: set[Element] = set()
     for each in led:
-        if each.into is each.tunnel and each.by is not None and each.peer is not None:
+        if each.tunnel in each.into:
             told.add(each.tunnel)
-            yield _swallowed(each.tunnel, each.peer, each.by)
-    for tunnel in _carriers(ground):
-        circle = _circle(led, tunnel)
+            yield _swallowed(each)
+        elif each.lost:
+            yield Mistake(
+                each.by.place,
+                f"{each.by.name}: the packets of {each.tunnel.name} to its peer {each.peer} go by it, and "
+                f"are lost: {each.lost}",
+                "give the network inside other addresses, or the peer a way",
+            )
+    inside_of: dict[Element, list[Element]] = {tunnel: _around(tunnel) for tunnel in _carriers(ground)}
+    for each in led:
+        inside_of[each.tunnel] += each.into
+    for tunnel in inside_of:
+        circle = _circle(inside_of, tunnel)
         if tunnel not in told and circle and told.isdisjoint(circle):
             told.update(circle)
             names = [each.name for each in circle]
@@ -67,13 +78,13 @@ def _carriers(ground: Ground) -> list[Carrier]:
     ]
 
 
-def _swallowed(tunnel: Carrier, peer: IPAddress, by: Station) -> Mistake:
-    way = by.way(peer)
+def _swallowed(led: _Led) -> Mistake:
+    way = led.by.way(led.peer)
     network = "everything" if way is None else way[0]
-    kind = _kind(tunnel)
+    kind = _kind(led.tunnel)
     return Mistake(
-        by.place,
-        f"{by.name}: {network} is inside, and {tunnel.name}'s peer {peer} is in it, outside: "
+        led.by.place,
+        f"{led.by.name}: {network} is inside, and {led.tunnel.name}'s peer {led.peer} is in it, outside: "
         f"the {kind}'s own packets would go into the {kind}",
         "give the network inside other addresses",
     )
@@ -83,20 +94,22 @@ def _kind(tunnel: Carrier) -> str:
     return "link" if isinstance(tunnel, Link) else type(tunnel).__name__.lower()
 
 
+def _around(tunnel: Carrier) -> list[Element]:
+    """What a connection has the packets of a tunnel travel in."""
+    outer = tunnel.outer if isinstance(tunnel, Encapsulation | Vxlan) else None
+    return [] if outer is None or outer.peer is None else [outer.peer.element]
+
+
 def _led(ground: Ground, tunnel: Carrier) -> Iterator[_Led]:
-    """What the outer packets of a tunnel enter first, for each of its peers."""
-    around = tunnel.outer.peer if isinstance(tunnel, Encapsulation | Vxlan) and tunnel.outer else None
-    if around is not None:
-        if isinstance(around.element, Link | Server | Encapsulation | Vxlan):
-            yield _Led(tunnel, None, None, around.element)
-        return
+    """Where the outer packets of a tunnel go, for each peer that they reach by an interface of the file's."""
     mine = [each for each in ground.stations if each.computer == (ground.home(tunnel), None)]
-    if not mine:
+    if not mine or _around(tunnel):
         return
     own, peers = _outer_ends(ground, tunnel)
     for peer in dict.fromkeys(peers):
-        by, entered = carriers(ground, Journey(mine[0], peer, own))
-        yield from (_Led(tunnel, peer, by, each) for each in entered)
+        by, entered, lost = carried(ground, Journey(mine[0], peer, own))
+        if by is not None:
+            yield _Led(tunnel, peer, by, entered, lost)
 
 
 def _outer_ends(ground: Ground, tunnel: Carrier) -> tuple[IPAddress | None, list[IPAddress]]:
@@ -117,19 +130,17 @@ def _outer_ends(ground: Ground, tunnel: Carrier) -> tuple[IPAddress | None, list
     return numeric(tunnel.arguments.local), [found for each in named if (found := numeric(each)) is not None]
 
 
-def _circle(led: list[_Led], tunnel: Carrier) -> list[Element]:
+def _circle(inside_of: Mapping[Element, Sequence[Element]], tunnel: Element) -> list[Element]:
     """The shortest way from a tunnel through others back into itself; empty where there is none."""
     ways: list[list[Element]] = [[tunnel]]
     seen: set[Element] = set()
     for way in ways:  # it grows
-        for each in led:
-            if each.tunnel is not way[-1]:
-                continue
-            if each.into is tunnel:
+        for into in inside_of.get(way[-1], ()):
+            if into is tunnel:
                 return way
-            if each.into not in seen:
-                seen.add(each.into)
-                ways.append([*way, each.into])
+            if into not in seen:
+                seen.add(into)
+                ways.append([*way, into])
     return []
 
 
@@ -160,13 +171,13 @@ def _pushed(ground: Ground) -> Iterator[Mistake]:
         if address is None or options is None or not has_interface:
             continue
         told, _notes = inside.with_pushed(client.arguments.network, options.push)
-        if told.redirect is not None:
-            continue  # the client then keeps the server outside with a route of its own
         networks: list[IPNetwork] = [] if options.network is None else [options.network]
         networks += [network for words in told.routes if (network := _literal("route", words)) is not None]
         networks += [net for words in told.routes6 if (net := _literal("route-ipv6", words)) is not None]
+        if told.redirect is not None or ipaddress.ip_network(address) in networks:
+            continue  # the client keeps the server outside with a route of its own
         for network in networks:
-            if address in network and network.prefixlen < network.max_prefixlen:
+            if address in network:
                 yield Mistake(
                     ground.place(server),
                     f"{server.name}: clients are led to {network} inside, and its own address {address} is "

@@ -38,6 +38,9 @@ Computer = tuple[str | None, str | None]
 Way = tuple[IPNetwork, IPAddress | None]
 """A network and the gateway to it; without one, whoever is there is reached straight."""
 
+PROVIDER: Mapping[int, IPAddress] = {4: ipaddress.IPv4Address("0.0.0.1"), 6: ipaddress.IPv6Address("100::1")}
+"""Stands for the router outside, whose address no file knows; nobody has one of these."""
+
 OUTSIDE = "the outside"
 """Stands for the interface by which a computer reaches everything that the file does not know."""
 
@@ -201,7 +204,8 @@ def _outside(machine: Machine, home: str | None) -> Facts:
     """What is known of a computer beside the file: that it has a way out, and the address it is given."""
     address = outer_address(machine, home)
     own = () if address is None else ((OUTSIDE, ipaddress.ip_interface(address)),)
-    return Facts(tuple(Route(network, OUTSIDE) for network in DEFAULT.values()), own)
+    ways = (Route(network, OUTSIDE, PROVIDER[version]) for version, network in DEFAULT.items())
+    return Facts(tuple(ways), own)
 
 
 def outer_address(machine: Machine, home: str | None) -> IPAddress | None:

@@ -7,6 +7,7 @@ are put together: who decides, what becomes of the size, and whether the answer 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from tmelink.element import Element
 from tmelink.elements.bpf import Bpf
@@ -64,13 +65,22 @@ def prove(ground: Ground, journey: Journey, ping: Ping) -> Proof:
     return proof
 
 
-def carriers(ground: Ground, journey: Journey) -> tuple[Station | None, list[Element]]:
-    """The interface that a small packet leaves its sender by, and every tunnel that it would enter."""
+class Carried(NamedTuple):
+    """The interface that a packet leaves its sender by, every tunnel that it enters, and why it is lost."""
+
+    by: Station | None
+    entered: list[Element]
+    lost: str
+
+
+def carried(ground: Ground, journey: Journey) -> Carried:
+    """The way of a small packet to an address; without a sender it goes by the main table."""
     assert not isinstance(journey.target, Station), "an outer packet is for an address"
     walk = _Walk(ground, journey, Ping(4 if journey.target.version == 4 else 6, 0))
-    walk.sender = journey.sender  # a packet that is bound to no address goes by the main table
-    walk.run()
-    return walk.by, list(dict.fromkeys(walk.entered))
+    walk.sender = journey.sender
+    proof = walk.run()
+    lost = proof.reason if proof.verdict == "dropped" else ""
+    return Carried(walk.by, list(dict.fromkeys(walk.entered)), lost)
 
 
 class _Walk:
@@ -189,7 +199,7 @@ class _Walk:
         assert at.computer is not None, "only computers know ways outside"
         translated = at.nat is not None and at is not self.proof.source
         path = self.ground.paths.past(at.computer[0], None, self.destination)
-        source = None if translated else self.sender
+        source = path.source if translated else self.sender
         count = len(self.packets)
         if not self.cut_to(path.mtu, at):
             self.hop(at, does, room=path.mtu)
