@@ -101,14 +101,19 @@ def _tcp(pair: Pair) -> tuple[list[str], list[str]]:
     return ["--proto", "tcp-server"], ["--proto", "tcp-client", "--connect-retry", "1"]
 
 
+def _tls_tcp(pair: Pair) -> tuple[list[str], list[str]]:
+    ours, theirs = zip(_tls(pair), _tcp(pair), strict=True)
+    return [word for words in ours for word in words], [word for words in theirs for word in words]
+
+
 def _no_keys(program: str, mode: str) -> list[str]:
     """What OpenVPN 2.6 needs to be told to run without TLS."""
-    if program != "openvpn" or mode == "tls":
+    if program != "openvpn" or mode.startswith("tls"):
         return []
     return [] if mode == "static" else ["--cipher", "none", "--auth", "none"]
 
 
-_MODES = {"plain": _plain, "tls": _tls, "static": _static, "tcp": _tcp}
+_MODES = {"plain": _plain, "tls": _tls, "static": _static, "tcp": _tcp, "tls tcp": _tls_tcp}
 
 
 def _both(
@@ -252,6 +257,20 @@ TUNNELS = (
         "openvpn tcp plain, tuned", "openvpn", _both("openvpn", "tcp", TUNED_TCP), beside="openvpn tcp plain"
     ),
     Tunnel("tmelink tcp plain", "", _both("tmelink", "tcp"), beside="openvpn tcp plain"),
+    Tunnel(
+        "tmelink tcp plain, --super-frames",
+        "",
+        _both("tmelink", "tcp", ("--super-frames",)),
+        beside="openvpn tcp plain",
+    ),
+    Tunnel("openvpn tcp AES-256-GCM", "openvpn", _both("openvpn", "tls tcp")),
+    Tunnel("tmelink tcp AES-256-GCM", "", _both("tmelink", "tls tcp"), beside="openvpn tcp AES-256-GCM"),
+    Tunnel(
+        "tmelink tcp AES-256-GCM, --super-frames",
+        "",
+        _both("tmelink", "tls tcp", ("--super-frames",)),
+        beside="openvpn tcp AES-256-GCM",
+    ),
     Tunnel("openvpn udp AES-256-CBC", "openvpn", _both("openvpn", "static")),
     Tunnel("tmelink udp AES-256-CBC", "", _both("tmelink", "static"), beside="openvpn udp AES-256-CBC"),
     Tunnel("fastd null", "fastd", _fastd("null", 1432), beside="openvpn udp plain"),

@@ -1,4 +1,4 @@
-"""What moves along the data path: Frame, Run, Gso, Burst, and the Counters that count it.
+"""What moves along the data path: Frame, Run, Gso, SuperFrame, Burst, and the Counters that count it.
 
 No I/O and no elements. Frames move many at a time; a call or an object for each single frame costs more than
 the frame's own work.
@@ -52,6 +52,13 @@ class Gso(NamedTuple):
     ecn: bool = False
 
 
+class SuperFrame(NamedTuple):
+    """A frame that is to be cut, with what says how: a label that stands in no list beside the frames."""
+
+    frame: Frame
+    gso: Gso
+
+
 @dataclass(slots=True)
 class Burst:
     """What moves between ports: frames in order and, where any is a super-frame, a label for each.
@@ -82,3 +89,18 @@ def pieces(items: Sequence[Frame | Run]) -> list[Frame]:
         else:
             single.append(item)
     return single
+
+
+def one_by_one(items: Sequence[Frame | Run | SuperFrame]) -> Burst:
+    """The items one by one, runs taken apart, super-frames with their labels."""
+    frames: list[Frame] = []
+    labels: dict[int, Gso] = {}
+    for item in items:
+        if isinstance(item, Run):
+            frames += item.pieces()
+        elif isinstance(item, SuperFrame):
+            labels[len(frames)] = item.gso
+            frames.append(item.frame)
+        else:
+            frames.append(item)
+    return Burst(frames, [labels.get(index) for index in range(len(frames))] if labels else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from tmelink.openvpn.session import Event, Item, Session, Step
+from tmelink.openvpn.session import Carried, Event, Item, Session, Step
 
 
 class Conversation:
@@ -19,7 +19,7 @@ class Conversation:
         self,
         session: Session,
         transmit: Callable[[Sequence[Item]], None],
-        deliver: Callable[[Sequence[Item]], None],
+        deliver: Callable[[Sequence[Carried]], None],
         event: Callable[[Event], None],
     ) -> None:
         self.session = session
@@ -38,7 +38,7 @@ class Conversation:
         """Give the session what arrived; the caller may note whether it was `authentic`, then calls `do`."""
         return self.session.receive(datagrams, self._loop.time())
 
-    def send(self, frames: Sequence[Item]) -> None:
+    def send(self, frames: Sequence[Carried]) -> None:
         """Send frames from the machine."""
         self.do(self.session.send(frames, self._loop.time()))
 

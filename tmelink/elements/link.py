@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from tmelink.element import Claim, Element, Port
 from tmelink.elements import ports
@@ -21,16 +22,17 @@ from tmelink.elements.inside import Inside
 from tmelink.elements.sessions import NewSession, longest_super_frame, problems, session_maker
 from tmelink.elements.shaping import Shaping
 from tmelink.errors import ElementError
-from tmelink.frame import Burst, Counters, Frame, pieces
-from tmelink.offload import coalesce, cut
+from tmelink.frame import Burst, Counters, Frame, one_by_one
+from tmelink.offload import coalesce, coalesce_between, completed, cut
 from tmelink.openvpn import options as openvpn
 from tmelink.openvpn.mtu import datagram_overhead
 from tmelink.openvpn.options import Options
-from tmelink.openvpn.session import AuthFailed, Item, Notice, Session, Token
+from tmelink.openvpn.session import AuthFailed, Carried, Item, Notice, Session, Token
 from tmelink.openvpn.tls_settings import Credentials
 from tmelink.source import Mistake, Place, Report, Word
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import MAX_RUN, Address
+from tmelink.transport.streams import MAX_DATAGRAM
 
 STREAM_ROOM = 128
 """What a datagram on a stream may hold beside the MTU and an Ethernet header: tags, keys, compression."""
@@ -61,6 +63,8 @@ class Link(Element):
         self.sent = Counters()
         self.received = Counters()
         self.stream_limit = max(arguments.tun_mtu, 1500) + 14 + STREAM_ROOM
+        if arguments.super_frames:
+            self.stream_limit = MAX_DATAGRAM
         self.segment = arguments.udp_offload in ("send", "both")
         self.gro = arguments.udp_offload in ("receive", "both")
         self.peer: Peer | None = None
@@ -68,6 +72,7 @@ class Link(Element):
         self._make: NewSession | None = None
         self._token: Credentials | None = None
         self._refusal: AuthFailed | None = None
+        self._complaint = ""
         self.backoff = 0.0
         self._attempts: Attempts | None = None
         self._shaping: Shaping | None = None
@@ -111,7 +116,10 @@ class Link(Element):
         return self.arguments.tun_mtu
 
     def longest(self, port: Port) -> int | None:
-        """What comes to one run of datagrams, which is one call at both ends; over TCP anything does."""
+        """What comes to one run of datagrams, which is one call at both ends.
+
+        Over TCP anything does: what Linux builds unless asked for more fits one record (--super-frames).
+        """
         if not (self.segment and self.arguments.proto.startswith("udp")):
             return None
         return longest_super_frame(self.arguments, MAX_RUN)
@@ -150,10 +158,13 @@ class Link(Element):
     # Frames
 
     def receive(self, port: Port, burst: Burst) -> None:
-        """Frames from the machine; super-frames are cut into runs of datagrams."""
+        """Frames from the machine; super-frames are cut into runs of datagrams, or stay whole."""
         peer = self.peer
         if peer is None:
             port.drop("link down", len(burst.frames))
+            return
+        if self.arguments.super_frames:
+            peer.send(completed(burst, port.sent))
             return
         items = cut(burst, port.sent, ip=self._ip)
         if self._shaping is None:
@@ -167,16 +178,18 @@ class Link(Element):
         else:
             self.peer.send(frames)
 
-    def deliver(self, items: Sequence[Item]) -> None:
+    def deliver(self, items: Sequence[Carried]) -> None:
         """Frames from the peer, for the machine; runs are joined where the machine takes super-frames."""
         if not self.ports:
             self.received.drops["not connected"] += len(items)
             return
         port = self.ports[0]
-        if port.peer is not None and port.peer.offload:
-            port.send(coalesce(items, ip=self._ip))
-            return
-        port.send(Burst(pieces(items)))
+        if port.peer is None or not port.peer.offload:
+            port.send(one_by_one(items))
+        elif self.arguments.super_frames:
+            port.send(coalesce_between(items, ip=self._ip))
+        else:
+            port.send(coalesce(cast("Sequence[Item]", items), ip=self._ip))
 
     def hold_machine(self, held: bool) -> None:
         """The way to the peer is full, or no longer: the machine's side stops reading, or goes on."""
@@ -203,7 +216,11 @@ class Link(Element):
         self._sessions.remove(session)
 
     def notice(self, notice: Notice) -> None:
-        """A line of the session's for the log."""
+        """A line of the session's for the log; an error that every attempt runs into is told once."""
+        if notice.level == "error":
+            if notice.text == self._complaint:
+                return
+            self._complaint = notice.text
         write = {"info": self.log.info, "warning": self.log.warning, "error": self.log.error}[notice.level]
         write("%s", notice.text)
 
@@ -229,6 +246,7 @@ class Link(Element):
     def came_up(self, detail: str) -> None:
         """The peer has been heard."""
         self._refusal = None
+        self._complaint = ""
         self.backoff = 0.0
         self.changed(True, detail)
 

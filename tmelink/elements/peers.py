@@ -19,6 +19,7 @@ from tmelink.frame import Run
 from tmelink.openvpn.options import Options
 from tmelink.openvpn.session import (
     AuthFailed,
+    Carried,
     Event,
     Exit,
     Item,
@@ -60,7 +61,7 @@ class Owner(Guest, Protocol):
     def new_session(self, options: Options) -> Session:
         """A fresh session under the options that hold for the peer."""
 
-    def deliver(self, items: Sequence[Item]) -> None:
+    def deliver(self, items: Sequence[Carried]) -> None:
         """Frames for the machine."""
 
     def notice(self, notice: Notice) -> None:
@@ -116,7 +117,7 @@ class UdpPeer:
             raise
         self._conversation.start()
 
-    def send(self, items: Sequence[Item]) -> None:
+    def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""
         self._conversation.send(items)
 
@@ -188,7 +189,7 @@ class TcpPeer:
         self._conversation.start()
         self._stream.begin(head)
 
-    def send(self, items: Sequence[Item]) -> None:
+    def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""
         self._conversation.send(items)
 
@@ -240,7 +241,7 @@ class TcpServer:
         self._tasks: set[asyncio.Task[None]] = set()
         seat.attend(self._take, None if options.float else remote)
 
-    def send(self, items: Sequence[Item]) -> None:
+    def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""
         if self._current is None:
             self._link.sent.drops["not connected"] += _count(items)
@@ -320,5 +321,5 @@ def _tell(link: Owner, event: Event) -> None:
         link.given(event)
 
 
-def _count(items: Sequence[Item]) -> int:
+def _count(items: Sequence[Carried]) -> int:
     return sum(math.ceil(len(i.data) / i.size) if isinstance(i, Run) else 1 for i in items)

@@ -332,7 +332,7 @@ class Server(Element):
             if client is None:
                 continue
             if step.frames:
-                self._fabric.from_client(client, step.frames)
+                self._fabric.from_client(client, cast("Sequence[Item]", step.frames))
             for event in step.events:
                 if isinstance(event, Joining):
                     self._spawn(self._decide(client, address, event))

@@ -157,6 +157,7 @@ def settings(options: Options) -> Settings:
         mute_replay_warnings=options.mute_replay_warnings,
         compress=cast("Framing | None", framing),
         allow_compression=options.allow_compression,
+        super_frames=options.super_frames,
     )
 
 
@@ -234,8 +235,8 @@ def _tls_files(tls: Tls, files: Files) -> TlsFiles:
         pkcs12=files.secret(tls.pkcs12, "pkcs12"),
         ca=files.public(tls.ca, "ca"),
         crl=files.public(tls.crl_verify, "crl-verify"),
-        rules=tls.rules,
         revoked=None if tls.crl_directory is None else _revocations(Path(tls.crl_directory)),
+        rules=tls.rules,
         version_min=tls.tls_version_min,
         version_max=tls.tls_version_max,
         ciphers=tls.tls_cipher,
@@ -245,7 +246,6 @@ def _tls_files(tls: Tls, files: Files) -> TlsFiles:
     )
 
 
-def _wrap_key(options: Options, files: Files) -> tls_wrap.WrapKey:
 def _revocations(directory: Path) -> Callable[[int], bool]:
     """Whether a directory has a file that is called what a certificate's serial number is, in decimal.
 
@@ -266,6 +266,7 @@ def _revocations(directory: Path) -> Callable[[int], bool]:
     return revoked
 
 
+def _wrap_key(options: Options, files: Files) -> tls_wrap.WrapKey:
     if options.tls_auth is not None:
         key = keys.parse(files.secret(options.tls_auth, "tls-auth"), f"--tls-auth {options.tls_auth}")
         return tls_wrap.AuthKey(key.reveal(), options.key_direction, options.auth)
@@ -305,6 +306,7 @@ def tls_settings(
         occ=options.occ,
         compress=common.compress,
         allow_compression=common.allow_compression,
+        super_frames=options.super_frames,
         fragment=options.fragment,
         credentials=credentials,
         auth_retry="nointeract" if tls.auth_retry == "nointeract" else "none",

@@ -1,19 +1,24 @@
 """Super-frames: packets of up to 64 KiB that travel whole, with a label that says how to cut them.
 
 What a network card does for an operating system, in numpy: cutting (`segment`), joining (`coalesce`),
-completing checksums, lowering a SYN's MSS, and the header that stands before a frame on a TAP (`virtio`).
+completing checksums, lowering a SYN's MSS, judging a label (`checked`), and the header that stands before
+a frame on a TAP (`virtio`).
 """
 
+from tmelink.offload.check import checked
 from tmelink.offload.checksum import complete_checksum
-from tmelink.offload.coalesce import coalesce
+from tmelink.offload.coalesce import coalesce, coalesce_between
 from tmelink.offload.mss import clamp_mss
-from tmelink.offload.segment import cut, segment, segmented
+from tmelink.offload.segment import completed, cut, segment, segmented
 from tmelink.offload.virtio import decode_header, encode_header
 
 __all__ = [
+    "checked",
     "clamp_mss",
     "coalesce",
+    "coalesce_between",
     "complete_checksum",
+    "completed",
     "cut",
     "decode_header",
     "encode_header",

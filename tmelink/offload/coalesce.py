@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmelink.frame import Burst, Frame, Gso, Run
+from tmelink.frame import Burst, Frame, Gso, Run, SuperFrame
 from tmelink.ip import MAX_PACKET, TCP
 from tmelink.offload.checksum import TCP_FIELD, UDP_FIELD, pseudo_header, total
 from tmelink.offload.headers import ACK, CWR, FIN, PSH, RST, SYN, URG, Headers, locate, set_lengths
@@ -83,6 +83,31 @@ def coalesce(
     if not joined.labels:
         return Burst(frames)
     return Burst(frames, [joined.labels.get(index) for index in range(len(frames))])
+
+
+def coalesce_between(items: Sequence[Frame | Run | SuperFrame], *, ip: bool = False) -> Burst:
+    """The same for what lies between super-frames, which pass with their labels."""
+    frames: list[Frame] = []
+    labels: list[Gso | None] = []
+    between: list[Frame | Run] = []
+
+    def join() -> None:
+        burst = coalesce(between, ip=ip)
+        frames.extend(burst.frames)
+        labels.extend(burst.gso or [None] * len(burst.frames))
+        between.clear()
+
+    for item in items:
+        if not isinstance(item, SuperFrame):
+            between.append(item)
+            continue
+        if between:
+            join()
+        frames.append(item.frame)
+        labels.append(item.gso)
+    if between:
+        join()
+    return Burst(frames, labels if any(labels) else None)
 
 
 def _stretch(items: Sequence[Frame | Run], at: int, size: int, length: int) -> tuple[int, int]:

@@ -8,12 +8,14 @@ buffer, all of their checksums come from one sum over its words. Joining frames 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tmelink.frame import Burst, Counters, Frame, Gso, Run
+from tmelink.frame import Burst, Counters, Frame, Gso, Run, SuperFrame
 from tmelink.ip import TCP, UDP
 from tmelink.offload.checksum import TCP_FIELD, UDP_FIELD, complete_checksum, pseudo_header
 from tmelink.offload.headers import CWR, FIN, PSH, Headers, locate, set_lengths
@@ -26,6 +28,8 @@ which 64 KiB become 600 KB; a guest that asks for more wants to hurt."""
 
 ALIKE = 6
 """Frames whose checksums are completed together: numpy's fixed cost is that of so many single ones."""
+
+Whole = TypeVar("Whole", Run, SuperFrame)
 
 _WORD = struct.Struct("!H")
 _LONG = struct.Struct("!I")
@@ -102,18 +106,30 @@ def cut(burst: Burst, sent: Counters, *, ip: bool = False) -> Sequence[Frame | R
     Super-frames become runs, partial checksums are completed, and frames that are alike, of one size and with
     one label, become a run together.
     """
+    return _items(burst, sent, partial(segment, ip=ip))
+
+
+def completed(burst: Burst, sent: Counters) -> Sequence[Frame | Run | SuperFrame]:
+    """The same with super-frames left as they are, labels and all."""
+    return _items(burst, sent, SuperFrame)
+
+
+def _items(
+    burst: Burst, sent: Counters, made: Callable[[Frame, Gso], Whole | None]
+) -> Sequence[Frame | Run | Whole]:
+    """The burst's frames in order, and what is `made` of every super-frame."""
     if burst.gso is None:
         return burst.frames
     frames, labels = burst.frames, burst.gso
-    items: list[Frame | Run] = []
+    items: list[Frame | Run | Whole] = []
     at = 0
     while at < len(frames):
         gso, end = labels[at], at + 1
-        item: Frame | Run | None
+        item: Frame | Run | Whole | None
         if gso is None:
             item = frames[at]
         elif gso.kind != NONE:
-            item = segment(frames[at], gso, ip=ip)
+            item = made(frames[at], gso)
         else:
             end = _alike(frames, labels, at)
             if end - at < ALIKE:

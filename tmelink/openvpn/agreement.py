@@ -17,6 +17,7 @@ from tmelink.openvpn.data_keys import may_use_epochs
 from tmelink.openvpn.key_method import EXPORTER_PEER_ID, Message
 from tmelink.openvpn.mtu import TAP_EXTRA
 from tmelink.openvpn.peer_info import Proto
+from tmelink.openvpn.super_frames import WORD
 from tmelink.openvpn.tls_settings import TlsSettings
 
 UNDEFINED_PEER: Final = 0xFFFFFF
@@ -170,6 +171,8 @@ def options_string(settings: TlsSettings, *, remote: bool) -> str:
         "key-method 2",
         "tls-server" if settings.server != remote else "tls-client",
     ]
+    if settings.super_frames:
+        words.append(WORD)
     return ",".join(words)
 
 

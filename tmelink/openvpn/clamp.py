@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
-from tmelink.frame import Frame, Run
+from tmelink.frame import Frame, Run, SuperFrame
 from tmelink.offload import clamp_mss
-from tmelink.openvpn.session import Item
+from tmelink.openvpn.session import Carried
+
+T = TypeVar("T", bound=Carried)
 
 LONGEST_SYN: Final = 200
 """A TCP segment that opens a connection: headers of Ethernet, two tags, IPv6, TCP with all its options, and
 some. Anything longer is not searched for an MSS."""
 
 
-def clamped(items: Sequence[Item], mss: int, *, ip: bool) -> Sequence[Item]:
-    """The items with the MSS of what opens a TCP connection lowered to `mss`, over IPv6 20 bytes less."""
-    changed: list[Item] | None = None
+def clamped(items: Sequence[T], mss: int, *, ip: bool) -> Sequence[T | Frame]:
+    """The items with the MSS of what opens a TCP connection lowered to `mss`, over IPv6 20 bytes less.
+
+    Super-frames open none.
+    """
+    changed: list[T | Frame] | None = None
     for at, item in enumerate(items):
-        lowered: Sequence[Item] | None
+        lowered: Sequence[Frame] | None
         if isinstance(item, Run):
             lowered = _lowered(item, mss, ip)
+        elif isinstance(item, SuperFrame):
+            lowered = None
         else:
             frame = item if len(item) > LONGEST_SYN else clamp_mss(item, mss, mss - 20, ip=ip)
             lowered = None if frame is item else [frame]

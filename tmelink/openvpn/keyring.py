@@ -18,7 +18,7 @@ from tmelink.openvpn.key_method import EXPORTER_DATA_KEYS, KEY2
 from tmelink.openvpn.negotiation import Negotiation
 from tmelink.openvpn.packet import DATA_V1, DATA_V2
 from tmelink.openvpn.replay import Lateness
-from tmelink.openvpn.session import Item
+from tmelink.openvpn.session import Carried, Item
 from tmelink.openvpn.tls_settings import TlsSettings
 
 
@@ -150,7 +150,7 @@ def _head(agreed: Agreed, key_id: int) -> tuple[bytes, int]:
     return bytes((DATA_V2 << 3 | key_id,)) + agreed.peer_id.to_bytes(3, "big"), 0
 
 
-def count_of(item: Item) -> int:
+def count_of(item: Carried) -> int:
     """How many datagrams or frames an item is."""
     return -(-len(item.data) // item.size) if isinstance(item, Run) else 1
 

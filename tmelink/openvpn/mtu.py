@@ -10,6 +10,7 @@ from typing import Final
 
 from tmelink.openvpn import compress, static
 from tmelink.openvpn.settings import Settings
+from tmelink.openvpn.super_frames import WORD
 
 TAP_EXTRA: Final = 32
 """What OpenVPN allows for an Ethernet header, tags and slack (--tun-mtu-extra, its default for TAP)."""
@@ -56,6 +57,8 @@ def options_string(settings: Settings, *, remote: bool) -> str:
             f"keysize {static.CIPHERS[cipher] * 8}",
             "secret",
         ]
+    if settings.super_frames:
+        words.append(WORD)
     return ",".join(words)
 
 

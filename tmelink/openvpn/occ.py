@@ -97,6 +97,7 @@ class Occ:
         "received",
         "remote",
         "sent",
+        "told",
     )
 
     def __init__(
@@ -111,7 +112,8 @@ class Occ:
     ) -> None:
         """`enabled` is False under --disable-occ, which asks nothing and compares nothing, but still answers;
         `overhead` is what a session adds to a message on its way to the wire, in bytes. `sent` and
-        `received` are the largest load messages so far, as they are on the wire.
+        `received` are the largest load messages so far, as they are on the wire; `told` is the peer's
+        options string once it has come.
         """
         self.local = local
         self.remote = remote
@@ -125,6 +127,7 @@ class Occ:
         self._next_load: float | None = None
         self._load: Iterator[tuple[int, int]] | None = _load_test() if mtu_test else None
         self._answered: float | None = None
+        self.told: str | None = None
 
     def start(self, now: float) -> None:
         """Begin the timetable."""
@@ -198,10 +201,10 @@ class Occ:
 
     def _reply(self, body: bytes) -> list[Event]:
         self._next_request = None
+        actual = self.told = body.split(b"\0", 1)[0].decode("ascii", "replace")
         if self._compared:
             return []
         self._compared = True
-        actual = body.split(b"\0", 1)[0].decode("ascii", "replace")
         return [Notice("warning", told) for told in differences(self.remote, actual)]
 
     def _measured(self, received: int, sent: int) -> list[Event]:

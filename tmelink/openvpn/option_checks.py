@@ -35,7 +35,7 @@ def check(
         faults += [*_binding(path), *_addresses(path), *_sizes(path), *_proxies(path)]
         if complete and path.remote is None and not serves(chosen):
             faults += _lonely(path)
-    faults += _compression(chosen)
+    faults += [*_compression(chosen), *_super_frames(chosen, paths)]
     if len(paths) > 1:
         faults += _several(paths)
     faults += _network(chosen, paths)
@@ -202,6 +202,20 @@ def _compression(chosen: Chosen) -> Iterator[Fault]:
     if setting.values[:1] in (("lz4",), ("lz4-v2",)):
         message = f"--compress {setting.values[0]} and --allow-compression no contradict each other"
         yield setting, message, "write compress stub-v2, or leave one out"
+
+
+def _super_frames(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Fault]:
+    setting = chosen.last("super-frames")
+    if setting is None:
+        return
+    if any(transport(path.fields["proto"]) == "udp" for path in paths):
+        hint = "leave it out: over UDP a super-frame is one run of datagrams (--udp-offload)"
+        yield setting, "--super-frames needs --proto tcp-server or tcp-client", hint
+    if serves(chosen) or chosen.has("client") or chosen.has("pull"):
+        message = "--super-frames is for a link between two peers; a server of many takes none"
+        yield setting, message, "write --tls-server and --tls-client, or leave it out at both ends"
+    if chosen.has("shaper"):
+        yield setting, "--super-frames and --shaper exclude each other: a pace is kept frame by frame", None
 
 
 def _network(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Fault]:

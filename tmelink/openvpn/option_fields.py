@@ -265,6 +265,7 @@ def sockets(chosen: Chosen) -> dict[str, Any]:
         "mark": chosen.value("mark") or None,
         "tcp_nodelay": chosen.has("tcp-nodelay") or chosen.has("socket-flags"),
         "udp_offload": chosen.value("udp-offload", "both"),
+        "super_frames": chosen.has("super-frames"),
     }
 
 

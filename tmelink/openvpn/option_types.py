@@ -226,6 +226,7 @@ class Options:
     mark: int | None = None
     tcp_nodelay: bool = False
     udp_offload: Literal["off", "send", "receive", "both"] = "both"
+    super_frames: bool = False
 
     ping: int = 0
     ping_restart: int = 0

@@ -14,6 +14,11 @@ OWN: tuple[Section, ...] = (
                 "UDP_SEGMENT to send, UDP_GRO to receive many datagrams a system call (both)",
             ),
             works(
+                "super-frames",
+                "",
+                "over TCP, super-frames cross whole; both ends must be tmelink's and have the option",
+            ),
+            works(
                 "auth-user-pass-table",
                 "FILE",
                 "a server's users, with the lines that `tmelink passwd USER` prints",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from tmelink.errors import ProtocolError
 from tmelink.frame import MIN_FRAME, Frame, Run, pieces
@@ -18,7 +18,8 @@ from tmelink.openvpn.compress import Compression
 from tmelink.openvpn.fragment import HEADER_BYTES, Fragments
 from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.occ import EXIT, MAGIC
-from tmelink.openvpn.session import Item
+from tmelink.openvpn.session import Carried, Item
+from tmelink.openvpn.super_frames import LONGEST_PAYLOAD, SuperFrames, is_record
 from tmelink.openvpn.tls_settings import TlsSettings
 
 TAGS: Final = 8
@@ -54,10 +55,17 @@ class Payloads:
         self._ordinary = _ETHERNET if ethernet else _IP
         self._drops = drops
         self._bounds = Bounds(self._shortest, self.longest_out, drops)
+        self._super: SuperFrames | None = None
+        if settings.super_frames:
+            self._super = SuperFrames(self.longest_out, self._longest_in, drops, ip=self._ip)
         self.plain = settings.compress is None and not settings.fragment
         self._compression: Compression | None = None
         if settings.compress is not None:
-            self._compression = Compression(settings.compress, settings.allow_compression, self._longest_in)
+            self._compression = Compression(
+                settings.compress,
+                settings.allow_compression,
+                LONGEST_PAYLOAD if settings.super_frames else self._longest_in,
+            )
         # one byte of framing may stand before a payload when it is cut, two with the v2 framings
         limit = self._longest_in + 2
         self._fragments = Fragments(limit, limit, drops, sequence) if settings.fragment else None
@@ -72,12 +80,17 @@ class Payloads:
         if self._fragments is not None:
             self._fragments.largest = max(room - HEADER_BYTES, HEADER_BYTES)
 
-    def outgoing(self, frames: Sequence[Item]) -> Sequence[Item]:
+    def outgoing(self, frames: Sequence[Carried]) -> Sequence[Item]:
         """Payloads out of frames; what is too long or too short for a frame is dropped and counted."""
+        if self._super is not None:
+            payloads: Sequence[Item] = self._super.payloads(frames, self._ordinary_frames)
+        else:
+            payloads = self._ordinary_frames(cast("Sequence[Item]", frames))
+        return payloads if self.plain else self.dressed(pieces(payloads))
+
+    def _ordinary_frames(self, frames: Sequence[Item]) -> Sequence[Item]:
         frames = self._bounds.within(frames)
-        if self._mss:
-            frames = clamped(frames, self._mss, ip=self._ip)
-        return frames if self.plain else self.dressed(pieces(frames))
+        return clamped(frames, self._mss, ip=self._ip) if self._mss else frames
 
     def dressed(self, payloads: Sequence[Frame]) -> Sequence[Frame]:
         """Payloads with what this link puts around them."""
@@ -88,7 +101,7 @@ class Payloads:
             payloads = [piece for payload in payloads for piece in split(payload)]
         return payloads
 
-    def incoming(self, items: Sequence[Item], frames: list[Item], now: float) -> Literal["exit"] | None:
+    def incoming(self, items: Sequence[Item], frames: list[Carried], now: float) -> Literal["exit"] | None:
         """Add the frames among payloads to `frames`; "exit" where the peer says that it exits."""
         said: Literal["exit"] | None = None
         begin = len(frames)
@@ -109,7 +122,11 @@ class Payloads:
                     frames.append(piece)
                     continue
                 bare = piece if self.plain else self._bare(piece, now)
-                if bare is not None and self._is_frame(bare):
+                if bare is not None and self._super is not None and is_record(bare):
+                    super_frame = self._super.open(bare)
+                    if super_frame is not None:
+                        frames.append(super_frame)
+                elif bare is not None and self._is_frame(bare):
                     frames.append(bare)
                 elif bare is not None and bare == _EXIT:
                     said = "exit"

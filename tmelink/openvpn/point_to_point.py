@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
-from tmelink.frame import MIN_FRAME, Frame, Run, pieces
-from tmelink.openvpn import replay
+from tmelink.frame import MIN_FRAME, Frame, Run, SuperFrame, pieces
+from tmelink.openvpn import replay, super_frames
 from tmelink.openvpn.bounds import Bounds
 from tmelink.openvpn.clamp import clamped
 from tmelink.openvpn.envelope import Envelope, problems
 from tmelink.openvpn.liveness import PING, Liveness
 from tmelink.openvpn.mtu import largest_datagram, message_overhead, mss_limit, options_string, tun_mtu
-from tmelink.openvpn.occ import EXIT, MAGIC, Occ, message
-from tmelink.openvpn.session import NOTHING, Event, Exit, Item, Notice, Restart, Step, Up
+from tmelink.openvpn.occ import EXIT, MAGIC, REPLY, REQUEST, Occ, message
+from tmelink.openvpn.session import NOTHING, Carried, Event, Exit, Item, Notice, Restart, Step, Up
 from tmelink.openvpn.settings import Settings
+from tmelink.openvpn.super_frames import SuperFrames
 
 TAGS: Final = 8
 """Two VLAN tags, which --tun-mtu does not count."""
@@ -88,9 +89,16 @@ class PointToPoint:
         self._mark = MARK if self._ethernet else 0
         self._ordinary = _NO_MARK if self._ethernet else _IP_FIRST
         self._mss = mss_limit(settings)
+        self._super: SuperFrames | None = None
+        longest_payload = self._longest_in + SLACK
+        if settings.super_frames:
+            longest_payload = super_frames.LONGEST_PAYLOAD
+            self._super = SuperFrames(mtu + header, self._longest_in, self.drops, ip=not self._ethernet)
+        self._asking_until: float | None = None
+        """Under --super-frames, when a peer that has not said that it asks for them too is refused."""
         self._envelope: Envelope | None = None
         if settings.key is not None or settings.fragment or settings.compress is not None:
-            self._envelope = Envelope(settings, self._longest_in + SLACK, self.drops, random, unix_time)
+            self._envelope = Envelope(settings, longest_payload, self.drops, random, unix_time)
         self._occ = Occ(
             options_string(settings, remote=False),
             options_string(settings, remote=True),
@@ -101,11 +109,17 @@ class PointToPoint:
         )
 
     def connected(self, now: float) -> Step:
-        """Start the timers; the first ping is sent at once."""
+        """Start the timers; the first ping is sent at once, and under --super-frames who asks for them."""
         self._begun = now
         self._liveness.start(now)
         self._occ.start(now)
-        return self.tick(now)
+        step = self.tick(now)
+        if self._super is None:
+            return step
+        self._asking_until = now + super_frames.WAIT_SECONDS
+        # A peer of tmelink's says the same unasked; any other answers the request.
+        asking = [message(REPLY, self._occ.local.encode() + b"\0"), message(REQUEST)]
+        return Step([*step.wire, *self._said(asking, now)], (), step.events)
 
     def receive(self, datagrams: Sequence[Item], now: float) -> Step:
         """Frames out of datagrams.
@@ -117,30 +131,38 @@ class PointToPoint:
             return NOTHING
         if self._envelope is not None:
             return self._receive_sealed(self._envelope, pieces(datagrams), now)
-        if self._plainly_frames(datagrams):
+        if self._asking_until is None and self._plainly_frames(datagrams):
             return self._received(datagrams, _NO_REPLIES, _NO_EVENTS, now)
         frames, replies, events, heard = self._sorted_out(datagrams, now)
         return self._received(frames, replies, events, now) if frames or heard else NOTHING
 
-    def send(self, frames: Sequence[Item], now: float) -> Step:
+    def send(self, frames: Sequence[Carried], now: float) -> Step:
         """Datagrams out of frames; what is too long or too short for a frame is dropped and counted."""
         if self._ended:
             return NOTHING
-        frames = self._bounds.within(frames)
-        if not frames:
+        if self._super is None:
+            payloads = self._payloads(cast("Sequence[Item]", frames))
+        elif self._asking_until is None:
+            payloads = self._super.payloads(frames, self._payloads)
+        else:
+            self.drops[super_frames.UNAGREED] += len(frames)
             return NOTHING
-        if self._mss:
-            frames = clamped(frames, self._mss, ip=not self._ethernet)
-        wire = frames
+        if not payloads:
+            return NOTHING
+        wire = payloads
         if self._envelope is not None:
-            wire = self._envelope.seal(pieces(frames), now - self._begun)
+            wire = self._envelope.seal(pieces(payloads), now - self._begun)
             if not wire:
                 return NOTHING
         liveness = self._liveness
         liveness.last_sent = now
         if liveness.quiet_seconds:
-            liveness.active(_size(frames), now)
+            liveness.active(_size(payloads), now)
         return Step(wire)
+
+    def _payloads(self, frames: Sequence[Item]) -> Sequence[Item]:
+        frames = self._bounds.within(frames)
+        return clamped(frames, self._mss, ip=not self._ethernet) if self._mss else frames
 
     def tick(self, now: float) -> Step:
         """Pings and OCC requests that are due, and the end of a session whose peer is gone."""
@@ -148,6 +170,8 @@ class PointToPoint:
         if self._ended or liveness.started is None:
             return NOTHING
         ended = liveness.ended(now)
+        if self._asking_until is not None and now >= self._asking_until:
+            ended = Restart(super_frames.SILENCE)
         if ended is not None:
             self._end()
             return Step(events=[ended])
@@ -162,8 +186,8 @@ class PointToPoint:
         """When `tick` has something to do."""
         if self._ended:
             return None
-        ours, occ = self._liveness.deadline(), self._occ.deadline()
-        return ours if occ is None else occ if ours is None else min(ours, occ)
+        times = (self._liveness.deadline(), self._occ.deadline(), self._asking_until)
+        return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> Step:
         """The session ends from this side: under --explicit-exit-notify the peer is told, and how often."""
@@ -202,12 +226,20 @@ class PointToPoint:
         self._noticed = now
         return [Notice("warning", f"datagrams dropped so far: {told}")]
 
+    def _judged(self, options: str) -> list[Event]:
+        """What follows from the peer's options where this end asks for super-frames: agreed, or refused."""
+        if super_frames.asked(options):
+            self._asking_until = None
+            return []
+        self._end()
+        return [Notice("error", super_frames.REFUSAL), Restart(super_frames.REFUSED)]
+
     def _received(
-        self, frames: Sequence[Item], replies: list[bytes], events: list[Event], now: float
+        self, frames: Sequence[Carried], replies: list[bytes], events: list[Event], now: float
     ) -> Step:
         liveness = self._liveness
         liveness.last_received = now
-        if not self._up:
+        if not self._up and self._asking_until is None:
             self._up = True
             liveness.unheard = False
             events = [Up(), *events]
@@ -234,9 +266,9 @@ class PointToPoint:
 
     def _sorted_out(
         self, datagrams: Sequence[Item], now: float
-    ) -> tuple[list[Frame], list[bytes], list[Event], bool]:
+    ) -> tuple[list[Carried], list[bytes], list[Event], bool]:
         """Frames, replies and events, piece by piece, and whether there was a ping or a message."""
-        frames: list[Frame] = []
+        frames: list[Carried] = []
         replies: list[bytes] = []
         events: list[Event] = []
         heard = False
@@ -245,9 +277,16 @@ class PointToPoint:
             size = len(piece)
             if size > LONGEST_PING and size <= longest and size >= shortest and piece[mark] in ordinary:
                 frames.append(piece)
+            elif self._super is not None and super_frames.is_record(piece):
+                super_frame = self._super.open(piece)
+                if super_frame is not None:
+                    frames.append(super_frame)
             elif size >= len(MAGIC) and piece[: len(MAGIC)] == MAGIC:
                 heard = True
                 answers, told = self._occ.receive(bytes(piece[len(MAGIC) :]), now, self._random)
+                if self._asking_until is not None and self._occ.told is not None:
+                    self._unagreed(frames)
+                    told = self._judged(self._occ.told) or told
                 replies += answers
                 events += told
             elif size == len(PING) and piece == PING:
@@ -262,7 +301,14 @@ class PointToPoint:
                 frames.append(piece)
         if any(isinstance(event, (Restart, Exit)) for event in events):
             self._end()
+        if self._asking_until is not None:
+            self._unagreed(frames)
         return frames, replies, events, heard
+
+    def _unagreed(self, frames: list[Carried]) -> None:
+        if frames:
+            self.drops[super_frames.UNAGREED] += len(frames)
+            frames.clear()
 
     # What is sent
 
@@ -275,5 +321,6 @@ class PointToPoint:
         return self._envelope.seal(messages, now - self._begun)
 
 
-def _size(items: Sequence[Item]) -> int:
-    return sum(len(item.data) if isinstance(item, Run) else len(item) for item in items)
+def _size(items: Sequence[Carried]) -> int:
+    bare = (item.frame if isinstance(item, SuperFrame) else item for item in items)
+    return sum(len(item.data) if isinstance(item, Run) else len(item) for item in bare)

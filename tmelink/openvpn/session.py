@@ -13,10 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from tmelink.frame import Frame, Run
+from tmelink.frame import Frame, Run, SuperFrame
 
 Item = Frame | Run
 """One datagram or frame, or a run of equal-sized ones."""
+
+Carried = Item | SuperFrame
+"""What goes to or comes from the machine; a super-frame only where both ends have --super-frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class Step(NamedTuple):
     """
 
     wire: Sequence[Item] = ()
-    frames: Sequence[Item] = ()
+    frames: Sequence[Carried] = ()
     events: Sequence[Event] = ()
     authentic: bool = False
 
@@ -120,8 +123,8 @@ class Session(Protocol):
         """Datagrams from the wire, without a stream's length prefix."""
         ...
 
-    def send(self, frames: Sequence[Item], now: float) -> Step:
-        """Frames from the machine, none longer than a segment."""
+    def send(self, frames: Sequence[Carried], now: float) -> Step:
+        """Frames from the machine, none longer than a segment but for super-frames."""
         ...
 
     def tick(self, now: float) -> Step:

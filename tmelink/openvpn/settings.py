@@ -63,3 +63,6 @@ class Settings:
     compress: Framing | None = None
     """The framing; None for none, which is also what `--compress migrate` means between two peers."""
     allow_compression: Allow = "no"
+
+    super_frames: bool = False
+    """Super-frames cross the stream whole; a peer that does not ask for it too is refused."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from tmelink.errors import ProtocolError
 from tmelink.frame import Run
-from tmelink.openvpn import agreement, data_keys, packet, peer_info, push, static
+from tmelink.openvpn import agreement, data_keys, packet, peer_info, push, static, super_frames
 from tmelink.openvpn.arrivals import grouped, is_data
 from tmelink.openvpn.association import Association, may_begin
 from tmelink.openvpn.beginning import Beginning
@@ -29,7 +29,19 @@ from tmelink.openvpn.packet import Opcode
 from tmelink.openvpn.payload import Payloads
 from tmelink.openvpn.pulling import Pulling, follow_timers
 from tmelink.openvpn.pushing import NO_CIPHER, Pushing
-from tmelink.openvpn.session import NOTHING, Event, Exit, Item, Joining, Notice, Pushed, Restart, Step, Up
+from tmelink.openvpn.session import (
+    NOTHING,
+    Carried,
+    Event,
+    Exit,
+    Item,
+    Joining,
+    Notice,
+    Pushed,
+    Restart,
+    Step,
+    Up,
+)
 from tmelink.openvpn.tls_engine import TlsContext
 from tmelink.openvpn.tls_settings import TlsSettings
 from tmelink.openvpn.tls_wrap import Wrapping
@@ -104,7 +116,7 @@ class TlsSession:
 
     def receive(self, datagrams: Sequence[Item], now: float) -> Step:
         """Frames out of data packets; control packets taken and answered."""
-        frames: list[Item] = []
+        frames: list[Carried] = []
         heard = authentic = control = False
         for first, packets in grouped(datagrams):
             if self._ended:
@@ -128,7 +140,7 @@ class TlsSession:
             return self._finish(now, frames, authentic)
         return Step((), frames, (), authentic) if frames or authentic else NOTHING
 
-    def send(self, frames: Sequence[Item], now: float) -> Step:
+    def send(self, frames: Sequence[Carried], now: float) -> Step:
         """Data packets out of frames, runs of them where frames are of one size."""
         if self._ended or not self._keyring.ready(now):
             self.drops["no keys yet"] += sum(map(count_of, frames))
@@ -372,6 +384,14 @@ class TlsSession:
         peer = negotiation.engine.peer
         identity = (peer.common_name, peer.fingerprint) if peer else ("", "")
         first = association.identity is None
+        if first and settings.super_frames and not super_frames.asked(remote.options):
+            self._events.append(Notice("error", super_frames.REFUSAL))
+            if self._active is None:
+                # The connection is this peer's, and there is no other that it could interrupt.
+                self._finish_with(Restart(super_frames.REFUSED), now)
+            else:
+                self._failed(association, super_frames.REFUSED, now)
+            return
         if first and settings.occ and remote.options:
             told = differences(agreement.options_string(settings, remote=True), remote.options)
             self._events += [Notice("warning", text) for text in told]
@@ -469,7 +489,7 @@ class TlsSession:
         parts = [peer.common_name if peer else "", negotiation.engine.describe(), f"data {cipher}"]
         self._events.append(Up(", ".join(part for part in parts if part)))
 
-    def _take(self, opened: Sequence[Item], frames: list[Item], now: float) -> None:
+    def _take(self, opened: Sequence[Item], frames: list[Carried], now: float) -> None:
         """Add the frames among what was opened to `frames`."""
         if self._payloads.incoming(opened, frames, now) == "exit":
             self._finish_with(Restart("the peer says that it exits"), now)
@@ -517,7 +537,7 @@ class TlsSession:
 
     # Ends.
 
-    def _finish(self, now: float, frames: Sequence[Item] = (), authentic: bool = False) -> Step:
+    def _finish(self, now: float, frames: Sequence[Carried] = (), authentic: bool = False) -> Step:
         """The step that has gathered, with every control packet that is due."""
         if self._keyring.worn():
             self._renegotiate(now)

@@ -43,6 +43,8 @@ class TlsSettings:
     """Differences between both ends' options are told (`--disable-occ`)."""
     compress: Framing | None = None
     allow_compression: Allow = "no"
+    super_frames: bool = False
+    """Super-frames cross the stream whole; a peer that does not ask for it too is refused."""
     fragment: int = 0
     """Bytes of a datagram at most, without IP and UDP headers (`--fragment`)."""
     mss: int = 0

@@ -1,0 +1,96 @@
+"""--super-frames between two hosts: what arrives, and what is said where the other end does not take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.netns import Namespace, Net, Process
+from tests.e2e.test_offload_transfer import (
+    SUPER,
+    Sides,
+    joined,
+    mean_length,
+    plain,
+    static,
+    tcp,
+    tls,
+    tmelink,
+    transfer,
+)
+from tmelink.openvpn.super_frames import REFUSAL, REFUSED
+
+BYTES = 8 << 20
+
+WHOLE = ["--super-frames"]
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs("iperf3", "socat")]
+
+Kind = Callable[[Path], Sides]
+
+
+def over_tcp(kind: Kind, directory: Path) -> Sides:
+    ours, theirs = kind(directory)
+    server, client = tcp(directory)
+    return [*server, *ours], [*client, *theirs]
+
+
+def tun(at: Namespace, other: Namespace, number: int, options: list[str]) -> Process:
+    words = " ".join(f'"{word}"' for word in options)
+    return at.tmelink(
+        f"tun0: tme/host/tun/tun interface tun0 inet 10.7.0.{number}/24 inet6 fd07::{number}/64\n"
+        f"link0 at tun0: tme/host/openvpn/socket/link --dev tun --local {at.addresses[0]} "
+        f"--remote {other.addresses[0]} {words}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "device", "kind"),
+    [(tmelink, "tap0", plain), (tmelink, "tap0", static), (tmelink, "tap0", tls), (tun, "tun0", tls)],
+)
+def test_what_is_sent_arrives(net: Net, end: Callable[..., Process], device: str, kind: Kind) -> None:
+    a, b = net.pair()
+    one, two = over_tcp(kind, a.directory)
+    ends = end(a, b, 1, [*one, *WHOLE]), end(b, a, 2, [*two, *WHOLE])
+    joined(a)
+    transfer(a, b, BYTES)
+    assert mean_length(ends[0], f"{device} -> link0") > SUPER
+    assert mean_length(ends[1], f"link0 -> {device}") > SUPER
+
+
+def test_a_machine_without_super_frames_gets_them_cut(net: Net) -> None:
+    a, b = net.pair()
+    one, two = over_tcp(plain, a.directory)
+    ends = tmelink(a, b, 1, [*one, *WHOLE]), tmelink(b, a, 2, [*two, *WHOLE], "offload off")
+    joined(a)
+    transfer(a, b, BYTES // 4)
+    assert mean_length(ends[0], "tap0 -> link0") > SUPER
+    assert mean_length(ends[1], "link0 -> tap0") < SUPER
+
+
+@pytest.mark.needs("openvpn")
+@pytest.mark.parametrize("role", ["server", "client"])
+@pytest.mark.parametrize("kind", [plain, static, tls])
+def test_openvpn_is_refused_in_plain_words(net: Net, kind: Kind, role: str) -> None:
+    a, b = net.pair()
+    sides = over_tcp(kind, a.directory)
+    ours, theirs = sides if role == "server" else sides[::-1]
+    addresses = ["--local", b.addresses[0], "--remote", a.addresses[0]]
+    b.start("openvpn", "--dev", "tap0", "--dev-type", "tap", *addresses, *theirs)
+    asking = tmelink(a, b, 1, [*ours, *WHOLE])
+    asking.expect(f"error: {REFUSAL}")
+    asking.expect(REFUSED)
+    assert "link0: up" not in asking.output
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+@pytest.mark.parametrize("kind", [plain, static, tls])
+def test_an_end_that_does_not_ask_is_refused_in_plain_words(net: Net, kind: Kind, role: str) -> None:
+    a, b = net.pair()
+    sides = over_tcp(kind, a.directory)
+    ours, theirs = sides if role == "server" else sides[::-1]
+    other = tmelink(b, a, 2, theirs)
+    tmelink(a, b, 1, [*ours, *WHOLE]).expect(f"error: {REFUSAL}")
+    other.expect("warning: 'super-frames' is present in remote config but missing in local config")
