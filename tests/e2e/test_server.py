@@ -409,3 +409,61 @@ def test_a_directory_of_revoked_certificates_must_be_there(site: Site) -> None:
     missing = site.net.directory / "nowhere"
     with pytest.raises(AssertionError, match=f"--crl-verify {missing} dir: there is no such directory"):
         serve(site, here, f"--crl-verify {missing} dir")
+
+
+def token_server(site: Site, here: Namespace, kind: str, *, password: bool) -> Process:
+    """A server that gives tokens out of one secret, and that takes amy's password or nobody's."""
+    secret = site.net.directory / "token.key"
+    if not secret.exists():
+        here.run("openvpn", "--genkey", "auth-token", str(secret))
+    common = f"--auth-gen-token 0 120 --auth-gen-token-secret {secret} --reneg-sec 3"
+    if kind == "ours":
+        word = "open sesame" if password else "another word"
+        table = site.file("users", users.line("amy", word, bytes(16)) + "\n")
+        return serve(site, here, f"--auth-user-pass-table {table} --explicit-exit-notify 1 {common}")
+    check = site.file("check", f"#!/bin/sh\nexit {0 if password else 1}\n", 0o700)
+    return site.openvpn(
+        here,
+        "--dev tap0 --server 10.8.0.0 255.255.255.0 --topology subnet --keepalive 1 20 --dh none "
+        "--explicit-exit-notify 1 --script-security 2 "
+        f"--auth-user-pass-verify {check} via-file {common} {site.identity('server', 'server')}",
+        until=UP,
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), [("ours", "stock"), ("stock", "ours")])
+def test_servers_take_each_others_tokens(site: Site, first: str, second: str) -> None:
+    """A stock client lives on its token, through renewals and from one server to the next."""
+    here, other = site.net.pair()
+    server = token_server(site, here, first, password=True)
+    login = site.file("login", "amy\nopen sesame\n")
+    client = start(site, other, here.addresses[0], "amy", f"--auth-user-pass {login}")
+    client.expect(UP)
+    for _ in range(2):
+        seen = len(client.lines)
+        client.expect("Control Channel: TLSv1", since=seen)
+        client.expect("PUSH: Received control message: 'PUSH_REPLY,auth-token", since=seen)
+    seen = len(client.lines)
+    server.stop()
+    again = token_server(site, here, second, password=False)
+    client.expect(UP, since=seen)
+    here.ping("10.8.0.2")
+    assert "AUTH_FAILED" not in client.output
+    for process in (server, again, client):
+        assert "SESS_ID_AT_" not in process.output
+    stranger = start(site, other, here.addresses[0], "bob", f"--auth-user-pass {login} --dev tap1")
+    stranger.expect("AUTH_FAILED")
+
+
+def test_a_client_whose_token_has_grown_old_comes_back_with_its_password(site: Site) -> None:
+    here, other = site.net.pair()
+    table = site.file("users", users.line("amy", "open sesame", bytes(16)) + "\n")
+    process = serve(site, here, f"--auth-user-pass-table {table} --auth-gen-token 3 --reneg-sec 2")
+    login = site.file("login", "amy\nopen sesame\n")
+    client = start(site, other, here.addresses[0], "amy", f"--auth-user-pass {login}")
+    client.expect(UP)
+    process.expect("client 'amy' at .* is refused: SESSION: token expired")
+    client.expect("AUTH_FAILED,SESSION: token expired")
+    seen = len(client.lines)
+    client.expect(UP, since=seen)
+    here.ping("10.8.0.2")

@@ -45,7 +45,10 @@ def test_a_link_with_a_servers_options_proposes_the_server() -> None:
         ("--remote 192.0.2.1", "these are the options of a link"),
         (f"--server 10.8.0.0 255.255.255.0 {TLS} --verify-client-cert none", "could be anybody"),
         (f"--server 10.8.0.0 255.255.255.0 {TLS} --username-as-common-name", "take any name"),
-        (f"--server 10.8.0.0 255.255.255.0 {TLS} --auth-gen-token", "clients give their password again"),
+        (
+            f"--server 10.8.0.0 255.255.255.0 {TLS} --auth-gen-token",
+            "--auth-gen-token needs --auth-user-pass-table",
+        ),
         (
             f"--server 10.8.0.0 255.255.255.0 {TLS} --auth-user-pass-verify x via-file",
             "--auth-user-pass-table",

@@ -11,6 +11,7 @@ from tests.openvpn.options_of import bad, good
 from tmelink.openvpn.option_table import ALL_FEATURES
 from tmelink.openvpn.option_types import (
     Bridge,
+    GenToken,
     HttpProxy,
     Mssfix,
     Options,
@@ -190,6 +191,47 @@ def test_key_usage_versions_and_ciphers() -> None:
     assert (tls.data_ciphers, tls.tls_group) == (("AES-256-GCM", "CHACHA20-POLY1305"), "secp521r1")
     assert tls.role == "server"
     assert tls_of(f"--tls-server --ecdh-curve P-384 {TLS}").tls_group == "P-384"
+
+
+TABLE = "--auth-user-pass-table users"
+NETWORK = "--server 10.8.0.0 255.255.255.0"
+
+
+@pytest.mark.parametrize(
+    ("line", "token"),
+    [
+        ("", None),
+        ("--auth-gen-token", GenToken(0, 3600)),
+        ("--auth-gen-token 86400 --reneg-sec 600", GenToken(86400, 600)),
+        ("--auth-gen-token 0 7200", GenToken(0, 7200)),
+        (
+            "--auth-gen-token --auth-gen-token-secret t.key",
+            GenToken(0, 3600, Material(path="/machines/t.key")),
+        ),
+    ],
+)
+def test_tokens_of_a_server(line: str, token: GenToken | None) -> None:
+    assert server_of(f"{NETWORK} {TABLE} {line}").gen_token == token
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            f"{TABLE} --auth-gen-token 0 60",
+            "--auth-gen-token: 60 s is less than --reneg-sec, with which tokens are renewed",
+        ),
+        (f"{TABLE} --auth-gen-token 0 soon", "--auth-gen-token: 'soon' is no number of seconds"),
+        (
+            f"{TABLE} --auth-gen-token 0 external-auth",
+            "--auth-gen-token: a token is not shown to anybody else",
+        ),
+        ("--auth-gen-token", "--auth-gen-token needs --auth-user-pass-table"),
+        (f"{TABLE} --auth-gen-token-secret k", "--auth-gen-token-secret needs --auth-gen-token"),
+    ],
+)
+def test_mistakes_of_tokens(line: str, message: str) -> None:
+    assert all_bad(f"{NETWORK} --dh none {TLS} {line}") == [message]
 
 
 def test_revoked_certificates_as_a_list_or_as_files() -> None:

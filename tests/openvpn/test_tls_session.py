@@ -558,6 +558,20 @@ def test_a_renewal_asks_for_the_password_again_and_uses_the_token() -> None:
     assert 1 in key_ids(wire.server)
 
 
+def test_a_server_gives_its_client_a_token_with_each_renewal() -> None:
+    client = pulling(credentials=Credentials("joe", "x"))
+    wire = Wire(client, pushing(ask_password=True, reneg_sec=30))
+    joined(wire, ["auth-token first"])
+    for token in ("second", "third"):
+        wire.run(wire.now + 31)
+        wire.call(wire.server, "admit", [f"auth-token {token}"])
+        wire.run(wire.now + 1)
+    assert [joining.password for joining in wire.server.of(Joining)] == ["x", "first", "second"]
+    assert wire.client.of(Token) == [Token("joe", token) for token in ("first", "second", "third")]
+    assert len(wire.client.of(Pushed)) == 1
+    carries(wire)
+
+
 def test_a_renewal_that_is_not_admitted_gets_no_keys() -> None:
     wire = joined(
         Wire(pulling(credentials=Credentials("joe", "x")), pushing(ask_password=True, reneg_sec=30))

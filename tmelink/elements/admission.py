@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from ipaddress import IPv4Address, IPv4Network
 from logging import Logger
 from pathlib import Path
@@ -16,8 +17,9 @@ from tmelink.elements.sessions import Files
 from tmelink.errors import ElementError
 from tmelink.openvpn import client_config
 from tmelink.openvpn.address_pool import AddressPool, Lease
+from tmelink.openvpn.auth_token import PREFIX, SECRET, AuthTokens, Token, parse_secret
 from tmelink.openvpn.client_config import ClientConfig, Inside, Welcome
-from tmelink.openvpn.option_types import Bridge, Options, Server
+from tmelink.openvpn.option_types import Bridge, GenToken, Options, Server
 from tmelink.openvpn.secret import Material
 from tmelink.openvpn.session import Joining
 from tmelink.openvpn.users import Users
@@ -38,6 +40,7 @@ class Admission:
         self._log = log
         self._inside = inside(options, server)
         self._users = None if server.user_table is None else _users(server.user_table, log)
+        self._tokens = None if server.gen_token is None else _tokens(server.gen_token, log)
         self._pool = _pool(options, server)
         self._written = ""
         if self._pool is not None and server.pool_persist is not None:
@@ -50,6 +53,22 @@ class Admission:
         if not joining.username and self._server.auth_user_pass_optional:
             return bool(joining.fingerprint)  # who shows no certificate either could be anybody
         return self._users.admits(joining.username, joining.password)
+
+    def shown_token(self, joining: Joining, unix_time: float, known: Token | None) -> Token | None:
+        """The token that a client gives for its password; None for a password, raises `Refused`."""
+        if self._tokens is None or not joining.password.startswith(PREFIX):
+            return None
+        try:
+            return self._tokens.judge(joining.username, joining.password, unix_time, known)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+
+    def new_token(self, joining: Joining, unix_time: float, before: Token | None) -> tuple[Token, str] | None:
+        """A token with the option that gives it to a client; None where there are none, or for no user."""
+        if self._tokens is None or not joining.username:
+            return None
+        token, text = self._tokens.issue(joining.username, unix_time, before)
+        return token, f"auth-token {text}"
 
     def welcome(self, name: str) -> tuple[Welcome, Lease | None]:
         """What a client of this name gets; raises `Refused`."""
@@ -163,6 +182,16 @@ def _users(path: str, log: Logger) -> Users:
         return Users(text.decode("utf-8", "replace"))
     except ValueError as error:
         raise ElementError(f"--auth-user-pass-table {path}: {error}") from error
+
+
+def _tokens(options: GenToken, log: Logger) -> AuthTokens:
+    secret = secrets.token_bytes(SECRET)
+    if options.secret is not None:
+        try:
+            secret = parse_secret(Files(log).secret(options.secret, "auth-gen-token-secret"))
+        except ValueError as error:
+            raise ElementError(f"--auth-gen-token-secret {options.secret}: {error}") from error
+    return AuthTokens(secret, lifetime=options.lifetime, renewal=options.renewal)
 
 
 def _file_name(name: str) -> str:

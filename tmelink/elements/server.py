@@ -31,6 +31,7 @@ from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst, Counters, Frame
 from tmelink.openvpn import options as openvpn
 from tmelink.openvpn.address_pool import Lease
+from tmelink.openvpn.auth_token import Token
 from tmelink.openvpn.client_config import Welcome
 from tmelink.openvpn.options import Options
 from tmelink.openvpn.server import Addressed, TlsServer
@@ -49,6 +50,7 @@ class _Client:
     welcome: Welcome
     lease: Lease | None
     up: bool = False
+    token: Token | None = None
 
     @property
     def inside(self) -> str:
@@ -104,6 +106,7 @@ class Server(Element):
             )
         self._clients: dict[int, _Client] = {}
         self._streams: dict[Address, Stream] = {}
+        self._wall = wall_clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._seat: UdpSeat | TcpSeat | None = None
@@ -188,7 +191,7 @@ class Server(Element):
         self._server = TlsServer(
             replace(tls_settings(arguments, tls, wrap), ask_password=options.user_table is not None),
             context,
-            wall_clock(),
+            self._wall,
             max_clients=options.max_clients,
             duplicate_cn=options.duplicate_cn,
             connect_freq=options.connect_freq or (0, 0),
@@ -352,18 +355,29 @@ class Server(Element):
         # A client may be gone at any moment, and another one have its number.
         with contextlib.suppress(KeyError):
             session = server.session(client)
-            fits = not self._options.user_table or await asyncio.to_thread(admission.password_fits, joining)
-            if server.session(client) is not session:
-                return
             name = server.name(joining)
             try:
-                if not fits:
-                    raise Refused("wrong user or password")
+                known = self._clients.get(client)
+                last = None if known is None else known.token
+                token = admission.shown_token(joining, self._wall(self._now), last)
+                if token is None and self._options.user_table:
+                    fits = await asyncio.to_thread(admission.password_fits, joining)
+                    if server.session(client) is not session:
+                        return
+                    if not fits:
+                        raise Refused("wrong user or password")
+                options: list[str] = []
                 if client not in self._clients:
                     self._welcome(client, name)
+                    options += self._clients[client].welcome.options
                 elif self._clients[client].name != name:
                     raise Refused("it came under another name")
-                self._do(server.admit(client, self._clients[client].welcome.options, self._now))
+                known = self._clients[client]
+                given = admission.new_token(joining, self._wall(self._now), known.token or token)
+                if given is not None:
+                    known.token = given[0]
+                    options.append(given[1])
+                self._do(server.admit(client, options, self._now))
             except (Refused, ValueError) as error:
                 self.log.warning("client '%s' at %s is refused: %s", name, sockets.show(address), error)
                 self._do((server.refuse(client, str(error), self._now),))

@@ -140,6 +140,15 @@ class Bridge:
 
 
 @dataclass(frozen=True, slots=True)
+class GenToken:
+    """--auth-gen-token: seconds that all tokens of a session hold, and half those of each; 0 for ever."""
+
+    lifetime: int
+    renewal: int
+    secret: Material | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """--mode server: networks and pools as the helper options expand to them, and what clients may do."""
 
@@ -162,6 +171,7 @@ class Server:
     username_as_common_name: bool = False
     auth_user_pass_optional: bool = False
     user_table: str | None = None
+    gen_token: GenToken | None = None
     push_constraint: IPv4Network | None = None
 
 

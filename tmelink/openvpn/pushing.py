@@ -48,6 +48,10 @@ class Pushing:
             self._asked |= bool(peer_info.proto(peer_info.parse(remote.peer_info)) & Proto.REQUEST_PUSH)
         return agreed
 
+    def update(self, options: Sequence[str]) -> None:
+        """Tell a client that has its options more of them."""
+        self._options = (*(self._options or ()), *options)
+
     def asked(self) -> None:
         """The client asks for its options."""
         self._asked = True

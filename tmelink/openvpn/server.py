@@ -254,6 +254,8 @@ class TlsServer:
     def admit(self, client: int, options: Sequence[str], now: float) -> list[Addressed]:
         """Take the client that is `Joining` and push it these options; `KeyError` for one that is gone.
 
+        To one that renews its keys they are further options.
+
         Unless `duplicate_cn`, others with its common name end here. Raises `ValueError` for an option that
         cannot be pushed.
         """

@@ -14,7 +14,7 @@ from tmelink import values
 from tmelink.openvpn.inside import SCRIPTS, read_route
 from tmelink.openvpn.option_fields import Chosen
 from tmelink.openvpn.option_list import OptionList, Setting
-from tmelink.openvpn.option_types import Bridge, Network, Pool, Server, Topology
+from tmelink.openvpn.option_types import Bridge, GenToken, Network, Pool, Server, Topology
 from tmelink.source import Mistake, Report
 
 _SMALL_POOL6 = 112
@@ -121,6 +121,7 @@ def server(
             verify_client_cert=chosen.value("verify-client-cert", "require"),
             username_as_common_name=chosen.has("username-as-common-name"),
             auth_user_pass_optional=chosen.has("auth-user-pass-optional"),
+            gen_token=_gen_token(found, chosen, report),
             user_table=None if table is None else found.resolve(table, table.values[0]),
             push_constraint=_constraint(chosen) or (inside if subnet else None),
         ),
@@ -207,6 +208,28 @@ def _expand_common(chosen: Chosen, plan: _Plan) -> None:
         plan.push += [f"ping {keepalive.values[0]}", f"ping-restart {keepalive.values[1]}"]
     if chosen.has("tcp-nodelay"):
         plan.push.append("socket-flags TCP_NODELAY")
+
+
+def _gen_token(found: OptionList, chosen: Chosen, report: Report) -> GenToken | None:
+    """--auth-gen-token [LIFETIME] [RENEWAL]; tokens are renewed when keys are."""
+    setting = chosen.last("auth-gen-token")
+    if setting is None:
+        return None
+    reneg_sec: int = chosen.value("reneg-sec", 3600)
+    renewal = reneg_sec
+    for text, place in zip(setting.values[1:], setting.places[1:], strict=True):
+        if text == "external-auth":
+            hint = "leave it out; who may come in, --auth-user-pass-table says"
+            report(Mistake(place, "--auth-gen-token: a token is not shown to anybody else", hint))
+        elif not text.isascii() or not text.isdigit() or len(text) > 9:
+            report(Mistake(place, f"--auth-gen-token: '{text}' is no number of seconds"))
+        elif int(text) < reneg_sec:
+            message = f"--auth-gen-token: {text} s is less than --reneg-sec, with which tokens are renewed"
+            report(Mistake(place, message, f"write --reneg-sec {text} besides, or a longer time"))
+        else:
+            renewal = int(text)
+    secret = found.material(chosen.last("auth-gen-token-secret"))
+    return GenToken(setting.values[0] if setting.values else 0, renewal, secret)
 
 
 def _constraint(chosen: Chosen) -> IPv4Network | None:

@@ -51,6 +51,8 @@ _SERVER_ONLY = [
     "username-as-common-name",
     "auth-user-pass-optional",
     "auth-user-pass-table",
+    "auth-gen-token",
+    "auth-gen-token-secret",
     "ifconfig-push-constraint",
 ]
 
@@ -114,6 +116,13 @@ def _missing(chosen: Chosen, serves: bool) -> Iterator[Fault]:
     user_pass = chosen.last("auth-user-pass")
     if user_pass is not None and not pulls:
         yield user_pass, "--auth-user-pass needs --pull", "write --client"
+    for name, other in (
+        ("auth-gen-token", "auth-user-pass-table"),
+        ("auth-gen-token-secret", "auth-gen-token"),
+    ):
+        setting = chosen.last(name)
+        if serves and setting is not None and not chosen.has(other):
+            yield setting, f"--{name} needs --{other}", None
     exclusive = chosen.last("ccd-exclusive")
     if exclusive is not None and not chosen.has("client-config-dir"):
         yield exclusive, "--ccd-exclusive needs --client-config-dir", None

@@ -11,7 +11,6 @@ _SCRIPT = "tmelink runs no scripts"
 _DEVICE = "a link has no interface of its own: give it to the tap element"
 _CHECK = "tmelink runs no scripts, and a check that does not run would let anybody in"
 _CCD = "belongs into a file of --client-config-dir"
-_ANEW = "leave it out: clients give their password again when keys are renewed"
 _PUSHED = "only a server says this to its clients"
 
 _CURVES = "P-256, P-384 or P-521; without it several, X25519 before them"
@@ -204,8 +203,19 @@ TLS: tuple[Section, ...] = (
                 _CHECK,
                 "use --auth-user-pass-table FILE, with the lines that `tmelink passwd USER` prints",
             ),
-            refused("auth-gen-token", "[SECONDS] [TEXT…]", "the server makes no tokens", _ANEW),
-            refused("auth-gen-token-secret", "FILE", "the server makes no tokens", _ANEW, inline=True),
+            works(
+                "auth-gen-token",
+                "[SECONDS] [TEXT…]",
+                "give tokens in place of passwords: how long they last in all, and each (--reneg-sec)",
+                needs="server",
+            ),
+            works(
+                "auth-gen-token-secret",
+                "FILE",
+                "what tokens are sealed with, so that they outlast the server",
+                needs="server",
+                inline=True,
+            ),
             refused("opt-verify", "", "options that differ are told in the log, and no more"),
             works(
                 "ifconfig-push-constraint", "IPV4 NETMASK", "clients' addresses must be in it", needs="server"

@@ -223,6 +223,8 @@ class TlsSession:
     def admit(self, options: Sequence[str], now: float) -> Step:
         """A server takes the client that is `Joining`, and pushes it these options (mode "push").
 
+        One that renews its keys has its options, and is pushed these besides.
+
         Raises `ValueError` for an option that cannot be pushed.
         """
         push.build_replies(options)
@@ -231,7 +233,9 @@ class TlsSession:
             return NOTHING
         association, negotiation, remote = joining
         negotiation.allowed = True
-        if self.settings.mode == "push" and not self._pushing.admitted:
+        if self.settings.mode == "push" and self._pushing.admitted:
+            self._pushing.update(options)
+        elif self.settings.mode == "push":
             association.agreed = self._pushing.admit(options, remote)
             if association.agreed is None:
                 negotiation.allowed = False

@@ -7,7 +7,6 @@ that keep replays out. Knows nothing of what a body says. The formats are those 
 
 from __future__ import annotations
 
-import base64
 import hmac
 import secrets
 import struct
@@ -18,6 +17,7 @@ from typing import Literal, NamedTuple, Protocol
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tmelink.errors import ProtocolError
+from tmelink.openvpn import pem as pem_file
 from tmelink.openvpn.key_method import KEY2, Direction, split
 from tmelink.openvpn.packet import HEADER, WITH_WRAPPED_KEY, Opcode
 from tmelink.openvpn.replay import ReplayWindow
@@ -306,27 +306,9 @@ _SERVER_PEM = "OpenVPN tls-crypt-v2 server key"
 _CLIENT_PEM = "OpenVPN tls-crypt-v2 client key"
 
 
-def _pem(name: str, raw: bytes) -> bytes:
-    text = base64.b64encode(raw).decode("ascii")
-    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-    return "\n".join((f"-----BEGIN {name}-----", *lines, f"-----END {name}-----", "")).encode("ascii")
-
-
-def _from_pem(name: str, pem: bytes) -> bytes:
-    begin, end = f"-----BEGIN {name}-----".encode(), f"-----END {name}-----".encode()
-    _, found, rest = pem.partition(begin)
-    text, ended, _ = rest.partition(end)
-    if not found or not ended:
-        raise ValueError(f"no '{begin.decode()}' block")
-    try:
-        return base64.b64decode(b"".join(text.split()), validate=True)
-    except ValueError:
-        raise ValueError(f"the {name} is not base64") from None
-
-
 def generate_server_key() -> bytes:
     """A new tls-crypt-v2 server key's file (`--genkey tls-crypt-v2-server`)."""
-    return _pem(_SERVER_PEM, secrets.token_bytes(128))
+    return pem_file.build(_SERVER_PEM, secrets.token_bytes(128))
 
 
 def generate_client_key(server_pem: bytes, unix_time: float, metadata: bytes | None = None) -> bytes:
@@ -337,12 +319,12 @@ def generate_client_key(server_pem: bytes, unix_time: float, metadata: bytes | N
     server = parse_server_key(server_pem)
     data = b"\1" + struct.pack(">q", int(unix_time)) if metadata is None else b"\0" + metadata
     key = secrets.token_bytes(KEY2)
-    return _pem(_CLIENT_PEM, key + wrap_client_key(server.key, key, data))
+    return pem_file.build(_CLIENT_PEM, key + wrap_client_key(server.key, key, data))
 
 
 def parse_server_key(pem: bytes) -> ServerKey:
     """A tls-crypt-v2 server key out of its file; raises `ValueError`."""
-    raw = _from_pem(_SERVER_PEM, pem)
+    raw = pem_file.parse(_SERVER_PEM, pem)
     if len(raw) != 128:
         raise ValueError(f"a tls-crypt-v2 server key has 128 bytes, not {len(raw)}")
     return ServerKey(raw)
@@ -350,7 +332,7 @@ def parse_server_key(pem: bytes) -> ServerKey:
 
 def parse_client_key(pem: bytes) -> ClientKey:
     """A tls-crypt-v2 client key out of its file; raises `ValueError`."""
-    raw = _from_pem(_CLIENT_PEM, pem)
+    raw = pem_file.parse(_CLIENT_PEM, pem)
     if not KEY2 + TAG + KEY2 + 2 <= len(raw) <= KEY2 + MAX_WRAPPED_KEY:
         raise ValueError(f"no tls-crypt-v2 client key has {len(raw)} bytes")
     return ClientKey(raw[:KEY2], raw[KEY2:])
