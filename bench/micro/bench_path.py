@@ -16,12 +16,14 @@ import pytest
 
 import tmelink
 from bench.scale import lab
+from tests.packets import Flow, noise
 from tmelink.element import Element, Port, connect
 from tmelink.elements.switch import Switch
-from tmelink.frame import Burst, Run
+from tmelink.frame import Burst, Run, SuperFrame
 from tmelink.openvpn.data_keys import DataKeys, make
 from tmelink.openvpn.key_method import split
 from tmelink.openvpn.replay import USUAL
+from tmelink.openvpn.super_frames import SuperFrames
 from tmelink.transport.streams import Framer, framed
 
 Benchmark = Callable[..., Any]
@@ -113,6 +115,20 @@ def bench_cut_a_stream(benchmark: Benchmark, size: int) -> None:
         return len(framer.feed(len(stream)))
 
     assert benchmark(cut) == 1
+
+
+def bench_put_a_super_frame_in_a_record(benchmark: Benchmark) -> None:
+    records = SuperFrames(1522, 1522, Counter(), ip=False)
+    item = SuperFrame(*Flow().super_frame(noise(45 * 1448), 1448))
+    (record,) = benchmark(records.payloads, [item], list)
+    assert records.open(record) == item
+
+
+def bench_take_a_super_frame_from_a_record(benchmark: Benchmark) -> None:
+    records = SuperFrames(1522, 1522, Counter(), ip=False)
+    item = SuperFrame(*Flow().super_frame(noise(45 * 1448), 1448))
+    (record,) = records.payloads([item], list)
+    assert benchmark(records.open, record) == item
 
 
 @pytest.mark.parametrize("statements", [100, 1000])
