@@ -13,7 +13,7 @@
         with b.capture("eth0", "udp") as capture: …
         capture.packets                          # bytes of each frame tcpdump saw
 
-Nothing here sleeps: it awaits lines, and gives up after a named time.
+Nothing here sleeps for long: it awaits lines and packets, and gives up after a named time.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -150,10 +151,12 @@ class Capture:
 
 
 def _packets(file: bytes) -> Iterator[bytes]:
-    """The frames in a file of tcpdump's (pcap-savefile(5)), in the host's byte order."""
+    """The whole frames in a file of tcpdump's (pcap-savefile(5)), in the host's byte order."""
     at = 24
-    while at < len(file):
+    while at + 16 <= len(file):
         (length,) = struct.unpack_from("=I", file, at + 8)
+        if at + 16 + length > len(file):
+            return
         yield file[at + 16 : at + 16 + length]
         at += 16 + length
 
@@ -227,8 +230,18 @@ class Namespace:
         return summary
 
     @contextlib.contextmanager
-    def capture(self, interface: str, *expression: str, packets: int | None = None) -> Iterator[Capture]:
-        """tcpdump on an interface while the block runs; with `packets` it waits at the end for that many."""
+    def capture(
+        self,
+        interface: str,
+        *expression: str,
+        packets: int | None = None,
+        until: Callable[[list[bytes]], bool] | None = None,
+    ) -> Iterator[Capture]:
+        """tcpdump on an interface while the block runs.
+
+        What it has not read when it is ended is lost: at the end of the block it is given time to see as many
+        as `packets`, or as make `until` true.
+        """
         capture = Capture()
         path = self.directory / f"{self.name}-{next(_numbers)}.pcap"
         count = ["-c", str(packets)] if packets is not None else []
@@ -242,6 +255,11 @@ class Namespace:
             yield capture
             if packets is not None:
                 process.wait(EXPECT_SECONDS)
+            deadline = time.monotonic() + EXPECT_SECONDS
+            while until is not None and not until(list(_packets(path.read_bytes()))):
+                if time.monotonic() > deadline:
+                    break  # the test compares, and shows what is missing
+                time.sleep(0.02)
         finally:
             # SIGINT makes tcpdump write what it has.
             process.stop(signal.SIGINT)

@@ -6,7 +6,7 @@ import asyncio
 import re
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ Expected = dict[tuple[int, bool], Proof]
 """What is explained for each size and DF."""
 
 TAIL = 5
-"""Pings behind those that are looked at: what tcpdump has not read when it ends is of them."""
+"""Pings behind those that are looked at: once tcpdump has seen them, it has seen all."""
 
 TAIL_SIZE = 3
 """Bytes of data in them: no other ping here is as long."""
@@ -74,14 +74,24 @@ def sizes(packets: Iterable[bytes]) -> list[int]:
     return [struct.unpack_from("!H", packet, 16)[0] for packet in packets]
 
 
+def bare_sizes(packets: Iterable[bytes]) -> list[int]:
+    """The same on a TUN, where no Ethernet header is before it."""
+    return [struct.unpack_from("!H", packet, 2)[0] for packet in packets]
+
+
+Read = Callable[[list[bytes]], list[int]]
+"""From captured packets to the sizes that are explained."""
+
+
 def without_tail(found: list[int], tail: int) -> list[int]:
-    """The sizes before those of the tail, of which as many may be there as were sent."""
-    count = 0
-    while found and found[-1] == tail and count < TAIL:
-        found = found[:-1]
-        count += 1
-    assert count, f"nothing of the tail was seen: {found}"
-    return found
+    """The sizes before those of the tail."""
+    assert found[-TAIL:] == [tail] * TAIL, f"the tail was not seen: {found}"
+    return found[:-TAIL]
+
+
+def ended(tail: int, read: Read = sizes) -> Callable[[list[bytes]], bool]:
+    """Whether the whole tail has been captured."""
+    return lambda packets: read(packets)[-TAIL:] == [tail] * TAIL
 
 
 def stream(packets: Iterable[bytes]) -> bytes:
@@ -177,8 +187,10 @@ def seen_as_explained(
     """The packets of a computer with a TUN: inside by the interface that was explained, outside encrypted."""
     device = interface(tail)
     with (
-        host.capture("eth0", ANY_UDP.format(own, peer)) as outer,
-        host.capture(device, "-Q", "out", f"ip proto 1 and dst {address}") as inner,
+        host.capture("eth0", ANY_UDP.format(own, peer), until=ended(_outside_sizes(tail)[0])) as outer,
+        host.capture(
+            device, "-Q", "out", f"ip proto 1 and dst {address}", until=ended(tail.ping.packet, bare_sizes)
+        ) as inner,
     ):
         pings(host, address, expected, sender)
     for proof in expected.values():
@@ -187,8 +199,7 @@ def seen_as_explained(
     wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
     assert without_tail(sizes(outer.packets), _outside_sizes(tail)[0]) == wanted
     inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
-    assert without_tail([struct.unpack_from("!H", packet, 2)[0] for packet in inner.packets],
-                        tail.ping.packet) == inside  # fmt: skip
+    assert without_tail(bare_sizes(inner.packets), tail.ping.packet) == inside
 
 
 def quiet(text: str) -> str:
@@ -229,7 +240,11 @@ def past_the_tunnel(host: Namespace, sample: str, source: str, address: str, own
     expected = all_sizes(sample, source, address)
     tail = proved(sample, source, address, TAIL_SIZE)
     with (
-        host.capture("eth0", f"ip proto 1 and src {own} and dst {address}") as outer,
+        host.capture(
+            "eth0",
+            f"ip proto 1 and src {own} and dst {address}",
+            until=ended(_outside_sizes(tail)[0]),
+        ) as outer,
         host.capture("tun0", f"ip proto 1 and dst {address}") as inner,
     ):
         pings(host, address, expected, own)
@@ -292,14 +307,22 @@ def test_a_machines_packets_to_a_tun_server_go_as_explained(net: Net) -> None:
     for (size, df), proof in expected.items():
         if not df:
             assert outside(proof) == outside(proved("gateway.conf", "le0", "10.8.0.1", size))
+
+    def data(packets: list[bytes]) -> list[int]:
+        # OpenVPN's ping of 16 bytes is 40 with what is around it.
+        return long(stream(packets), 40)
+
     with (
-        here.capture("eth0", TCP.format(sent.source, sent.destination)) as outer,
-        machine.capture("eth0", "-Q", "out", "ip proto 1 and dst 10.8.0.1") as inner,
+        here.capture(
+            "eth0", TCP.format(sent.source, sent.destination), until=ended(_outside_sizes(tail)[0], data)
+        ) as outer,
+        machine.capture(
+            "eth0", "-Q", "out", "ip proto 1 and dst 10.8.0.1", until=ended(tail.ping.packet)
+        ) as inner,
     ):
         pings(machine, "10.8.0.1", expected)
     wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
-    # OpenVPN's ping of 16 bytes is 40 with what is around it.
-    assert without_tail(long(stream(outer.packets), 40), _outside_sizes(tail)[0]) == wanted
+    assert without_tail(data(outer.packets), _outside_sizes(tail)[0]) == wanted
     inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
     assert without_tail(sizes(inner.packets), tail.ping.packet) == inside
 
@@ -333,7 +356,7 @@ def test_packets_that_must_not_be_cut_go_as_explained(
     filtered = f"ip proto 4 and src {sent.source} and dst {sent.destination}"
     if not nested:
         filtered = f"udp dst port {sent.port} and udp[20:2] = 0x0800 and ip[42+9] = 1"
-    with one.capture("eth0" if nested else "lo", filtered) as outer:
+    with one.capture("eth0" if nested else "lo", filtered, until=ended(outer_sizes(tail)[0])) as outer:
         pings(machine, address, expected)
     wanted = [size for proof in expected.values() for size in outer_sizes(proof)]
     assert without_tail(sizes(outer.packets), outer_sizes(tail)[0]) == wanted
@@ -379,12 +402,14 @@ def test_emulators_packets_go_as_explained(net: Net) -> None:
         sent = outside(tail)
         assert (sent.source, sent.destination) == ("192.168.0.1", f"192.168.0.{number}")
         filtered = (TCP if sent.stream else ANY_UDP).format(sent.source, sent.destination)
+        read: Read = (lambda packets: long(stream(packets))) if sent.stream else sizes
+        inside_out = ("tap0", "-Q", "out", f"ip proto 1 and dst {address}")
         with (
-            attic.capture("eth0", filtered) as outer,
-            attic.capture("tap0", "-Q", "out", f"ip proto 1 and dst {address}") as inner,
+            attic.capture("eth0", filtered, until=ended(_outside_sizes(tail)[0], read)) as outer,
+            attic.capture(*inside_out, until=ended(tail.ping.packet)) as inner,
         ):
             pings(emulator, address, expected)
-        seen = long(stream(outer.packets)) if sent.stream else sizes(outer.packets)
+        seen = read(outer.packets)
         wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
         assert without_tail(seen, _outside_sizes(tail)[0]) == wanted
         inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
@@ -436,17 +461,18 @@ def test_a_computers_packets_go_as_explained(net: Net, sample: str, target: str,
     sent = outside(expected[1, False])
     tail = proved(sample, source, target, TAIL_SIZE)
     filtered = (TCP if sent.stream else UDP).format(sent.source, sent.destination)
+    read: Read = (lambda packets: framed(stream(packets))) if sent.stream else sizes
+    inside_out = ("tap0", "-Q", "out", f"ip proto 1 and dst {address}")
     with (
-        one.capture("eth0", filtered) as outer,
-        one.capture("tap0", "-Q", "out", f"ip proto 1 and dst {address}") as inner,
+        one.capture("eth0", filtered, until=ended(_outside_sizes(tail)[0], read)) as outer,
+        one.capture(*inside_out, until=ended(tail.ping.packet)) as inner,
     ):
         pings(one, address, expected)
     for proof in expected.values():
         if proof.verdict != "dropped":
             assert (outside(proof).source, outside(proof).destination) == (sent.source, sent.destination)
     wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
-    seen = framed(stream(outer.packets)) if sent.stream else sizes(outer.packets)
-    assert without_tail(seen, _outside_sizes(tail)[0]) == wanted
+    assert without_tail(read(outer.packets), _outside_sizes(tail)[0]) == wanted
     inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
     assert without_tail(sizes(inner.packets), tail.ping.packet) == inside
 
@@ -475,8 +501,12 @@ def test_a_machines_packets_to_the_world_go_as_explained(net: Net) -> None:
     # Under which address is the interface's affair, and `wan` the one that the default route leads to.
     assert (left.source, left.destination) == (None, address)
     with (
-        two.capture("eth0", UDP.format(crossed.source, crossed.destination)) as outer,
-        one.capture("wan", f"ip proto 1 and src 198.51.100.7 and dst {address}") as outside_world,
+        two.capture(
+            "eth0", UDP.format(crossed.source, crossed.destination), until=ended(crossed.sizes[0])
+        ) as outer,
+        one.capture(
+            "wan", f"ip proto 1 and src 198.51.100.7 and dst {address}", until=ended(left.sizes[0])
+        ) as outside_world,
     ):
         pings(machine, address, expected)
     arriving = [proof for proof in expected.values() if proof.verdict != "dropped"]
@@ -510,7 +540,8 @@ def test_a_narrow_paths_packets_go_as_explained_on_the_computer_itself(net: Net)
     sent = outside(tail)
     assert str(sent.path) == "a path of 1400 bytes: the MTU of this computer's eth0"
     assert (sent.source, sent.destination) == (one.addresses[0], two.addresses[0])
-    with one.capture("eth0", IP_IN_UDP.format(sent.source, sent.destination)) as outer:
+    filtered = IP_IN_UDP.format(sent.source, sent.destination)
+    with one.capture("eth0", filtered, until=ended(_outside_sizes(tail)[0])) as outer:
         pings(one, "10.8.0.2", {(proof.ping.data, proof.ping.df): proof for proof in proofs})
     wanted = [size for proof in proofs for size in _outside_sizes(proof)]
     assert without_tail(sizes(outer.packets), _outside_sizes(tail)[0]) == wanted
@@ -547,7 +578,8 @@ def test_built_in_machines_packets_go_as_explained(net: Net, source: str, target
                 assert result.received == 1, (proof.ping, result)
 
     filtered = f"udp dst port {sent.port} and src {sent.source} and dst {sent.destination}"
-    with here.capture("lo", f"{filtered} and udp[20:2] = 0x0800 and ip[42+9] = 1") as outer:
+    filtered += " and udp[20:2] = 0x0800 and ip[42+9] = 1"
+    with here.capture("lo", filtered, until=ended(sent.sizes[0])) as outer:
         here.call(main)
     # Behind the outer headers is the frame; an answer to the other one's announcement is none of ours.
     assert all(proof.verdict == "arrives" for proof in expected)
@@ -575,7 +607,8 @@ def test_packets_in_a_tunnel_in_a_tunnel_go_as_explained(net: Net) -> None:
                 result = await machine.ping("10.1.2.2", count=1, size=proof.ping.data)
                 assert result.received == 1, (proof.ping, result)
 
-    with one.capture("eth0", "ip proto 4 and src 192.168.0.1 and dst 192.168.0.2") as outer:
+    filtered = "ip proto 4 and src 192.168.0.1 and dst 192.168.0.2"
+    with one.capture("eth0", filtered, until=ended(sizes_of(tail)[0])) as outer:
         one.call(main)
     wanted = [size for proof in expected for size in sizes_of(proof)]
     assert without_tail(sizes(outer.packets), sizes_of(tail)[0]) == wanted
@@ -615,7 +648,8 @@ def test_encrypted_packets_go_as_explained(net: Net) -> None:
     tail = proved(str(sample), "le0", "le1", TAIL_SIZE)
     sent = outside(tail)
     assert (sent.source, sent.destination) == ("192.168.0.1", "192.168.0.2")
-    with one.capture("eth0", ENCRYPTED.format(sent.source, sent.destination)) as outer:
+    filtered = ENCRYPTED.format(sent.source, sent.destination)
+    with one.capture("eth0", filtered, until=ended(sent.sizes[0])) as outer:
         pings(one, "10.0.77.2", expected)
     wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
     assert without_tail(sizes(outer.packets), sent.sizes[0]) == wanted
