@@ -296,6 +296,7 @@ def test_a_tap_joined_to_itself_is_no_loop() -> None:
         ("--fragment 1300", "", "--fragment"),
         ("--compress stub", "", "compression framing"),
         ("--tun-mtu 1400", "--tun-mtu 1300", "--tun-mtu 1300"),
+        ("--proto tcp-server --super-frames", "--proto tcp-client", "--super-frames"),
     ],
 )
 def test_two_ends_that_differ(one: str, other: str, what: str) -> None:

@@ -69,6 +69,7 @@ def _ends(ground: Ground) -> Iterator[Mistake]:
             "--secret": (ours.secret is not None, theirs.secret is not None),
             "TLS": (ours.tls is not None, theirs.tls is not None),
             "compression framing": (ours.compress, theirs.compress),
+            "--super-frames": (ours.super_frames, theirs.super_frames),
         }
         if ours.secret is not None:
             same |= {"--cipher": (ours.cipher, theirs.cipher), "--auth": (ours.auth, theirs.auth)}
