@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.secured import Site
+from tests.openvpn.pki import Authority
 from tmelink.openvpn.keygen import generate
 from tmelink.resources import folder
 
@@ -234,23 +235,62 @@ def test_a_wrong_password_ends_the_link_in_words(site: Site) -> None:
     assert_silent(site.net.directory, process)
 
 
-@pytest.mark.parametrize("wrong", ["expired", "not the one"])
+WRONG = {
+    "expired": "it has expired; is this machine's clock right",
+    "not yet valid": "it is not valid yet; is this machine's clock right",
+    "of another authority": "its issuer is not in --ca",
+    "revoked": "it is revoked",
+    "not the one": "its fingerprint .* is not among the expected ones",
+    "of another name": "its name is 'theirs', expected 'amy'",
+    "for another use": "its purpose does not allow this use",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_certificate_is_told(site: Site, wrong: str) -> None:
     """No crash, and the link goes on waiting."""
     a, b = site.net.pair()
-    days = {"expired": 1, "not the one": 10}[wrong]
-    old = site.authority.issue("theirs", "client", days=days, begin=-5)
+    signer = (
+        Authority(site.authority.unix_time, "Another authority")
+        if wrong == "of another authority"
+        else site.authority
+    )
+    begin, days = {"expired": (-5, 1), "not yet valid": (5, 10)}.get(wrong, (-5, 10))
+    usage = "server" if wrong == "for another use" else "client"
+    pair = signer.issue("theirs", usage, days=days, begin=begin)
     ca = site.file("ca.crt", site.authority.own.pem)
-    theirs = f"--ca {ca} --cert {site.file('old.crt', old.pem)} --key {site.file('old.key', old.key_pem)}"
+    theirs = f"--ca {ca} --cert {site.file('bad.crt', pair.pem)} --key {site.file('bad.key', pair.key_pem)}"
     site.openvpn(b, f"--dev tap0 --proto udp --remote {a.addresses[0]} --tls-client {theirs}")
-    pinned = f"--peer-fingerprint {generate('stranger', site.authority.unix_time).fingerprint}"
-    reason = {"expired": "it has expired", "not the one": "its fingerprint .* is not among the expected ones"}
+    options = {
+        "not the one": f"--peer-fingerprint {generate('other', site.authority.unix_time).fingerprint}",
+        "revoked": f"--crl-verify {site.file('crl.pem', site.authority.crl(pair))}",
+        "of another name": "--verify-x509-name amy name",
+        "for another use": "--remote-cert-tls client",
+    }.get(wrong, "")
     process = link(
         a,
         f"--local {a.addresses[0]} --remote {b.addresses[0]} --tls-server {site.identity('ours', 'server')} "
-        f"{pinned if wrong == 'not the one' else ''}",
-        until=f"certificate '.*CN=theirs.*' refused: {reason[wrong]}",
+        f"{options}",
+        until=f"certificate '.*CN=theirs.*' refused: {WRONG[wrong]}",
     )
     assert_silent(site.net.directory, process)
     assert process.stop() == 0, process.output
     assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(
+    ("begin", "words"), [(-5, "has expired at"), (5, "is not valid before")], ids=["expired", "not yet valid"]
+)
+def test_an_own_certificate_that_every_peer_will_refuse_is_told(site: Site, begin: int, words: str) -> None:
+    """A stock peer refuses it in silence, so it is said at the start."""
+    a, b = site.net.pair()
+    old = site.authority.issue("ours", "client", days=1, begin=begin)
+    ca = site.file("ca.crt", site.authority.own.pem)
+    cert, key = site.file("bad.crt", old.pem), site.file("bad.key", old.key_pem)
+    process = link(
+        a,
+        f"--remote {b.addresses[0]} --tls-client --ca {ca} --cert {cert} --key {key}",
+        until=f"the own certificate 'C=CH, CN=ours' {words} 20.*; is this machine's clock right",
+    )
+    process.expect("running:")
+    assert process.stop() == 0, process.output

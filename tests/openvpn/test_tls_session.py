@@ -325,6 +325,19 @@ def test_a_bad_certificate_is_refused_in_words(pair: Pair, words: str) -> None:
     assert words in said(wire.client)
 
 
+def test_an_own_certificate_that_peers_will_refuse_is_complained_of() -> None:
+    context = TlsContext(files(AUTHORITY.issue("own", days=10, begin=0)), server=True)
+    day = 24 * 3600
+    assert context.complaint(START + 5 * day) is None
+    for days, words in (
+        (-1, "is not valid before 2023-11-14 22:13 UTC"),
+        (11, "has expired at 2023-11-24 22:13"),
+    ):
+        assert f"the own certificate 'C=CH, CN=own' {words}" in (context.complaint(START + days * day) or "")
+    bare = TlsFiles(ca=AUTHORITY.own.pem)
+    assert TlsContext(bare, server=False).complaint(START) is None
+
+
 def test_a_revoked_certificate_is_refused() -> None:
     crl = AUTHORITY.crl(CLIENT)
     wire = failing(session(server=False), session(server=True, tls={"crl": crl}))

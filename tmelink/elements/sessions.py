@@ -107,6 +107,10 @@ class Files:
         """The contents of a file that everybody may read; empty for no file."""
         return self._load(material, option, private=False)
 
+    def warn(self, text: str) -> None:
+        """Tell a person of what was read and cannot be good."""
+        self._log.warning("%s", text)
+
     def _load(self, material: Material | None, option: str, *, private: bool) -> bytes:
         if material is None:
             return b""
@@ -220,9 +224,13 @@ def tls_parts(options: Options, tls: Tls, files: Files) -> tuple[TlsContext, tls
     if options.server is not None:
         wanted = replace(wanted, client_certificate=options.server.verify_client_cert)
     try:
-        return TlsContext(wanted, server=tls.role == "server"), _wrap_key(options, files)
+        context, wrap = TlsContext(wanted, server=tls.role == "server"), _wrap_key(options, files)
     except ValueError as error:
         raise ElementError(str(error)) from error
+    complaint = context.complaint(time.time())
+    if complaint is not None:
+        files.warn(complaint)
+    return context, wrap
 
 
 def _tls_files(tls: Tls, files: Files) -> TlsFiles:
@@ -324,9 +332,9 @@ def tls_settings(
         reneg_bytes=tls.reneg_bytes or 0,
         reneg_pkts=tls.reneg_pkts,
         replay_window=options.replay_window,
+        replay_seconds=options.replay_time,
         ping=options.ping,
         ping_restart=options.ping_restart,
-        replay_seconds=options.replay_time,
         ping_exit=options.ping_exit,
         ping_timer_rem=options.ping_timer_rem,
         remote=bool(options.remotes),

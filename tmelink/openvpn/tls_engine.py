@@ -114,6 +114,7 @@ class TlsContext:
         self._server = server
         self._rules = files.rules
         self._revoked = files.revoked
+        self._own: x509.Certificate | None = None
         self._by_fingerprint = bool(files.rules.fingerprints) and not files.ca
         if not files.ca and not files.pkcs12 and not files.rules.fingerprints:
             raise ValueError("nothing says which peer to trust: give --ca, --pkcs12 or --peer-fingerprint")
@@ -134,6 +135,20 @@ class TlsContext:
             mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
         context.set_verify(mode, self._verify)
         context.set_verify_depth(MAX_CHAIN)
+
+    def complaint(self, unix_time: float) -> str | None:
+        """Why no peer takes the own certificate at `unix_time` seconds since 1970; None where they may."""
+        own = self._own
+        if own is None:
+            return None
+        now = datetime.datetime.fromtimestamp(unix_time, datetime.UTC)
+        if now > own.not_valid_after_utc:
+            why = f"has expired at {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        elif now < own.not_valid_before_utc:
+            why = f"is not valid before {own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        else:
+            return None
+        return f"the own certificate '{identity.subject(own)}' {why}; is this machine's clock right?"
 
     def engine(self, unix_time: float) -> TlsEngine:
         """A new TLS connection, certificates judged at `unix_time` seconds since 1970."""
@@ -190,6 +205,7 @@ class TlsContext:
             context.check_privatekey()
         except (SSL.Error, crypto.Error, TypeError):
             raise ValueError("--key does not belong to --cert, or is too weak") from None
+        self._own = own
         for certificate in extra:
             context.add_extra_chain_cert(certificate)
         if files.pkcs12 and not files.ca:

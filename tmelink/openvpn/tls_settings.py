@@ -71,9 +71,9 @@ class TlsSettings:
     reneg_bytes: int = 0
     reneg_pkts: int = 0
     replay_window: int = 64
+    replay_seconds: float = 15
     ping: float = 0
     ping_restart: float = 0
-    replay_seconds: float = 15
     ping_exit: float = 0
     ping_timer_rem: bool = False
     single_session: bool = False
