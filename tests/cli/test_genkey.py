@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tmelink.cli import main
-from tmelink.openvpn import keys, tls_wrap
+from tmelink.openvpn import auth_token, keys, tls_wrap
 
 
 def mode(path: Path) -> int:
@@ -53,6 +53,14 @@ def test_a_client_key_is_opened_by_the_server_key_it_was_made_with(tmp_path: Pat
     assert key[0] == tls_wrap.parse_client_key(client.read_bytes()).key
     with pytest.raises(Exception, match="not authentic"):
         tls_wrap.unwrap_client_key(tls_wrap.parse_server_key(other.read_bytes()).key, wrapped)
+
+
+def test_a_key_for_tokens_is_new_each_time(tmp_path: Path) -> None:
+    made = [tmp_path / name for name in ("a.key", "b.key")]
+    for file in made:
+        assert main(["genkey", "auth-token", str(file)]) == 0
+        assert mode(file) == 0o600
+    assert len({auth_token.parse_secret(file.read_bytes()) for file in made}) == 2
 
 
 @pytest.mark.parametrize(

@@ -415,8 +415,10 @@ def token_server(site: Site, here: Namespace, kind: str, *, password: bool) -> P
     """A server that gives tokens out of one secret, and that takes amy's password or nobody's."""
     secret = site.net.directory / "token.key"
     if not secret.exists():
-        here.run("openvpn", "--genkey", "auth-token", str(secret))
-    common = f"--auth-gen-token 0 120 --auth-gen-token-secret {secret} --reneg-sec 3"
+        # Made by the other kind of program than reads it first.
+        program = ["openvpn", "--genkey"] if kind == "ours" else [sys.executable, "-m", "tmelink", "genkey"]
+        here.run(*program, "auth-token", str(secret))
+    common = f"--auth-gen-token 0 120 --auth-gen-token-secret {secret} --reneg-sec 2"
     if kind == "ours":
         word = "open sesame" if password else "another word"
         table = site.file("users", users.line("amy", word, bytes(16)) + "\n")

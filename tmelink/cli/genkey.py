@@ -1,4 +1,4 @@
-"""`tmelink genkey`: new keys for --secret, --tls-auth and --tls-crypt, and for --tls-crypt-v2."""
+"""`tmelink genkey`: new keys for --secret, --tls-auth, --tls-crypt, --tls-crypt-v2 and --auth-gen-token-secret."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tmelink.cli import key_files
 from tmelink.errors import TmelinkError
-from tmelink.openvpn import keys, tls_wrap
+from tmelink.openvpn import auth_token, keys, tls_wrap
 
 NAME = "genkey"
 HELP = "write a new key file, in OpenVPN's format"
@@ -18,6 +18,7 @@ _ABOUT = {
     "secret": "a new key; both ends need it, and nobody else",
     "tls-crypt-v2-server": "a new server's key; every client's is made with it",
     "tls-crypt-v2-client": "a new client's key; each client needs one of its own",
+    "auth-token": "a server's key for --auth-gen-token-secret; its clients do not need it",
 }
 KINDS = tuple(_ABOUT)
 
@@ -51,6 +52,8 @@ def main(options: argparse.Namespace) -> int:
 def _key(kind: str, server_key: str | None) -> bytes:
     if kind == "secret":
         return keys.generate(secrets.token_bytes)
+    if kind == "auth-token":
+        return auth_token.generate_secret()
     if server_key is None:
         return tls_wrap.generate_server_key()
     try:

@@ -40,6 +40,11 @@ class Token(NamedTuple):
     made: int
 
 
+def generate_secret() -> bytes:
+    """A new secret's file (`--genkey auth-token`)."""
+    return pem.build(_PEM, secrets.token_bytes(_FILE))
+
+
 def parse_secret(data: bytes) -> bytes:
     """The secret in a file of `openvpn --genkey auth-token`; raises `ValueError`."""
     raw = pem.parse(_PEM, data)
