@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from tmelink.frame import Frame
 from tmelink.openvpn.session import Carried, Event, Item, Session, Step
 
 
@@ -41,6 +42,18 @@ class Conversation:
     def send(self, frames: Sequence[Carried]) -> None:
         """Send frames from the machine."""
         self.do(self.session.send(frames, self._loop.time()))
+
+    def send_one(self, frame: Frame) -> None:
+        """Send a frame that comes alone, by the shortest way if the session has one for it."""
+        datagram = self.session.seal_one(frame, self._loop.time())
+        if datagram is None:
+            self.send([frame])
+        else:
+            self._transmit([datagram])
+
+    def receive_one(self, datagram: Frame) -> Frame | None:
+        """The frame in a datagram that arrived alone; None where it has to be given to `receive`."""
+        return self.session.open_one(datagram, self._loop.time())
 
     def do(self, step: Step) -> None:
         """Send, deliver and tell what the step asks for, in that order, and set the timer."""

@@ -172,6 +172,13 @@ class Link(Element):
         else:
             self._shaping.take(items)
 
+    def receive_one(self, port: Port, frame: Frame) -> None:
+        """A frame from the machine that comes alone."""
+        if self.peer is None or self._shaping is not None:
+            self.receive(port, Burst([frame]))
+        else:
+            self.peer.send_one(frame)
+
     def _send_shaped(self, frames: Sequence[Frame]) -> None:
         if self.peer is None:
             self.sent.drops["link down"] += len(frames)
@@ -190,6 +197,13 @@ class Link(Element):
             port.send(coalesce_between(items, ip=self._ip))
         else:
             port.send(coalesce(cast("Sequence[Item]", items), ip=self._ip))
+
+    def deliver_one(self, frame: Frame) -> None:
+        """A frame from the peer, for the machine, that comes alone."""
+        if self.ports:
+            self.ports[0].send_one(frame)
+        else:
+            self.received.drops["not connected"] += 1
 
     def hold_machine(self, held: bool) -> None:
         """The way to the peer is full, or no longer: the machine's side stops reading, or goes on."""

@@ -15,7 +15,7 @@ from typing import Protocol
 from tmelink.elements.conversation import Conversation
 from tmelink.elements.ports import Guest
 from tmelink.elements.tcp_port import TcpSeat
-from tmelink.frame import Run
+from tmelink.frame import Frame, Run
 from tmelink.openvpn.options import Options
 from tmelink.openvpn.session import (
     AuthFailed,
@@ -64,6 +64,9 @@ class Owner(Guest, Protocol):
     def deliver(self, items: Sequence[Carried]) -> None:
         """Frames for the machine."""
 
+    def deliver_one(self, frame: Frame) -> None:
+        """A frame for the machine that comes alone."""
+
     def notice(self, notice: Notice) -> None:
         """Something for the log."""
 
@@ -110,6 +113,8 @@ class UdpPeer:
         self._conversation = Conversation(
             link.new_session(options), self._transmit, link.deliver, self._event
         )
+        # Of a frame that comes alone; every call less is felt in its round trip.
+        self.send_one = self._conversation.send_one
         try:
             self._wire = make_wire(self)
         except BaseException:
@@ -140,6 +145,14 @@ class UdpPeer:
             self._follows = self._floats
         self._conversation.do(step)
         return step.authentic
+
+    def arrived_alone(self, datagram: Frame, address: Address) -> None:
+        """Take a datagram that came alone."""
+        frame = self._conversation.receive_one(datagram) if address == self.remote else None
+        if frame is None:
+            self.arrived([datagram], address)
+        else:
+            self._link.deliver_one(frame)
 
     def lost(self, reason: str) -> None:
         """What carried the datagrams is gone."""
@@ -177,6 +190,8 @@ class TcpPeer:
         self._conversation = Conversation(
             link.new_session(options), self._transmit, link.deliver, self._event
         )
+        # Of a frame that comes alone; every call less is felt in its round trip.
+        self.send_one = self._conversation.send_one
         self._stream = Stream(
             sock,
             self._arrived,
@@ -247,6 +262,13 @@ class TcpServer:
             self._link.sent.drops["not connected"] += _count(items)
         else:
             self._current.send(items)
+
+    def send_one(self, frame: Frame) -> None:
+        """A frame from the machine that comes alone."""
+        if self._current is None:
+            self._link.sent.drops["not connected"] += 1
+        else:
+            self._current.send_one(frame)
 
     def close(self) -> None:
         """Close the listening socket, unless other links need it, and every connection."""

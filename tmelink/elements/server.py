@@ -284,6 +284,10 @@ class Server(Element):
         self._do(self._server.receive(items, address, self._now))
         return False
 
+    def arrived_alone(self, datagram: Frame, address: Address) -> None:
+        """A datagram over UDP."""
+        self.arrived([datagram], address)
+
     def _take(self, sock: socket.socket, address: Address, head: bytes) -> None:
         """A connection over TCP, of which `head` was read before."""
         assert self._server is not None, "the socket is closed with it"

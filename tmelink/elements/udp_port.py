@@ -11,7 +11,7 @@ from typing import Protocol
 from tmelink.elements import ports
 from tmelink.elements.ports import Guest
 from tmelink.errors import ElementError
-from tmelink.frame import Counters, Run
+from tmelink.frame import Counters, Frame, Run
 from tmelink.openvpn.options import Options
 from tmelink.openvpn.session import Item
 from tmelink.transport import sockets
@@ -29,6 +29,9 @@ class Hearer(Protocol):
 
     def arrived(self, items: list[Item], address: Address) -> bool:
         """Take datagrams; whether any of them was authentic."""
+
+    def arrived_alone(self, datagram: Frame, address: Address) -> None:
+        """Take one."""
 
 
 class UdpSeat:
@@ -120,9 +123,11 @@ class UdpPort(ports.Port[UdpSeat]):
         alone = self.seats[0] if len(self.seats) == 1 else None
         if alone is not None and alone.hearer is not None:
             datagrams.receive, datagrams.received = alone.hearer.arrived, alone.link.received
+            datagrams.receive_one = alone.hearer.arrived_alone
             datagrams.sent, alone.send = alone.link.sent, datagrams.send
             return
         datagrams.receive, datagrams.received = self._divide, self._undivided
+        datagrams.receive_one = None
         for seat in self.seats:
             seat.send = seat.send_shared
             if seat.follows and seat.hearer is not None and seat.hearer.remote not in self._by_address:

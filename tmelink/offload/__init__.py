@@ -8,7 +8,7 @@ a frame on a TAP (`virtio`).
 from tmelink.offload.check import checked
 from tmelink.offload.checksum import complete_checksum
 from tmelink.offload.coalesce import coalesce, coalesce_between
-from tmelink.offload.mss import clamp_mss
+from tmelink.offload.mss import clamp_mss, may_be_syn
 from tmelink.offload.segment import completed, cut, segment, segmented
 from tmelink.offload.virtio import decode_header, encode_header
 
@@ -22,6 +22,7 @@ __all__ = [
     "cut",
     "decode_header",
     "encode_header",
+    "may_be_syn",
     "segment",
     "segmented",
 ]

@@ -12,6 +12,7 @@ from typing import Final, Literal, cast
 
 from tmelink.errors import ProtocolError
 from tmelink.frame import MIN_FRAME, Frame, Run, pieces
+from tmelink.offload import may_be_syn
 from tmelink.openvpn.bounds import Bounds
 from tmelink.openvpn.clamp import clamped
 from tmelink.openvpn.compress import Compression
@@ -91,6 +92,14 @@ class Payloads:
     def _ordinary_frames(self, frames: Sequence[Item]) -> Sequence[Item]:
         frames = self._bounds.within(frames)
         return clamped(frames, self._mss, ip=self._ip) if self._mss else frames
+
+    def passes(self, frame: Frame) -> bool:
+        """Whether a frame is a payload as it stands, of a length that may be, and opens no TCP connection."""
+        return (
+            self.plain
+            and self._shortest <= len(frame) <= self.longest_out
+            and not (self._mss and may_be_syn(frame, ip=self._ip))
+        )
 
     def dressed(self, payloads: Sequence[Frame]) -> Sequence[Frame]:
         """Payloads with what this link puts around them."""

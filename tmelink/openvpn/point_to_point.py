@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from tmelink.frame import MIN_FRAME, Frame, Run, SuperFrame, pieces
+from tmelink.offload import may_be_syn
 from tmelink.openvpn import replay, super_frames
 from tmelink.openvpn.bounds import Bounds
 from tmelink.openvpn.clamp import clamped
@@ -108,6 +109,9 @@ class PointToPoint:
             overhead=message_overhead(settings),
         )
 
+        self._bare = self._envelope is None and self._super is None and not settings.inactive
+        """Whether frames are datagrams as they stand, and traffic is not measured."""
+
     def connected(self, now: float) -> Step:
         """Start the timers; the first ping is sent at once, and under --super-frames who asks for them."""
         self._begun = now
@@ -163,6 +167,34 @@ class PointToPoint:
     def _payloads(self, frames: Sequence[Item]) -> Sequence[Item]:
         frames = self._bounds.within(frames)
         return clamped(frames, self._mss, ip=not self._ethernet) if self._mss else frames
+
+    def seal_one(self, frame: Frame, now: float) -> Frame | None:
+        """The frame itself, where it needs no look at more than its length."""
+        bounds = self._bounds
+        if (
+            self._ended
+            or not self._bare
+            or not bounds.shortest <= len(frame) <= bounds.longest
+            or (self._mss and may_be_syn(frame, ip=not self._ethernet))
+        ):
+            return None
+        self._liveness.last_sent = now
+        return frame
+
+    def open_one(self, datagram: Frame, now: float) -> Frame | None:
+        """The datagram itself, where it is plainly a frame."""
+        size = len(datagram)
+        if (
+            self._ended
+            or not (self._bare and self._up)
+            or not self._shortest <= size <= self._longest_in
+            or size <= LONGEST_PING
+            or datagram[self._mark] not in self._ordinary
+            or (self._mss and may_be_syn(datagram, ip=not self._ethernet))
+        ):
+            return None
+        self._liveness.last_received = now
+        return datagram
 
     def tick(self, now: float) -> Step:
         """Pings and OCC requests that are due, and the end of a session whose peer is gone."""

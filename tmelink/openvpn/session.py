@@ -127,6 +127,18 @@ class Session(Protocol):
         """Frames from the machine, none longer than a segment but for super-frames."""
         ...
 
+    def seal_one(self, frame: Frame, now: float) -> Frame | None:
+        """The datagram of one frame, which is sent; None where the frame has to be given to `send`.
+
+        A short way for an ordinary frame that comes alone: nothing follows from it but that a deadline may
+        move back.
+        """
+        ...
+
+    def open_one(self, datagram: Frame, now: float) -> Frame | None:
+        """The frame that one datagram holds; None where the datagram has to be given to `receive`."""
+        ...
+
     def tick(self, now: float) -> Step:
         """Time has passed; harmless at any time, needed at `deadline`."""
         ...

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from tmelink.errors import ProtocolError
-from tmelink.frame import Run
+from tmelink.frame import Frame, Run
 from tmelink.openvpn import agreement, data_keys, packet, peer_info, push, static, super_frames
 from tmelink.openvpn.arrivals import grouped, is_data
 from tmelink.openvpn.association import Association, may_begin
@@ -154,6 +154,24 @@ class TlsSession:
             step = self._finish(now)
             return Step([*wire, *step.wire], (), step.events)
         return Step(wire)
+
+    def seal_one(self, frame: Frame, now: float) -> Frame | None:
+        """The data packet of an ordinary frame, under keys that last."""
+        keyring, liveness = self._keyring, self._liveness
+        if (
+            self._ended
+            or liveness.quiet_seconds
+            or not self._payloads.passes(frame)
+            or not keyring.ready(now)
+            or keyring.worn()
+        ):
+            return None
+        liveness.last_sent = now
+        return keyring.seal_one(frame)
+
+    def open_one(self, datagram: Frame, now: float) -> Frame | None:
+        """None: what a packet holds, and what follows from it, is known only once it is open."""
+        return None
 
     def tick(self, now: float) -> Step:
         """What time asks for: repetitions, new keys, pings, the end of what took too long."""

@@ -1,0 +1,150 @@
+"""A frame that comes alone: its short way through a session is the long one's, or leaves it to that."""
+
+from __future__ import annotations
+
+import copy
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+
+from tests.openvpn.test_tls_session import equals, up
+from tmelink.openvpn import occ
+from tmelink.openvpn.liveness import PING
+from tmelink.openvpn.point_to_point import PointToPoint
+from tmelink.openvpn.session import Joining
+from tmelink.openvpn.settings import Settings
+
+FRAME = bytes(range(12)) + b"\x08\x00" + bytes(range(50))
+SYN = bytes(Ether() / IP(dst="10.0.0.2") / TCP(flags="S", options=[("MSS", 9000)]))
+ACK = bytes(Ether() / IP(dst="10.0.0.2") / TCP(flags="A"))
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"kind": "ip"},
+    {"ping": 10, "ping_restart": 60},
+    {"inactive": 10},
+    {"fragment": 1000},
+    {"compress": "stub-v2"},
+    {"key": None, "mssfix": 0},
+]
+
+
+def session(**options: Any) -> PointToPoint:
+    made = PointToPoint(Settings(**options), Random(1).randbytes)
+    made.connected(0.0)
+    made.receive([FRAME if options.get("kind") != "ip" else b"\x45" + bytes(39)], 0.5)
+    return made
+
+
+frames = st.one_of(
+    st.sampled_from([FRAME, SYN, ACK, SYN[14:], ACK[14:], PING, FRAME[:14], FRAME[:13], FRAME * 30]),
+    st.binary(max_size=80),
+    st.binary(max_size=40).map(occ.MAGIC.__add__),
+    st.binary(min_size=1500, max_size=1700),
+)
+
+
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(frame=frames)
+def test_it_is_sent_as_a_burst_of_it_is(options: dict[str, Any], frame: bytes) -> None:
+    link = session(**options)
+    datagram, beside = link.seal_one(frame, 1.0), copy.deepcopy(link)
+    if datagram is not None:
+        beside = session(**options)
+        step = beside.send([frame], 1.0)
+        assert [datagram] == list(step.wire)
+        assert not step.events
+        assert link.deadline() == beside.deadline()
+    assert link.drops == beside.drops
+
+
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(datagram=frames)
+def test_it_is_received_as_a_burst_of_it_is(options: dict[str, Any], datagram: bytes) -> None:
+    link = session(**options)
+    frame = link.open_one(datagram, 1.0)
+    if frame is not None:
+        beside = session(**options)
+        step = beside.receive([datagram], 1.0)
+        assert [frame] == list(step.frames)
+        assert not step.events
+        assert not step.wire
+        assert link.deadline() == beside.deadline()
+        assert link.drops == beside.drops
+
+
+def test_what_is_ordinary_takes_the_short_way() -> None:
+    link = session()
+    assert link.seal_one(ACK, 1.0) is ACK
+    assert link.open_one(ACK, 1.0) is ACK
+
+
+@pytest.mark.parametrize("frame", [SYN, FRAME[:13], bytes(4000)], ids=["SYN", "short", "long"])
+def test_what_needs_a_look_takes_the_long_way(frame: bytes) -> None:
+    assert session().seal_one(frame, 1.0) is None
+
+
+@pytest.mark.parametrize("datagram", [PING, occ.message(occ.EXIT), SYN, b"", bytes(4000)], ids=repr)
+def test_what_may_be_more_than_a_frame_takes_the_long_way(datagram: bytes) -> None:
+    assert session().open_one(datagram, 1.0) is None
+
+
+def test_the_first_sign_of_a_peer_takes_the_long_way() -> None:
+    link = PointToPoint(Settings(), Random(1).randbytes)
+    link.connected(0.0)
+    assert link.open_one(ACK, 1.0) is None
+
+
+def test_a_session_that_has_ended_takes_nothing() -> None:
+    link = session()
+    link.close(1.0)
+    assert link.seal_one(ACK, 1.0) is None
+    assert link.open_one(ACK, 1.0) is None
+
+
+def test_under_tls_it_is_a_data_packet_like_any_other() -> None:
+    wire = up(equals(mss=1300))
+    for end in (wire.client, wire.server):
+        other = wire.other(end)
+        packet = end.session.seal_one(ACK, wire.now)
+        assert packet is not None
+        wire.do(other, other.session.receive([packet], wire.now))
+        wire.send(end, FRAME * 2)
+        wire.run(wire.now + 1)
+        assert other.frames == [ACK, FRAME * 2]
+        assert end.session.seal_one(SYN, wire.now) is None
+        assert end.session.seal_one(bytes(4000), wire.now) is None
+
+
+def test_under_tls_none_is_sealed_before_there_are_keys_nor_after_the_end() -> None:
+    wire = equals()
+    wire.begin()
+    assert wire.client.session.seal_one(FRAME, wire.now) is None
+    up(wire)
+    wire.call(wire.client, "close")
+    assert wire.client.session.seal_one(FRAME, wire.now) is None
+
+
+def test_under_tls_keys_that_are_worn_are_renewed_all_the_same() -> None:
+    wire = up(equals(reneg_pkts=50))
+    sealed, keys = 0, set()
+    for _ in range(200):
+        packet = wire.client.session.seal_one(FRAME, wire.now)
+        if packet is None:
+            wire.send(wire.client, FRAME)
+        else:
+            sealed += 1
+            keys.add(packet[0] & 7)
+            wire.do(wire.server, wire.server.session.receive([packet], wire.now))
+        wire.run(wire.now + 1)
+    assert wire.server.frames == [FRAME] * 200
+    assert sealed > 100
+    assert not wire.client.of(Joining)
+    assert keys == {0, 1}
