@@ -1,4 +1,4 @@
-"""`tmelink genkey`: new keys for --secret, --tls-auth, --tls-crypt, --tls-crypt-v2 and --auth-gen-token-secret."""
+"""`tmelink genkey`: new keys for --secret, --tls-auth, --tls-crypt, --tls-crypt-v2 and servers' tokens."""
 
 from __future__ import annotations
 
