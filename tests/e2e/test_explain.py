@@ -367,6 +367,7 @@ def last_outside(proof: Proof) -> Outside:
     return [hop.outside for hop in proof.hops if hop.outside is not None][-1]
 
 
+@pytest.mark.needs("ethtool")
 def test_emulators_packets_go_as_explained(net: Net) -> None:
     """retronet.conf, but for what it starts: an emulator on each computer's bridge."""
     hosts = net.internet(3)[:3]
@@ -414,6 +415,27 @@ def test_emulators_packets_go_as_explained(net: Net) -> None:
         assert without_tail(seen, _outside_sizes(tail)[0]) == wanted
         inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
         assert without_tail(sizes(inner.packets), tail.ping.packet) == inside
+
+    behind_bare_datagrams(attic, emulator)
+
+
+def behind_bare_datagrams(attic: Namespace, emulator: Namespace) -> None:
+    """The same to what is in SIMH's place."""
+    attic.run("ethtool", "-K", "lo", "tx-udp-segmentation", "off")
+    address = "10.0.79.22"
+    attic.tmelink(
+        'simh: tmelink/udp local "127.0.0.1:5002" remote "127.0.0.1:5001"\n'
+        f"behind-udp at simh: tmelink/host inet {address}/24\n"
+    )
+    emulator.ping(address, count=2)
+    expected = all_sizes("retronet.conf", "attic-tap", "simh")
+    tail = proved("retronet.conf", "attic-tap", "simh", TAIL_SIZE)
+    sent = outside(tail)
+    filtered = UDP.format(sent.source, sent.destination) + f" and dst port {sent.port}"
+    with attic.capture("lo", filtered, until=ended(sent.sizes[0])) as outer:
+        pings(emulator, address, expected)
+    wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
+    assert without_tail(sizes(outer.packets), sent.sizes[0]) == wanted
 
 
 def _mac(emulator: Namespace) -> str:

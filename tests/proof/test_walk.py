@@ -162,6 +162,23 @@ def test_a_server_is_a_switch_of_its_clients(
     assert [(sent.source, sent.destination) for sent in found] == outside
 
 
+@pytest.mark.parametrize(
+    ("udp", "port", "ends", "sizes"),
+    [
+        ("local 127.0.0.1:5001 remote 127.0.0.1:5002", 5002, ("127.0.0.1", "127.0.0.1"), (1542,)),
+        ('local 5001 remote "192.0.2.9:5002"', 5002, (None, "192.0.2.9"), (1500, 62)),
+        ("local 5001 float", None, (None, None), (1500, 62)),
+    ],
+)
+def test_an_emulator_behind_bare_datagrams(
+    udp: str, port: int | None, ends: tuple[str | None, str | None], sizes: tuple[int, ...]
+) -> None:
+    proof = way(f"a: tmelink/host inet 10.0.0.1/24\nu at a: tmelink/udp {udp}", "a", "10.0.0.9")
+    sent = proof.hops[-1].outside
+    assert sent is not None
+    assert ((sent.source, sent.destination), sent.port, sent.sizes) == (ends, port, sizes)
+
+
 def test_vxlan_cuts_nothing_unless_it_is_told_to() -> None:
     text = (
         "a: tmelink/host inet 10.0.0.1/24\nv at a: tmelink/vxlan vni 7 remote 192.0.2.2 local 192.0.2.1{}\n"

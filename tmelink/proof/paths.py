@@ -69,7 +69,7 @@ class Paths:
         self._told = told
         self._paths = {element: path for path, element in machine.elements.items()}
 
-    def of(self, element: Carrier, own: IPAddress | str | None, other: IPAddress | str | None) -> Path:
+    def of(self, element: Element, own: IPAddress | str | None, other: IPAddress | str | None) -> Path:
         """From a tunnel's own address, where it is bound to one, to another end's."""
         home = self._machine.homes.get(self._paths[element])
         source, destination = numeric(own), numeric(other)

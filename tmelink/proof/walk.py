@@ -16,6 +16,7 @@ from tmelink.elements.link import Link
 from tmelink.elements.server import Server
 from tmelink.elements.tap_device import TapElement
 from tmelink.elements.tunnel_arguments import TunnelArguments
+from tmelink.elements.udp import Udp
 from tmelink.elements.vxlan import Vxlan
 from tmelink.encapsulation import vxlan
 from tmelink.proof import wire
@@ -32,7 +33,7 @@ from tmelink.proof.sizes import (
     Version,
     cut,
 )
-from tmelink.proof.stations import Station, Way, main_route
+from tmelink.proof.stations import Station, Way, main_route, numeric
 from tmelink.routing.facts import IPAddress
 from tmelink.routing.translation import AUTO
 
@@ -121,7 +122,7 @@ class _Walk:
     def on_from(self, at: Station, first: bool) -> Station | None:
         """What a station does with the packet; the next one, or None where the way has ended."""
         if not first and self.is_for(at):
-            self.hop(at, "takes it")
+            self.taken(at, "takes it")
             self.end("arrives", f"at {at.name}")
             return None
         if not first and not at.forwards:
@@ -142,6 +143,23 @@ class _Walk:
         if not self.fits(out, f"{chosen}{self.destination} {rule}{through}, out by {self.name(out)}"):
             return None
         return self.across(out, next_hop)
+
+    def taken(self, at: Station, does: str) -> None:
+        """By whoever it is for; an emulator behind bare datagrams gets it in one of these."""
+        if not isinstance(at.element, Udp):
+            self.hop(at, does)
+            return
+        local, remote = at.element.arguments.local, at.element.arguments.remote
+        host, port = (None, None) if remote is None else (remote.host, remote.port)
+        path = self.ground.paths.of(at.element, local.host, host)
+        address = numeric(host or local.host)
+        version: Version = 6 if address is not None and address.version == 6 else 4
+        headers = (Header(f"IPv{version}", IP_HEADER[version]), Header("UDP", UDP_HEADER))
+        around = ETHERNET.bytes + sum(header.bytes for header in headers)
+        sizes = tuple(cut([packet + around for packet in self.packets], path.mtu, version))
+        remark = "sent outside in fragments" if len(sizes) > len(self.packets) else ""
+        sent = Outside(local.host, host, "UDP", port, sizes, path=path)
+        self.hop(at, does, headers=headers, outside=sent, remark=remark)
 
     def is_for(self, at: Station) -> bool:
         if self.target is not None and self.target.element is at.element:
@@ -270,7 +288,7 @@ class _Walk:
         if unknown and next_hop is not None:
             behind = unknown[0]
             if self.carried(reach.stations[behind]):
-                self.hop(behind, f"the file has nobody with {next_hop}, so perhaps who is behind it")
+                self.taken(behind, f"the file has nobody with {next_hop}, so perhaps who is behind it")
                 self.end("leaves", f"to what is behind {', '.join(each.name for each in unknown)}")
             return None
         if out.port is None:
