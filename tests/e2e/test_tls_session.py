@@ -133,6 +133,8 @@ TABLE = [
     ("tcp", "tun", "tls-auth", "AES-128-GCM", "1.3", False),
     ("udp", "tap", "none", "AES-256-CBC", "1.3", True),
     ("tcp", "tun", "tls-crypt", "AES-256-CBC", "1.2", False),
+    ("tcp", "tap", "tls-auth", "AES-256-CBC", "1.3", True),
+    ("udp", "tun", "tls-crypt-v2", "AES-256-CBC", "1.2", True),
 ]
 
 
