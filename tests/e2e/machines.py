@@ -24,14 +24,15 @@ class Machine(Element):
         super().__init__("machine", None)
         self.offload = offload
         self.got: list[tuple[bytes, Gso | None]] = []
-        self.bursts = 0
+        self.bursts: list[int] = []
+        """How many frames came together, each time."""
         self._arrived = asyncio.Event()
 
     def make_port(self) -> Port:
         return Port(self, offload=self.offload)
 
     def receive(self, port: Port, burst: Burst) -> None:
-        self.bursts += 1
+        self.bursts.append(len(burst.frames))
         self.got += zip(map(bytes, burst.frames), burst.gso or [None] * len(burst.frames), strict=True)
         self._arrived.set()
 

@@ -340,7 +340,8 @@ def test_a_wakeup_is_one_burst_and_a_held_tap_waits(net: Net, offload: bool) -> 
             port.hold(False)
             await machine.until(lambda: len(machine.got) == READ_BUDGET + 6)
             assert machine.numbers == list(range(READ_BUDGET + 6))
-            assert machine.bursts == 2
+            # A first one of all that may be, and the rest, of which one may come alone.
+            assert machine.bursts in ([READ_BUDGET, 6], [READ_BUDGET, 1, 5])
 
     a.run("sysctl", "-w", "net.ipv6.conf.default.disable_ipv6=1")
     a.call(main)

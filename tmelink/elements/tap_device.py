@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import mmap
 import os
 from collections.abc import Callable, Sequence
@@ -225,6 +226,8 @@ class TapElement(Element):
     def hold(self, port: Port, held: bool) -> None:
         """Stop reading, and leave what comes to the interface's own queue, or go on."""
         self._held = held
+        # Many may have waited meanwhile.
+        self._read_at = math.inf
         self._watch()
 
     def _watch(self) -> None:
