@@ -9,12 +9,14 @@ import pytest
 
 from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.test_offload_transfer import (
+    BYTES,
     SUPER,
     Sides,
     joined,
     mean_length,
     plain,
     static,
+    tagged,
     tcp,
     tls,
     tmelink,
@@ -22,7 +24,7 @@ from tests.e2e.test_offload_transfer import (
 )
 from tmelink.openvpn.super_frames import REFUSAL, REFUSED
 
-BYTES = 8 << 20
+SIZE = BYTES // 3
 
 WHOLE = ["--super-frames"]
 
@@ -48,14 +50,20 @@ def tun(at: Namespace, other: Namespace, number: int, options: list[str]) -> Pro
 
 @pytest.mark.parametrize(
     ("end", "device", "kind"),
-    [(tmelink, "tap0", plain), (tmelink, "tap0", static), (tmelink, "tap0", tls), (tun, "tun0", tls)],
+    [
+        (tmelink, "tap0", plain),
+        (tmelink, "tap0", static),
+        (tmelink, "tap0", tls),
+        (tagged, "tap0", plain),
+        (tun, "tun0", tls),
+    ],
 )
 def test_what_is_sent_arrives(net: Net, end: Callable[..., Process], device: str, kind: Kind) -> None:
     a, b = net.pair()
     one, two = over_tcp(kind, a.directory)
     ends = end(a, b, 1, [*one, *WHOLE]), end(b, a, 2, [*two, *WHOLE])
     joined(a)
-    transfer(a, b, BYTES)
+    transfer(a, b, SIZE)
     assert mean_length(ends[0], f"{device} -> link0") > SUPER
     assert mean_length(ends[1], f"link0 -> {device}") > SUPER
 
@@ -65,7 +73,7 @@ def test_a_machine_without_super_frames_gets_them_cut(net: Net) -> None:
     one, two = over_tcp(plain, a.directory)
     ends = tmelink(a, b, 1, [*one, *WHOLE]), tmelink(b, a, 2, [*two, *WHOLE], "offload off")
     joined(a)
-    transfer(a, b, BYTES // 4)
+    transfer(a, b, SIZE // 4)
     assert mean_length(ends[0], "tap0 -> link0") > SUPER
     assert mean_length(ends[1], "link0 -> tap0") < SUPER
 

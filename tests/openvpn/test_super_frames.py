@@ -292,6 +292,17 @@ def test_a_record_with_a_wrong_head_is_counted(record: bytes) -> None:
     assert taken(record[:HEAD] + bytes(LONGEST_PAYLOAD + 1 - HEAD)) == []
 
 
+@pytest.mark.parametrize("compress", [None, "stub"])
+def test_under_tls_a_wrong_record_is_counted_and_what_follows_passes(compress: str | None) -> None:
+    wire = up(equals(stream=True, super_frames=True, compress=compress))
+    sender, receiver = wire.client.session, wire.server.session
+    wrong = [RECORDS[0][:-1], RECORDS[0][:18], MAGIC + b"\x80"]
+    packets = sender._keyring.seal(sender._payloads.dressed(wrong))
+    step = receiver.receive([*packets, *sender.send([FRAME], wire.now).wire], wire.now)
+    assert kept(step.frames) == [(FRAME, None)]
+    assert receiver.drops == {"malformed super-frame": 3}
+
+
 def test_other_messages_are_still_messages() -> None:
     _, there = agreed()
     step = there.receive([message(MTU_LOAD, bytes(100)), message(0x81, bytes(100))], 1.0)
