@@ -102,7 +102,6 @@ def bound_socket(
         receive_buffer=_receive_buffer(options, kind),
         mark=options.mark,
         mtu_disc=options.mtu_disc,
-        no_delay=options.tcp_nodelay,
         ipv6_only=options.bind_ipv6_only,
     )
     return sockets.make_socket(family, kind, asked, address)

@@ -222,10 +222,9 @@ async def listening(local: Place) -> socket.socket:
 
 
 def configure(sock: socket.socket) -> None:
-    """TCP sends each frame at once, and asks a silent peer whether it lives."""
+    """TCP asks a silent peer whether it lives."""
     if sock.family == socket.AF_UNIX:
         return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         ("TCP_KEEPIDLE", KEEP_IDLE),

@@ -70,7 +70,7 @@ class WebServer:
     async def _connect(self) -> socket.socket:
         found = await sockets.resolve(self._share.host, self._share.port, socket.SOCK_STREAM)
         for family, address in found:
-            sock = sockets.make_socket(family, socket.SOCK_STREAM, sockets.SocketOptions(no_delay=True), None)
+            sock = sockets.make_socket(family, socket.SOCK_STREAM, sockets.SocketOptions(), None)
             try:
                 await asyncio.get_running_loop().sock_connect(sock, address)
             except BaseException as error:

@@ -263,7 +263,6 @@ def sockets(chosen: Chosen) -> dict[str, Any]:
         "sndbuf": chosen.value("sndbuf") or None,
         "rcvbuf": chosen.value("rcvbuf"),
         "mark": chosen.value("mark") or None,
-        "tcp_nodelay": chosen.has("tcp-nodelay") or chosen.has("socket-flags"),
         "udp_offload": chosen.value("udp-offload", "both"),
         "super_frames": chosen.has("super-frames"),
     }

@@ -234,7 +234,6 @@ class Options:
     sndbuf: int | None = None
     rcvbuf: int | None = None
     mark: int | None = None
-    tcp_nodelay: bool = False
     udp_offload: Literal["off", "send", "receive", "both"] = "both"
     super_frames: bool = False
 

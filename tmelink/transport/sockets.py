@@ -31,7 +31,6 @@ class SocketOptions:
     receive_buffer: int | None = None
     mark: int | None = None
     mtu_disc: Literal["no", "maybe", "yes"] | None = None
-    no_delay: bool = False
     ipv6_only: bool = False
 
 
@@ -106,7 +105,8 @@ def _configure(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.receive_buffer)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(options.ipv6_only))
-    if options.no_delay and kind == socket.SOCK_STREAM:
+    if kind == socket.SOCK_STREAM:
+        # A burst's frames are joined before they are sent; Nagle's algorithm would only hold the last back.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.mark is not None:
         if sys.platform != "linux":
