@@ -19,7 +19,8 @@ from pathlib import Path
 
 from bench.network import Host, Pair
 from bench.processes import Process, run
-from tmelink.openvpn import keygen, keys
+from tmelink.openvpn import keys
+from tmelink.openvpn.tls import keygen
 
 TAP = "tap0"
 

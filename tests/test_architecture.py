@@ -31,6 +31,9 @@ LAYERS = [
     {"errors", "values", "resources"},
     {"source"},
 ]
+OPENVPN = ["server", "options", "tls", "plain", "data"]
+"""The rooms of `openvpn/`, each of which may import those after it."""
+
 LAYER = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 
@@ -63,7 +66,22 @@ def test_imports_point_down(path: Path) -> None:
             assert LAYER[part(name)] >= LAYER[here], f"{path.name} imports {name}, which stands above it"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "openvpn").glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("room", OPENVPN)
+def test_the_protocols_rooms_import_down(room: str) -> None:
+    """Whoever stands in none of them, such as what a session is, is below them all."""
+    above = OPENVPN[: OPENVPN.index(room)]
+    for path in (ROOT / "openvpn" / room).glob("*.py"):
+        for name in imports(path):
+            assert not name.startswith(tuple(f"tmelink.openvpn.{other}" for other in above)), path
+
+
+def test_below_the_protocols_rooms_nothing_is_imported_from_them() -> None:
+    for path in (ROOT / "openvpn").glob("*.py"):
+        for name in imports(path):
+            assert not name.startswith(tuple(f"tmelink.openvpn.{room}" for room in OPENVPN)), path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "openvpn").rglob("*.py")), ids=lambda p: p.name)
 def test_the_protocol_does_no_io(path: Path) -> None:
     assert not {"asyncio", "socket", "time", "select", "pathlib", "subprocess"} & set(imports(path))
 

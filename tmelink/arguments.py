@@ -9,7 +9,7 @@ An element declares a dataclass whose fields are made by `keyword`, `flag` or `p
 
 A keyword without a default is required. `__post_init__` may raise `ArgumentError(field, message)` for what
 only two arguments together get wrong. OpenVPN's own option syntax is not declared here but in
-`tmelink.openvpn.options`.
+`tmelink.openvpn.options.parse`.
 """
 
 from __future__ import annotations

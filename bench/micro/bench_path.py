@@ -20,10 +20,10 @@ from tests.packets import Flow, noise
 from tmelink.element import Element, Port, connect
 from tmelink.elements.switch import Switch
 from tmelink.frame import Burst, Run, SuperFrame
-from tmelink.openvpn.data_keys import DataKeys, make
-from tmelink.openvpn.key_method import split
-from tmelink.openvpn.replay import USUAL
-from tmelink.openvpn.super_frames import SuperFrames
+from tmelink.openvpn.data.direction import split
+from tmelink.openvpn.data.keys import DataKeys, make
+from tmelink.openvpn.data.replay import USUAL
+from tmelink.openvpn.data.super_frames import SuperFrames
 from tmelink.transport.streams import Framer, framed
 
 Benchmark = Callable[..., Any]

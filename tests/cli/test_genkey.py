@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tmelink.cli import main
-from tmelink.openvpn import auth_token, keys, tls_wrap
+from tmelink.openvpn import keys
+from tmelink.openvpn.server import auth_token
+from tmelink.openvpn.tls import wrap as tls_wrap
 
 
 def mode(path: Path) -> int:

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from tmelink import cli
-from tmelink.openvpn.users import Users
+from tmelink.openvpn.server.users import Users
 
 
 def test_the_line_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

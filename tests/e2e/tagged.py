@@ -19,7 +19,7 @@ from tmelink.element import Element, Port, connect
 from tmelink.elements.link import Link
 from tmelink.elements.tap import Tap
 from tmelink.frame import Burst, Gso
-from tmelink.openvpn import options as openvpn
+from tmelink.openvpn.options import parse as openvpn
 from tmelink.source import Place, Source, Word
 
 TAG = bytes.fromhex("81000007")

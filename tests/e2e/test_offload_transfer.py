@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.netns import Namespace, Net, Process
-from tmelink.openvpn import keygen, keys
+from tmelink.openvpn import keys
+from tmelink.openvpn.tls import keygen
 
 BYTES = int(os.environ.get("TMELINK_TRANSFER_BYTES", 24 << 20))
 BLOCK = 1 << 20

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.netns import Namespace, Net, Process
-from tmelink.openvpn import keygen, keys
+from tmelink.openvpn import keys
+from tmelink.openvpn.tls import keygen
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn", "nginx", "curl", "socat")]
 

@@ -16,8 +16,8 @@ from tests.e2e.machines import TIMEOUT
 from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.secured import Site
 from tmelink.elements.server import Server
-from tmelink.openvpn import users
-from tmelink.openvpn.keygen import generate
+from tmelink.openvpn.server import users
+from tmelink.openvpn.tls.keygen import generate
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn")]
 

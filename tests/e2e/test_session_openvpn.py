@@ -21,9 +21,9 @@ import pytest
 from tests.e2e.netns import Namespace, Net
 from tmelink.frame import Frame, Run
 from tmelink.openvpn import keys
-from tmelink.openvpn.point_to_point import PointToPoint
+from tmelink.openvpn.plain.point_to_point import PointToPoint
+from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Event, Item, Notice, Restart, Step, Up
-from tmelink.openvpn.settings import Settings
 from tmelink.stack.interface import Interface
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn")]

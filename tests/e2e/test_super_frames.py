@@ -22,7 +22,7 @@ from tests.e2e.test_offload_transfer import (
     tmelink,
     transfer,
 )
-from tmelink.openvpn.super_frames import REFUSAL, REFUSED
+from tmelink.openvpn.data.super_frames import REFUSAL, REFUSED
 
 SIZE = BYTES // 3
 

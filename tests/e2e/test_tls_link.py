@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.secured import Site
 from tests.openvpn.pki import Authority
-from tmelink.openvpn.keygen import generate
+from tmelink.openvpn.tls.keygen import generate
 from tmelink.resources import folder
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn")]

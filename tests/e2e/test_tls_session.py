@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.netns import Namespace, Net, Process
 from tests.openvpn.pki import Authority, Pair
-from tmelink.openvpn.keygen import generate
+from tmelink.openvpn.tls.keygen import generate
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn", "tcpdump")]
 

@@ -23,13 +23,13 @@ from typing import Any
 
 from tmelink.frame import Run
 from tmelink.openvpn import session as events
-from tmelink.openvpn import tls_wrap
-from tmelink.openvpn.identity import Rules, parse_fingerprint
-from tmelink.openvpn.server import Addressed, TlsServer
+from tmelink.openvpn.server.server import Addressed, TlsServer
 from tmelink.openvpn.session import Step
-from tmelink.openvpn.tls_engine import TlsContext, TlsFiles
-from tmelink.openvpn.tls_session import TlsSession
-from tmelink.openvpn.tls_settings import Credentials, TlsSettings
+from tmelink.openvpn.tls import wrap as tls_wrap
+from tmelink.openvpn.tls.engine import TlsContext, TlsFiles
+from tmelink.openvpn.tls.identity import Rules, parse_fingerprint
+from tmelink.openvpn.tls.session import TlsSession
+from tmelink.openvpn.tls.settings import Credentials, TlsSettings
 
 TUNSETIFF = 0x400454CA
 TAP, TUN, NO_PI = 2, 1, 0x1000

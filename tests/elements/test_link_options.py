@@ -10,7 +10,7 @@ import pytest
 from tmelink.element import Element, Port, connect
 from tmelink.elements.link import Link
 from tmelink.elements.switch import Switch
-from tmelink.openvpn.option_types import Mssfix, Options, Tls
+from tmelink.openvpn.options.values import Mssfix, Options, Tls
 from tmelink.transport.datagrams import MAX_RUN
 
 

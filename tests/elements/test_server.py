@@ -15,7 +15,7 @@ from tmelink.elements.server_ethernet import ServerEthernet
 from tmelink.elements.server_packets import ServerPackets
 from tmelink.errors import MachineError
 from tmelink.frame import Burst, Counters
-from tmelink.openvpn.client_config import Welcome
+from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.session import Item
 
 SERVER = "tme/host/openvpn/socket/server"

@@ -15,7 +15,8 @@ from tests.elements.test_link import End, dial, eventually, frame, framed, free_
 from tmelink.elements import tcp_port, udp_port
 from tmelink.errors import ElementError, MachineError
 from tmelink.machine import load
-from tmelink.openvpn import keygen, keys
+from tmelink.openvpn import keys
+from tmelink.openvpn.tls import keygen
 
 
 def bound(host: str) -> socket.socket:

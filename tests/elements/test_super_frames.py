@@ -13,7 +13,7 @@ from tests.packets import Flow, noise
 from tmelink.element import connect
 from tmelink.elements.link import Link
 from tmelink.frame import Burst, Gso
-from tmelink.openvpn.super_frames import REFUSAL, REFUSED
+from tmelink.openvpn.data.super_frames import REFUSAL, REFUSED
 from tmelink.source import Mistake, Place, Source, Word
 
 SMALL = bytes(range(12)) + b"\x88\xb5" + bytes(range(50))

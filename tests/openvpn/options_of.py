@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from tmelink.openvpn.option_table import FEATURES, Feature
-from tmelink.openvpn.option_types import Options
-from tmelink.openvpn.options import parse
+from tmelink.openvpn.options.parse import parse
+from tmelink.openvpn.options.table import FEATURES, Feature
+from tmelink.openvpn.options.values import Options
 from tmelink.source import Mistake, Place, Source, Word
 
 Files = Mapping[str, bytes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Interface
 
-from tmelink.openvpn.address_pool import AddressPool, Lease
+from tmelink.openvpn.server.address_pool import AddressPool, Lease
 
 FIRST, LAST = IPv4Address("10.8.0.2"), IPv4Address("10.8.0.5")
 

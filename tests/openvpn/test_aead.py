@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from tests.openvpn.wire import pieces
 from tmelink.frame import Run
-from tmelink.openvpn import aead
-from tmelink.openvpn.aead import RUN, SUITES, AeadKeys
-from tmelink.openvpn.data_keys import DataKeys, make
-from tmelink.openvpn.key_method import split
-from tmelink.openvpn.replay import USUAL, Lateness
+from tmelink.openvpn.data import aead
+from tmelink.openvpn.data.aead import RUN, SUITES, AeadKeys
+from tmelink.openvpn.data.direction import split
+from tmelink.openvpn.data.keys import DataKeys, make
+from tmelink.openvpn.data.replay import USUAL, Lateness
 
 MATERIAL = bytes(range(256))
 V2 = b"\x4b\x01\x02\x03"

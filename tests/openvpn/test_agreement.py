@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tmelink.openvpn import agreement, peer_info, push
-from tmelink.openvpn.agreement import Agreed, options_string
-from tmelink.openvpn.key_method import KeySource, Message
-from tmelink.openvpn.tls_settings import TlsSettings
+from tmelink.openvpn.tls import agreement, peer_info, push
+from tmelink.openvpn.tls.agreement import Agreed, options_string
+from tmelink.openvpn.tls.key_method import KeySource, Message
+from tmelink.openvpn.tls.settings import TlsSettings
 
 EQUAL = TlsSettings(server=False)
 SERVER = TlsSettings(server=True, mode="push", peer_id=9)

@@ -8,7 +8,7 @@ import hmac
 import pytest
 
 from tmelink.openvpn import pem
-from tmelink.openvpn.auth_token import EXPIRED, PREFIX, SESSION_ID, AuthTokens, Token, parse_secret
+from tmelink.openvpn.server.auth_token import EXPIRED, PREFIX, SESSION_ID, AuthTokens, Token, parse_secret
 
 SECRET = bytes(range(32))
 NOW = 1_700_000_000

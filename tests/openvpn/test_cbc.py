@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tests.openvpn.wire import pieces
 from tmelink.frame import Run
-from tmelink.openvpn.cbc import CbcKeys
-from tmelink.openvpn.key_method import split
+from tmelink.openvpn.data.cbc import CbcKeys
+from tmelink.openvpn.data.direction import split
 
 MATERIAL = bytes(range(256))
 HEAD = b"\x4b\x01\x02\x03"

@@ -11,16 +11,17 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from tmelink.frame import Run
-from tmelink.openvpn import data_keys, mtu
-from tmelink.openvpn.agreement import Agreed
-from tmelink.openvpn.clamp import clamped
-from tmelink.openvpn.key_method import Direction
-from tmelink.openvpn.keyring import fragment_room
-from tmelink.openvpn.payload import Payloads
-from tmelink.openvpn.replay import USUAL
+from tmelink.openvpn.data import keys as data_keys
+from tmelink.openvpn.data.clamp import clamped
+from tmelink.openvpn.data.direction import Direction
+from tmelink.openvpn.data.replay import USUAL
+from tmelink.openvpn.plain import mtu
+from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Item
-from tmelink.openvpn.settings import Settings
-from tmelink.openvpn.tls_settings import TlsSettings
+from tmelink.openvpn.tls.agreement import Agreed
+from tmelink.openvpn.tls.keyring import fragment_room
+from tmelink.openvpn.tls.payload import Payloads
+from tmelink.openvpn.tls.settings import TlsSettings
 
 DIRECTION = Direction(bytes(64), bytes(64))
 

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6
 
 import pytest
 
-from tmelink.openvpn.address_pool import Lease
-from tmelink.openvpn.client_config import ClientConfig, Inside, parse, welcome
+from tmelink.openvpn.server.address_pool import Lease
+from tmelink.openvpn.server.client_config import ClientConfig, Inside, parse, welcome
 
 INSIDE = Inside(
     push=("route-gateway 10.8.0.1", "route 10.0.0.0 255.0.0.0", "ping 10"),

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmelink.errors import ProtocolError
-from tmelink.openvpn import compress
-from tmelink.openvpn.compress import Compression, Framing
+from tmelink.openvpn.data import compress
+from tmelink.openvpn.data.compress import Compression, Framing
 from tmelink.openvpn.liveness import PING
 
 # Pings as openvpn 2.6.14 sends them with each option.

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmelink.openvpn.config_file import HIDDEN, Block, Directive, quoted, read, read_block, split, write
+from tmelink.openvpn.options.config_file import (
+    HIDDEN,
+    Block,
+    Directive,
+    quoted,
+    read,
+    read_block,
+    split,
+    write,
+)
 from tmelink.openvpn.secret import Secret
 from tmelink.source import Mistake, Place, Source, Word
 

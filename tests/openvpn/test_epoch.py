@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from tests.openvpn.wire import pieces
 from tmelink.frame import Run
-from tmelink.openvpn import epoch
-from tmelink.openvpn.aead import SUITES
-from tmelink.openvpn.epoch import FUTURE, EpochKeys, expand_label
-from tmelink.openvpn.key_method import split
+from tmelink.openvpn.data import epoch
+from tmelink.openvpn.data.aead import SUITES
+from tmelink.openvpn.data.direction import split
+from tmelink.openvpn.data.epoch import FUTURE, EpochKeys, expand_label
 
 MATERIAL = bytes(range(256))
 HEAD = b"\x48\x00\x00\x07"

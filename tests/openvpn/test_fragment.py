@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmelink.errors import ProtocolError
-from tmelink.openvpn.fragment import PARTIALS, SECONDS, Fragments
+from tmelink.openvpn.data.fragment import PARTIALS, SECONDS, Fragments
 
 PAYLOAD = Random(3).randbytes(1000)
 

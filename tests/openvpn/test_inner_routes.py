@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmelink.openvpn.inner_routes import InnerRoutes
+from tmelink.openvpn.server.inner_routes import InnerRoutes
 
 
 def find(routes: InnerRoutes, address: str) -> int | None:

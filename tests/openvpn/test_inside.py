@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmelink.openvpn import inside
-from tmelink.openvpn.option_types import Network, Options
+from tmelink.openvpn.options import inside
+from tmelink.openvpn.options.values import Network, Options
 from tmelink.routing.tunnel import Tunnel, Wanted
 
 TUN = Options(dev="tun", dev_type="tun")

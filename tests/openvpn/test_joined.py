@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from tmelink.frame import Frame, Run
 from tmelink.openvpn import occ
-from tmelink.openvpn.envelope import problems
-from tmelink.openvpn.point_to_point import NOTICE_SECONDS, PointToPoint
+from tmelink.openvpn.plain.envelope import problems
+from tmelink.openvpn.plain.point_to_point import NOTICE_SECONDS, PointToPoint
+from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Item, Notice, Restart, Up
-from tmelink.openvpn.settings import Settings
 
 KEY = Secret(Random(1).randbytes(256))
 

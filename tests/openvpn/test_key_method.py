@@ -3,8 +3,9 @@
 import pytest
 
 from tmelink.errors import ProtocolError
-from tmelink.openvpn import key_method
-from tmelink.openvpn.key_method import KeySource, Message
+from tmelink.openvpn.data import direction
+from tmelink.openvpn.tls import key_method
+from tmelink.openvpn.tls.key_method import KeySource, Message
 
 
 def test_prf_gives_what_openvpn_gives() -> None:
@@ -55,5 +56,5 @@ def test_both_ends_get_the_same_keys_crosswise() -> None:
     client, server = KeySource.random(server=False), KeySource.random(server=True)
     material = key_method.expand(client, server, b"c" * 8, b"s" * 8)
     assert len(material) == 256
-    sends, receives = key_method.split(material, server=False)
-    assert key_method.split(material, server=True) == (receives, sends)
+    sends, receives = direction.split(material, server=False)
+    assert direction.split(material, server=True) == (receives, sends)

@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.openvpn.wire import START
-from tmelink.openvpn import keygen
-from tmelink.openvpn.identity import Rules, parse_fingerprint
+from tmelink.openvpn.tls import keygen
+from tmelink.openvpn.tls.identity import Rules, parse_fingerprint
 
 
 def test_key_certificate_and_fingerprint_belong_together() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tmelink.openvpn import mtu
+from tmelink.openvpn.plain import mtu
+from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
-from tmelink.openvpn.settings import Settings
 
 KEY = Secret(bytes(256))
 

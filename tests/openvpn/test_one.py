@@ -15,9 +15,9 @@ from scapy.layers.l2 import Ether
 from tests.openvpn.test_tls_session import equals, up
 from tmelink.openvpn import occ
 from tmelink.openvpn.liveness import PING
-from tmelink.openvpn.point_to_point import PointToPoint
+from tmelink.openvpn.plain.point_to_point import PointToPoint
+from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Joining
-from tmelink.openvpn.settings import Settings
 
 FRAME = bytes(range(12)) + b"\x08\x00" + bytes(range(50))
 SYN = bytes(Ether() / IP(dst="10.0.0.2") / TCP(flags="S", options=[("MSS", 9000)]))

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 import tmelink
-from tmelink.openvpn.foreign_rows import FOREIGN
-from tmelink.openvpn.option_page import page
-from tmelink.openvpn.option_rows import ROWS, SECTIONS
-from tmelink.openvpn.option_table import ALL_FEATURES, FEATURES, KINDS, Feature, Row
-from tmelink.openvpn.option_types import (
+from tmelink.openvpn.options.foreign_rows import FOREIGN
+from tmelink.openvpn.options.own_rows import OWN
+from tmelink.openvpn.options.page import page
+from tmelink.openvpn.options.parse import reference, usage
+from tmelink.openvpn.options.rows import ROWS, SECTIONS
+from tmelink.openvpn.options.table import ALL_FEATURES, FEATURES, KINDS, Feature, Row
+from tmelink.openvpn.options.values import (
     Bridge,
     HttpProxy,
     Mssfix,
@@ -28,8 +30,6 @@ from tmelink.openvpn.option_types import (
     SocksProxy,
     Tls,
 )
-from tmelink.openvpn.options import reference, usage
-from tmelink.openvpn.own_rows import OWN
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,7 +121,7 @@ def test_another_name_means_the_same() -> None:
 def test_the_page_is_the_table() -> None:
     """A new row, or a feature that stands now, is told of in the page."""
     written = (ROOT / "docs" / "openvpn-options.md").read_text()
-    assert written == page(), "run: python -m tmelink.openvpn.option_page > docs/openvpn-options.md"
+    assert written == page(), "run: python -m tmelink.openvpn.options.page > docs/openvpn-options.md"
 
 
 def test_usage_and_reference_name_what_works() -> None:

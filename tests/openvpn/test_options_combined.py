@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.openvpn.options_of import read
-from tmelink.openvpn.option_table import ALL_FEATURES
+from tmelink.openvpn.options.table import ALL_FEATURES
 
 TLS = "--ca ca --cert c --key k"
 SERVER = f"--server 10.8.0.0 255.255.255.0 --dh none {TLS}"

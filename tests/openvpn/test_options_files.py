@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.openvpn.options_of import bad, good, reader
-from tmelink.openvpn.config_file import quoted
-from tmelink.openvpn.option_rows import ROWS
-from tmelink.openvpn.option_table import ALL_FEATURES
-from tmelink.openvpn.options import parse, understand
+from tmelink.openvpn.options.config_file import quoted
+from tmelink.openvpn.options.parse import parse, understand
+from tmelink.openvpn.options.rows import ROWS
+from tmelink.openvpn.options.table import ALL_FEATURES
 from tmelink.source import Mistake, Place, Source, Word
 
 KEY = "0123456789abcdef0123456789abcdef"

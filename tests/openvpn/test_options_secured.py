@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.openvpn.options_of import bad, good
-from tmelink.openvpn.option_table import ALL_FEATURES
-from tmelink.openvpn.option_types import (
+from tmelink.openvpn.options.parse import understand
+from tmelink.openvpn.options.table import ALL_FEATURES
+from tmelink.openvpn.options.values import (
     Bridge,
     GenToken,
     HttpProxy,
@@ -21,7 +22,6 @@ from tmelink.openvpn.option_types import (
     SocksProxy,
     Tls,
 )
-from tmelink.openvpn.options import understand
 from tmelink.openvpn.secret import Material, Secret
 
 TLS = "--ca ca --cert c --key k"

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmelink.errors import ProtocolError
-from tmelink.openvpn import packet
-from tmelink.openvpn.packet import Body, Opcode
+from tmelink.openvpn.data import packet
+from tmelink.openvpn.data.packet import Body, Opcode
 
 
 @pytest.mark.parametrize(

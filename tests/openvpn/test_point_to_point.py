@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tmelink.frame import Frame, Run
 from tmelink.openvpn import occ
 from tmelink.openvpn.liveness import PING
-from tmelink.openvpn.point_to_point import PointToPoint
+from tmelink.openvpn.plain.point_to_point import PointToPoint
+from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Exit, Item, Notice, Restart, Up
-from tmelink.openvpn.settings import Settings
 
 FRAME = bytes(range(12)) + b"\x08\x00" + bytes(range(50))
 PACKET = b"\x45" + bytes(39)

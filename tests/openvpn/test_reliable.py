@@ -2,8 +2,8 @@
 
 import random
 
-from tmelink.openvpn.packet import Opcode
-from tmelink.openvpn.reliable import RECEIVE_WINDOW, SEND_WINDOW, Reliable
+from tmelink.openvpn.data.packet import Opcode
+from tmelink.openvpn.tls.reliable import RECEIVE_WINDOW, SEND_WINDOW, Reliable
 
 V1 = Opcode.CONTROL_V1
 

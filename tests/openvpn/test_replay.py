@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tmelink.openvpn.replay import OLD_SEQUENCE, REPLAYED, TOO_LATE, ReplayWindow
+from tmelink.openvpn.data.replay import OLD_SEQUENCE, REPLAYED, TOO_LATE, ReplayWindow
 
 
 def test_each_id_is_taken_once() -> None:

@@ -12,14 +12,14 @@ import pytest
 from tests.openvpn.pki import Authority
 from tests.openvpn.wire import START, End, pieces, wall
 from tmelink.frame import Run
-from tmelink.openvpn import tls_wrap
-from tmelink.openvpn.identity import Rules
-from tmelink.openvpn.packet import Opcode, header
-from tmelink.openvpn.server import Addressed, TlsServer
+from tmelink.openvpn.data.packet import Opcode, header
+from tmelink.openvpn.server.server import Addressed, TlsServer
 from tmelink.openvpn.session import Exit, Joining, Pushed, Restart, Up
-from tmelink.openvpn.tls_engine import TlsContext, TlsFiles
-from tmelink.openvpn.tls_session import TlsSession
-from tmelink.openvpn.tls_settings import TlsSettings
+from tmelink.openvpn.tls import wrap as tls_wrap
+from tmelink.openvpn.tls.engine import TlsContext, TlsFiles
+from tmelink.openvpn.tls.identity import Rules
+from tmelink.openvpn.tls.session import TlsSession
+from tmelink.openvpn.tls.settings import TlsSettings
 
 AUTHORITY = Authority(START)
 STATIC = bytes(range(256))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tmelink.openvpn.shaper import BURST_SECONDS, LONGEST_HOLD, Shaper
+from tmelink.openvpn.data.shaper import BURST_SECONDS, LONGEST_HOLD, Shaper
 
 
 def test_an_idle_shaper_holds_nothing() -> None:

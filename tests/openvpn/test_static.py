@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmelink.frame import Frame, Run
-from tmelink.openvpn import static
+from tmelink.openvpn.data import static
+from tmelink.openvpn.data.replay import ReplayWindow
+from tmelink.openvpn.data.static import StaticKey
 from tmelink.openvpn.keys import Direction
 from tmelink.openvpn.liveness import PING
-from tmelink.openvpn.replay import ReplayWindow
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Item
-from tmelink.openvpn.static import StaticKey
 
 KEY = Secret(bytes(range(256)))
 

@@ -15,14 +15,14 @@ from tests.openvpn.wire import Wire
 from tests.packets import Flow, noise
 from tmelink.frame import Frame, Gso, Run, SuperFrame
 from tmelink.offload import segment
-from tmelink.openvpn import super_frames
-from tmelink.openvpn.mtu import options_string
+from tmelink.openvpn.data import super_frames
+from tmelink.openvpn.data.super_frames import HEAD, LONGEST, LONGEST_PAYLOAD, SuperFrames
 from tmelink.openvpn.occ import MAGIC, MTU_LOAD, REPLY, REQUEST, message
-from tmelink.openvpn.point_to_point import PointToPoint
+from tmelink.openvpn.plain.mtu import options_string
+from tmelink.openvpn.plain.point_to_point import PointToPoint
+from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Carried, Item, Notice, Restart, Up
-from tmelink.openvpn.settings import Settings
-from tmelink.openvpn.super_frames import HEAD, LONGEST, LONGEST_PAYLOAD, SuperFrames
 from tmelink.transport.streams import MAX_DATAGRAM
 
 KEY = Secret(Random(1).randbytes(256))

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from tests.openvpn.pki import Authority
 from tests.openvpn.wire import START
-from tmelink.openvpn.key_method import EXPORTER_DATA_KEYS, EXPORTER_DYNAMIC_TLS_CRYPT
-from tmelink.openvpn.tls_engine import TlsContext, TlsEngine, TlsFiles, TlsVersion
+from tmelink.openvpn.tls.engine import TlsContext, TlsEngine, TlsFiles, TlsVersion
+from tmelink.openvpn.tls.key_method import EXPORTER_DATA_KEYS, EXPORTER_DYNAMIC_TLS_CRYPT
 
 AUTHORITY = Authority(START)
 

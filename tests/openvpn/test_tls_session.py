@@ -11,15 +11,15 @@ import pytest
 from tests.openvpn.pki import Authority, Pair
 from tests.openvpn.wire import START, End, Wire, wall
 from tmelink.frame import Run
-from tmelink.openvpn import tls_wrap
-from tmelink.openvpn.aead import Half
-from tmelink.openvpn.identity import Rules, parse_fingerprint, remote_cert_tls
-from tmelink.openvpn.key_method import KeySource, Message
-from tmelink.openvpn.keygen import generate
+from tmelink.openvpn.data.aead import Half
 from tmelink.openvpn.session import AuthFailed, Exit, Joining, Notice, Pushed, Restart, Token, Up
-from tmelink.openvpn.tls_engine import TlsContext, TlsFiles
-from tmelink.openvpn.tls_session import TlsSession
-from tmelink.openvpn.tls_settings import Credentials, TlsSettings
+from tmelink.openvpn.tls import wrap as tls_wrap
+from tmelink.openvpn.tls.engine import TlsContext, TlsFiles
+from tmelink.openvpn.tls.identity import Rules, parse_fingerprint, remote_cert_tls
+from tmelink.openvpn.tls.key_method import KeySource, Message
+from tmelink.openvpn.tls.keygen import generate
+from tmelink.openvpn.tls.session import TlsSession
+from tmelink.openvpn.tls.settings import Credentials, TlsSettings
 
 E = TypeVar("E")
 

@@ -3,9 +3,10 @@
 import pytest
 
 from tmelink.errors import ProtocolError
-from tmelink.openvpn import packet, tls_wrap
-from tmelink.openvpn.packet import Opcode
-from tmelink.openvpn.tls_wrap import Auth, Crypt, Plain, Wrapping
+from tmelink.openvpn.data import packet
+from tmelink.openvpn.data.packet import Opcode
+from tmelink.openvpn.tls import wrap as tls_wrap
+from tmelink.openvpn.tls.wrap import Auth, Crypt, Plain, Wrapping
 
 # Key and packets of OpenVPN's tests/unit_tests/openvpn/test_pkt.c.
 KEY = bytes.fromhex(

@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from tmelink.openvpn.users import Users, line
+from tmelink.openvpn.server.users import Users, line
 
 SALT = bytes(range(16))
 AMY = line("amy", "open sesame", SALT)

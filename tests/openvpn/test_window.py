@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from tmelink.openvpn.window import Window
+from tmelink.openvpn.data.window import Window
 
 
 def test_every_order_around_the_edge() -> None:

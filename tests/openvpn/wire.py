@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tmelink.frame import Run
 from tmelink.openvpn.session import Event, Item, Step
-from tmelink.openvpn.tls_session import TlsSession
+from tmelink.openvpn.tls.session import TlsSession
 
 E = TypeVar("E")
 

@@ -13,8 +13,8 @@ from tests.openvpn.test_tls_session import equals, up
 from tmelink.elements.sessions import settings
 from tmelink.frame import Run
 from tmelink.openvpn import keys
-from tmelink.openvpn.options import Options
-from tmelink.openvpn.point_to_point import PointToPoint
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Step
 from tmelink.proof import sizes, wire

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from tmelink.cli import key_files
 from tmelink.errors import TmelinkError
-from tmelink.openvpn import auth_token, keys, tls_wrap
+from tmelink.openvpn import keys
+from tmelink.openvpn.server import auth_token
+from tmelink.openvpn.tls import wrap as tls_wrap
 
 NAME = "genkey"
 HELP = "write a new key file, in OpenVPN's format"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tmelink.cli import key_files
 from tmelink.errors import TmelinkError
-from tmelink.openvpn import keygen
+from tmelink.openvpn.tls import keygen
 
 NAME = "keygen"
 HELP = "make a key and a certificate for one end of a link that the other end knows by fingerprint"

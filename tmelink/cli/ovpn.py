@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tmelink.openvpn.options import Understood, understand
+from tmelink.openvpn.options.parse import Understood, understand
 from tmelink.source import Mistake, Place
 
 NAME = "ovpn"

@@ -8,7 +8,7 @@ import secrets
 import sys
 
 from tmelink.errors import TmelinkError
-from tmelink.openvpn import users
+from tmelink.openvpn.server import users
 
 NAME = "passwd"
 HELP = "print a user's line for the file of a server's --auth-user-pass-table; asks for the password"

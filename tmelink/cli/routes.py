@@ -19,8 +19,8 @@ from tmelink.elements.inside import resolved
 from tmelink.elements.tap_device import TapElement
 from tmelink.errors import TmelinkError
 from tmelink.machine import Machine
-from tmelink.openvpn import inside
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options import inside
+from tmelink.openvpn.options.parse import Options
 from tmelink.routing import conflicts
 from tmelink.routing.facts import Facts, IPAddress, parse
 from tmelink.routing.plan import Plan

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from tmelink.elements.sessions import Files
 from tmelink.errors import ElementError
-from tmelink.openvpn import client_config
-from tmelink.openvpn.address_pool import AddressPool, Lease
-from tmelink.openvpn.auth_token import PREFIX, SECRET, AuthTokens, Token, parse_secret
-from tmelink.openvpn.client_config import ClientConfig, Inside, Welcome
-from tmelink.openvpn.option_types import Bridge, GenToken, Options, Server
+from tmelink.openvpn.options.values import Bridge, GenToken, Options, Server
 from tmelink.openvpn.secret import Material
+from tmelink.openvpn.server import client_config
+from tmelink.openvpn.server.address_pool import AddressPool, Lease
+from tmelink.openvpn.server.auth_token import PREFIX, SECRET, AuthTokens, Token, parse_secret
+from tmelink.openvpn.server.client_config import ClientConfig, Inside, Welcome
+from tmelink.openvpn.server.users import Users
 from tmelink.openvpn.session import Joining
-from tmelink.openvpn.users import Users
 
 DEFAULT = "DEFAULT"
 """The file for clients that have none of their own, as in OpenVPN."""

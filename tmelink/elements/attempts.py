@@ -20,7 +20,7 @@ from tmelink.elements.sessions import Files
 from tmelink.elements.tcp_port import TcpSeat, listen
 from tmelink.elements.udp_port import UdpSeat, udp
 from tmelink.errors import ElementError
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import Exit, Restart
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address

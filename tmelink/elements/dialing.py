@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from tmelink.elements.proxies import Proxy
 from tmelink.errors import ElementError
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options.parse import Options
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.handshakes import HandshakeError

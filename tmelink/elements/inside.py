@@ -12,8 +12,8 @@ import socket
 from collections.abc import Sequence
 
 from tmelink.element import Element
-from tmelink.openvpn import inside
-from tmelink.openvpn.option_types import Network, Options
+from tmelink.openvpn.options import inside
+from tmelink.openvpn.options.values import Network, Options
 from tmelink.routing.facts import IPAddress
 
 RESOLVE_SECONDS = 10.0

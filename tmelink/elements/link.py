@@ -24,11 +24,11 @@ from tmelink.elements.shaping import Shaping
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Counters, Frame, one_by_one
 from tmelink.offload import coalesce, coalesce_between, completed, cut
-from tmelink.openvpn import options as openvpn
-from tmelink.openvpn.mtu import datagram_overhead
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options import parse as openvpn
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.plain.mtu import datagram_overhead
 from tmelink.openvpn.session import AuthFailed, Carried, Item, Notice, Session, Token
-from tmelink.openvpn.tls_settings import Credentials
+from tmelink.openvpn.tls.settings import Credentials
 from tmelink.source import Mistake, Place, Report, Word
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import MAX_RUN, Address

@@ -16,7 +16,7 @@ from tmelink.elements.conversation import Conversation
 from tmelink.elements.ports import Guest
 from tmelink.elements.tcp_port import TcpSeat
 from tmelink.frame import Frame, Run
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import (
     AuthFailed,
     Carried,

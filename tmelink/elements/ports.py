@@ -18,7 +18,7 @@ from tmelink.element import Claim
 from tmelink.elements import dialing
 from tmelink.errors import ElementError
 from tmelink.frame import Counters, Frame
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options.parse import Options
 from tmelink.transport import sockets
 
 

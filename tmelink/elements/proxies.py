@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from tmelink.elements.sessions import Files
 from tmelink.errors import ElementError
-from tmelink.openvpn import option_types
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options import values as option_types
+from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.secret import Material
 from tmelink.transport import http_proxy, sockets, socks
 

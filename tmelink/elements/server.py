@@ -1,6 +1,6 @@
 """The server: any number of remote machines on one Ethernet, or in one IP network, through one port.
 
-The shell around `tmelink.openvpn.server`: owns the sockets, the clock and the files. Who may join is
+The shell around `tmelink.openvpn.server.server`: owns the sockets, the clock and the files. Who may join is
 `tmelink.elements.admission`'s, where frames go `tmelink.elements.server_ethernet`'s and
 `tmelink.elements.server_packets`'.
 """
@@ -29,12 +29,12 @@ from tmelink.elements.tcp_port import TcpSeat, listen
 from tmelink.elements.udp_port import UdpSeat, udp
 from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst, Counters, Frame
-from tmelink.openvpn import options as openvpn
-from tmelink.openvpn.address_pool import Lease
-from tmelink.openvpn.auth_token import Token
-from tmelink.openvpn.client_config import Welcome
-from tmelink.openvpn.options import Options
-from tmelink.openvpn.server import Addressed, TlsServer
+from tmelink.openvpn.options import parse as openvpn
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.server.address_pool import Lease
+from tmelink.openvpn.server.auth_token import Token
+from tmelink.openvpn.server.client_config import Welcome
+from tmelink.openvpn.server.server import Addressed, TlsServer
 from tmelink.openvpn.session import Exit, Item, Joining, Notice, Restart, Up
 from tmelink.source import Mistake, Place, Report, Word
 from tmelink.transport import sockets

@@ -14,7 +14,7 @@ from tmelink.elements.server_frames import frames_of
 from tmelink.elements.switch import AGEING, Switch
 from tmelink.frame import Burst
 from tmelink.offload import cut
-from tmelink.openvpn.client_config import Welcome
+from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.session import Item
 
 

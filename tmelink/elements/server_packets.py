@@ -1,6 +1,6 @@
 """A server in tun mode: IP packets go to the client that has their address, and come from there alone.
 
-Which client has which address is `tmelink.openvpn.inner_routes`'. Knows no session and no socket.
+Which client has which address is `tmelink.openvpn.server.inner_routes`'. Knows no session and no socket.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from tmelink.element import Port
 from tmelink.elements.server_frames import frames_of
 from tmelink.frame import Burst, Counters, Frame
 from tmelink.offload import cut
-from tmelink.openvpn.client_config import Welcome
-from tmelink.openvpn.inner_routes import InnerRoutes
+from tmelink.openvpn.server.client_config import Welcome
+from tmelink.openvpn.server.inner_routes import InnerRoutes
 from tmelink.openvpn.session import Item
 
 Head = tuple[bytes, bytes]

@@ -1,7 +1,7 @@
 """The session that a link's options ask for, with the keys and certificates that they name.
 
 Reads files and knows which option means what to which session. How a session works is
-`tmelink.openvpn.point_to_point`'s and `tmelink.openvpn.tls_session`'s.
+`tmelink.openvpn.plain.point_to_point`'s and `tmelink.openvpn.tls.session`'s.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from typing import Protocol, cast
 
 from tmelink.errors import ElementError
 from tmelink.frame import Kind
-from tmelink.openvpn import envelope, keys, mtu, tls_session, tls_wrap
-from tmelink.openvpn.compress import Framing
-from tmelink.openvpn.option_types import Tls
-from tmelink.openvpn.options import Options
-from tmelink.openvpn.point_to_point import PointToPoint
+from tmelink.openvpn import keys
+from tmelink.openvpn.data.compress import Framing
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.options.values import Tls
+from tmelink.openvpn.plain import envelope, mtu
+from tmelink.openvpn.plain.point_to_point import PointToPoint
+from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Material, Secret
 from tmelink.openvpn.session import Session
-from tmelink.openvpn.settings import Settings
-from tmelink.openvpn.tls_engine import TlsContext, TlsFiles
-from tmelink.openvpn.tls_session import TlsSession
-from tmelink.openvpn.tls_settings import Credentials, TlsSettings
+from tmelink.openvpn.tls import session as tls_session
+from tmelink.openvpn.tls import wrap as tls_wrap
+from tmelink.openvpn.tls.engine import TlsContext, TlsFiles
+from tmelink.openvpn.tls.session import TlsSession
+from tmelink.openvpn.tls.settings import Credentials, TlsSettings
 
 
 class NewSession(Protocol):

@@ -1,6 +1,6 @@
 """--shaper: what a machine sends leaves at no more than so many bytes a second, and waits until then.
 
-Reckons like `tmelink.openvpn.shaper`; owns the queue and the timer. A machine that can is asked to stop.
+Reckons like `tmelink.openvpn.data.shaper`; owns the queue and the timer. A machine that can is asked to stop.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from tmelink.frame import Counters, Frame, Run
-from tmelink.openvpn.shaper import Shaper
+from tmelink.openvpn.data.shaper import Shaper
 
 QUEUE = 256
 """Frames that may wait: at a rate where that is long, more would only arrive too late to be of use."""

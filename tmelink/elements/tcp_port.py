@@ -14,7 +14,7 @@ from typing import Any
 from tmelink.elements import ports
 from tmelink.elements.ports import Guest
 from tmelink.elements.web_server import WebServer
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.port_share import is_peer
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address

@@ -12,7 +12,7 @@ from tmelink.elements import ports
 from tmelink.elements.ports import Guest
 from tmelink.errors import ElementError
 from tmelink.frame import Counters, Frame, Run
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import Item
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address, Datagrams

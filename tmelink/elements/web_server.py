@@ -9,7 +9,7 @@ import socket
 from logging import Logger
 from pathlib import Path
 
-from tmelink.openvpn.option_types import PortShare
+from tmelink.openvpn.options.values import PortShare
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.splice import splice

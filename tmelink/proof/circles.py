@@ -15,7 +15,7 @@ from tmelink.elements.server import Server
 from tmelink.elements.tap_device import TapElement
 from tmelink.elements.tunnel_arguments import TunnelArguments
 from tmelink.elements.vxlan import Vxlan
-from tmelink.openvpn import inside
+from tmelink.openvpn.options import inside
 from tmelink.proof.ground import Ground
 from tmelink.proof.hops import Journey
 from tmelink.proof.paths import Carrier

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tmelink.elements.link import Link
-from tmelink.openvpn.option_fields import transport
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options.fields import transport
+from tmelink.openvpn.options.parse import Options
 
 ANSWERS = {"udp": "udp", "tcp-server": "tcp-client", "tcp-client": "tcp-server"}
 """Which protocol the other end has."""

@@ -18,7 +18,7 @@ from tmelink.elements.server import Server
 from tmelink.elements.tunnel_arguments import TunnelArguments
 from tmelink.elements.vxlan import Vxlan
 from tmelink.machine import Machine
-from tmelink.openvpn.options import Options
+from tmelink.openvpn.options.parse import Options
 from tmelink.proof.sizes import LOOPBACK, PATH, Version
 from tmelink.proof.stations import Station, main_route, numeric, outer_address
 from tmelink.routing.facts import IPAddress, Outlet

@@ -23,7 +23,7 @@ from tmelink.elements.tap import Tap
 from tmelink.elements.tap_device import TapElement
 from tmelink.elements.vxlan import Vxlan
 from tmelink.machine import Machine
-from tmelink.openvpn import inside
+from tmelink.openvpn.options import inside
 from tmelink.proof.sizes import PATH
 from tmelink.routing.facts import DEFAULT, Facts, IPAddress, IPInterface, IPNetwork, Route
 from tmelink.routing.plan import Address, Plan, Rule

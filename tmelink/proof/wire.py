@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 
 from tmelink.elements.sessions import settings
 from tmelink.ethernet import HEADER as ETHERNET_HEADER
-from tmelink.openvpn import compress, keys, mtu, static
-from tmelink.openvpn.data_keys import may_use_epochs
-from tmelink.openvpn.fragment import HEADER_BYTES, Fragments
-from tmelink.openvpn.options import Options
-from tmelink.openvpn.payload import TAGS
+from tmelink.openvpn import keys
+from tmelink.openvpn.data import compress, static
+from tmelink.openvpn.data.fragment import HEADER_BYTES, Fragments
+from tmelink.openvpn.data.keys import may_use_epochs
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.plain import mtu
+from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
-from tmelink.openvpn.settings import Settings
+from tmelink.openvpn.tls.payload import TAGS
 from tmelink.proof.sizes import IP_HEADER, UDP_HEADER, Header, Version, fragments
 
 OPCODE_AND_PEER = 4
@@ -117,7 +119,7 @@ def _sealed(options: Options, payload: int, before: list[Header], epochs: bool) 
 
 
 def _static(options: Options, inside: int) -> list[Header]:
-    """Static keys; `tmelink.openvpn.static` has the layout."""
+    """Static keys; `tmelink.openvpn.data.static` has the layout."""
     cipher = static.cipher_name(options.cipher or "none")
     return _hmac(options) + _block_cipher(cipher, static.ID_BYTES, inside)
 

@@ -1,0 +1,1 @@
+"""OpenVPN's options: words in, values or located mistakes out."""

@@ -1,0 +1,237 @@
+"""Options that do not go together, as OpenVPN 2.6 finds them, and what a link asks for besides.
+
+Every fault is told at the option that makes it; `remarks` are no faults. Nothing here makes values.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterator, Sequence
+
+from tmelink.openvpn.options import tls_checks
+from tmelink.openvpn.options.fields import Chosen, Path, transport
+from tmelink.openvpn.options.inside import SCRIPTS
+from tmelink.openvpn.options.reading import Fault
+from tmelink.openvpn.options.table import Feature
+from tmelink.openvpn.options.values import Note
+from tmelink.source import Mistake, Place, Report
+
+
+def check(
+    chosen: Chosen,
+    paths: Sequence[Path],
+    place: Place,
+    features: Collection[Feature],
+    report: Report,
+    *,
+    complete: bool,
+) -> None:
+    """Report every combination that does not work; `place` stands for the link as a whole.
+
+    Unless `complete`, some options could not be read: what seems to be missing is not told then.
+    """
+    faults = [*_unfinished(chosen, features), *_liveness(chosen)]
+    for path in paths:
+        faults += [*_binding(path), *_addresses(path), *_sizes(path), *_proxies(path)]
+        if complete and path.remote is None and not serves(chosen):
+            faults += _lonely(path)
+    faults += [*_compression(chosen), *_super_frames(chosen, paths)]
+    if len(paths) > 1:
+        faults += _several(paths)
+    faults += _network(chosen, paths)
+    faults += tls_checks.faults(chosen, paths, serves=serves(chosen), complete=complete)
+    share = chosen.last("port-share")
+    if share is not None and transport(paths[0].fields["proto"]) != "tcp-server":
+        faults.append((share, "--port-share needs --proto tcp-server", None))
+    for setting, message, hint in faults:
+        report(Mistake(place if setting is None else setting.place, message, hint))
+
+
+def serves(chosen: Chosen) -> bool:
+    """Whether --mode server holds, by itself or through a helper option."""
+    helpers = ("server", "server-ipv6", "server-bridge")
+    return bool(chosen.value("mode") == "server" or any(map(chosen.has, helpers)))
+
+
+def remarks(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Note]:
+    """What OpenVPN takes without a word, or with a warning, and a person should know."""
+    silence = [setting for name in ("ping-restart", "ping-exit") for setting in chosen.all(name)]
+    if len({setting.name for setting in silence}) > 1:
+        last = chosen.last("ping-restart", "ping-exit")
+        for setting in silence:
+            if last is not None and setting.name != last.name:
+                yield Note(setting.place, f"--{setting.name} is replaced by --{last.name}")
+    if chosen.has("ping") and not silence:
+        yield Note(
+            chosen.all("ping")[-1].place, "--ping without --ping-restart or --ping-exit notices no silence"
+        )
+    for path in paths:
+        notify = path.chosen.last("explicit-exit-notify")
+        if notify is not None and transport(path.fields["proto"]) != "udp":
+            yield Note(
+                notify.place, "--explicit-exit-notify has no effect: the end of a TCP connection says it"
+            )
+            break
+    renewal = chosen.last("reneg-sec")
+    if renewal is not None and len(renewal.values) > 1:
+        yield Note(renewal.places[1], "--reneg-sec: keys live for the longer of the two times")
+    if chosen.has("push") and not serves(chosen):
+        yield Note(chosen.all("push")[0].place, "--push has no effect: only a server pushes")
+    if not any(map(chosen.has, ("secret", "tls-client", "tls-server", "client"))) and not serves(chosen):
+        for name in ("cipher", "auth", "data-ciphers", "data-ciphers-fallback"):
+            for setting in chosen.all(name)[-1:]:
+                if str(setting.values[0]).lower() != "none":
+                    yield Note(
+                        setting.place, f"--{name} has no effect: there is no key, and nothing is encrypted"
+                    )
+
+
+def _unfinished(chosen: Chosen, features: Collection[Feature]) -> Iterator[Fault]:
+    """Values that ask for a feature which does not stand, though their option does."""
+    dev = chosen.last("dev-type") or chosen.last("dev")
+    if dev is not None and dev.values[0].startswith("tun") and "ip" not in features:
+        yield dev, f"--{dev.name} {dev.values[0]}: not yet supported", "write --dev tap"
+    mode = chosen.last("mode")
+    if mode is not None and mode.values[0] == "server" and "server" not in features:
+        yield mode, "--mode server: not yet supported", "write one link for each peer"
+
+
+def _liveness(chosen: Chosen) -> Iterator[Fault]:
+    keepalive = chosen.last("keepalive")
+    if keepalive is None:
+        return
+    ping, timeout = keepalive.values
+    if ping == 0 or timeout == 0:
+        yield keepalive, "--keepalive takes two times above 0", None
+    elif timeout < 2 * ping:
+        message = f"--keepalive {ping} {timeout}: the second must be at least twice the first"
+        yield keepalive, message, f"write --keepalive {ping} {6 * ping}"
+    for name in ("ping", "ping-restart", "ping-exit"):
+        for setting in chosen.all(name):
+            if setting.values[0]:
+                yield setting, f"--{name} and --keepalive say the same: leave one out", None
+
+
+def _binding(path: Path) -> Iterator[Fault]:
+    chosen = path.chosen
+    nobind = chosen.last("nobind")
+    if nobind is not None:
+        for name in ("bind", "local", "lport"):
+            for setting in chosen.all(name)[-1:]:
+                yield setting, f"--{name} and --nobind contradict each other", "leave one out"
+        if transport(path.fields["proto"]) == "tcp-server":
+            yield nobind, f"--nobind leaves --proto {path.fields['proto']} without a port to listen on", None
+
+
+def _lonely(path: Path) -> Iterator[Fault]:
+    """Without a peer to go to there must be a place where it can come."""
+    proto = path.fields["proto"]
+    if transport(proto) == "tcp-client":
+        yield path.chosen.last("proto"), f"--proto {proto} needs --remote HOST to connect to", None
+    elif not path.fields["bind"]:
+        hint = "add --remote HOST, or leave out --nobind"
+        message = "without --remote and without a local address nothing can ever arrive"
+        yield path.chosen.last("nobind"), message, hint
+
+
+def _addresses(path: Path) -> Iterator[Fault]:
+    fields, proto = path.fields, path.fields["proto"]
+    wanted = {"4": 4, "6": 6}.get(proto[3:4])
+    local = path.chosen.last("local")
+    for setting in filter(None, (local, path.remote)):
+        version = _version(setting.values[0])
+        if wanted and version and version != wanted:
+            message = (
+                f"--{setting.name} {setting.values[0]} is an IPv{version} address, and --proto is {proto}"
+            )
+            yield setting, message, f"write --proto {proto.replace(str(wanted), str(version))}"
+    if path.remote is None or local is None:
+        return
+    ours, theirs = local.values[0], path.remote.values[0]
+    if _version(ours) and _version(theirs) and _version(ours) != _version(theirs):
+        yield path.remote, f"--local {ours} and --remote {theirs} are of different IP versions", None
+    if ours == theirs and fields["lport"] == path.as_remote().port:
+        yield (
+            path.remote,
+            f"--local and --remote are both {ours} port {fields['lport']}",
+            "give one another port",
+        )
+
+
+def _version(host: str) -> int | None:
+    """4 or 6 where `host` is an address, None where it is a name."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).version
+    except ValueError:
+        return None
+
+
+def _sizes(path: Path) -> Iterator[Fault]:
+    chosen, kind = path.chosen, transport(path.fields["proto"])
+    link_mtu = chosen.last("link-mtu")
+    if link_mtu is not None and chosen.has("tun-mtu"):
+        yield link_mtu, "--link-mtu and --tun-mtu say the same: leave one out", None
+    for name in ("fragment", "mtu-test"):
+        for setting in chosen.all(name)[-1:]:
+            if kind != "udp":
+                yield setting, f"--{name} needs --proto udp", None
+
+
+def _proxies(path: Path) -> Iterator[Fault]:
+    http, socks = path.chosen.last("http-proxy"), path.chosen.last("socks-proxy")
+    kind = transport(path.fields["proto"])
+    if http is not None and kind != "tcp-client":
+        yield http, "--http-proxy needs --proto tcp-client", None
+    if http is not None and socks is not None:
+        yield socks, "--socks-proxy and --http-proxy exclude each other", None
+    if socks is not None and kind == "tcp-server":
+        yield socks, "--socks-proxy cannot take connections for --proto tcp-server", None
+
+
+def _several(paths: Sequence[Path]) -> Iterator[Fault]:
+    for path in paths:
+        if transport(path.fields["proto"]) == "tcp-server":
+            message = "--proto tcp-server takes one --remote: the peer whose connections it accepts"
+            yield path.remote if path is not paths[0] else paths[1].remote, message, None
+
+
+def _compression(chosen: Chosen) -> Iterator[Fault]:
+    setting = chosen.last("compress")
+    if setting is None or chosen.value("allow-compression") != "no":
+        return
+    if setting.values[:1] in (("lz4",), ("lz4-v2",)):
+        message = f"--compress {setting.values[0]} and --allow-compression no contradict each other"
+        yield setting, message, "write compress stub-v2, or leave one out"
+
+
+def _super_frames(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Fault]:
+    setting = chosen.last("super-frames")
+    if setting is None:
+        return
+    if any(transport(path.fields["proto"]) == "udp" for path in paths):
+        hint = "leave it out: over UDP a super-frame is one run of datagrams (--udp-offload)"
+        yield setting, "--super-frames needs --proto tcp-server or tcp-client", hint
+    if serves(chosen) or chosen.has("client") or chosen.has("pull"):
+        message = "--super-frames is for a link between two peers; a server of many takes none"
+        yield setting, message, "write --tls-server and --tls-client, or leave it out at both ends"
+    if chosen.has("shaper"):
+        yield setting, "--super-frames and --shaper exclude each other: a pace is kept frame by frame", None
+
+
+def _network(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Fault]:
+    """Addresses inside the tunnel must differ from each other and from those outside."""
+    kind = chosen.last("dev-type") or chosen.last("dev")
+    if (script := chosen.last(*SCRIPTS)) and chosen.value("script-security", 1) < 2:
+        yield script, f"--{script.name} is not allowed to run", "write --script-security 2 beside it"
+    mac = chosen.last("lladdr")
+    if mac is not None and kind is not None and kind.values[0].startswith("tun"):
+        yield mac, "--lladdr needs --dev tap", None
+    inside = chosen.last("ifconfig")
+    if inside is None:
+        return
+    if inside.values[0] == inside.values[1]:
+        yield inside, "--ifconfig: both addresses are the same", None
+    for path in paths:
+        for setting in filter(None, (path.chosen.last("local"), path.remote)):
+            if setting.values[0] in inside.values:
+                yield setting, f"--{setting.name} {setting.values[0]} is an address of --ifconfig too", None

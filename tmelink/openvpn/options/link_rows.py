@@ -1,0 +1,275 @@
+"""Rows of the option table: where a link's peer is, how it is reached, how frames are sized and sealed.
+
+Facts are those of openvpn(8) and of `openvpn --help`, version 2.6.
+"""
+
+from __future__ import annotations
+
+from tmelink.openvpn.options.table import Section, ignored, refused, renamed, works
+
+_SCRIPT = "tmelink runs no scripts"
+_DEVICE = "a link has no interface of its own: give it to the tap element"
+_PROCESS = "one tmelink process runs many links"
+_LOG = "tmelink has one log for all elements: see tmelink run --help"
+_KERNEL = "tmelink has no data channel in the kernel"
+
+_REDIRECT = "local|autolocal|def1|bypass-dhcp|bypass-dns|block-local|ipv6|!ipv4"
+
+_DATA_CIPHERS = works("data-ciphers", "TEXT", "ciphers to negotiate, by rank, with ':' between", needs="tls")
+_TIMEOUT = works("connect-timeout", "SECONDS", "give up one attempt after this (120)", connection=True)
+_LINK_MTU = works(
+    "link-mtu", "PACKET", "derive the MTU from the largest datagram", needs="size", connection=True
+)
+_PRERESOLVE = ignored("preresolve", "[TEXT]", "names are resolved when a connection is made")
+
+LINK: tuple[Section, ...] = (
+    (
+        "Configuration",
+        (
+            works("config", "FILE", "read more options from a file"),
+            works("cd", "DIR", "relative file names start from here"),
+            works("connection", "TEXT", "<connection>: one --remote with options of its own", inline=True),
+            works("ignore-unknown-option", "TEXT…", "pass over these options where they are not known"),
+            works("setenv", "TEXT [TEXT]", "'setenv opt X' passes over an X that is not known"),
+            ignored("setenv-safe", "TEXT [TEXT]", _SCRIPT),
+            works("disable-occ", "", "do not compare options with the peer"),
+            works("verb", "NUMBER", "how much the link logs (1)"),
+            ignored("mute", "NUMBER", _LOG),
+            works("mode", "p2p|server", "one peer, or any number of clients"),
+            ignored("compat-mode", "TEXT [TEXT]", "tmelink negotiates as the newest OpenVPN does"),
+        ),
+    ),
+    (
+        "Addresses and protocol",
+        (
+            works("dev", "TEXT", "tap for Ethernet frames (the default), tun for IP packets"),
+            works("dev-type", "tun|tap", "what --dev is, where its name does not say"),
+            works("local", "HOST", "the own address; without it, every one", connection=True),
+            works(
+                "remote",
+                "HOST [PORT] [PROTO]",
+                "the peer; several are tried in turn; without one, whoever speaks",
+                connection=True,
+            ),
+            works("remote-random", "", "try the --remote in random order"),
+            refused("remote-random-hostname", "", "names are used as they are written"),
+            works(
+                "proto",
+                "PROTO",
+                "udp, tcp-server or tcp-client, with 4 or 6 to insist (udp)",
+                connection=True,
+            ),
+            works("proto-force", "PROTO", "use only the --remote of this protocol"),
+            works("port", "PORT", "the port of both ends (1194)", connection=True),
+            works("lport", "LPORT", "the own port (1194); 0 takes a free one", connection=True),
+            works("rport", "PORT", "the peer's port (1194)", connection=True),
+            works("bind", "[ipv6only]", "bind the own address and port, also as a client", connection=True),
+            works("nobind", "", "take any free port", connection=True),
+            works("float", "", "follow the peer to another address", connection=True),
+            works(
+                "connect-retry",
+                "SECONDS [SECONDS]",
+                "wait between attempts: first and most (1 300)",
+                connection=True,
+            ),
+            works("connect-retry-max", "NUMBER", "give up after so many attempts (never)", connection=True),
+            _TIMEOUT,
+            renamed("server-poll-timeout", _TIMEOUT),
+            works(
+                "resolv-retry", "TEXT", "keep resolving a name for so many seconds, or infinite (infinite)"
+            ),
+            _PRERESOLVE,
+            renamed("ip-remote-hint", _PRERESOLVE),
+            works("sndbuf", "BYTES", "the socket's send buffer; 0 leaves the system's"),
+            works("rcvbuf", "BYTES", "the socket's receive buffer (4 MiB for UDP); 0 leaves the system's"),
+            works("mark", "MARK", "the firewall mark of what is sent (Linux)"),
+            works("socket-flags", "TCP_NODELAY…", "TCP_NODELAY, which every TCP link of tmelink's has"),
+            works("tcp-nodelay", "", "a server tells its clients socket-flags TCP_NODELAY"),
+            works("mtu-disc", "no|maybe|yes", "path MTU discovery of the socket (Linux)", connection=True),
+            refused("bind-dev", "TEXT", "a link binds an address", "use --local"),
+            ignored("multihome", "", "a link answers from the address its socket is bound to"),
+            ignored("ipchange", "TEXT", _SCRIPT),
+            ignored("passtos", "", "the outer packets keep the system's class of service"),
+            ignored("fast-io", "", "tmelink's sockets never wait"),
+            works(
+                "port-share",
+                "HOST PORT [DIR]",
+                "give what is not OpenVPN to a web server",
+                needs="port-share",
+            ),
+        ),
+    ),
+    (
+        "Liveness",
+        (
+            works("keepalive", "SECONDS SECONDS", "ping every so often; restart after so long a silence"),
+            works("ping", "SECONDS", "send a ping where nothing was sent for so long"),
+            works("ping-restart", "SECONDS", "restart after so long a silence"),
+            works("ping-exit", "SECONDS", "end the link after so long a silence"),
+            works("ping-timer-rem", "", "watch for silence only once the peer is known"),
+            works("inactive", "SECONDS [BYTES]", "end the link where fewer bytes passed in that time"),
+            works("session-timeout", "SECONDS", "end a session after that time", needs="tls"),
+            works(
+                "explicit-exit-notify",
+                "[NUMBER]",
+                "tell the peer at the end (UDP), so many times",
+                needs="explicit-exit-notify",
+                connection=True,
+            ),
+            works("shaper", "RATE", "send at most so many bytes a second", needs="shaper"),
+            ignored("persist-tun", "", "what a link is connected to stays, whatever the link does"),
+            ignored("persist-key", "", "keys are read again where the process may"),
+            ignored("persist-local-ip", "", "the own address stays as it is written"),
+            ignored("persist-remote-ip", "", "names are resolved again for each attempt"),
+            ignored("remap-usr1", "SIGHUP|SIGTERM", _PROCESS),
+        ),
+    ),
+    (
+        "Sizes",
+        (
+            works("tun-mtu", "MTU [NUMBER]", "the largest packet inside a frame (1500)", connection=True),
+            works("tun-mtu-max", "PACKET", "the largest MTU a server may set", needs="size", connection=True),
+            ignored("tun-mtu-extra", "NUMBER", "buffers are as large as they need to be", connection=True),
+            _LINK_MTU,
+            renamed("udp-mtu", _LINK_MTU),
+            works(
+                "mssfix", "[NUMBER] [mtu|fixed]", "clamp the MSS of TCP inside", needs="size", connection=True
+            ),
+            works(
+                "fragment",
+                "PACKET [mtu]",
+                "cut into datagrams no larger than this",
+                needs="size",
+                connection=True,
+            ),
+            works(
+                "max-packet-size",
+                "PACKET",
+                "the largest packet of the control channel",
+                needs="tls",
+                connection=True,
+            ),
+            works("mtu-test", "", "measure the path's MTU", needs="mtu-test"),
+        ),
+    ),
+    (
+        "Proxies",
+        (
+            works(
+                "http-proxy",
+                "HOST PORT [TEXT] [TEXT]",
+                "through an HTTP proxy: FILE with user and password, or auto; then basic or digest",
+                needs="proxy",
+                connection=True,
+            ),
+            works(
+                "http-proxy-option",
+                "VERSION|AGENT|CUSTOM-HEADER|EXT1|EXT2 TEXT [TEXT]",
+                "version, user agent or a header for the HTTP proxy",
+                needs="proxy",
+                connection=True,
+                secret=True,
+            ),
+            works(
+                "http-proxy-user-pass",
+                "FILE",
+                "user and password, on a line each",
+                needs="proxy",
+                inline=True,
+            ),
+            works(
+                "socks-proxy",
+                "HOST [PORT] [FILE]",
+                "through a SOCKS5 proxy (1080)",
+                needs="proxy",
+                connection=True,
+            ),
+        ),
+    ),
+    (
+        "Encryption",
+        (
+            works(
+                "secret",
+                "FILE [0|1]",
+                "a static key; 0 at one end and 1 at the other",
+                needs="static",
+                inline=True,
+            ),
+            works("key-direction", "0|1", "the direction of an inline key", needs="static", connection=True),
+            works(
+                "auth",
+                "TEXT",
+                "the HMAC's hash: SHA1 (default), SHA256, SHA384, SHA512, none",
+                needs="static",
+            ),
+            works("cipher", "TEXT", "the cipher, such as AES-256-CBC", needs="static"),
+            works(
+                "replay-window",
+                "WINDOW [TIME]",
+                "how far packets may come out of order (64 15)",
+                needs="static",
+            ),
+            works("mute-replay-warnings", "", "count replays without logging them", needs="static"),
+            refused("replay-persist", "FILE", "a replay window lives as long as its session"),
+            refused("no-replay", "", "without it anybody can send what was heard once more"),
+            works("comp-lzo", "[yes|no|adaptive]", "LZO framing; only 'no' sends", needs="compress"),
+            works(
+                "compress", "[stub|stub-v2|lz4|lz4-v2|lzo|migrate]", "compression framing", needs="compress"
+            ),
+            works("allow-compression", "no|asym|yes", "what the peer may compress (no)", needs="compress"),
+            ignored("comp-noadapt", "", "tmelink compresses nothing that it sends"),
+            _DATA_CIPHERS,
+            renamed("ncp-ciphers", _DATA_CIPHERS),
+            works("data-ciphers-fallback", "TEXT", "the cipher where the peer negotiates none", needs="tls"),
+            ignored("engine", "[TEXT]", "the cryptography library chooses by itself"),
+            refused("providers", "TEXT…", "the cryptography library loads its own"),
+            ignored("use-prediction-resistance", "", "for mbed TLS only"),
+        ),
+    ),
+    (
+        "Addresses and routes inside",
+        (
+            works(
+                "ifconfig",
+                "HOST HOST",
+                "the own address and the peer's (tun), or the netmask (tap)",
+                needs="routes",
+            ),
+            works("ifconfig-ipv6", "IPV6/BITS IPV6", "the own IPv6 address and the peer's", needs="routes"),
+            works("ifconfig-noexec", "", "set no address", needs="routes"),
+            ignored("ifconfig-nowarn", "", "addresses are not compared with the peer's"),
+            works("topology", "net30|p2p|subnet", "how a tun network is laid out", needs="routes"),
+            works(
+                "route",
+                "TEXT [TEXT] [TEXT] [TEXT]",
+                "network, netmask, gateway and metric of a route",
+                needs="routes",
+            ),
+            works(
+                "route-ipv6", "TEXT [TEXT] [TEXT]", "network, gateway and metric of a route", needs="routes"
+            ),
+            works("route-gateway", "TEXT", "the gateway of routes, or dhcp", needs="routes"),
+            works("route-ipv6-gateway", "IPV6", "the gateway of IPv6 routes", needs="routes"),
+            works("route-metric", "NUMBER", "the metric of routes", needs="routes"),
+            works("route-noexec", "", "set no route", needs="routes"),
+            works(
+                "route-delay", "[SECONDS] [SECONDS]", "set routes so long after the addresses", needs="routes"
+            ),
+            works("redirect-gateway", f"[{_REDIRECT}…]", "all traffic through the link", needs="routes"),
+            works(
+                "redirect-private",
+                f"[{_REDIRECT}…]",
+                "keep the way to the peer outside the link",
+                needs="routes",
+            ),
+            works("block-ipv6", "", "answer IPv6 packets with unreachable", needs="routes"),
+            works("lladdr", "MAC", "the MAC address of the device", needs="routes"),
+            ignored("dev-node", "TEXT", _DEVICE),
+            ignored("txqueuelen", "NUMBER", _DEVICE),
+            ignored("tun-ipv6", "", "every tun carries IPv6"),
+            ignored("iproute", "FILE", "tmelink sets addresses and routes by netlink"),
+            ignored("disable-dco", "[TEXT…]", _KERNEL),
+        ),
+    ),
+)

@@ -1,0 +1,29 @@
+"""Rows of the option table that OpenVPN does not have: what tmelink's links take besides."""
+
+from __future__ import annotations
+
+from tmelink.openvpn.options.table import Section, works
+
+OWN: tuple[Section, ...] = (
+    (
+        "tmelink's own",
+        (
+            works(
+                "udp-offload",
+                "off|send|receive|both",
+                "UDP_SEGMENT to send, UDP_GRO to receive many datagrams a system call (both)",
+            ),
+            works(
+                "super-frames",
+                "",
+                "over TCP, super-frames cross whole; both ends must be tmelink's and have the option",
+            ),
+            works(
+                "auth-user-pass-table",
+                "FILE",
+                "a server's users, with the lines that `tmelink passwd USER` prints",
+                needs="server",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,47 @@
+"""The reference page of OpenVPN's options, made from the table: `python -m tmelink.openvpn.options.page`."""
+
+from __future__ import annotations
+
+from tmelink.openvpn.options.rows import SECTIONS
+from tmelink.openvpn.options.table import Row
+
+_HEAD = """# OpenVPN's options
+
+A link's arguments are OpenVPN's own command line, and a word that is no option is a file to read more options
+from, as after `--config`. This page lists every option of OpenVPN 2.6 and what becomes of it, and
+tmelink's own in a section of theirs:
+
+- **works**: it does what openvpn(8) says.
+- **ignored**: it is accepted without effect; the log says so once.
+- **refused**: the file is not accepted with it, for the reason given; `setenv opt` or `ignore-unknown-option`
+  before it passes over it all the same.
+
+`tmelink ovpn FILE` shows the same for the options of one file. Numbers in parentheses are defaults. Options
+marked † may stand inside `<connection>`, those marked ‡ may be written as a block, `<ca>` … `</ca>`.
+
+Made by `python -m tmelink.openvpn.options.page`; do not edit it.
+"""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    parts = [_HEAD]
+    for title, rows in SECTIONS:
+        parts.append(f"\n## {title}\n\n| option | | what it does, or why not |\n|---|---|---|\n")
+        parts += [_line(row) for row in rows]
+    return "".join(parts)
+
+
+def _line(row: Row) -> str:
+    status, about = row.judge()
+    if row.same is not None:
+        about = f"another name of `--{row.same}`" if status == "works" else about
+    elif status == "refused" and row.instead:
+        about = f"{about}; {row.instead}"
+    marks = "†" * row.connection + "‡" * row.inline
+    written = row.usage().replace("|", "\\|")
+    return f"| `{written}`{marks and ' ' + marks} | {status} | {about} |\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,253 @@
+"""Rows of the option table: TLS, and what clients and servers are told.
+
+Facts are those of openvpn(8) and of `openvpn --help`, version 2.6.
+"""
+
+from __future__ import annotations
+
+from tmelink.openvpn.options.table import Section, ignored, refused, works
+
+_SCRIPT = "tmelink runs no scripts"
+_DEVICE = "a link has no interface of its own: give it to the tap element"
+_CHECK = "tmelink runs no scripts, and a check that does not run would let anybody in"
+_CCD = "belongs into a file of --client-config-dir"
+_PUSHED = "only a server says this to its clients"
+
+_CURVES = "P-256, P-384 or P-521; without it several, X25519 before them"
+
+_GROUPS = works("tls-groups", "TEXT", f"the one curve for TLS: {_CURVES}", needs="tls")
+
+TLS: tuple[Section, ...] = (
+    (
+        "TLS",
+        (
+            works("tls-server", "", "be the server of the TLS handshake", needs="tls"),
+            works("tls-client", "", "be the client of the TLS handshake", needs="tls"),
+            works("ca", "FILE", "certificates of the authorities to trust", needs="tls", inline=True),
+            refused("capath", "DIR", "authorities are read from one file", "use --ca"),
+            works("cert", "FILE", "the own certificate", needs="tls", inline=True),
+            works(
+                "extra-certs",
+                "FILE",
+                "certificates between the own one and its authority",
+                needs="tls",
+                inline=True,
+            ),
+            works("key", "FILE", "the own private key", needs="tls", inline=True),
+            works("pkcs12", "FILE", "key, certificate and authority in one file", needs="tls", inline=True),
+            works("askpass", "[FILE]", "the password of the private key", needs="tls"),
+            ignored("dh", "FILE", "keys are agreed on over elliptic curves", inline=True),
+            works("ecdh-curve", "TEXT", "the one curve for TLS, where --tls-groups names none", needs="tls"),
+            _GROUPS,
+            works(
+                "peer-fingerprint",
+                "TEXT",
+                "SHA256 fingerprints of the peers to trust",
+                needs="tls",
+                inline=True,
+            ),
+            refused(
+                "verify-hash",
+                "TEXT [TEXT]",
+                "dropped by OpenVPN",
+                "name the authority with --ca, or use --peer-fingerprint",
+                inline=True,
+            ),
+            works(
+                "verify-x509-name",
+                "TEXT [subject|name|name-prefix]",
+                "the name the peer must have",
+                needs="tls",
+            ),
+            works("remote-cert-tls", "client|server", "what the peer's certificate must be for", needs="tls"),
+            works("remote-cert-ku", "[TEXT…]", "key usage the peer's certificate must have", needs="tls"),
+            works("remote-cert-eku", "TEXT", "extended key usage it must have", needs="tls"),
+            works(
+                "crl-verify",
+                "FILE [dir]",
+                "certificates that are no longer trusted: a list, or files called by serial number",
+                needs="tls",
+                inline=True,
+            ),
+            refused("tls-verify", "TEXT", _CHECK, "use --verify-x509-name or --peer-fingerprint"),
+            refused("tls-export-cert", "DIR", _SCRIPT),
+            works(
+                "tls-auth",
+                "FILE [0|1]",
+                "HMAC on the control channel",
+                needs="tls",
+                connection=True,
+                inline=True,
+            ),
+            works(
+                "tls-crypt",
+                "FILE [0|1]",
+                "encrypt the control channel",
+                needs="tls",
+                connection=True,
+                inline=True,
+            ),
+            works(
+                "tls-crypt-v2",
+                "FILE [force-cookie|allow-noncookie]",
+                "the same, with a key for each client",
+                needs="tls",
+                connection=True,
+                inline=True,
+            ),
+            refused("tls-crypt-v2-verify", "TEXT", _CHECK),
+            works("tls-version-min", "TEXT [or-highest]", "the oldest TLS to accept (1.2)", needs="tls"),
+            works("tls-version-max", "TEXT", "the newest TLS to accept", needs="tls"),
+            works("tls-cipher", "TEXT", "cipher suites of TLS 1.2, with ':' between", needs="tls"),
+            works("tls-ciphersuites", "TEXT", "cipher suites of TLS 1.3, with ':' between", needs="tls"),
+            works(
+                "tls-cert-profile",
+                "legacy|preferred|insecure",
+                "what certificates must keep to",
+                needs="tls",
+            ),
+            works("tls-timeout", "SECONDS", "send a control packet again after that (2)", needs="tls"),
+            ignored("tls-exit", "", "a handshake that failed is tried again"),
+            works("hand-window", "SECONDS", "a handshake must finish within that (60)", needs="tls"),
+            works("tran-window", "SECONDS", "old keys live on for that (3600)", needs="tls"),
+            works(
+                "reneg-sec",
+                "SECONDS [SECONDS]",
+                "new keys after that, at most and at least (3600)",
+                needs="tls",
+            ),
+            works("reneg-bytes", "NUMBER", "new keys after so many bytes", needs="tls"),
+            works("reneg-pkts", "NUMBER", "new keys after so many packets", needs="tls"),
+            refused("single-session", "", "a peer that starts anew must be heard"),
+            ignored("push-peer-info", "", "the server is told what it needs, and no more"),
+            ignored("auth-nocache", "", "a password is kept for as long as the link runs"),
+            refused("keying-material-exporter", "TEXT NUMBER", "tmelink has no plugins to give it to"),
+            refused(
+                "force-tls-key-material-export",
+                "",
+                "clients before OpenVPN 2.6 are taken too",
+                "leave it out; newer ones derive their keys from TLS without it",
+            ),
+            ignored("x509-track", "TEXT", _SCRIPT),
+            refused(
+                "x509-username-field",
+                "TEXT…",
+                "a client is called by its certificate's common name",
+                "use --username-as-common-name for another name",
+            ),
+            refused("ns-cert-type", "client|server", "dropped by OpenVPN", "use --remote-cert-tls"),
+        ),
+    ),
+    (
+        "Clients",
+        (
+            works("client", "", "the same as --pull and --tls-client", needs="tls"),
+            works("pull", "", "take options from the server", needs="tls"),
+            works("pull-filter", "accept|ignore|reject TEXT", "which of them to take", needs="tls"),
+            works("route-nopull", "", "take no routes from the server", needs="routes"),
+            works("allow-pull-fqdn", "", "let the server name hosts", needs="routes"),
+            works("auth-user-pass", "[FILE]", "user and password for the server", needs="tls", inline=True),
+            works("auth-retry", "none|nointeract|interact", "what to do where they are refused", needs="tls"),
+            refused("static-challenge", "TEXT 0|1", "tmelink asks nobody while it runs"),
+            refused("client-nat", "snat|dnat TEXT TEXT TEXT", "a link translates no addresses"),
+            ignored("dhcp-option", "TEXT [TEXT]", _DEVICE),
+            ignored("dns", "TEXT…", _DEVICE),
+            ignored("allow-recursive-routing", "", "a link has no route of its own to loop"),
+        ),
+    ),
+    (
+        "Servers",
+        (
+            works("server", "IPV4 NETMASK [nopool]", "serve clients in this network", needs="server"),
+            works("server-ipv6", "IPV6/BITS", "serve clients in this IPv6 network", needs="server"),
+            works(
+                "server-bridge",
+                "[TEXT] [NETMASK] [IPV4] [IPV4]",
+                "serve clients on one Ethernet",
+                needs="server",
+            ),
+            works("push", "TEXT", "an option for every client", needs="server"),
+            works("ifconfig-pool", "IPV4 IPV4 [NETMASK]", "clients' addresses: first, last", needs="server"),
+            works("ifconfig-pool-persist", "FILE [SECONDS]", "keep who had which address", needs="server"),
+            works("ifconfig-ipv6-pool", "IPV6/BITS", "IPv6 addresses for clients", needs="server"),
+            works("client-config-dir", "DIR", "options for each client, by its name", needs="server"),
+            works("ccd-exclusive", "", "refuse a client without such a file", needs="server"),
+            works("client-to-client", "", "let clients reach each other", needs="server"),
+            works("duplicate-cn", "", "let several clients have one name", needs="server"),
+            works("max-clients", "NUMBER", "how many at most (1024)", needs="server"),
+            ignored("max-routes-per-client", "NUMBER", "8192 stations are known at once, whosever they are"),
+            works("connect-freq", "NUMBER SECONDS", "how many new clients in that time", needs="server"),
+            works(
+                "connect-freq-initial",
+                "NUMBER SECONDS",
+                "how many answers to first packets (100 10)",
+                needs="server",
+            ),
+            works(
+                "stale-routes-check",
+                "SECONDS [SECONDS]",
+                "forget addresses unseen for that",
+                needs="server",
+            ),
+            works(
+                "verify-client-cert",
+                "[none|optional|require]",
+                "whether clients need a certificate",
+                needs="server",
+            ),
+            works("username-as-common-name", "", "a client is called what it logs in as", needs="server"),
+            works("auth-user-pass-optional", "", "a client need not log in", needs="server"),
+            refused(
+                "auth-user-pass-verify",
+                "TEXT [via-env|via-file]",
+                _CHECK,
+                "use --auth-user-pass-table FILE, with the lines that `tmelink passwd USER` prints",
+            ),
+            works(
+                "auth-gen-token",
+                "[SECONDS] [TEXT…]",
+                "give tokens in place of passwords: how long they last in all, and each (--reneg-sec)",
+                needs="server",
+            ),
+            works(
+                "auth-gen-token-secret",
+                "FILE",
+                "what tokens are sealed with, so that they outlast the server",
+                needs="server",
+                inline=True,
+            ),
+            refused("opt-verify", "", "options that differ are told in the log, and no more"),
+            works(
+                "ifconfig-push-constraint", "IPV4 NETMASK", "clients' addresses must be in it", needs="server"
+            ),
+            ignored("hash-size", "NUMBER NUMBER", "tables grow as they need"),
+            ignored("bcast-buffers", "NUMBER", "broadcasts are sent at once"),
+            ignored("tcp-queue-limit", "NUMBER", "4 MiB may wait for a slow client"),
+            refused("client-connect", "TEXT", _CHECK, "use --client-config-dir"),
+            ignored("client-disconnect", "TEXT", _SCRIPT),
+            refused("client-crresponse", "TEXT", _CHECK),
+            refused("learn-address", "TEXT", _CHECK),
+            refused("vlan-tagging", "", "a server carries all VLANs as they are"),
+            refused("vlan-accept", "tagged|untagged|all", "a server carries all VLANs as they are"),
+            refused("vlan-pvid", "NUMBER", "a server carries all VLANs as they are"),
+            refused("ifconfig-push", "TEXT TEXT [TEXT]", _CCD),
+            refused("ifconfig-ipv6-push", "TEXT [TEXT]", _CCD),
+            refused("iroute", "TEXT [TEXT]", _CCD),
+            refused("iroute-ipv6", "TEXT", _CCD),
+            refused("push-reset", "", _CCD),
+            refused("push-remove", "TEXT", _CCD),
+            refused("disable", "", _CCD),
+        ),
+    ),
+    (
+        "What only a server sends",
+        (
+            refused("auth-token", "TEXT", _PUSHED, secret=True),
+            refused("auth-token-user", "TEXT", _PUSHED, secret=True),
+            refused("key-derivation", "TEXT", _PUSHED),
+            refused("peer-id", "TEXT", _PUSHED),
+            refused("protocol-flags", "TEXT…", _PUSHED),
+            refused("push-continuation", "TEXT", _PUSHED),
+        ),
+    ),
+)

@@ -1,0 +1,292 @@
+"""A link's options as values: Options and its parts, with OpenVPN 2.6's defaults.
+
+Only shapes; how they are read is `tmelink.openvpn.options.parse`'s. Times are seconds, sizes bytes. What is
+secret stands in a `Secret` or a `Material`, so that printing any of this gives nothing away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
+from typing import Any, Literal
+
+from tmelink.openvpn.secret import Material, Secret
+from tmelink.openvpn.tls.identity import Rules
+from tmelink.source import Place
+
+Direction = Literal[0, 1]
+Topology = Literal["net30", "p2p", "subnet"]
+Compression = Literal["lzo-stub", "stub", "stub-v2", "lz4", "lz4-v2", "migrate"]
+
+NO_RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something about the options that the log says once."""
+
+    place: Place
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """One --remote or <connection>: where the peer is, and the fields of `Options` that it changes."""
+
+    host: str
+    port: int
+    proto: str
+    own: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mssfix:
+    """--mssfix: `size` 0 is off; it counts the encapsulation too ("mtu"), or not ("payload"), or is the
+    largest inner packet itself ("fixed"). `given` tells an option from the default.
+    """
+
+    size: int
+    counts: Literal["payload", "mtu", "fixed"]
+    given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProxy:
+    """--http-proxy and its options; "auto" answers what the proxy asks for, "auto-nct" never basic."""
+
+    host: str
+    port: int
+    auth: Literal["none", "basic", "digest", "auto", "auto-nct"] = "none"
+    credentials: Material | None = None
+    version: str = "1.0"
+    agent: str | None = None
+    headers: tuple[tuple[str, Secret | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SocksProxy:
+    """--socks-proxy."""
+
+    host: str
+    port: int = 1080
+    credentials: Material | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PortShare:
+    """--port-share: where what is not OpenVPN goes, and where a web server finds its clients' addresses."""
+
+    host: str
+    port: int
+    directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Everything about the TLS handshake, the keys that come of it, and what a client takes and gives."""
+
+    role: Literal["client", "server"]
+    ca: Material | None = None
+    cert: Material | None = None
+    key: Material | None = None
+    extra_certs: Material | None = None
+    pkcs12: Material | None = None
+    askpass: Material | None = None
+    tls_group: str | None = None
+    rules: Rules = NO_RULES
+    crl_verify: Material | None = None
+    crl_directory: str | None = None
+    tls_version_min: Literal["1.2", "1.3"] = "1.2"
+    tls_version_max: Literal["1.2", "1.3"] | None = None
+    tls_cipher: str | None = None
+    tls_ciphersuites: str | None = None
+    tls_cert_profile: str = "legacy"
+    tls_timeout: int = 2
+    hand_window: int = 60
+    tran_window: int = 3600
+    reneg_sec: int = 3600
+    reneg_bytes: int | None = None
+    reneg_pkts: int = 0
+    max_packet_size: int = 1250
+    data_ciphers: tuple[str, ...] = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
+    data_ciphers_fallback: str | None = None
+    pull: bool = False
+    pull_filters: tuple[tuple[Literal["accept", "ignore", "reject"], str], ...] = ()
+    route_nopull: bool = False
+    allow_pull_fqdn: bool = False
+    auth_user_pass: Material | None = None
+    auth_retry: Literal["none", "nointeract", "interact"] = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Addresses to give to clients, both ends included."""
+
+    first: IPv4Address
+    last: IPv4Address
+    netmask: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """--server-bridge with a pool: the gateway to tell clients, and the network's prefix length."""
+
+    gateway: IPv4Address
+    prefix: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenToken:
+    """--auth-gen-token: seconds that all tokens of a session hold, and half those of each; 0 for ever."""
+
+    lifetime: int
+    renewal: int
+    secret: Material | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """--mode server: networks and pools as the helper options expand to them, and what clients may do."""
+
+    network: IPv4Network | None = None
+    bridge: Bridge | Literal["dhcp", "nogw"] | None = None
+    pool: Pool | None = None
+    pool6: IPv6Interface | None = None
+    pool_persist: str | None = None
+    pool_persist_seconds: int = 600
+    push: tuple[str, ...] = ()
+    client_config_dir: str | None = None
+    ccd_exclusive: bool = False
+    client_to_client: bool = False
+    duplicate_cn: bool = False
+    max_clients: int = 1024
+    connect_freq: tuple[int, int] | None = None
+    connect_freq_initial: tuple[int, int] = (100, 10)
+    stale_routes_check: tuple[int, int] | None = None
+    verify_client_cert: Literal["none", "optional", "require"] = "require"
+    username_as_common_name: bool = False
+    auth_user_pass_optional: bool = False
+    user_table: str | None = None
+    gen_token: GenToken | None = None
+    push_constraint: IPv4Network | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Addresses and routes inside the tunnel, as they are written."""
+
+    ifconfig: tuple[str, str] | None = None
+    ifconfig_ipv6: tuple[IPv6Interface, IPv6Address] | None = None
+    ifconfig_noexec: bool = False
+    topology: Topology = "net30"
+    routes: tuple[tuple[str, ...], ...] = ()
+    routes6: tuple[tuple[str, ...], ...] = ()
+    route_gateway: str | None = None
+    route_gateway6: IPv6Address | None = None
+    route_metric: int | None = None
+    route_noexec: bool = False
+    route_delay: int = 0
+    scripts: tuple[tuple[str, str], ...] = ()
+    redirect: tuple[str, ...] | None = None
+    redirect_private: bool = False
+    block_ipv6: bool = False
+    lladdr: bytes | None = None
+
+    @property
+    def tap_address(self) -> IPv4Interface | None:
+        """--ifconfig in tap mode: an address and its netmask."""
+        return None if self.ifconfig is None else IPv4Interface("/".join(self.ifconfig))
+
+
+@dataclass(frozen=True)
+class Options:
+    """A link's options.
+
+    Fields that a --remote or a <connection> may change hold what the first of them says; `toward` gives the
+    options for another. `own` fields: proto, local, lport, bind, bind_ipv6_only, float, connect_retry,
+    connect_timeout, mtu_disc, the sizes, the proxies, explicit_exit_notify, key_direction, tls_auth,
+    tls_crypt, tls_crypt_v2.
+    """
+
+    dev: str = "tap"
+    dev_type: Literal["tap", "tun"] = "tap"
+    mode: Literal["p2p", "server"] = "p2p"
+
+    remotes: tuple[Remote, ...] = ()
+    remote_random: bool = False
+    connect_retry_max: int = 0
+    resolv_retry: int | None = None
+
+    proto: str = "udp"
+    local: str | None = None
+    lport: int = 1194
+    bind: bool = True
+    bind_ipv6_only: bool = False
+    float: bool = False
+    connect_retry: tuple[int, int] = (1, 300)
+    connect_timeout: int = 120
+    mtu_disc: Literal["no", "maybe", "yes"] | None = None
+
+    sndbuf: int | None = None
+    rcvbuf: int | None = None
+    mark: int | None = None
+    udp_offload: Literal["off", "send", "receive", "both"] = "both"
+    super_frames: bool = False
+
+    ping: int = 0
+    ping_restart: int = 0
+    ping_exit: int = 0
+    ping_timer_rem: bool = False
+    inactive: int = 0
+    inactive_bytes: int = 0
+    session_timeout: int = 0
+    explicit_exit_notify: int = 0
+    occ: bool = True
+    verb: int = 1
+
+    tun_mtu: int = 1500
+    occ_mtu: int | None = None
+    link_mtu: int | None = None
+    tun_mtu_max: int | None = None
+    mssfix: Mssfix = Mssfix(1492, "mtu")
+    fragment: int = 0
+    fragment_counts_encapsulation: bool = False
+    shaper: int = 0
+    mtu_test: bool = False
+
+    http_proxy: HttpProxy | None = None
+    socks_proxy: SocksProxy | None = None
+    port_share: PortShare | None = None
+
+    secret: Material | None = None
+    key_direction: Direction | None = None
+    cipher: str | None = None
+    auth: str = "SHA1"
+    replay_window: int = 64
+    replay_time: int = 15
+    mute_replay_warnings: bool = False
+    compress: Compression | None = None
+    allow_compression: Literal["no", "asym", "yes"] = "no"
+
+    tls: Tls | None = None
+    tls_auth: Material | None = None
+    tls_crypt: Material | None = None
+    tls_crypt_v2: Material | None = None
+    tls_crypt_v2_force_cookie: bool = False
+    server: Server | None = None
+    network: Network = Network()
+
+    notes: tuple[Note, ...] = field(default=(), repr=False, compare=False)
+
+    def toward(self, remote: Remote) -> Options:
+        """The options that hold for one of `remotes`."""
+        return replace(self, remotes=(remote,), **remote.own)
+
+    @property
+    def secure(self) -> bool:
+        """Whether what a link carries is encrypted or at least authenticated."""
+        return self.tls is not None or self.secret is not None

@@ -1,0 +1,1 @@
+"""Links without TLS: bare frames, or frames under a static key."""

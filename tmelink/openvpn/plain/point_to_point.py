@@ -1,0 +1,358 @@
+"""A link between two peers without TLS: bare frames, or frames under a static key.
+
+Knows what is a frame, a ping or an OCC message on such a link, and counts what is none of them. Without keys,
+fragments and framing, a burst in which every piece is plainly a frame passes through as it came; only one
+that may hold something else is looked at piece by piece.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from tmelink.frame import MIN_FRAME, Frame, Run, SuperFrame, pieces
+from tmelink.offload import may_be_syn
+from tmelink.openvpn.data import replay, super_frames
+from tmelink.openvpn.data.bounds import Bounds
+from tmelink.openvpn.data.clamp import clamped
+from tmelink.openvpn.data.super_frames import SuperFrames
+from tmelink.openvpn.liveness import PING, Liveness
+from tmelink.openvpn.occ import EXIT, MAGIC, REPLY, REQUEST, Occ, message
+from tmelink.openvpn.plain.envelope import Envelope, problems
+from tmelink.openvpn.plain.mtu import largest_datagram, message_overhead, mss_limit, options_string, tun_mtu
+from tmelink.openvpn.plain.settings import Settings
+from tmelink.openvpn.session import NOTHING, Carried, Event, Exit, Item, Notice, Restart, Step, Up
+
+TAGS: Final = 8
+"""Two VLAN tags, which --tun-mtu does not count."""
+
+MIN_PACKET: Final = 20
+"""An IPv4 header; nothing shorter is an IP packet."""
+
+LONGEST_PING: Final = 16
+"""Pieces up to this length are looked at one by one: a ping is exactly so long."""
+
+MARK: Final = 12
+"""The byte that tells an OCC message from a frame at a glance: there it is 0xaf, where a frame has the high
+byte of its EtherType, which no protocol on an Ethernet uses with that value."""
+
+SLACK: Final = 64
+"""Bytes by which an OCC message may be longer than a frame, on a link whose ends differ a little."""
+
+NOTICE_SECONDS: Final = 60.0
+"""Between two log lines about datagrams that a key refuses: a peer must not make the log grow."""
+
+_ALL: Final = bytes(range(256))
+_NO_MARK: Final = _ALL.replace(MAGIC[MARK : MARK + 1], b"")
+_IP_FIRST: Final = bytes((*range(0x40, 0x50), *range(0x60, 0x70)))
+
+_NO_REPLIES: Final[list[bytes]] = []
+_NO_EVENTS: Final[list[Event]] = []
+
+
+class PointToPoint:
+    """The `Session` of a link without TLS.
+
+    `random(n)` gives n unpredictable bytes. With a key, `unix_time` is the time of day in seconds, and must
+    be later than that of any earlier session under the key. Raises `ValueError` for settings that have
+    `tmelink.openvpn.plain.envelope.problems`.
+    """
+
+    def __init__(self, settings: Settings, random: Callable[[int], bytes], unix_time: int = 0) -> None:
+        found = problems(settings)
+        if found:
+            raise ValueError("; ".join(found))
+        self.settings = settings
+        self.drops: Counter[str] = Counter()
+        self._random = random
+        self._stream = not settings.proto.startswith("udp")
+        self._ended = False
+        self._up = False
+        self._begun = 0.0
+        self._exit_messages = 0 if self._stream else settings.explicit_exit_notify
+        self._noticed: float | None = None
+        self._liveness = Liveness(
+            ping=settings.ping,
+            ping_restart=settings.ping_restart,
+            ping_exit=settings.ping_exit,
+            waits_for_peer=settings.ping_timer_rem and not settings.remote,
+            inactive=settings.inactive,
+            inactive_bytes=settings.inactive_bytes,
+            session_timeout=settings.session_timeout,
+        )
+        self._ethernet = settings.kind == "ethernet"
+        header = MIN_FRAME + TAGS if self._ethernet else 0
+        mtu = tun_mtu(settings)
+        self._shortest = MIN_FRAME if self._ethernet else MIN_PACKET
+        self._bounds = Bounds(self._shortest, mtu + header, self.drops)
+        self._longest_in = max(mtu, settings.tun_mtu_max) + header
+        self._mark = MARK if self._ethernet else 0
+        self._ordinary = _NO_MARK if self._ethernet else _IP_FIRST
+        self._mss = mss_limit(settings)
+        self._super: SuperFrames | None = None
+        longest_payload = self._longest_in + SLACK
+        if settings.super_frames:
+            longest_payload = super_frames.LONGEST_PAYLOAD
+            self._super = SuperFrames(mtu + header, self._longest_in, self.drops, ip=not self._ethernet)
+        self._asking_until: float | None = None
+        """Under --super-frames, when a peer that has not said that it asks for them too is refused."""
+        self._envelope: Envelope | None = None
+        if settings.key is not None or settings.fragment or settings.compress is not None:
+            self._envelope = Envelope(settings, longest_payload, self.drops, random, unix_time)
+        self._occ = Occ(
+            options_string(settings, remote=False),
+            options_string(settings, remote=True),
+            enabled=settings.occ,
+            mtu_test=settings.mtu_test,
+            largest=largest_datagram(settings),
+            overhead=message_overhead(settings),
+        )
+
+        self._bare = self._envelope is None and self._super is None and not settings.inactive
+        """Whether frames are datagrams as they stand, and traffic is not measured."""
+
+    def connected(self, now: float) -> Step:
+        """Start the timers; the first ping is sent at once, and under --super-frames who asks for them."""
+        self._begun = now
+        self._liveness.start(now)
+        self._occ.start(now)
+        step = self.tick(now)
+        if self._super is None:
+            return step
+        self._asking_until = now + super_frames.WAIT_SECONDS
+        # A peer of tmelink's says the same unasked; any other answers the request.
+        asking = [message(REPLY, self._occ.local.encode() + b"\0"), message(REQUEST)]
+        return Step([*step.wire, *self._said(asking, now)], (), step.events)
+
+    def receive(self, datagrams: Sequence[Item], now: float) -> Step:
+        """Frames out of datagrams.
+
+        `authentic` is set where the key has verified one of them or, without a key, where one was a frame, a
+        ping or an OCC message.
+        """
+        if self._ended:
+            return NOTHING
+        if self._envelope is not None:
+            return self._receive_sealed(self._envelope, pieces(datagrams), now)
+        if self._asking_until is None and self._plainly_frames(datagrams):
+            return self._received(datagrams, _NO_REPLIES, _NO_EVENTS, now)
+        frames, replies, events, heard = self._sorted_out(datagrams, now)
+        return self._received(frames, replies, events, now) if frames or heard else NOTHING
+
+    def send(self, frames: Sequence[Carried], now: float) -> Step:
+        """Datagrams out of frames; what is too long or too short for a frame is dropped and counted."""
+        if self._ended:
+            return NOTHING
+        if self._super is None:
+            payloads = self._payloads(cast("Sequence[Item]", frames))
+        elif self._asking_until is None:
+            payloads = self._super.payloads(frames, self._payloads)
+        else:
+            self.drops[super_frames.UNAGREED] += len(frames)
+            return NOTHING
+        if not payloads:
+            return NOTHING
+        wire = payloads
+        if self._envelope is not None:
+            wire = self._envelope.seal(pieces(payloads), now - self._begun)
+            if not wire:
+                return NOTHING
+        liveness = self._liveness
+        liveness.last_sent = now
+        if liveness.quiet_seconds:
+            liveness.active(_size(payloads), now)
+        return Step(wire)
+
+    def _payloads(self, frames: Sequence[Item]) -> Sequence[Item]:
+        frames = self._bounds.within(frames)
+        return clamped(frames, self._mss, ip=not self._ethernet) if self._mss else frames
+
+    def seal_one(self, frame: Frame, now: float) -> Frame | None:
+        """The frame itself, where it needs no look at more than its length."""
+        bounds = self._bounds
+        if (
+            self._ended
+            or not self._bare
+            or not bounds.shortest <= len(frame) <= bounds.longest
+            or (self._mss and may_be_syn(frame, ip=not self._ethernet))
+        ):
+            return None
+        self._liveness.last_sent = now
+        return frame
+
+    def open_one(self, datagram: Frame, now: float) -> Frame | None:
+        """The datagram itself, where it is plainly a frame."""
+        size = len(datagram)
+        if (
+            self._ended
+            or not (self._bare and self._up)
+            or not self._shortest <= size <= self._longest_in
+            or size <= LONGEST_PING
+            or datagram[self._mark] not in self._ordinary
+            or (self._mss and may_be_syn(datagram, ip=not self._ethernet))
+        ):
+            return None
+        self._liveness.last_received = now
+        return datagram
+
+    def tick(self, now: float) -> Step:
+        """Pings and OCC requests that are due, and the end of a session whose peer is gone."""
+        liveness = self._liveness
+        if self._ended or liveness.started is None:
+            return NOTHING
+        ended = liveness.ended(now)
+        if self._asking_until is not None and now >= self._asking_until:
+            ended = Restart(super_frames.SILENCE)
+        if ended is not None:
+            self._end()
+            return Step(events=[ended])
+        messages, events = self._occ.due(now, self._random)
+        if liveness.ping_due(now) and not messages:
+            messages.append(PING)
+        if not messages and not events:
+            return NOTHING
+        return Step(self._said(messages, now), (), events)
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        if self._ended:
+            return None
+        times = (self._liveness.deadline(), self._occ.deadline(), self._asking_until)
+        return min((time for time in times if time is not None), default=None)
+
+    def close(self, now: float) -> Step:
+        """The session ends from this side: under --explicit-exit-notify the peer is told, and how often."""
+        if self._ended:
+            return NOTHING
+        self._end()
+        return Step(self._said([message(EXIT)] * self._exit_messages, now))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._liveness.stop()
+
+    # What arrives
+
+    def _receive_sealed(self, envelope: Envelope, datagrams: list[Frame], now: float) -> Step:
+        payloads, verified = envelope.open(datagrams, now)
+        refused: list[Event] = []
+        if self.settings.key is not None and verified < len(datagrams):
+            refused = self._refused(now)
+        frames, replies, events, heard = self._sorted_out(payloads, now)
+        if not verified and not heard and not frames:
+            return Step(events=refused) if refused else NOTHING
+        return self._received(frames, replies, refused + events, now)
+
+    def _refused(self, now: float) -> list[Event]:
+        """A datagram failed under the key: over TCP the end of the session, otherwise now and then a line."""
+        if self._stream:
+            self._end()
+            return [Restart("a packet failed authentication, and over TCP nothing after it can be trusted")]
+        if self._noticed is not None and now < self._noticed + NOTICE_SECONDS:
+            return []
+        told = ", ".join(f"{reason}: {count}" for reason, count in sorted(self.drops.items()) if count)
+        replays = {replay.REPLAYED, replay.TOO_LATE, replay.OLD_SEQUENCE}
+        if self.settings.mute_replay_warnings and not set(self.drops) - replays:
+            return []
+        self._noticed = now
+        return [Notice("warning", f"datagrams dropped so far: {told}")]
+
+    def _judged(self, options: str) -> list[Event]:
+        """What follows from the peer's options where this end asks for super-frames: agreed, or refused."""
+        if super_frames.asked(options):
+            self._asking_until = None
+            return []
+        self._end()
+        return [Notice("error", super_frames.REFUSAL), Restart(super_frames.REFUSED)]
+
+    def _received(
+        self, frames: Sequence[Carried], replies: list[bytes], events: list[Event], now: float
+    ) -> Step:
+        liveness = self._liveness
+        liveness.last_received = now
+        if not self._up and self._asking_until is None:
+            self._up = True
+            liveness.unheard = False
+            events = [Up(), *events]
+        if liveness.quiet_seconds and frames:
+            liveness.active(_size(frames), now)
+        if self._mss and frames:
+            frames = clamped(frames, self._mss, ip=not self._ethernet)
+        return Step(self._said(replies, now) if replies else (), frames, events, True)
+
+    def _plainly_frames(self, datagrams: Sequence[Item]) -> bool:
+        longest, mark, ordinary = self._longest_in, self._mark, self._ordinary
+        shortest = max(self._shortest, LONGEST_PING + 1)
+        for item in datagrams:
+            if type(item) is Run:
+                data, size = item
+                tail = len(data) % size
+                if size < shortest or size > longest or 0 < tail < shortest:
+                    return False
+                if bytes(data[mark::size]).translate(None, ordinary):
+                    return False
+            elif not shortest <= len(item) <= longest or item[mark] not in ordinary:
+                return False
+        return bool(datagrams)
+
+    def _sorted_out(
+        self, datagrams: Sequence[Item], now: float
+    ) -> tuple[list[Carried], list[bytes], list[Event], bool]:
+        """Frames, replies and events, piece by piece, and whether there was a ping or a message."""
+        frames: list[Carried] = []
+        replies: list[bytes] = []
+        events: list[Event] = []
+        heard = False
+        shortest, longest, mark, ordinary = self._shortest, self._longest_in, self._mark, self._ordinary
+        for piece in pieces(datagrams):
+            size = len(piece)
+            if size > LONGEST_PING and size <= longest and size >= shortest and piece[mark] in ordinary:
+                frames.append(piece)
+            elif self._super is not None and super_frames.is_record(piece):
+                super_frame = self._super.open(piece)
+                if super_frame is not None:
+                    frames.append(super_frame)
+            elif size >= len(MAGIC) and piece[: len(MAGIC)] == MAGIC:
+                heard = True
+                answers, told = self._occ.receive(bytes(piece[len(MAGIC) :]), now, self._random)
+                if self._asking_until is not None and self._occ.told is not None:
+                    self._unagreed(frames)
+                    told = self._judged(self._occ.told) or told
+                replies += answers
+                events += told
+            elif size == len(PING) and piece == PING:
+                heard = True
+            elif size < shortest:
+                self.drops["too short"] += 1
+            elif size > longest:
+                self.drops["too long"] += 1
+            elif not self._ethernet and piece[0] not in ordinary:
+                self.drops["not IP"] += 1
+            else:
+                frames.append(piece)
+        if any(isinstance(event, (Restart, Exit)) for event in events):
+            self._end()
+        if self._asking_until is not None:
+            self._unagreed(frames)
+        return frames, replies, events, heard
+
+    def _unagreed(self, frames: list[Carried]) -> None:
+        if frames:
+            self.drops[super_frames.UNAGREED] += len(frames)
+            frames.clear()
+
+    # What is sent
+
+    def _said(self, messages: list[bytes], now: float) -> Sequence[Item]:
+        if not messages:
+            return messages
+        self._liveness.last_sent = now
+        if self._envelope is None:
+            return messages
+        return self._envelope.seal(messages, now - self._begun)
+
+
+def _size(items: Sequence[Carried]) -> int:
+    bare = (item.frame if isinstance(item, SuperFrame) else item for item in items)
+    return sum(len(item.data) if isinstance(item, Run) else len(item) for item in bare)

@@ -1,0 +1,1 @@
+"""A server with many clients, and what it keeps of each."""

@@ -1,0 +1,124 @@
+"""Answers to a client's first packet that cost a server no memory.
+
+The session id that a server answers a reset with is an HMAC of the client's address and session id: whoever
+repeats it has received the answer at that address, and only then is there a session. Forged resets by the
+hundred thousand leave nothing behind. Follows OpenVPN 2.6 (src/openvpn/mudp.c, ssl_pkt.c).
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import struct
+from collections.abc import Hashable
+from typing import Final, NamedTuple
+
+from tmelink.errors import ProtocolError
+from tmelink.openvpn.data import packet
+from tmelink.openvpn.data.packet import CLIENT_RESETS, SESSION_ID, WITH_WRAPPED_KEY, Body, Opcode
+from tmelink.openvpn.tls.negotiation import RESEND_WRAPPED_KEY
+from tmelink.openvpn.tls.wrap import (
+    EARLY_NEGOTIATION,
+    Codec,
+    Crypt,
+    ServerKey,
+    WrapKey,
+    codec,
+    fresh_enough,
+    key_material,
+    split_wrapped_key,
+    unwrap_client_key,
+)
+
+SLOTS: Final = (0, -1, -2)
+"""Slots of half a hand-window each, from the current one back, whose answers still count (as OpenVPN)."""
+
+_EARLY_MASK: Final = 0xFF000000
+_RESEND: Final = struct.pack(">HHH", RESEND_WRAPPED_KEY[0], 2, RESEND_WRAPPED_KEY[1])
+
+
+class Proven(NamedTuple):
+    """A client that has shown that it receives at its address: both session ids, its codec and key."""
+
+    local: bytes
+    remote: bytes
+    codec: Codec
+    material: bytes
+
+    def __repr__(self) -> str:
+        return "Proven(…)"
+
+
+class Cookies:
+    """The stateless first steps of one server."""
+
+    def __init__(self, wrap: WrapKey, hand_window: float) -> None:
+        self._key = secrets.token_bytes(32)
+        self._slot = hand_window / 2
+        self._wrap = wrap
+        shared = None if isinstance(wrap, ServerKey) else wrap
+        self._shared = codec(shared, server=True)
+        self._material = key_material(shared)
+
+    def greet(self, datagram: bytes, address: Hashable, now: float, unix_time: float) -> bytes | Proven:
+        """The answer to a reset, or the client that a later packet proves to be there.
+
+        Raises `ProtocolError` for everything else.
+        """
+        opcode, key_id, remote = packet.parse_header(datagram)
+        if key_id != 0:
+            raise ProtocolError("control packet of no session")
+        if opcode in CLIENT_RESETS:
+            return self._answer(datagram, opcode, remote, address, now, unix_time)
+        if opcode in (Opcode.CONTROL_V1, Opcode.ACK_V1, Opcode.CONTROL_WKC_V1):
+            return self._prove(datagram, opcode, remote, address, now, unix_time)
+        raise ProtocolError("control packet of no session")
+
+    def _answer(
+        self, datagram: bytes, opcode: Opcode, remote: bytes, address: Hashable, now: float, unix_time: float
+    ) -> bytes:
+        bare, codec, _ = self._codec(datagram, opcode, unix_time)
+        number, _, raw = codec.open(bare)
+        if packet.parse_body(opcode, raw).number != 0:
+            raise ProtocolError("reset that is not the first packet")
+        payload = b""
+        if opcode in WITH_WRAPPED_KEY:
+            if number & _EARLY_MASK != EARLY_NEGOTIATION:
+                raise ProtocolError("client cannot repeat its key (OpenVPN 2.5)")
+            payload = _RESEND
+        local = self._cookie(address, remote, int(now / self._slot))
+        head = packet.header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, local)
+        body = packet.build_body(Body((0,), remote, 0, payload))
+        return codec.seal(head, body, 1, int(unix_time) & 0xFFFFFFFF)
+
+    def _prove(
+        self, datagram: bytes, opcode: Opcode, remote: bytes, address: Hashable, now: float, unix_time: float
+    ) -> Proven:
+        bare, codec, material = self._codec(datagram, opcode, unix_time)
+        body = packet.parse_body(opcode, codec.open(bare)[2])
+        if body.acked is None or any(ack > 1 for ack in body.acks) or (body.number or 0) > 1:
+            raise ProtocolError("control packet of no session")
+        slot = int(now / self._slot)
+        for back in SLOTS:
+            if hmac.compare_digest(self._cookie(address, remote, slot + back), body.acked):
+                return Proven(body.acked, remote, codec, material)
+        raise ProtocolError("control packet of no session")
+
+    def _codec(self, datagram: bytes, opcode: Opcode, unix_time: float) -> tuple[bytes, Codec, bytes]:
+        """A packet without what is appended to it, and the codec and key for it."""
+        wrap = self._wrap
+        if not isinstance(wrap, ServerKey):
+            if opcode in WITH_WRAPPED_KEY:
+                raise ProtocolError("client key, and no tls-crypt-v2 here")
+            return datagram, self._shared, self._material
+        if opcode not in WITH_WRAPPED_KEY:
+            raise ProtocolError("control packet without a client key")
+        bare, wrapped = split_wrapped_key(datagram)
+        key, metadata = unwrap_client_key(wrap.key, wrapped)
+        if not fresh_enough(metadata, wrap.max_age, unix_time):
+            raise ProtocolError("client key too old")
+        return bare, Crypt(key, server=True), key
+
+    def _cookie(self, address: Hashable, remote: bytes, slot: int) -> bytes:
+        text = struct.pack(">q", slot) + remote + repr(address).encode()
+        return hmac.digest(self._key, text, "sha256")[:SESSION_ID]

@@ -1,0 +1,1 @@
+"""Links with TLS: control channel, negotiation of keys, data under changing keys."""

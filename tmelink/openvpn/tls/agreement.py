@@ -1,0 +1,183 @@
+"""What two ends with TLS agree on for the data channel, and how they come to it.
+
+Two equal ends reckon it from what each told the other; a server reckons it and pushes it to its client. Also
+the options string in which each end tells its own (OCC). Pure functions; the rules are those of OpenVPN 2.6
+and 2.7 (src/openvpn/ssl_ncp.c, multi.c, push.c, options.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tmelink.openvpn.data import compress, static
+from tmelink.openvpn.data.aead import SUITES
+from tmelink.openvpn.data.keys import may_use_epochs
+from tmelink.openvpn.data.super_frames import WORD
+from tmelink.openvpn.plain.mtu import TAP_EXTRA
+from tmelink.openvpn.tls import peer_info
+from tmelink.openvpn.tls.key_method import EXPORTER_PEER_ID, Message
+from tmelink.openvpn.tls.peer_info import Proto
+from tmelink.openvpn.tls.settings import TlsSettings
+
+UNDEFINED_PEER: Final = 0xFFFFFF
+"""The peer id that means none."""
+
+_AEAD_OVERHEAD: Final = 49
+_CBC_OVERHEAD: Final = 1 + 4 + 16 + 16
+_BLOWFISH_OVERHEAD: Final = 1 + 4 + 8 + 8
+"""What OpenVPN 2.6 adds to the MTU in an options string, without the HMAC; it reckons with Blowfish where
+no cipher is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What both ends use on the data channel, said once and kept through renegotiations."""
+
+    cipher: str
+    exporter: bool = False
+    epoch: bool = False
+    peer_id: int | None = None
+    exit_message: bool = False
+    dynamic_wrap: bool = False
+
+
+def as_equals(settings: TlsSettings, remote: Message, export: Callable[[bytes, int], bytes]) -> Agreed | None:
+    """What two equal ends agree on, or None where they have no cipher in common."""
+    info = peer_info.parse(remote.peer_info)
+    proto = peer_info.proto(info)
+    fallback = settings.data_ciphers_fallback
+    if fallback is None and (named := peer_info.options_cipher(remote.options)) in settings.data_ciphers:
+        fallback = named
+    cipher = peer_info.agree_as_equals(settings.data_ciphers, info, server=settings.server, fallback=fallback)
+    if cipher is None:
+        return None
+    if not proto & Proto.NCP_P2P:
+        return Agreed(cipher)
+    peer_id = None
+    if proto & Proto.DATA_V2:
+        raw = export(EXPORTER_PEER_ID, 3) if proto & Proto.TLS_KEY_EXPORT else b"vpn"
+        peer_id = int.from_bytes(raw, "big")
+    return _agreed(cipher, proto, peer_id)
+
+
+def as_server(settings: TlsSettings, remote: Message) -> Agreed | None:
+    """What a server settles with a client, or None where they have no cipher in common."""
+    info = peer_info.parse(remote.peer_info)
+    proto = peer_info.proto(info)
+    named = peer_info.options_cipher(remote.options)
+    cipher = peer_info.agree_as_server(settings.data_ciphers, info, named, settings.data_ciphers_fallback)
+    if cipher is None:
+        return None
+    return _agreed(cipher, proto, settings.peer_id if proto & Proto.DATA_V2 else None)
+
+
+def _agreed(cipher: str, proto: Proto, peer_id: int | None) -> Agreed:
+    exporter = bool(proto & Proto.TLS_KEY_EXPORT)
+    return Agreed(
+        cipher,
+        exporter,
+        epoch=exporter and bool(proto & Proto.DATA_EPOCH) and may_use_epochs(cipher),
+        peer_id=peer_id,
+        exit_message=bool(proto & Proto.CC_EXIT_NOTIFY),
+        dynamic_wrap=bool(proto & Proto.DYN_TLS_CRYPT),
+    )
+
+
+def options_to_push(settings: TlsSettings, remote: Message, agreed: Agreed) -> list[str]:
+    """The options in which a server tells its client what was agreed."""
+    info = peer_info.parse(remote.peer_info)
+    options = []
+    if agreed.peer_id is not None:
+        options.append(f"peer-id {agreed.peer_id}")
+    if "IV_CIPHERS" in info or "IV_NCP" in info:
+        options.append(f"cipher {agreed.cipher}")
+    flags = []
+    if agreed.exit_message:
+        flags.append("cc-exit")
+        if agreed.exporter:
+            flags.append("tls-ekm")
+    elif agreed.exporter:
+        options.append("key-derivation tls-ekm")
+    if agreed.dynamic_wrap:
+        flags.append("dyn-tls-crypt")
+    if agreed.epoch:
+        flags.append("aead-epoch")
+    if flags:
+        options.append(" ".join(("protocol-flags", *flags)))
+    if "IV_MTU" in info:
+        options.append(f"tun-mtu {settings.tun_mtu}")
+    return options
+
+
+def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> Agreed | str:
+    """What a server's options say of the data channel, or in words why this client does not take it."""
+    named = peer_info.options_cipher(remote.options)
+    cipher = named if named in settings.data_ciphers else settings.data_ciphers_fallback
+    peer_id, flags = None, set[str]()
+    for option in options:
+        name, *values = option.split()
+        if name == "cipher" and values:
+            cipher = values[0]
+        elif name == "peer-id" and values and values[0].isascii() and values[0].isdigit():
+            number = int(values[0][:9])
+            peer_id = number if number < UNDEFINED_PEER else None
+        elif name in ("protocol-flags", "key-derivation"):
+            flags.update(values)
+    if cipher is None or cipher not in {*settings.data_ciphers, settings.data_ciphers_fallback}:
+        return f"the server wants cipher '{cipher or named or 'unknown'}', which --data-ciphers lacks"
+    return Agreed(
+        cipher,
+        exporter="tls-ekm" in flags,
+        epoch="aead-epoch" in flags,
+        peer_id=peer_id,
+        exit_message="cc-exit" in flags,
+        dynamic_wrap="dyn-tls-crypt" in flags,
+    )
+
+
+def options_string(settings: TlsSettings, *, remote: bool) -> str:
+    """The options string of this end or, with `remote`, the one expected from the peer."""
+    tap = settings.kind == "ethernet"
+    cipher = settings.data_ciphers_fallback
+    auth = static.digest_name(settings.auth)
+    overhead = compress.overhead(settings.compress) + (4 if settings.fragment else 0)
+    overhead += 2 if settings.stream else 0
+    if cipher in SUITES:
+        overhead += _AEAD_OVERHEAD
+        keysize, auth = SUITES[cipher].key_bytes * 8, "none"
+    elif cipher is not None:
+        overhead += _CBC_OVERHEAD + static.digest_size(auth)
+        keysize = static.CIPHERS[cipher] * 8
+    else:
+        overhead += _BLOWFISH_OVERHEAD + static.digest_size(auth)
+        keysize = 128
+    words = [
+        "V4",
+        f"dev-type {'tap' if tap else 'tun'}",
+        f"link-mtu {settings.tun_mtu + overhead + (TAP_EXTRA if tap else 0)}",
+        f"tun-mtu {settings.tun_mtu}",
+        f"proto {_proto(settings, remote=remote)}",
+    ]
+    if settings.compress is not None:
+        words.append("comp-lzo")
+    if settings.fragment:
+        words.append("mtu-dynamic")
+    if cipher is not None:
+        words.append(f"cipher {cipher}")
+    words += [
+        f"auth {auth if auth != 'none' else '[null-digest]'}",
+        f"keysize {keysize}",
+        "key-method 2",
+        "tls-server" if settings.server != remote else "tls-client",
+    ]
+    if settings.super_frames:
+        words.append(WORD)
+    return ",".join(words)
+
+
+def _proto(settings: TlsSettings, *, remote: bool) -> str:
+    if not settings.stream:
+        return "UDPv4"
+    return "TCPv4_SERVER" if settings.server != remote else "TCPv4_CLIENT"

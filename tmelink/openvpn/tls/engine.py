@@ -1,0 +1,358 @@
+"""TLS over bytes: a context out of certificates and keys, and connections that know no socket.
+
+Stands on pyOpenSSL because it exports keying material (RFC 5705), which the standard library's `ssl` does
+not. Knows nothing of OpenVPN's packets; ciphertext and plaintext go in and out as bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
+from OpenSSL import SSL, crypto
+
+from tmelink.errors import ProtocolError
+from tmelink.openvpn.tls import identity
+from tmelink.openvpn.tls.identity import Peer, Rules
+
+TlsVersion = Literal["1.2", "1.3"]
+
+CIPHERS = b"DEFAULT:!EXP:!LOW:!MEDIUM:!kDH:!kECDH:!DSS:!PSK:!SRP:!kRSA"
+"""TLS 1.2 ciphers where no `--tls-cipher` is given: OpenVPN's own default."""
+
+SECURITY_LEVELS = {"insecure": 0, "legacy": 1, "preferred": 2}
+"""What `--tls-cert-profile` means to OpenSSL."""
+
+MAX_CHAIN = 16
+"""Certificates in a peer's chain at most (OpenVPN's MAX_CERT_DEPTH)."""
+
+_VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+
+CURVES: Final[dict[str, ec.EllipticCurve]] = {
+    "secp256r1": ec.SECP256R1(),
+    "prime256v1": ec.SECP256R1(),
+    "P-256": ec.SECP256R1(),
+    "secp384r1": ec.SECP384R1(),
+    "P-384": ec.SECP384R1(),
+    "secp521r1": ec.SECP521R1(),
+    "P-521": ec.SECP521R1(),
+}
+"""What a TLS connection can be held to: pyOpenSSL sets one curve, by a class of the library cryptography."""
+
+_NO_CRL = 3
+"""X509_V_ERR_UNABLE_TO_GET_CRL: the revocation list says nothing of this issuer, which OpenVPN forgives."""
+
+_CRL_CHECK = 0x4 | 0x8
+"""X509_V_FLAG_CRL_CHECK and X509_V_FLAG_CRL_CHECK_ALL."""
+
+_VERIFY_ERRORS = {
+    7: "its signature is wrong",
+    9: "it is not valid yet; is this machine's clock right?",
+    10: "it has expired; is this machine's clock right?",
+    11: "the revocation list is not valid yet",
+    12: "the revocation list has expired",
+    18: "it is self-signed and not the trusted authority",
+    19: "its chain ends in an authority that --ca does not hold",
+    20: "its issuer is not in --ca",
+    21: "its issuer is not in --ca",
+    22: "its chain is too long",
+    23: "it is revoked",
+    24: "its issuer is no certificate authority",
+    26: "its purpose does not allow this use",
+    66: "its key is too weak for --tls-cert-profile",
+    67: "its authority's key is too weak for --tls-cert-profile",
+    68: "its digest is too weak for --tls-cert-profile",
+}
+"""X509_V_ERR_* of OpenSSL, in words."""
+
+_READ = 65536
+"""Bytes asked of the library at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What TLS is made of, as the bytes that files or inline blocks hold (PEM unless said otherwise).
+
+    With `fingerprints` in `rules` and without `ca`, the peer's certificate is known by them alone.
+    `revoked` is asked for every certificate's serial number, at every handshake (`--crl-verify DIR dir`).
+    `group` is one of `CURVES`; without it OpenSSL's own list counts, which begins with X25519.
+    `client_certificate` says whether a server asks for the client's (`--verify-client-cert`).
+    """
+
+    certificate: bytes = field(default=b"", repr=False)
+    private_key: bytes = field(default=b"", repr=False)
+    passphrase: bytes | None = field(default=None, repr=False)
+    extra_certificates: bytes = field(default=b"", repr=False)
+    pkcs12: bytes = field(default=b"", repr=False)  # DER
+    ca: bytes = field(default=b"", repr=False)
+    crl: bytes = field(default=b"", repr=False)
+    revoked: Callable[[int], bool] | None = None
+    rules: Rules = field(default_factory=Rules)
+    client_certificate: Literal["require", "optional", "none"] = "require"
+    version_min: TlsVersion = "1.2"
+    version_max: TlsVersion | None = None
+    ciphers: str | None = None
+    ciphersuites: str | None = None
+    group: str | None = None
+    profile: str = "legacy"
+
+
+class TlsContext:
+    """Certificates, keys and rules loaded once, from which every negotiation gets its engine.
+
+    Raises `ValueError` whose message names the option with the fault and shows no secret.
+    """
+
+    def __init__(self, files: TlsFiles, *, server: bool) -> None:
+        self._server = server
+        self._rules = files.rules
+        self._revoked = files.revoked
+        self._own: x509.Certificate | None = None
+        self._by_fingerprint = bool(files.rules.fingerprints) and not files.ca
+        if not files.ca and not files.pkcs12 and not files.rules.fingerprints:
+            raise ValueError("nothing says which peer to trust: give --ca, --pkcs12 or --peer-fingerprint")
+        context = self._context = SSL.Context(SSL.TLS_METHOD)
+        context.set_min_proto_version(_VERSIONS[files.version_min])
+        if files.version_max is not None:
+            context.set_max_proto_version(_VERSIONS[files.version_max])
+        # Sessions are never resumed: every negotiation stands for itself, as in OpenVPN.
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+        self._choose_ciphers(files)
+        self._load_own(files)
+        self._load_trusted(files)
+        mode = SSL.VERIFY_PEER
+        if server and files.client_certificate == "none":
+            mode = SSL.VERIFY_NONE
+        elif not server or files.client_certificate == "require":
+            mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+        context.set_verify(mode, self._verify)
+        context.set_verify_depth(MAX_CHAIN)
+
+    def complaint(self, unix_time: float) -> str | None:
+        """Why no peer takes the own certificate at `unix_time` seconds since 1970; None where they may."""
+        own = self._own
+        if own is None:
+            return None
+        now = datetime.datetime.fromtimestamp(unix_time, datetime.UTC)
+        if now > own.not_valid_after_utc:
+            why = f"has expired at {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        elif now < own.not_valid_before_utc:
+            why = f"is not valid before {own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        else:
+            return None
+        return f"the own certificate '{identity.subject(own)}' {why}; is this machine's clock right?"
+
+    def engine(self, unix_time: float) -> TlsEngine:
+        """A new TLS connection, certificates judged at `unix_time` seconds since 1970."""
+        store = self._context.get_cert_store()
+        assert store is not None
+        store.set_time(datetime.datetime.fromtimestamp(unix_time, datetime.UTC))
+        return TlsEngine(SSL.Connection(self._context, None), server=self._server)
+
+    def _choose_ciphers(self, files: TlsFiles) -> None:
+        context = self._context
+        try:
+            level = SECURITY_LEVELS[files.profile]
+        except KeyError:
+            raise ValueError(
+                f"--tls-cert-profile is none of {', '.join(SECURITY_LEVELS)}: '{files.profile}'"
+            ) from None
+        ciphers = files.ciphers.encode() if files.ciphers else CIPHERS
+        try:
+            context.set_cipher_list(ciphers + b":@SECLEVEL=%d" % level)
+        except SSL.Error:
+            raise ValueError(f"--tls-cipher names no cipher of TLS 1.2: '{files.ciphers}'") from None
+        if files.ciphersuites:
+            try:
+                context.set_tls13_ciphersuites(files.ciphersuites.encode())
+            except SSL.Error:
+                raise ValueError(
+                    f"--tls-ciphersuites names no cipher of TLS 1.3: '{files.ciphersuites}'"
+                ) from None
+        if files.group is not None:
+            context.set_tmp_ecdh(CURVES[files.group])
+
+    def _load_own(self, files: TlsFiles) -> None:
+        context = self._context
+        extra: list[x509.Certificate] = []
+        if files.pkcs12:
+            try:
+                key, own, extra = pkcs12.load_key_and_certificates(files.pkcs12, files.passphrase)
+            except ValueError:
+                raise ValueError("--pkcs12 cannot be read: no such file, or a wrong passphrase") from None
+            if key is None or own is None:
+                raise ValueError("--pkcs12 holds no key with its certificate")
+        elif files.certificate or files.private_key:
+            own, *extra = _certificates(files.certificate, "--cert")
+            key = _private_key(files.private_key, files.passphrase)
+        elif self._server:
+            raise ValueError("a TLS server needs --cert and --key, or --pkcs12")
+        else:
+            return
+        if files.extra_certificates:
+            extra += _certificates(files.extra_certificates, "--extra-certs")
+        try:
+            context.use_certificate(own)
+            context.use_privatekey(key)  # type: ignore[arg-type]  # OpenSSL refuses the kinds it cannot use
+            context.check_privatekey()
+        except (SSL.Error, crypto.Error, TypeError):
+            raise ValueError("--key does not belong to --cert, or is too weak") from None
+        self._own = own
+        for certificate in extra:
+            context.add_extra_chain_cert(certificate)
+        if files.pkcs12 and not files.ca:
+            self._trust(extra)
+
+    def _load_trusted(self, files: TlsFiles) -> None:
+        if files.ca:
+            self._trust(_certificates(files.ca, "--ca"))
+        if files.crl:
+            store = self._context.get_cert_store()
+            assert store is not None
+            try:
+                store.add_crl(x509.load_pem_x509_crl(files.crl))
+            except ValueError:
+                raise ValueError("--crl-verify holds no revocation list in PEM") from None
+            store.set_flags(_CRL_CHECK)
+
+    def _trust(self, certificates: Sequence[x509.Certificate]) -> None:
+        store = self._context.get_cert_store()
+        assert store is not None
+        for certificate in certificates:
+            store.add_cert(crypto.X509.from_cryptography(certificate))
+            if self._server:
+                self._context.add_client_ca(certificate)
+
+    def _verify(
+        self, connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
+    ) -> bool:
+        """Judge one certificate of the peer's chain; the library asks from its end to the peer's own."""
+        engine: TlsEngine = connection.get_app_data()
+        parsed = certificate.to_cryptography()
+        if not ok and not self._by_fingerprint and error != _NO_CRL:
+            reason = _VERIFY_ERRORS.get(error, f"verification error {error} of OpenSSL")
+            engine.refused = f"certificate '{identity.subject(parsed)}' refused: {reason}"
+            return False
+        if self._revoked is not None and self._revoked(parsed.serial_number):
+            engine.refused = f"certificate '{identity.subject(parsed)}' refused: it is revoked"
+            return False
+        if depth == 0:
+            broken = self._rules.broken_by(parsed)
+            if broken is not None:
+                engine.refused = f"certificate '{identity.subject(parsed)}' refused: {broken}"
+                return False
+            engine.peer = identity.peer(parsed)
+        return True
+
+
+class TlsEngine:
+    """One TLS connection as bytes in and bytes out."""
+
+    def __init__(self, connection: SSL.Connection, *, server: bool) -> None:
+        self._connection = connection
+        connection.set_app_data(self)
+        if server:
+            connection.set_accept_state()
+        else:
+            connection.set_connect_state()
+        self.established = False
+        self.peer: Peer | None = None
+        self.refused: str | None = None
+        self._unsent = bytearray()
+
+    def step(self, ciphertext: bytes = b"") -> bytes:
+        """Take ciphertext from the peer and go on as far as that leads; the plaintext that came out.
+
+        Raises `ProtocolError` that says what is wrong; an alert for the peer may then be in `outgoing`.
+        """
+        connection = self._connection
+        try:
+            if ciphertext:
+                connection.bio_write(ciphertext)
+            if not self.established:
+                connection.do_handshake()
+                self.established = True
+            self._flush()
+            return self._read()
+        except SSL.WantReadError:
+            return b""
+        except SSL.ZeroReturnError:
+            raise ProtocolError("the peer closed its TLS connection") from None
+        except SSL.Error as error:
+            raise ProtocolError(self._why(error)) from None
+
+    def write(self, plaintext: bytes) -> None:
+        """Send plaintext, as soon as the handshake is done."""
+        self._unsent += plaintext
+        if self.established:
+            self._flush()
+
+    def outgoing(self) -> bytes:
+        """The ciphertext that waits for the peer."""
+        parts = []
+        while True:
+            try:
+                parts.append(self._connection.bio_read(_READ))
+            except SSL.WantReadError:
+                return b"".join(parts)
+
+    def export(self, label: bytes, length: int) -> bytes:
+        """Keying material of this connection (RFC 5705)."""
+        return self._connection.export_keying_material(label, length)
+
+    def describe(self) -> str:
+        """Version and cipher, for a person to read."""
+        connection = self._connection
+        parts = [connection.get_protocol_version_name(), connection.get_cipher_name() or ""]
+        return ", ".join(part for part in parts if part)
+
+    def _flush(self) -> None:
+        if self._unsent:
+            self._connection.sendall(bytes(self._unsent))
+            self._unsent.clear()
+
+    def _read(self) -> bytes:
+        parts = []
+        while True:
+            try:
+                parts.append(self._connection.recv(_READ))
+            except SSL.WantReadError:
+                return b"".join(parts)
+            except SSL.ZeroReturnError:
+                if parts:
+                    return b"".join(parts)
+                raise
+
+    def _why(self, error: SSL.Error) -> str:
+        if self.refused is not None:
+            return self.refused
+        reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        text = "; ".join(str(reason[-1]) for reason in reasons if reason and reason[-1])
+        return f"TLS: {text or 'handshake failed'}"
+
+
+def _certificates(pem: bytes, option: str) -> list[x509.Certificate]:
+    try:
+        certificates = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise ValueError(f"{option} holds no certificate in PEM") from None
+    return certificates
+
+
+def _private_key(pem: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
+    try:
+        return load_pem_private_key(pem, passphrase)
+    except TypeError:
+        if passphrase is None:
+            raise ValueError("--key is encrypted: give its passphrase with --askpass") from None
+        return load_pem_private_key(pem, None)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("--key holds no private key in PEM, or its passphrase is wrong") from None

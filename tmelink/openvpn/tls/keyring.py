@@ -1,0 +1,168 @@
+"""Which keys seal and which open: the data channel of one session through its renegotiations.
+
+New keys open from the moment they exist; they seal once the peer must have them, and until then the old ones
+do, so that no frame is lost between keys. Counts what keys have carried. Knows no control channel.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tmelink.frame import Frame, Run
+from tmelink.openvpn.data import direction
+from tmelink.openvpn.data import keys as data_keys
+from tmelink.openvpn.data.keys import DataKeys
+from tmelink.openvpn.data.packet import DATA_V1, DATA_V2
+from tmelink.openvpn.data.replay import Lateness
+from tmelink.openvpn.session import Carried, Item
+from tmelink.openvpn.tls import key_method
+from tmelink.openvpn.tls.agreement import Agreed
+from tmelink.openvpn.tls.association import Association
+from tmelink.openvpn.tls.key_method import EXPORTER_DATA_KEYS, KEY2
+from tmelink.openvpn.tls.negotiation import Negotiation
+from tmelink.openvpn.tls.settings import TlsSettings
+
+
+class Keyring:
+    """The keys of one association; `switch_at` is when new keys seal even if the peer has not used them."""
+
+    def __init__(self, settings: TlsSettings, drops: Counter[str]) -> None:
+        self._settings = settings
+        self._drops = drops
+        self._association: Association | None = None
+        self._sealing: Negotiation | None = None
+        self._opening: dict[int, Negotiation] = {}
+        self._head = b""
+        self._skip = 0
+        self.switch_at: float | None = None
+
+    def follow(self, association: Association | None, now: float) -> None:
+        """Use the keys that an association has now, and no others."""
+        self._association = association
+        negotiations = [] if association is None else association.negotiations()
+        self._opening = {n.key_id: n for n in negotiations if n.keys is not None}
+        self.choose(now)
+
+    def choose(self, now: float) -> None:
+        """Choose what seals."""
+        association = self._association
+        self.switch_at = self._sealing = None
+        if association is None or association.agreed is None:
+            return
+        new, old = association.current, association.previous
+        if old is not None and old.keys is None:
+            old = None
+        if new is not None and (new.keys is None or not new.ready):
+            new = None
+        chosen = new or old
+        if new is not None and old is not None and not new.used_by_peer:
+            switch_at = new.started + self._patience()
+            if now < switch_at:
+                chosen, self.switch_at = old, switch_at
+        self._sealing = chosen
+        if chosen is not None:
+            self._head, self._skip = _head(association.agreed, chosen.key_id)
+
+    def _patience(self) -> float:
+        """How long after a negotiation began the peer surely has its keys (as OpenVPN reckons)."""
+        hand_window, reneg_sec = self._settings.hand_window, self._settings.reneg_sec
+        return min(hand_window, reneg_sec / 2) if reneg_sec else hand_window
+
+    def ready(self, now: float) -> bool:
+        """Whether there is a key to seal with."""
+        if self.switch_at is not None and now >= self.switch_at:
+            self.choose(now)
+        return self._sealing is not None
+
+    def seal(self, payloads: Sequence[Item]) -> list[Item]:
+        """Data packets out of payloads; to be called when `ready`."""
+        sealing = self._sealing
+        assert sealing is not None
+        assert sealing.keys is not None
+        wire = sealing.keys.seal(self._head, self._skip, payloads)
+        sealing.bytes += size_of(wire)
+        sealing.packets += sum(map(count_of, wire))
+        return wire
+
+    def seal_one(self, payload: Frame) -> Frame:
+        """The same for one."""
+        (packet,) = self.seal([payload])
+        assert not isinstance(packet, Run)
+        return packet
+
+    def open(self, first: int, packets: Run | Sequence[Frame], now: float) -> Sequence[Item]:
+        """The payloads of data packets that all begin with the byte `first`."""
+        negotiation = self._opening.get(first & 7)
+        count = count_of(packets) if isinstance(packets, Run) else len(packets)
+        if negotiation is None or negotiation.keys is None:
+            self._drops["no keys for a data packet"] += count
+            return ()
+        at, skip = (4, 0) if first >> 3 == DATA_V2 else (1, 1)
+        keys = negotiation.keys
+        keys.age(now)
+        if isinstance(packets, Run):
+            opened = keys.open_run(at, skip, packets)
+        else:
+            opened = keys.open_each(at, skip, packets)
+        if opened:
+            negotiation.bytes += size_of(opened)
+            negotiation.packets += count
+            if not negotiation.used_by_peer:
+                negotiation.used_by_peer = True
+                self.choose(now)
+        return opened
+
+    def worn(self) -> bool:
+        """Whether the current keys have carried so much that new ones are due."""
+        current = None if self._association is None else self._association.current
+        if current is None or current.keys is None or not current.ready:
+            return False
+        settings = self._settings
+        return (
+            0 < settings.reneg_bytes <= current.bytes
+            or 0 < settings.reneg_pkts <= current.packets
+            or current.keys.worn()
+        )
+
+    def make(self, association: Association, negotiation: Negotiation, agreed: Agreed, now: float) -> None:
+        """Make a negotiation's keys of what both ends have said, and forget what they were made of."""
+        settings, remote = self._settings, negotiation.remote
+        if agreed.exporter:
+            material = negotiation.engine.export(EXPORTER_DATA_KEYS, KEY2)
+        else:
+            assert remote is not None
+            assert association.remote is not None
+            ends = [(negotiation.local.source, association.local), (remote.source, association.remote)]
+            (client, client_id), (server, server_id) = reversed(ends) if settings.server else ends
+            material = key_method.expand(client, server, client_id, server_id)
+        send, receive = direction.split(material, server=settings.server)
+        window = Lateness(settings.replay_window, settings.replay_seconds)
+        negotiation.keys = data_keys.make(
+            agreed.cipher, settings.auth, send, receive, self._drops, epoch=agreed.epoch, window=window
+        )
+        negotiation.local = negotiation.local.without_secrets()
+        negotiation.remote = None if remote is None else remote.without_secrets()
+        self.follow(association, now)
+
+
+def fragment_room(keys: DataKeys, agreed: Agreed, datagram: int) -> int:
+    """The longest payload whose packet is no longer than `datagram` bytes."""
+    return keys.fitting(datagram - len(_head(agreed, 0)[0]))
+
+
+def _head(agreed: Agreed, key_id: int) -> tuple[bytes, int]:
+    """What goes before a packet id, and how much of it is not authenticated."""
+    if agreed.peer_id is None:
+        return bytes((DATA_V1 << 3 | key_id,)), 1
+    return bytes((DATA_V2 << 3 | key_id,)) + agreed.peer_id.to_bytes(3, "big"), 0
+
+
+def count_of(item: Carried) -> int:
+    """How many datagrams or frames an item is."""
+    return -(-len(item.data) // item.size) if isinstance(item, Run) else 1
+
+
+def size_of(items: Sequence[Item]) -> int:
+    """The bytes of items."""
+    return sum(len(item.data) if isinstance(item, Run) else len(item) for item in items)

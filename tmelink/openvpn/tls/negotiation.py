@@ -1,0 +1,133 @@
+"""One negotiation of keys: a TLS handshake and two key-method messages over a reliable stream.
+
+A `Negotiation` turns the control packets of one key id into what both ends said, and into text messages
+afterwards. It knows neither wire nor wrapping, and leaves to the session what is made of the keys.
+"""
+
+from __future__ import annotations
+
+from tmelink.errors import ProtocolError
+from tmelink.openvpn.data.keys import DataKeys
+from tmelink.openvpn.data.packet import RESETS, Opcode
+from tmelink.openvpn.tls import key_method, push
+from tmelink.openvpn.tls.engine import TlsEngine
+from tmelink.openvpn.tls.key_method import Message
+from tmelink.openvpn.tls.reliable import Reliable
+
+RESEND_WRAPPED_KEY = (1, 1)
+"""Type and flag of the one early-negotiation record that there is (doc/tls-crypt-v2.txt)."""
+
+LEAST_PAYLOAD = 16
+"""Bytes of TLS that a packet carries however little room its wrapping leaves."""
+
+
+class Negotiation:
+    """A key id's way from the first packet to working keys.
+
+    `local` is this end's key-method message; `remote` the peer's as soon as it has come. `ready` says that
+    both ends have both. `messages` collects the text that came over the control channel since. The rest is
+    the session's: whether it has looked at `remote` (`introduced`) and takes the peer (`allowed`), the data
+    `keys`, what they carried, whether the peer seals with them, and when they are dropped (`expires`).
+    """
+
+    def __init__(
+        self, key_id: int, engine: TlsEngine, reliable: Reliable, local: Message, *, server: bool, now: float
+    ) -> None:
+        self.key_id = key_id
+        self.engine = engine
+        self.reliable = reliable
+        self.local = local
+        self.remote: Message | None = None
+        self.started = now
+        self.established: float | None = None
+        self.ready = False
+        self.introduced = False
+        self.allowed = False
+        self.used_by_peer = False
+        self.expires: float | None = None
+        self.keys: DataKeys | None = None
+        self.messages: list[str] = []
+        self.bytes = 0
+        self.packets = 0
+        self.resend_wrapped_key = False
+        self._server = server
+        self._greeted = reliable.next_number > 0
+        self._sent_key = False
+        self._incoming = bytearray()
+        self._plaintext = b""
+        self._unsent = b""
+
+    def receive(self, number: int, opcode: Opcode, payload: bytes) -> str | None:
+        """Take a packet; the reason where it is not kept."""
+        if opcode in RESETS and number != 0:
+            return "reset that is not the first packet"
+        return self.reliable.receive(number, opcode, payload)
+
+    def advance(self, payload_room: int, wrapped_key: int, now: float) -> None:
+        """Go on as far as what has arrived leads.
+
+        `payload_room` is how many bytes of TLS a packet takes, `wrapped_key` how many less the one that
+        repeats a client's key. Raises `ProtocolError`: the negotiation has failed.
+        """
+        reliable = self.reliable
+        while (packet := reliable.take()) is not None:
+            number, _, payload = packet
+            if number == 0:
+                self._greeted = True
+                self._early_negotiation(payload)
+            else:
+                self._incoming += payload
+        if self._greeted and (self._sent_key or self._incoming or reliable.idle()):
+            self._step()
+        self._queue(payload_room, wrapped_key, now)
+        if not self.ready and self._sent_key and self.remote is not None and reliable.idle():
+            self.ready = not self._unsent
+            self.established = now if self.ready else None
+
+    def send(self, message: str) -> None:
+        """Send a text message to the peer; goes out with the next `advance`."""
+        self.engine.write(message.encode("utf-8", "replace") + b"\0")
+
+    def last_words(self, payload_room: int, now: float) -> None:
+        """After a failure: queue the alert that tells the peer, if there is one and room for it."""
+        alert = self.engine.outgoing()
+        if alert and self.reliable.room() > 0:
+            self.reliable.queue(Opcode.CONTROL_V1, alert[:payload_room], now)
+
+    def _early_negotiation(self, payload: bytes) -> None:
+        while payload:
+            if len(payload) < 4:
+                raise ProtocolError("early negotiation cut short")
+            kind, length = int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")
+            value, payload = payload[4 : 4 + length], payload[4 + length :]
+            if len(value) < length:
+                raise ProtocolError("early negotiation cut short")
+            if kind == RESEND_WRAPPED_KEY[0] and length == 2:
+                self.resend_wrapped_key = bool(value[1] & RESEND_WRAPPED_KEY[1])
+
+    def _step(self) -> None:
+        incoming, self._incoming = bytes(self._incoming), bytearray()
+        plaintext = self._plaintext + self.engine.step(incoming)
+        if self.remote is None and plaintext:
+            parsed = key_method.parse(plaintext, from_client=self._server)
+            if parsed is not None:
+                self.remote, plaintext = parsed
+        if len(plaintext) > push.MAX_PENDING:
+            raise ProtocolError("endless message on the control channel")
+        if self.remote is not None:
+            messages, plaintext = push.split_messages(plaintext)
+            self.messages += messages
+        self._plaintext = plaintext
+        if self.engine.established and not self._sent_key and (not self._server or self.remote is not None):
+            self.engine.write(key_method.build(self.local))
+            self._sent_key = True
+
+    def _queue(self, payload_room: int, wrapped_key: int, now: float) -> None:
+        self._unsent += self.engine.outgoing()
+        while self._unsent and self.reliable.room() > 0:
+            room, opcode = payload_room, Opcode.CONTROL_V1
+            if self.resend_wrapped_key and self.reliable.next_number == 1:
+                room, opcode = room - wrapped_key, Opcode.CONTROL_WKC_V1
+            room = max(room, LEAST_PAYLOAD)
+            self.reliable.queue(opcode, self._unsent[:room], now)
+            self._unsent = self._unsent[room:]

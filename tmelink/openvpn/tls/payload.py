@@ -1,0 +1,168 @@
+"""What stands in a data packet beside frames: framing, fragments, pings and messages.
+
+Between the machine's frames and the keys: puts on and takes off compression framing and fragment headers, and
+tells frames from what the two ends say to each other. Knows no key and no session.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Literal, cast
+
+from tmelink.errors import ProtocolError
+from tmelink.frame import MIN_FRAME, Frame, Run, pieces
+from tmelink.offload import may_be_syn
+from tmelink.openvpn.data.bounds import Bounds
+from tmelink.openvpn.data.clamp import clamped
+from tmelink.openvpn.data.compress import Compression
+from tmelink.openvpn.data.fragment import HEADER_BYTES, Fragments
+from tmelink.openvpn.data.super_frames import LONGEST_PAYLOAD, SuperFrames, is_record
+from tmelink.openvpn.liveness import PING
+from tmelink.openvpn.occ import EXIT, MAGIC
+from tmelink.openvpn.session import Carried, Item
+from tmelink.openvpn.tls.settings import TlsSettings
+
+TAGS: Final = 8
+"""Two VLAN tags, which --tun-mtu does not count."""
+
+MIN_PACKET: Final = 20
+"""An IPv4 header; nothing shorter is an IP packet."""
+
+MARK: Final = 12
+"""The byte that tells an OCC message from an Ethernet frame at a glance: the high byte of the EtherType,
+which no protocol uses with the value that stands there in a message."""
+
+_ALL: Final = bytes(range(256))
+_ETHERNET: Final = _ALL.replace(MAGIC[MARK : MARK + 1], b"")
+_IP: Final = bytes((*range(0x40, 0x50), *range(0x60, 0x70)))
+_EXIT: Final = MAGIC + bytes((EXIT,))
+
+
+class Payloads:
+    """Both directions of one session; `plain` says whether a payload is a frame as it stands."""
+
+    def __init__(self, settings: TlsSettings, drops: Counter[str], sequence: int) -> None:
+        """`sequence` is where the numbering of fragments begins. Raises `ValueError` of `Compression`."""
+        self._settings = settings
+        self._mss = settings.mss
+        ethernet = settings.kind == "ethernet"
+        self._ip = not ethernet
+        header = MIN_FRAME + TAGS if ethernet else 0
+        self._shortest = MIN_FRAME if ethernet else MIN_PACKET
+        self._longest_in = max(settings.tun_mtu, settings.tun_mtu_max) + header
+        self.longest_out = settings.tun_mtu + header
+        self._mark = MARK if ethernet else 0
+        self._ordinary = _ETHERNET if ethernet else _IP
+        self._drops = drops
+        self._bounds = Bounds(self._shortest, self.longest_out, drops)
+        self._super: SuperFrames | None = None
+        if settings.super_frames:
+            self._super = SuperFrames(self.longest_out, self._longest_in, drops, ip=self._ip)
+        self.plain = settings.compress is None and not settings.fragment
+        self._compression: Compression | None = None
+        if settings.compress is not None:
+            self._compression = Compression(
+                settings.compress,
+                settings.allow_compression,
+                LONGEST_PAYLOAD if settings.super_frames else self._longest_in,
+            )
+        # one byte of framing may stand before a payload when it is cut, two with the v2 framings
+        limit = self._longest_in + 2
+        self._fragments = Fragments(limit, limit, drops, sequence) if settings.fragment else None
+
+    def clamp(self, room: int) -> None:
+        """TCP's segments are to fit a payload of `room` bytes from now on."""
+        if self._settings.mss_datagram:
+            self._mss = max(0, room - self._settings.mss_overhead)
+
+    def fit(self, room: int) -> None:
+        """Fragments may be `room` bytes long from now on, their header included."""
+        if self._fragments is not None:
+            self._fragments.largest = max(room - HEADER_BYTES, HEADER_BYTES)
+
+    def outgoing(self, frames: Sequence[Carried]) -> Sequence[Item]:
+        """Payloads out of frames; what is too long or too short for a frame is dropped and counted."""
+        if self._super is not None:
+            payloads: Sequence[Item] = self._super.payloads(frames, self._ordinary_frames)
+        else:
+            payloads = self._ordinary_frames(cast("Sequence[Item]", frames))
+        return payloads if self.plain else self.dressed(pieces(payloads))
+
+    def _ordinary_frames(self, frames: Sequence[Item]) -> Sequence[Item]:
+        frames = self._bounds.within(frames)
+        return clamped(frames, self._mss, ip=self._ip) if self._mss else frames
+
+    def passes(self, frame: Frame) -> bool:
+        """Whether a frame is a payload as it stands, of a length that may be, and opens no TCP connection."""
+        return (
+            self.plain
+            and self._shortest <= len(frame) <= self.longest_out
+            and not (self._mss and may_be_syn(frame, ip=self._ip))
+        )
+
+    def dressed(self, payloads: Sequence[Frame]) -> Sequence[Frame]:
+        """Payloads with what this link puts around them."""
+        if self._compression is not None:
+            payloads = [self._compression.frame(payload) for payload in payloads]
+        if self._fragments is not None:
+            split = self._fragments.split
+            payloads = [piece for payload in payloads for piece in split(payload)]
+        return payloads
+
+    def incoming(self, items: Sequence[Item], frames: list[Carried], now: float) -> Literal["exit"] | None:
+        """Add the frames among payloads to `frames`; "exit" where the peer says that it exits."""
+        said: Literal["exit"] | None = None
+        begin = len(frames)
+        least = max(len(PING), self._shortest)
+        longest, mark, ordinary = self._longest_in, self._mark, self._ordinary
+        for item in items:
+            if isinstance(item, Run) and self.plain and least < item.size <= longest:
+                data, size = item
+                if (
+                    not bytes(data[mark::size]).translate(None, ordinary)
+                    and not 0 < len(data) % size <= least
+                ):
+                    frames.append(item)
+                    continue
+            for piece in item.pieces() if isinstance(item, Run) else (item,):
+                size = len(piece)
+                if self.plain and least < size <= longest and piece[mark] in ordinary:
+                    frames.append(piece)
+                    continue
+                bare = piece if self.plain else self._bare(piece, now)
+                if bare is not None and self._super is not None and is_record(bare):
+                    super_frame = self._super.open(bare)
+                    if super_frame is not None:
+                        frames.append(super_frame)
+                elif bare is not None and self._is_frame(bare):
+                    frames.append(bare)
+                elif bare is not None and bare == _EXIT:
+                    said = "exit"
+        if self._mss:
+            frames[begin:] = clamped(frames[begin:], self._mss, ip=self._ip)
+        return said
+
+    def _bare(self, payload: Frame, now: float) -> Frame | None:
+        try:
+            whole = payload if self._fragments is None else self._fragments.join(payload, now)
+            return whole if whole is None or self._compression is None else self._compression.unframe(whole)
+        except ProtocolError as error:
+            self._drops[str(error)] += 1
+            return None
+
+    def _is_frame(self, payload: Frame) -> bool:
+        size = len(payload)
+        if size >= len(MAGIC) and payload[: len(MAGIC)] == MAGIC:
+            return False
+        if size == len(PING) and payload == PING:
+            return False
+        if size < self._shortest:
+            self._drops["too short"] += 1
+        elif size > self._longest_in:
+            self._drops["too long"] += 1
+        elif self._mark == 0 and payload[0] not in _IP:
+            self._drops["not IP"] += 1
+        else:
+            return True
+        return False
