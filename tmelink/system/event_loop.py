@@ -123,13 +123,9 @@ class DirectSelector(selectors.BaseSelector):
         self._set_mask(descriptor, before)
         return key
 
-    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        """As of `selectors.BaseSelector`; raises `KeyError` for what is not registered."""
-        return self._keys[_descriptor(fileobj)]
-
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """What is registered, by descriptor; readers are not."""
-        return self._keys
+        """What is registered, by descriptor or file object; readers are not."""
+        return _Registered(self._keys)
 
     def close(self) -> None:
         """Let go of epoll."""
@@ -160,6 +156,22 @@ class DirectSelector(selectors.BaseSelector):
                 self._keys.pop(descriptor, None)
                 self._readers.pop(descriptor, None)
                 raise
+
+
+class _Registered(Mapping[Any, selectors.SelectorKey]):
+    """Keys by descriptor, found by file object too."""
+
+    def __init__(self, keys: Mapping[int, selectors.SelectorKey]) -> None:
+        self._keys = keys
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[_descriptor(fileobj)]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
 
 
 class DirectLoop(asyncio.SelectorEventLoop):
