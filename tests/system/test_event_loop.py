@@ -233,6 +233,34 @@ def test_streams_timers_threads_and_children_work_as_ever() -> None:
     run(main)
 
 
+def test_what_asyncio_waits_for_on_a_socket_is_forgotten_once_it_has_come(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    a, b = pair
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, DirectLoop)
+        before = set(loop.registered)
+        received = asyncio.ensure_future(loop.sock_recv(a, 9))
+        accepted = asyncio.ensure_future(loop.sock_accept(listening))
+        with socket.socket() as dialling:
+            dialling.setblocking(False)
+            await loop.sock_connect(dialling, listening.getsockname())
+            other, _ = await accepted
+            assert len(set(loop.registered) - before) == 1
+            b.send(b"x")
+            assert await received == b"x"
+            await asyncio.sleep(0)
+            assert set(loop.registered) == before
+            other.close()
+
+    run(main)
+    listening.close()
+
+
 def test_the_selector_keeps_to_the_rules_of_selectors(pair: tuple[socket.socket, socket.socket]) -> None:
     a, b = pair
     selector = DirectSelector(lambda reader, error: pytest.fail(str(error)))

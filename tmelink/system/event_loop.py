@@ -183,6 +183,11 @@ class DirectLoop(asyncio.SelectorEventLoop):
         self._direct = DirectSelector(self._failed)
         super().__init__(self._direct)
 
+    @property
+    def registered(self) -> Mapping[Any, selectors.SelectorKey]:
+        """What asyncio itself waits for, by descriptor."""
+        return self._direct.get_map()
+
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
@@ -211,8 +216,9 @@ class DirectLoop(asyncio.SelectorEventLoop):
         self._direct.add_reader(_descriptor(fd), functools.partial(callback, *args) if args else callback)
 
     def remove_reader(self, fd: Any) -> bool:
-        """As of asyncio: whether there was one."""
-        return self._direct.remove_reader(_descriptor(fd))
+        """As of asyncio, which calls it for its own readers too: whether there was one."""
+        removed = self._direct.remove_reader(_descriptor(fd))
+        return super().remove_reader(fd) or removed
 
     def _failed(self, reader: Callable[[], object], error: Exception) -> None:
         self.call_exception_handler({"message": f"Exception in reader {reader!r}", "exception": error})
