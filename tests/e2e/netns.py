@@ -39,6 +39,8 @@ from tmelink.system import namespaces
 
 T = TypeVar("T")
 
+MACHINES = Path(__file__).parents[2] / "machines"
+
 RUN_SECONDS = 60
 """For a program that ends by itself."""
 
@@ -327,7 +329,7 @@ def _address(namespace: Namespace, number: int, mtu: int) -> None:
 
 
 def host_state() -> dict[str, str]:
-    """What a test must leave as it was: interfaces, namespaces, routes, rules."""
+    """What a test must leave as it was: interfaces, namespaces, routes, rules, the samples' folder."""
     commands = {
         "interfaces": "ip -br link",
         "addresses": "ip -br addr",
@@ -344,6 +346,8 @@ def host_state() -> dict[str, str]:
     # Those of others on this computer come and go as they please; a test's have the process in their names.
     names = sorted(line.split()[0] for line in state["namespaces"].splitlines())
     state["namespaces"] = "\n".join(name for name in names if name.startswith(f"tme{os.getpid()}-"))
+    # Where samples are run from: what one creates beside itself belongs into a test's own directory.
+    state["samples"] = "\n".join(sorted(path.name for path in MACHINES.iterdir()))
     return state
 
 

@@ -63,7 +63,8 @@ def computers(net: Net) -> tuple[Namespace, Namespace]:
 
 
 def run(host: Namespace, sample: str, *options: str, up: str | None = None) -> None:
-    process = host.start(sys.executable, "-m", "tmelink", "run", *options, sample, cwd=MACHINES)
+    folder = (MACHINES / sample).parent
+    process = host.start(sys.executable, "-m", "tmelink", "run", *options, sample, cwd=folder)
     process.expect("running:")
     if up is not None:
         process.expect(up)
