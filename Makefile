@@ -4,13 +4,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test fuzz lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/tmelink demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
+
+# The property tests alone, with as many examples as TIMES says, at random: a quarter of an hour for 20.
+TIMES ?= 20
+
+fuzz: $(VENV)/.test
+	TMELINK_FUZZ=$(TIMES) $(BIN)/python -m pytest -m fuzz $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -39,6 +39,7 @@ _used: set[str] = set()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fuzz: tries many examples; TMELINK_FUZZ=N tries N times as many")
     config.addinivalue_line("markers", "needs_root: needs root, for namespaces and interfaces")
     config.addinivalue_line("markers", "needs(program, …): runs against programs that must be installed")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.l2 import Dot1Q, Ether
 
+from tests.fuzzing import examples
 from tmelink import ethernet
 from tmelink.errors import ProtocolError
 
@@ -64,7 +65,7 @@ def test_derived_addresses_are_stable_local_and_different() -> None:
     assert {mac[0] & 3 for mac in many} == {2}
 
 
-@settings(derandomize=True)
+@examples()
 @given(st.binary(max_size=40))
 def test_any_bytes_parse_or_are_refused(frame: bytes) -> None:
     try:

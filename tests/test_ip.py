@@ -6,7 +6,7 @@ import struct
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import (
@@ -19,6 +19,7 @@ from scapy.layers.inet6 import (
     RouterAlert,
 )
 
+from tests.fuzzing import examples
 from tmelink import ip
 from tmelink.errors import ProtocolError
 
@@ -35,7 +36,7 @@ def plain_checksum(data: bytes) -> int:
     return 0xFFFF - words
 
 
-@settings(derandomize=True)
+@examples()
 @given(
     st.one_of(st.binary(max_size=100), st.sampled_from([b"\xff\xff", b"\xff" * 9, bytes(8), b"\xff\xfe\0\1"]))
 )
@@ -44,7 +45,7 @@ def test_checksum(data: bytes) -> None:
     assert ip.checksum(memoryview(data)) == plain_checksum(data)
 
 
-@settings(derandomize=True)
+@examples()
 @given(st.binary(max_size=40).filter(lambda data: len(data) % 2 == 0), st.binary(max_size=41))
 def test_checksum_goes_on_from_a_sum(start: bytes, data: bytes) -> None:
     assert ip.checksum(data, sum(struct.unpack(f"!{len(start) // 2}H", start))) == plain_checksum(
@@ -52,7 +53,7 @@ def test_checksum_goes_on_from_a_sum(start: bytes, data: bytes) -> None:
     )
 
 
-@settings(derandomize=True)
+@examples()
 @given(st.binary(min_size=2, max_size=60).filter(lambda data: len(data) % 2 == 0 and any(data)))
 def test_data_with_its_checksum_sums_to_nothing(data: bytes) -> None:
     assert ip.total(data + ip.checksum(data).to_bytes(2, "big")) == 0
@@ -279,7 +280,7 @@ SCRAPS = st.lists(
 ).map(b"".join)
 
 
-@settings(derandomize=True, max_examples=500)
+@examples(500)
 @given(SCRAPS, st.integers(0, 255))
 def test_any_chain_is_walked_or_refused(payload: bytes, first: int) -> None:
     try:
@@ -289,7 +290,7 @@ def test_any_chain_is_walked_or_refused(payload: bytes, first: int) -> None:
     assert 40 <= found.at <= 40 + len(payload)
 
 
-@settings(derandomize=True, max_examples=300)
+@examples(300)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     for attempt in (

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
+from tests.fuzzing import examples
 from tmelink import registry, values
 from tmelink.arguments import keyword, positional, rest
 from tmelink.element import Claim, Element, Port
@@ -953,7 +954,7 @@ PIECES += [
 FUZZ = some.one_of(some.binary(), some.lists(some.sampled_from(PIECES)).map(lambda p: "".join(p).encode()))
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@examples(500)
 @given(FUZZ)
 def test_no_bytes_raise_anything_but_mistakes(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -6,10 +6,11 @@ import zlib
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from tests.devices.memory import Memory
+from tests.fuzzing import examples
 from tmelink.devices.am7990 import MAX_FRAME, RAP, RDP, Lance, logical_hash
 
 MAC = bytes.fromhex("080020112233")
@@ -228,7 +229,7 @@ ACCESS = some.one_of(
 )
 
 
-@settings(derandomize=True, max_examples=300)
+@examples(300)
 @given(
     some.lists(ACCESS, max_size=30),
     some.binary(min_size=128, max_size=128),

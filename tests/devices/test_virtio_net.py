@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from tests.devices.memory import Memory
 from tests.devices.virtio_driver import HEADER, MRG_RXBUF, OFFLOADS, Driver
+from tests.fuzzing import examples
 from tmelink.devices.virtio_net import VirtioNet as Device
 from tmelink.element import connect
 from tmelink.elements.virtio_net import VirtioNet
@@ -170,7 +171,7 @@ ACCESS = some.one_of(
 )
 
 
-@settings(derandomize=True, max_examples=300)
+@examples(300)
 @given(some.lists(ACCESS, max_size=30), some.booleans())
 def test_anything_a_driver_may_do(accesses: list[tuple[str, int, Any]], mergeable: bool) -> None:
     # Rings and buffers of 16 bytes close together, so that wild writes hit them.

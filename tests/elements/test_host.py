@@ -11,9 +11,10 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink import ethernet
 from tmelink.arguments import parse
 from tmelink.element import Element, connect, disconnect
@@ -483,7 +484,7 @@ def test_the_default_mac_tells_hosts_apart() -> None:
     assert host("le0", "inet 10.0.0.1/24 mac 02:00:00:00:00:07").mac == bytes.fromhex("020000000007")
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.binary(max_size=80), max_size=5), st.sampled_from([0x0800, 0x0806, 0x86DD]))
 def test_any_bytes_are_taken_or_counted(payloads: list[bytes], ethertype: int) -> None:
     async def test() -> None:

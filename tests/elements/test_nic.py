@@ -7,9 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.arguments import parse
 from tmelink.element import connect
 from tmelink.elements.nic import Nic
@@ -241,7 +242,7 @@ def test_arguments() -> None:
     ]
 
 
-@settings(derandomize=True)
+@examples()
 @given(st.lists(st.binary(max_size=20), max_size=20), st.booleans())
 def test_any_bytes_are_kept_or_counted(frames: list[bytes], filtered: bool) -> None:
     nic, other = pair(**({"mac": MAC} if filtered else {}))

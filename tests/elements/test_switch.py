@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.arguments import parse
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements import switch as module
@@ -343,7 +344,7 @@ def test_arguments() -> None:
     assert "out of range" in mistakes[0].message
 
 
-@settings(derandomize=True, deadline=None)
+@examples()
 @given(st.lists(st.lists(st.binary(max_size=16), max_size=5), max_size=10), st.integers(0, 2))
 def test_any_bytes_are_forwarded_or_counted(bursts: list[list[bytes]], end: int) -> None:
     bridge = Bridge()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.contrib.etherip import EtherIP
 from scapy.layers.inet import ICMP, IP, UDP
@@ -12,6 +12,7 @@ from scapy.layers.l2 import GRE, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
+from tests.fuzzing import examples
 from tmelink.encapsulation import vxlan
 from tmelink.encapsulation.codec import Codec
 from tmelink.encapsulation.etherip import EtherIp
@@ -174,7 +175,7 @@ CODECS: list[Codec] = [
 
 
 @given(st.sampled_from(CODECS), st.binary(max_size=60), st.integers(0, 3))
-@settings(derandomize=True, deadline=None, max_examples=500)
+@examples(500)
 def test_junk_is_refused_with_one_of_a_few_reasons(codec: Codec, junk: bytes, like: int) -> None:
     heads: list[bytes | Packet] = [b"", b"\x30\x00", b"\x00\x00\x08\x00E", b"\xb0\x00\x65\x58"]
     for protocol in codec.protocols:
@@ -188,7 +189,7 @@ def test_junk_is_refused_with_one_of_a_few_reasons(codec: Codec, junk: bytes, li
 
 
 @given(st.sampled_from(CODECS), st.binary(min_size=14, max_size=200))
-@settings(derandomize=True, deadline=None)
+@examples()
 def test_what_is_sealed_opens(codec: Codec, data: bytes) -> None:
     frame = data if codec.kind == "ethernet" else FOUR + data
     protocol, packet = sealed(codec, frame)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tests.packets import Flow, flows, noise
 from tmelink.frame import Gso
 from tmelink.offload import checked, segment
 from tmelink.offload.segment import MAX_OUTPUT
 
 LONGEST = 1522
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=300)
+PROPERTY = examples(300)
 
 
 @PROPERTY

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.utils import checksum as scapy_checksum
 
+from tests.fuzzing import examples
 from tests.packets import Flow, flows, noise
 from tmelink.frame import Gso
 from tmelink.offload.checksum import LONG, complete_checksum, pseudo_header, total
 from tmelink.offload.headers import locate
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=150)
+PROPERTY = examples(150)
 
 
 @PROPERTY

@@ -6,16 +6,17 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tests.packets import Flow, flows, noise
 from tmelink.frame import Burst, Frame, Gso, Run
 from tmelink.offload import segment
 from tmelink.offload.checksum import complete_checksum
 from tmelink.offload.coalesce import FEWEST, LEAST_PIECE, coalesce
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=100)
+PROPERTY = examples(100)
 
 SIZE = 1000
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.compat import raw
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
+from tests.fuzzing import examples
 from tests.packets import Flow, flows
 from tmelink.ip import MAX_EXTENSIONS
 from tmelink.offload.headers import Headers, locate, set_lengths
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=150)
+PROPERTY = examples(150)
 
 
 @PROPERTY

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.compat import raw
 from scapy.layers.inet import TCP
 
+from tests.fuzzing import examples
 from tests.packets import Flow, flows
 from tmelink.offload.mss import clamp_mss
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=150)
+PROPERTY = examples(150)
 
 SACK = ("SAckOK", b"")
 NOP = ("NOP", None)

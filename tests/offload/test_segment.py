@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tests.packets import Flow, flows, noise
 from tmelink.frame import Burst, Counters, Frame, Gso, Run
 from tmelink.offload.checksum import complete_checksum, pseudo_header
 from tmelink.offload.headers import locate
 from tmelink.offload.segment import ALIKE, MAX_OUTPUT, cut, segment, segmented
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=150)
+PROPERTY = examples(150)
 
 
 def pieces_of(frame: bytes, gso: Gso, *, ip: bool = False) -> list[bytes]:

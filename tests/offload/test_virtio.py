@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.frame import Gso
 from tmelink.offload.virtio import HEADER, HEADER_WITH_BUFFERS, TCP4, decode_header, encode_header
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=150)
+PROPERTY = examples(150)
 
 
 def header(*fields: int) -> bytes:

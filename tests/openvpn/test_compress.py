@@ -6,9 +6,10 @@ from typing import get_args
 
 import lz4.block
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data import compress
 from tmelink.openvpn.data.compress import Compression, Framing
@@ -46,7 +47,7 @@ def test_pings_are_framed_as_openvpn_does(framing: Framing) -> None:
 
 
 @pytest.mark.parametrize("framing", get_args(Framing))
-@settings(derandomize=True, max_examples=100)
+@examples(100)
 @given(st.one_of(st.binary(min_size=1, max_size=40), st.binary(max_size=40).map(b"\x50".__add__)))
 def test_every_payload_survives(framing: Framing, payload: bytes) -> None:
     compression = made(framing)
@@ -111,7 +112,7 @@ def test_nothing_is_taken_that_compresses_unless_it_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("framing", get_args(Framing))
-@settings(derandomize=True, max_examples=300)
+@examples(300)
 @given(st.one_of(st.binary(max_size=60), st.binary(max_size=60).map(b"\x50\x01".__add__)))
 def test_nothing_else_is_raised(framing: Framing, framed: bytes) -> None:
     try:

@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.openvpn.options.config_file import (
     HIDDEN,
     Block,
@@ -177,7 +178,7 @@ def contents(directive: Directive) -> tuple[str, list[str], bytes | None]:
     return directive.name.text, [word.text for word in directive.arguments], inline
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(directives(), max_size=6))
 def test_what_is_written_reads_as_it_was(written: list[Directive]) -> None:
     found = read(write(written).encode(), "a.ovpn", lambda mistake: pytest.fail(str(mistake)))
@@ -186,7 +187,7 @@ def test_what_is_written_reads_as_it_was(written: list[Directive]) -> None:
     ] == [(d.name.text, [w.text for w in d.arguments], d.block and d.block.text.reveal()) for d in written]
 
 
-@settings(derandomize=True, max_examples=500, deadline=None)
+@examples(500)
 @given(st.binary(max_size=300) | st.text("ab \\\"'#;<>/\n\0\r-", max_size=80).map(str.encode))
 def test_no_bytes_raise(data: bytes) -> None:
     mistakes: list[Mistake] = []

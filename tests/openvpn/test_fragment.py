@@ -7,9 +7,10 @@ from itertools import permutations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data.fragment import PARTIALS, SECONDS, Fragments
 
@@ -133,7 +134,7 @@ def test_bad_pieces_are_refused(piece: bytes) -> None:
     assert len(fragments) == 0
 
 
-@settings(derandomize=True, max_examples=500)
+@examples(500)
 @given(st.lists(st.binary(max_size=24)))
 def test_nothing_else_is_raised(pieces: list[bytes]) -> None:
     fragments, _ = made(limit=100)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.openvpn.server.inner_routes import InnerRoutes
 
 
@@ -39,7 +40,7 @@ NETWORKS = st.builds(
 )
 
 
-@settings(derandomize=True)
+@examples()
 @given(st.dictionaries(NETWORKS, st.integers(0, 5), max_size=20), st.integers(0, 2**32 - 1))
 def test_as_a_search_through_all_finds(table: dict[IPv4Network, int], address: int) -> None:
     routes = InnerRoutes()

@@ -7,9 +7,10 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.openvpn.options import inside
 from tmelink.openvpn.options.values import Network, Options
 from tmelink.routing.tunnel import Tunnel, Wanted
@@ -120,7 +121,7 @@ words = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(derandomize=True, max_examples=500)
+@examples(500)
 @given(st.lists(st.lists(words | st.text(max_size=8), max_size=5).map(" ".join), max_size=6))
 def test_a_server_s_words_raise_nothing(lines: list[str]) -> None:
     network, _notes = inside.with_pushed(Network(), lines, fqdn=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.frame import Frame, Run
 from tmelink.openvpn import occ
 from tmelink.openvpn.plain.envelope import problems
@@ -247,7 +247,7 @@ def test_settings_that_cannot_be_had_are_all_told() -> None:
 
 
 @pytest.mark.parametrize("link", LINKS)
-@given_settings(derandomize=True, max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(st.binary(max_size=120)))
 def test_no_bytes_raise(link: str, datagrams: list[bytes]) -> None:
     there = session(**LINKS[link])

@@ -8,9 +8,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.openvpn import keys
 
 KEY = bytes(range(256))
@@ -68,7 +69,7 @@ def test_openvpn_writes_what_is_read(tmp_path: Path) -> None:
     assert len(keys.parse(path.read_bytes())) == 256
 
 
-@settings(derandomize=True, max_examples=300)
+@examples(300)
 @given(st.one_of(st.binary(max_size=400), st.binary(max_size=400).map((BEGIN + "\n").encode().__add__)))
 def test_no_file_raises_anything_else(text: bytes) -> None:
     try:

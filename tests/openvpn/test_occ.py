@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.openvpn import occ
 from tmelink.openvpn.occ import Occ
 from tmelink.openvpn.session import Notice
@@ -83,7 +84,7 @@ def test_an_mtu_test_without_answers_ends() -> None:
     assert events == [Notice("info", "the MTU test ended without a result: the peer did not answer")]
 
 
-@settings(derandomize=True, max_examples=500)
+@examples(500)
 @given(st.lists(st.binary(max_size=60)))
 def test_no_bytes_raise_and_answers_are_few(bodies: list[bytes]) -> None:
     one = made(mtu_test=True)

@@ -7,11 +7,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
+from tests.fuzzing import examples
 from tests.openvpn.test_tls_session import equals, up
 from tmelink.openvpn import occ
 from tmelink.openvpn.liveness import PING
@@ -50,7 +51,7 @@ frames = st.one_of(
 
 
 @pytest.mark.parametrize("options", SETTINGS, ids=str)
-@settings(derandomize=True, max_examples=150, deadline=None)
+@examples(150)
 @given(frame=frames)
 def test_it_is_sent_as_a_burst_of_it_is(options: dict[str, Any], frame: bytes) -> None:
     link = session(**options)
@@ -65,7 +66,7 @@ def test_it_is_sent_as_a_burst_of_it_is(options: dict[str, Any], frame: bytes) -
 
 
 @pytest.mark.parametrize("options", SETTINGS, ids=str)
-@settings(derandomize=True, max_examples=150, deadline=None)
+@examples(150)
 @given(datagram=frames)
 def test_it_is_received_as_a_burst_of_it_is(options: dict[str, Any], datagram: bytes) -> None:
     link = session(**options)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tests.openvpn.options_of import bad, good, reader
 from tmelink.openvpn.options.config_file import quoted
 from tmelink.openvpn.options.parse import parse, understand
@@ -233,7 +234,7 @@ def check_words(texts: list[str], files: dict[str, bytes]) -> None:
                 options.toward(remote)
 
 
-@settings(derandomize=True, max_examples=500, deadline=None)
+@examples(500)
 @given(st.lists(words, max_size=12))
 def test_no_words_raise(texts: list[str]) -> None:
     check_words(texts, {})
@@ -255,7 +256,7 @@ blocks = st.sampled_from(
 )
 
 
-@settings(derandomize=True, max_examples=500, deadline=None)
+@examples(500)
 @given(st.lists(lines | blocks | st.text(max_size=20), max_size=10))
 def test_no_file_raises(text: list[str]) -> None:
     data = "\n".join(text).encode("utf-8", "surrogatepass")

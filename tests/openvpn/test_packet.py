@@ -1,9 +1,10 @@
 """Control packets: reading, writing, refusing."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data import packet
 from tmelink.openvpn.data.packet import Body, Opcode
@@ -50,7 +51,7 @@ def test_nine_acknowledgements_are_too_many() -> None:
         packet.parse_body(Opcode.ACK_V1, b"\x09" + bytes(100))
 
 
-@settings(derandomize=True, max_examples=500)
+@examples(500)
 @given(st.binary(max_size=64), st.sampled_from([*sorted(packet.RESETS), Opcode.ACK_V1, Opcode.CONTROL_V1]))
 def test_any_bytes_read_as_a_body_or_are_refused(data: bytes, opcode: Opcode) -> None:
     try:

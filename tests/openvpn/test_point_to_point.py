@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.frame import Frame, Run
 from tmelink.openvpn import occ
 from tmelink.openvpn.liveness import PING
@@ -236,7 +237,7 @@ def test_an_mtu_test_tells_what_arrived() -> None:
     assert "--fragment" in told[1]
 
 
-@settings(derandomize=True, max_examples=300)
+@examples(300)
 @given(st.lists(st.one_of(st.binary(max_size=80), st.binary(max_size=40).map(occ.MAGIC.__add__))))
 def test_no_bytes_raise_and_each_is_a_frame_or_accounted_for(datagrams: list[bytes]) -> None:
     link = session()

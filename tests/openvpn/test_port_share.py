@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.openvpn.port_share import DECIDED, is_peer
 
 HELLO = bytes.fromhex("16 03 01 02 00 01 00 01 fc 03 03") + bytes(20)
@@ -84,7 +85,7 @@ def test_a_datagram_as_long_as_a_hello_is_a_peers_unless_it_is_one() -> None:
     assert decided(stream, tls=False, longest=9142) == (True, 6)
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@examples(500)
 @given(st.binary(min_size=DECIDED, max_size=64), st.booleans(), st.sampled_from([1642, 9142, 65535]))
 def test_any_beginning_is_decided_in_time_and_for_good(stream: bytes, tls: bool, longest: int) -> None:
     assert decided(stream, tls=tls, longest=longest)[1] <= DECIDED

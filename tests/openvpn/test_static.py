@@ -6,9 +6,10 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data import static
 from tmelink.openvpn.data.replay import ReplayWindow
@@ -231,7 +232,7 @@ def test_the_time_of_day_is_needed() -> None:
 @pytest.mark.parametrize(
     ("cipher", "auth"), [("AES-256-CBC", "SHA1"), ("AES-128-CBC", "none"), ("none", "none")]
 )
-@settings(derandomize=True, max_examples=200)
+@examples(200)
 @given(st.lists(st.binary(max_size=100)))
 def test_no_bytes_raise(cipher: str, auth: str, datagrams: list[bytes]) -> None:
     end, drops = made(cipher, auth)

@@ -7,9 +7,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tests.openvpn.test_tls_session import equals, session, up
 from tests.openvpn.wire import Wire
 from tests.packets import Flow, noise
@@ -259,7 +260,7 @@ def taken(record: Frame, **options: Any) -> list[Carried]:
     return list(step.frames)
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@examples(300)
 @given(
     st.sampled_from(RECORDS),
     st.lists(st.tuples(st.integers(17, 120), st.integers(0, 255)), min_size=1, max_size=4),
@@ -275,7 +276,7 @@ def test_an_altered_record_is_taken_only_where_it_could_be_right(
     taken(altered)
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@examples(200)
 @given(st.binary(max_size=300), st.sampled_from(["ethernet", "ip"]))
 def test_noise_behind_a_records_beginning_is_counted(body: bytes, kind: str) -> None:
     assert taken(MAGIC + b"\x80" + body, kind=kind) == []

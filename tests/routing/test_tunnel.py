@@ -6,9 +6,10 @@ import ipaddress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.routing import conflicts, tunnel
 from tmelink.routing.facts import Facts, Route, parse
 from tmelink.routing.plan import Address, Plan
@@ -186,7 +187,7 @@ networks = st.builds(
 flags = st.sets(st.sampled_from(["local", "autolocal", "def1", "bypass-dns", "block-local", "!ipv4"]))
 
 
-@settings(derandomize=True, max_examples=300)
+@examples(300)
 @given(
     remote=addresses,
     inner=st.lists(networks, max_size=4),

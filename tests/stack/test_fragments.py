@@ -7,11 +7,12 @@ from collections import Counter
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, defragment
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, defragment6
 
+from tests.fuzzing import examples
 from tmelink import ip
 from tmelink.errors import ProtocolError
 from tmelink.stack import fragments
@@ -73,7 +74,7 @@ def test_scapy_puts_ipv6_fragments_together(mtu: int) -> None:
     assert bytes(whole.payload) == DATA[:20000]
 
 
-@settings(derandomize=True, max_examples=100)
+@examples(100)
 @given(st.integers(1, 4000), st.sampled_from([8, 64, 1480]), st.randoms(use_true_random=False))
 def test_any_order_and_repetition_gives_the_whole(length: int, size: int, order: random.Random) -> None:
     offsets = list(range(0, length, size))
@@ -170,7 +171,7 @@ def test_pieces_are_bounded() -> None:
         pieces.add("key", fragments.PIECES * 16, bytes(8), True, b"", 0)
 
 
-@settings(derandomize=True, max_examples=300)
+@examples(300)
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.integers(0, 20), st.booleans()), max_size=30

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, UDP, IPerror, UDPerror, defragment, fragment
 from scapy.layers.inet6 import (
@@ -39,6 +39,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+from tests.fuzzing import examples
 from tmelink import ethernet, ip
 from tmelink.stack import icmp, neighbours
 from tmelink.stack.fragments import TIMEOUT_V4, TIMEOUT_V6
@@ -852,7 +853,7 @@ def with_checksums(frame: bytearray) -> bytearray:
     return frame
 
 
-@settings(derandomize=True, max_examples=1500, deadline=None)
+@examples(1500)
 @given(
     st.sampled_from([bytes(seed) for seed in SEEDS]),
     st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), max_size=4),
@@ -876,7 +877,7 @@ def test_damaged_frames_are_taken_or_counted(
     frame += b"more"
 
 
-@settings(derandomize=True, max_examples=500, deadline=None)
+@examples(500)
 @given(st.sampled_from([0x0800, 0x0806, 0x86DD, 0x8100, 0x88CC]), st.binary(max_size=120))
 def test_any_frame_is_taken_or_counted(ethertype: int, payload: bytes) -> None:
     station = Station()

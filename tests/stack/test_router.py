@@ -6,7 +6,7 @@ import random
 from ipaddress import IPv4Interface, IPv6Interface
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, defragment, fragment
 from scapy.layers.inet6 import (
@@ -25,6 +25,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
+from tests.fuzzing import examples
 from tmelink import ip
 from tmelink.frame import Burst, Counters, Gso
 from tmelink.offload import segmented, virtio
@@ -390,7 +391,7 @@ def test_a_super_frame_of_too_big_pieces_is_refused_and_one_to_be_found_waits_in
 
 
 @given(st.binary(max_size=120), st.booleans(), st.integers(0, 5))
-@settings(derandomize=True, deadline=None, max_examples=400)
+@examples(400)
 def test_nothing_that_comes_from_either_side_raises(junk: bytes, outside: bool, shape: int) -> None:
     lab = Lab()
     heads = [

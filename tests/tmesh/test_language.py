@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
+from tests.fuzzing import examples
 from tmelink.resources import folder
 from tmelink.source import Place, Source, Word
 from tmelink.tmesh import statements as st
 from tmelink.tmesh.language import MAX_NESTING, parse
 from tmelink.tmesh.statements import Side, unparse
 
-PROPERTY = settings(
-    max_examples=500, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+PROPERTY = examples(500)
 
 
 def read(text: str) -> tuple[st.Statement, ...]:

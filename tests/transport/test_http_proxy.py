@@ -12,9 +12,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tests.transport.scripted import Script, dial, proxy
 from tmelink.transport.handshakes import HandshakeError
 from tmelink.transport.http_proxy import MAX_ANSWER, HttpProxy, connect
@@ -263,7 +264,7 @@ answers = st.one_of(
 )
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@examples(200)
 @given(st.lists(answers, min_size=2, max_size=2), st.sampled_from(["none", "basic", "digest", "auto"]))
 def test_whatever_a_proxy_answers_it_is_a_connection_or_a_reason(said: list[bytes], login: Any) -> None:
     async def main() -> None:

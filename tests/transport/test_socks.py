@@ -8,9 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tests.transport.scripted import Script, dial, proxy
 from tmelink.transport import socks
 from tmelink.transport.handshakes import HandshakeError
@@ -207,7 +208,7 @@ def test_nothing_secret_is_shown() -> None:
     assert "geheim" not in repr(socks.Login("ann", "geheim"))
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@examples(300)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_a_relayed_datagram_or_none(data: bytes) -> None:
     found = socks.unwrap(memoryview(data))
@@ -216,7 +217,7 @@ def test_any_bytes_are_a_relayed_datagram_or_none(data: bytes) -> None:
         assert socks.header(address)[3:] + payload == data[3:]
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@examples(200)
 @given(
     st.one_of(
         st.binary(max_size=40),

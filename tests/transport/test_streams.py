@@ -9,9 +9,10 @@ import struct
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzzing import examples
 from tmelink.frame import Counters, Frame, Run
 from tmelink.transport.streams import FULL, LONG, SHORT, Framer, Stream, framed
 
@@ -30,7 +31,7 @@ def pieces(items: Sequence[Frame | Run]) -> list[bytes]:
     return found
 
 
-@settings(derandomize=True, deadline=None)
+@examples()
 @given(DATAGRAMS, st.lists(st.integers(1, 50), min_size=1, max_size=20), st.sampled_from((SHORT, LONG)))
 def test_any_cut_gives_the_same_datagrams(
     datagrams: list[bytes], cuts: list[int], prefix: struct.Struct
@@ -52,7 +53,7 @@ STRETCHES = st.lists(
 """How many datagrams, of what length, and the length of one after them."""
 
 
-@settings(derandomize=True, deadline=None)
+@examples()
 @given(STRETCHES, st.integers(1, 700), st.sampled_from((SHORT, LONG)), st.randoms(use_true_random=False))
 def test_equal_datagrams_are_the_same_as_runs_and_one_by_one(
     stretches: list[tuple[int, int, int]], step: int, prefix: struct.Struct, noise: random.Random
