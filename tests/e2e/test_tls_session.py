@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,34 @@ TABLE = [
 ]
 
 
+@pytest.fixture(scope="module")
+def tried(request: pytest.FixtureRequest) -> Iterator[dict[tuple[object, ...], bool]]:
+    """Which rows of the table have been tried, and whether they passed; shown at the end."""
+    rows: dict[tuple[object, ...], bool] = {}
+    yield rows
+    titles = ("transport", "device", "wrapping", "cipher", "TLS", "openvpn is", "")
+    shown = [
+        (*map(str, row[:-1]), "client" if row[-1] else "server", "ok" if passed else "FAILED")
+        for row, passed in rows.items()
+    ]
+    lines = ["".join(f"{word:<19}" for word in line).rstrip() for line in (titles, *shown)]
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n\nTLS against openvpn, {len(rows)} rows:\n" + "\n".join(lines) + "\n")
+
+
 @pytest.mark.parametrize(("proto", "kind", "wrap", "cipher", "version", "server"), TABLE)
 def test_two_equal_ends(
-    site: Site, proto: str, kind: str, wrap: str, cipher: str, version: str, server: bool
+    site: Site,
+    tried: dict[tuple[object, ...], bool],
+    proto: str,
+    kind: str,
+    wrap: str,
+    cipher: str,
+    version: str,
+    server: bool,
 ) -> None:
+    row = (proto, kind, wrap, cipher, version, server)
+    tried[row] = False
     ours, theirs = wrapping(site, wrap, server=server)
     role = ["--tls-client"] if server else ["--tls-server", "--dh", "none"]
     if proto == "udp":
@@ -174,6 +199,7 @@ def test_two_equal_ends(
     assert "event Notice" not in link.output
     harmless = {"no keys yet", "repeated control packet", "no keys for a data packet"}
     assert set(drops(link)) <= harmless
+    tried[row] = True
 
 
 @pytest.mark.parametrize(
