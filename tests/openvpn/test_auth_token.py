@@ -36,6 +36,12 @@ def test_every_session_has_an_id_of_its_own() -> None:
     assert {(token.begun, token.made) for token in made} == {(NOW, NOW)}
 
 
+def test_a_users_name_may_be_any_bytes() -> None:
+    name = b"\xff\xfe".decode("utf-8", "surrogateescape")
+    token, text = tokens().issue(name, NOW, None)
+    assert tokens().judge(name, text, NOW, token) == token
+
+
 @pytest.mark.parametrize(
     ("rules", "begun", "made", "now", "taken"),
     [

@@ -27,6 +27,8 @@ def test_only_the_right_password_is_admitted() -> None:
     assert users.admits("a:b", "colon")
     for user, password in (
         ("amy", "open"),
+        ("amy", b"\xff\xfe".decode("utf-8", "surrogateescape")),
+        (b"\xff\xfe".decode("utf-8", "surrogateescape"), "open sesame"),
         ("amy", ""),
         ("eve", "open sesame"),
         ("", ""),

@@ -98,4 +98,4 @@ class AuthTokens:
         return token
 
     def _sign(self, username: str, signed: bytes) -> bytes:
-        return hmac.digest(self._secret, username.encode() + signed, "sha256")
+        return hmac.digest(self._secret, username.encode("utf-8", "surrogateescape") + signed, "sha256")

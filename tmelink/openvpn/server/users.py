@@ -71,7 +71,8 @@ class Users:
     def admits(self, user: str, password: str) -> bool:
         """Whether the password is this user's; takes as long for a user who is not there."""
         known = self._users.get(user)
-        secret = password.encode()
+        # A client's bytes need not be UTF-8.
+        secret = password.encode("utf-8", "surrogateescape")
         if len(secret) > LONGEST:
             return False
         return (known or _NOBODY).fits(secret) and known is not None
