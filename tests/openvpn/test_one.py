@@ -14,7 +14,10 @@ from scapy.layers.l2 import Ether
 
 from tests.fuzzing import examples
 from tests.openvpn.test_tls_session import equals, up
+from tests.openvpn.wire import pieces
 from tmelink.openvpn import occ
+from tmelink.openvpn.data.aead import LAST_ID, SUITES, AeadKeys
+from tmelink.openvpn.data.direction import Direction
 from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.plain.settings import Settings
@@ -55,11 +58,11 @@ frames = st.one_of(
 @given(frame=frames)
 def test_it_is_sent_as_a_burst_of_it_is(options: dict[str, Any], frame: bytes) -> None:
     link = session(**options)
-    datagram, beside = link.seal_one(frame, 1.0), copy.deepcopy(link)
-    if datagram is not None:
+    wire, beside = link.seal_one(frame, 1.0), copy.deepcopy(link)
+    if wire is not None:
         beside = session(**options)
         step = beside.send([frame], 1.0)
-        assert [datagram] == list(step.wire)
+        assert wire == list(step.wire)
         assert not step.events
         assert link.deadline() == beside.deadline()
     assert link.drops == beside.drops
@@ -83,7 +86,7 @@ def test_it_is_received_as_a_burst_of_it_is(options: dict[str, Any], datagram: b
 
 def test_what_is_ordinary_takes_the_short_way() -> None:
     link = session()
-    assert link.seal_one(ACK, 1.0) is ACK
+    assert link.seal_one(ACK, 1.0) == [ACK]
     assert link.open_one(ACK, 1.0) is ACK
 
 
@@ -114,9 +117,9 @@ def test_under_tls_it_is_a_data_packet_like_any_other() -> None:
     wire = up(equals(mss=1300))
     for end in (wire.client, wire.server):
         other = wire.other(end)
-        packet = end.session.seal_one(ACK, wire.now)
-        assert packet is not None
-        wire.do(other, other.session.receive([packet], wire.now))
+        packets = end.session.seal_one(ACK, wire.now)
+        assert packets is not None
+        wire.do(other, other.session.receive(packets, wire.now))
         wire.send(end, FRAME * 2)
         wire.run(wire.now + 1)
         assert other.frames == [ACK, FRAME * 2]
@@ -137,15 +140,32 @@ def test_under_tls_keys_that_are_worn_are_renewed_all_the_same() -> None:
     wire = up(equals(reneg_pkts=50))
     sealed, keys = 0, set()
     for _ in range(200):
-        packet = wire.client.session.seal_one(FRAME, wire.now)
-        if packet is None:
+        packets = wire.client.session.seal_one(FRAME, wire.now)
+        if packets is None:
             wire.send(wire.client, FRAME)
         else:
             sealed += 1
-            keys.add(packet[0] & 7)
-            wire.do(wire.server, wire.server.session.receive([packet], wire.now))
+            keys |= {packet[0] & 7 for packet in pieces(packets)}
+            wire.do(wire.server, wire.server.session.receive(packets, wire.now))
         wire.run(wire.now + 1)
     assert wire.server.frames == [FRAME] * 200
     assert sealed > 100
     assert not wire.client.of(Joining)
     assert keys == {0, 1}
+
+
+def test_under_tls_keys_that_are_used_up_seal_nothing_and_raise_nothing() -> None:
+    wire = up(equals())
+    session = wire.client.session
+    sealing = session._keyring._sealing
+    assert sealing is not None
+    # Of OpenVPN's usual format, whose ids end after four bytes; two of our ends agree on epochs.
+    half = Direction(bytes(64), bytes(64))
+    sealing.keys = used = AeadKeys(SUITES["AES-256-GCM"], half, half, session.drops)
+    used._send.number = LAST_ID
+    # New keys are asked for, and the answer does not come.
+    assert session.seal_one(FRAME, wire.now) is None
+    session.send([FRAME], wire.now)
+    assert session.drops["packet ids used up"] == 1
+    assert session.seal_one(FRAME, wire.now) == []
+    assert session.drops["packet ids used up"] == 2

@@ -243,18 +243,19 @@ def test_what_asyncio_waits_for_on_a_socket_is_forgotten_once_it_has_come(
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, DirectLoop)
-        before = set(loop.registered)
+        waited_for = loop._direct.get_map()
+        before = set(waited_for)
         received = asyncio.ensure_future(loop.sock_recv(a, 9))
         accepted = asyncio.ensure_future(loop.sock_accept(listening))
         with socket.socket() as dialling:
             dialling.setblocking(False)
             await loop.sock_connect(dialling, listening.getsockname())
             other, _ = await accepted
-            assert len(set(loop.registered) - before) == 1
+            assert len(set(waited_for) - before) == 1
             b.send(b"x")
             assert await received == b"x"
             await asyncio.sleep(0)
-            assert set(loop.registered) == before
+            assert set(waited_for) == before
             other.close()
 
     run(main)

@@ -45,11 +45,11 @@ class Conversation:
 
     def send_one(self, frame: Frame) -> None:
         """Send a frame that comes alone, by the shortest way if the session has one for it."""
-        datagram = self.session.seal_one(frame, self._loop.time())
-        if datagram is None:
+        wire = self.session.seal_one(frame, self._loop.time())
+        if wire is None:
             self.send([frame])
-        else:
-            self._transmit([datagram])
+        elif wire:
+            self._transmit(wire)
 
     def receive_one(self, datagram: Frame) -> Frame | None:
         """The frame in a datagram that arrived alone; None where it has to be given to `receive`."""

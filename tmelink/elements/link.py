@@ -22,7 +22,7 @@ from tmelink.elements.inside import Inside
 from tmelink.elements.sessions import NewSession, longest_super_frame, problems, session_maker
 from tmelink.elements.shaping import Shaping
 from tmelink.errors import ElementError
-from tmelink.frame import Burst, Counters, Frame, one_by_one
+from tmelink.frame import Burst, Counters, Frame, one_by_one, pieces
 from tmelink.offload import coalesce, coalesce_between, completed, cut
 from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
@@ -191,12 +191,12 @@ class Link(Element):
             self.received.drops["not connected"] += len(items)
             return
         port = self.ports[0]
-        if port.peer is None or not port.peer.offload:
-            port.send(one_by_one(items))
-        elif self.arguments.super_frames:
-            port.send(coalesce_between(items, ip=self._ip))
+        whole = port.peer is not None and port.peer.offload
+        if self.arguments.super_frames:
+            port.send(coalesce_between(items, ip=self._ip) if whole else one_by_one(items))
         else:
-            port.send(coalesce(cast("Sequence[Item]", items), ip=self._ip))
+            plain = cast("Sequence[Item]", items)
+            port.send(coalesce(plain, ip=self._ip) if whole else Burst(pieces(plain)))
 
     def deliver_one(self, frame: Frame) -> None:
         """A frame from the peer, for the machine, that comes alone."""

@@ -106,21 +106,25 @@ def cut(burst: Burst, sent: Counters, *, ip: bool = False) -> Sequence[Frame | R
     Super-frames become runs, partial checksums are completed, and frames that are alike, of one size and with
     one label, become a run together.
     """
-    return _items(burst, sent, partial(segment, ip=ip))
+    if burst.gso is None:
+        return burst.frames
+    return _items(burst.frames, burst.gso, sent, partial(segment, ip=ip))
 
 
 def completed(burst: Burst, sent: Counters) -> Sequence[Frame | Run | SuperFrame]:
     """The same with super-frames left as they are, labels and all."""
-    return _items(burst, sent, SuperFrame)
+    if burst.gso is None:
+        return burst.frames
+    return _items(burst.frames, burst.gso, sent, SuperFrame)
 
 
 def _items(
-    burst: Burst, sent: Counters, made: Callable[[Frame, Gso], Whole | None]
+    frames: list[Frame],
+    labels: list[Gso | None],
+    sent: Counters,
+    made: Callable[[Frame, Gso], Whole | None],
 ) -> Sequence[Frame | Run | Whole]:
-    """The burst's frames in order, and what is `made` of every super-frame."""
-    if burst.gso is None:
-        return burst.frames
-    frames, labels = burst.frames, burst.gso
+    """The frames in order, and what is `made` of every super-frame."""
     items: list[Frame | Run | Whole] = []
     at = 0
     while at < len(frames):

@@ -127,8 +127,8 @@ class Session(Protocol):
         """Frames from the machine, none longer than a segment but for super-frames."""
         ...
 
-    def seal_one(self, frame: Frame, now: float) -> Frame | None:
-        """The datagram of one frame, which is sent; None where the frame has to be given to `send`.
+    def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:
+        """What to send for one frame; None where the frame has to be given to `send`.
 
         A short way for an ordinary frame that comes alone: nothing follows from it but that a deadline may
         move back.

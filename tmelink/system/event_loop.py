@@ -183,11 +183,6 @@ class DirectLoop(asyncio.SelectorEventLoop):
         self._direct = DirectSelector(self._failed)
         super().__init__(self._direct)
 
-    @property
-    def registered(self) -> Mapping[Any, selectors.SelectorKey]:
-        """What asyncio itself waits for, by descriptor."""
-        return self._direct.get_map()
-
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:

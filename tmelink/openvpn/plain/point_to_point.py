@@ -168,7 +168,7 @@ class PointToPoint:
         frames = self._bounds.within(frames)
         return clamped(frames, self._mss, ip=not self._ethernet) if self._mss else frames
 
-    def seal_one(self, frame: Frame, now: float) -> Frame | None:
+    def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:
         """The frame itself, where it needs no look at more than its length."""
         bounds = self._bounds
         if (
@@ -179,7 +179,7 @@ class PointToPoint:
         ):
             return None
         self._liveness.last_sent = now
-        return frame
+        return [frame]
 
     def open_one(self, datagram: Frame, now: float) -> Frame | None:
         """The datagram itself, where it is plainly a frame."""

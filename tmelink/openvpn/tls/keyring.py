@@ -85,12 +85,6 @@ class Keyring:
         sealing.packets += sum(map(count_of, wire))
         return wire
 
-    def seal_one(self, payload: Frame) -> Frame:
-        """The same for one."""
-        (packet,) = self.seal([payload])
-        assert not isinstance(packet, Run)
-        return packet
-
     def open(self, first: int, packets: Run | Sequence[Frame], now: float) -> Sequence[Item]:
         """The payloads of data packets that all begin with the byte `first`."""
         negotiation = self._opening.get(first & 7)

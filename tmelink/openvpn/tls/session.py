@@ -157,7 +157,7 @@ class TlsSession:
             return Step([*wire, *step.wire], (), step.events)
         return Step(wire)
 
-    def seal_one(self, frame: Frame, now: float) -> Frame | None:
+    def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:
         """The data packet of an ordinary frame, under keys that last."""
         keyring, liveness = self._keyring, self._liveness
         if (
@@ -169,7 +169,7 @@ class TlsSession:
         ):
             return None
         liveness.last_sent = now
-        return keyring.seal_one(frame)
+        return keyring.seal([frame])
 
     def open_one(self, datagram: Frame, now: float) -> Frame | None:
         """None: what a packet holds, and what follows from it, is known only once it is open."""
