@@ -17,8 +17,8 @@ from unicorn import UC_ARCH_X86, UC_MODE_32, Uc
 from unicorn.x86_const import UC_X86_REG_EIP
 
 import tmelink
-from tmelink.elements.am7990 import Am7990
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.am7990 import Am7990
+from tmelink.elements.builtin.host import Host
 
 RAM = 0x10000
 PORTS = 0x100000

@@ -762,7 +762,7 @@ def test_a_file_of_any_line_ends_and_marks(tmp_path: Path) -> None:
 
 
 def test_a_file_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmelink.tmesh.reading.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("tmelink.tmesh.source_file.MAX_BYTES", 1 << 20)
     with pytest.raises(MachineError, match="cannot read /dev/zero: longer than 1 mib"):
         load(Path("/dev/zero"))
 

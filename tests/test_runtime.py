@@ -13,8 +13,8 @@ import pytest
 import tmelink
 from tmelink import registry
 from tmelink.arguments import flag
-from tmelink.elements.host import Host
-from tmelink.elements.nic import Nic
+from tmelink.elements.builtin.host import Host
+from tmelink.elements.builtin.nic import Nic
 from tmelink.summary import table
 
 HELLO = """

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 import pytest
 
 import tmelink
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.host import Host
 from tmelink.threads import BURST, ThreadedLab
 
 PAIR = "a: tmelink/nic queue 1000 full block\nb: tmelink/nic queue 1000 full block\na at b\n"

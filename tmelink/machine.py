@@ -19,9 +19,9 @@ from tmelink import registry
 from tmelink.element import Claim, Element, Port, connect
 from tmelink.errors import ElementError, MachineError, PortError, TmelinkError, UnknownElement
 from tmelink.source import Mistake, Place, Source, Word, suggestion
+from tmelink.tmesh.declared import Join, Planned
 from tmelink.tmesh.layout import Layout
-from tmelink.tmesh.planned import Join, Planned
-from tmelink.tmesh.reading import read, unreadable
+from tmelink.tmesh.source_file import read, unreadable
 from tmelink.tmesh.statements import Side
 from tmelink.tmesh.tme_parts import ETHERNET_CARDS, PARTS
 

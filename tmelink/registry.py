@@ -1,8 +1,8 @@
 """Module names and the element classes behind them.
 
-Every element, built-in or a third party's, is an entry point of the group `tmelink.elements` whose name is
-the module name that a machine file writes: `"tme/host/tun/tap" = "tmelink.elements.tap:Tap"`. `nme/…` means
-the same as `tme/…` everywhere.
+Every element, built-in or a third party's, is an entry point of the group `tmelink.elements`. Its name is the
+module name that a machine file writes: `"tme/host/tun/tap" = "tmelink.elements.host_interfaces.tap:Tap"`.
+`nme/…` means the same as `tme/…` everywhere.
 """
 
 from __future__ import annotations

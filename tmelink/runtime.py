@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Literal
 
 from tmelink.element import Element, Port, connect, disconnect
-from tmelink.elements.nic import Nic
+from tmelink.elements.builtin.nic import Nic
 from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedHere
 from tmelink.frame import Counters
 from tmelink.logs import set_level

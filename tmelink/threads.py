@@ -21,7 +21,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TypeVar
 
-from tmelink.elements.nic import BLOCK, DROP_OLDEST, Nic, drop_oldest
+from tmelink.elements.builtin.nic import BLOCK, DROP_OLDEST, Nic, drop_oldest
 from tmelink.errors import ClosedError
 from tmelink.frame import Counters, Frame
 from tmelink.machine import Machine

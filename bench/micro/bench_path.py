@@ -18,7 +18,7 @@ import tmelink
 from bench.scale import lab
 from tests.packets import Flow, noise
 from tmelink.element import Element, Port, connect
-from tmelink.elements.switch import Switch
+from tmelink.elements.builtin.switch import Switch
 from tmelink.frame import Burst, Run, SuperFrame
 from tmelink.openvpn.data.direction import split
 from tmelink.openvpn.data.keys import DataKeys, make

@@ -13,7 +13,7 @@ from tests.devices.virtio_driver import HEADER, MRG_RXBUF, OFFLOADS, Driver
 from tests.fuzzing import examples
 from tmelink.devices.virtio_net import VirtioNet as Device
 from tmelink.element import connect
-from tmelink.elements.virtio_net import VirtioNet
+from tmelink.elements.builtin.virtio_net import VirtioNet
 from tmelink.frame import Burst, Gso
 
 MAC = bytes.fromhex("020000000001")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tests.e2e.machines import opened
 from tmelink.element import Element, Port, connect
-from tmelink.elements.link import Link
-from tmelink.elements.tap import Tap
+from tmelink.elements.host_interfaces.tap import Tap
+from tmelink.elements.openvpn.link import Link
 from tmelink.frame import Burst, Gso
 from tmelink.openvpn.options import parse as openvpn
 from tmelink.source import Place, Source, Word

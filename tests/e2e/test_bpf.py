@@ -15,9 +15,9 @@ import pytest
 from tests.e2e.machines import EXPERIMENTAL, Events, Machine, frame, opened, raw_socket, received
 from tests.e2e.netns import Namespace, Net
 from tmelink.element import Element, Port, connect
-from tmelink.elements import bpf as bpf_module
-from tmelink.elements.bpf import Bpf
-from tmelink.elements.tap import Tap
+from tmelink.elements.host_interfaces import bpf as bpf_module
+from tmelink.elements.host_interfaces.bpf import Bpf
+from tmelink.elements.host_interfaces.tap import Tap
 from tmelink.errors import ElementError
 from tmelink.frame import Burst
 from tmelink.system import namespaces, packets

@@ -17,15 +17,15 @@ from tests.e2e.internet import WORLD, Internet
 from tests.e2e.netns import Namespace, Net
 from tests.e2e.test_gateway import certificates, server
 from tmelink.cli import main
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.host import Host
 from tmelink.machine import load
 from tmelink.proof import choice
-from tmelink.proof.ground import Ground
 from tmelink.proof.hops import Outside, Proof
 from tmelink.proof.sizes import Ping
-from tmelink.proof.walk import prove
+from tmelink.proof.topology import Ground
+from tmelink.proof.trace import prove
 from tmelink.resources import folder
-from tmelink.system import namespaces, outlets
+from tmelink.system import namespaces, route_lookup
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "tcpdump")]
 
@@ -554,7 +554,7 @@ def test_a_narrow_paths_packets_go_as_explained_on_the_computer_itself(net: Net)
     one.ping("10.8.0.2", count=1)
 
     def explained() -> list[Proof]:
-        ground = Ground(load(file), outlets.towards)
+        ground = Ground(load(file), route_lookup.towards)
         (journey,) = choice.chosen(ground, "tun0", "10.8.0.2")
         pings = [Ping(4, size, df) for df in (False, True) for size in SIZES]
         return [prove(ground, journey, ping) for ping in (*pings, Ping(4, TAIL_SIZE))]

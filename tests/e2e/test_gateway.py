@@ -12,7 +12,7 @@ import pytest
 import tmelink
 from tests.e2e.netns import Namespace, Net, Process
 from tests.openvpn.pki import Authority
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.host import Host
 from tmelink.resources import folder
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn")]

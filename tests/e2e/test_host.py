@@ -18,9 +18,9 @@ from tests.e2e.machines import opened
 from tests.e2e.netns import Namespace, Net
 from tmelink import ethernet
 from tmelink.element import connect
-from tmelink.elements.host import Host
-from tmelink.elements.switch import Switch
-from tmelink.elements.tap import Tap
+from tmelink.elements.builtin.host import Host
+from tmelink.elements.builtin.switch import Switch
+from tmelink.elements.host_interfaces.tap import Tap
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping")]
 

@@ -17,7 +17,7 @@ from tests.e2e.host_state import state
 from tests.e2e.internet import WORLD, WORLD6, Internet, identities, internet, sample, wire
 from tests.e2e.netns import Namespace, Net, Process
 from tests.openvpn.pki import Authority
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.host import Host
 from tmelink.resources import folder
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "nft", "ping", "sysctl")]

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.machines import opened
 from tests.e2e.netns import Net
 from tmelink.element import connect
-from tmelink.elements.netns import Netns
+from tmelink.elements.host_interfaces.netns import Netns
 from tmelink.errors import ElementError
 from tmelink.system import namespaces
 

@@ -14,7 +14,7 @@ import tmelink
 from tests.e2e import guests
 from tests.e2e.netns import Namespace, Net, Process
 from tmelink.cli import main
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.host import Host
 from tmelink.resources import folder
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping")]

@@ -15,7 +15,7 @@ import tmelink
 from tests.e2e.machines import TIMEOUT
 from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.secured import Site
-from tmelink.elements.server import Server
+from tmelink.elements.openvpn.server import Server
 from tmelink.openvpn.server import users
 from tmelink.openvpn.tls.keygen import generate
 

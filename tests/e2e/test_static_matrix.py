@@ -28,7 +28,7 @@ import pytest
 from tests.e2e.machines import Events
 from tests.e2e.netns import Namespace, Net, Process
 from tests.elements.test_link import link as make_link
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.host import Host
 from tmelink.machine import load
 from tmelink.openvpn import keys
 from tmelink.runtime import Lab

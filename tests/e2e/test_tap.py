@@ -15,8 +15,8 @@ import pytest
 from tests.e2e.machines import EXPERIMENTAL, Events, Machine, frame, opened, raw_socket, received
 from tests.e2e.netns import Namespace, Net
 from tmelink.element import Port, connect
-from tmelink.elements.tap import Tap
-from tmelink.elements.tap_device import READ_BUDGET
+from tmelink.elements.host_interfaces.tap import Tap
+from tmelink.elements.host_interfaces.tuntap import READ_BUDGET
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Gso
 

@@ -8,7 +8,7 @@ import pytest
 
 import tmelink
 from tests.devices.memory import Memory
-from tmelink.elements.am7990 import RAP, RDP, Am7990
+from tmelink.elements.builtin.am7990 import RAP, RDP, Am7990
 
 WORKSTATION = """
 obio0: tme/generic/bus size 24

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tmelink.element import connect
-from tmelink.elements.bpf import ECHOES, Bpf, Echoes
+from tmelink.elements.host_interfaces.bpf import ECHOES, Bpf, Echoes
 from tmelink.errors import UnsupportedHere
 from tmelink.frame import Burst
 from tmelink.source import Mistake, Place, Source, Word

@@ -17,8 +17,8 @@ from scapy.packet import Packet
 from tests.e2e.machines import opened
 from tmelink import machine
 from tmelink.element import Element, Port, connect
-from tmelink.elements.encapsulation import Encapsulation
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.host import Host
+from tmelink.elements.tunnels.base import Encapsulation
 from tmelink.errors import MachineError
 from tmelink.frame import Burst, Counters, Gso, Kind
 from tmelink.offload import segmented

@@ -15,8 +15,8 @@ import pytest
 from tests.e2e.machines import TIMEOUT, Events, Machine, frame
 from tmelink import registry
 from tmelink.element import connect
-from tmelink.elements import unix_way
-from tmelink.elements.outlet import Cable
+from tmelink.elements.emulators import unix_carrier
+from tmelink.elements.emulators.cable import Cable
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Gso
 from tmelink.source import Mistake, Place, Source, Word
@@ -221,7 +221,7 @@ def test_a_stream_comes_back_after_its_peer_was_restarted(tmp_path: Path) -> Non
 def test_a_server_keeps_its_peer_when_another_one_connects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tmelink.elements.stream_way.PARTING_SECONDS", 0.01)
+    monkeypatch.setattr("tmelink.elements.emulators.stream_carrier.PARTING_SECONDS", 0.01)
 
     async def body() -> None:
         server = make("tmelink/qemu/stream", f"server {tmp_path}/s")
@@ -279,7 +279,7 @@ def test_a_length_beyond_qemus_ends_the_connection(tmp_path: Path) -> None:
 def test_a_unix_peer_that_was_restarted_is_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unix_way, "LOOK_PAUSE", 0.01)
+    monkeypatch.setattr(unix_carrier, "LOOK_PAUSE", 0.01)
 
     async def body() -> None:
         one = make("tmelink/qemu/dgram", f"local {tmp_path}/a remote {tmp_path}/b")
@@ -358,7 +358,7 @@ def test_a_group_does_not_hand_back_what_was_sent() -> None:
 
 
 def test_a_plug_finds_its_switch_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmelink.elements.vde_plug.RETRY_PAUSE", 0.01)
+    monkeypatch.setattr("tmelink.elements.emulators.vde_plug.RETRY_PAUSE", 0.01)
 
     async def body() -> None:
         async with running(make("tmelink/vde", f"{tmp_path}/vde")) as (plugged,):

@@ -9,8 +9,8 @@ import pytest
 
 from tmelink import machine
 from tmelink.element import Element, Port, connect
-from tmelink.elements.gateway import Gateway
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.gateway import Gateway
+from tmelink.elements.builtin.host import Host
 from tmelink.errors import MachineError, PortError
 from tmelink.frame import Burst
 

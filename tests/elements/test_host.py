@@ -18,10 +18,10 @@ from tests.fuzzing import examples
 from tmelink import ethernet
 from tmelink.arguments import parse
 from tmelink.element import Element, connect, disconnect
-from tmelink.elements.host import ANNOUNCE_AFTER, Host, default_mac
-from tmelink.elements.nic import Nic
-from tmelink.elements.ping import PingReply
-from tmelink.elements.switch import Switch
+from tmelink.elements.builtin.host import ANNOUNCE_AFTER, Host, default_mac
+from tmelink.elements.builtin.nic import Nic
+from tmelink.elements.builtin.ping import PingReply
+from tmelink.elements.builtin.switch import Switch
 from tmelink.errors import ElementError
 from tmelink.frame import Burst
 from tmelink.source import Mistake, Place, Source, Word

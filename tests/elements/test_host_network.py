@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from tmelink.elements import host_network
-from tmelink.elements.host_network import Asked
+from tmelink.elements.host_interfaces import host_network
+from tmelink.elements.host_interfaces.host_network import Asked
 from tmelink.routing.facts import parse
 from tmelink.routing.identities import Identity
 from tmelink.routing.translation import Router

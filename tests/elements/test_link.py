@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tmelink.element import Element, Port, connect
-from tmelink.elements import attempts
-from tmelink.elements.link import Link
+from tmelink.elements.openvpn import connector
+from tmelink.elements.openvpn.link import Link
 from tmelink.errors import ElementError
 from tmelink.frame import Burst
 from tmelink.source import Mistake, Place, Source, Word
@@ -440,7 +440,7 @@ def test_a_first_attempt_that_fails_neither_hangs_nor_dies_unheard(
         def refuse(*_: object) -> None:
             raise fault
 
-        monkeypatch.setattr(attempts, "UdpPeer", refuse)
+        monkeypatch.setattr(connector, "UdpPeer", refuse)
         end.link.status = Status()
         async with asyncio.timeout(10), end:
             await eventually(lambda: bool(failures))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tmelink.element import Element, Port, connect
-from tmelink.elements.link import Link
-from tmelink.elements.switch import Switch
+from tmelink.elements.builtin.switch import Switch
+from tmelink.elements.openvpn.link import Link
 from tmelink.openvpn.options.values import Mssfix, Options, Tls
 from tmelink.transport.datagrams import MAX_RUN
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 import pytest
 
 from tmelink.element import Claim
-from tmelink.elements.netns import Netns
+from tmelink.elements.host_interfaces.netns import Netns
 from tmelink.errors import ElementError, UnsupportedHere
 from tmelink.source import Mistake, Place, Source, Word
 

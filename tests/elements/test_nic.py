@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.fuzzing import examples
 from tmelink.arguments import parse
 from tmelink.element import connect
-from tmelink.elements.nic import Nic
+from tmelink.elements.builtin.nic import Nic
 from tmelink.errors import ClosedError
 from tmelink.frame import Burst, Frame
 from tmelink.source import Mistake, Place, Source, Word

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from tmelink.elements.ping import PingArguments, PingResult, parse_ping
+from tmelink.elements.builtin.ping import PingArguments, PingResult, parse_ping
 from tmelink.errors import ElementError
 
 

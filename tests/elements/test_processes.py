@@ -16,11 +16,11 @@ from tests.e2e.machines import TIMEOUT, Events, Machine, frame
 from tests.elements.test_formats import eventually, mistakes, words
 from tmelink import registry
 from tmelink.element import Element, connect
-from tmelink.elements import qemu_command, supervision
-from tmelink.elements.passt import Passt
-from tmelink.elements.process import filled
-from tmelink.elements.qemu import Qemu
-from tmelink.elements.qemu_command import Wiring
+from tmelink.elements.emulators import qemu_command, supervisor
+from tmelink.elements.emulators.passt import Passt
+from tmelink.elements.emulators.process import filled
+from tmelink.elements.emulators.qemu import Qemu
+from tmelink.elements.emulators.qemu_command import Wiring
 from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst
 from tmelink.source import Mistake, Place, Source, Word
@@ -135,7 +135,7 @@ def test_a_command_is_filled_in() -> None:
 def test_a_program_is_started_again_by_policy(
     policy: str, status: int, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervision, "SHORTEST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "SHORTEST_PAUSE", 0.01)
     note = tmp_path / "runs"
 
     async def body() -> None:

@@ -11,8 +11,8 @@ import pytest
 import tmelink
 from tests.e2e.machines import Machine, frame
 from tmelink.element import Port, connect
-from tmelink.elements.server_ethernet import ServerEthernet
-from tmelink.elements.server_packets import ServerPackets
+from tmelink.elements.openvpn.server_bridge import ServerEthernet
+from tmelink.elements.openvpn.server_router import ServerPackets
 from tmelink.errors import MachineError
 from tmelink.frame import Burst, Counters
 from tmelink.openvpn.server.client_config import Welcome

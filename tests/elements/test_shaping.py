@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from tests.elements.test_link import End, bare_peer, frame, free_port, received, run
-from tmelink.elements import shaping
-from tmelink.elements.shaping import QUEUE, Shaping
+from tmelink.elements.openvpn import shaper
+from tmelink.elements.openvpn.shaper import QUEUE, Shaping
 from tmelink.frame import Counters, Frame, Run
 
 
@@ -74,7 +74,7 @@ def test_a_link_is_shaped_and_its_machine_held() -> None:
             end.machine.send(*(frame(n) for n in range(8)))
             assert [await received(peer) for _ in range(8)] == [frame(n) for n in range(8)]
             await end.machine.until(lambda: end.machine.held == [True, False])
-            assert shaping.QUEUE > 8
+            assert shaper.QUEUE > 8
             assert end.link.counters()["wire sent"].frames == 8
         peer.close()
 

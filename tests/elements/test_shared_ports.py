@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.elements.test_link import End, dial, eventually, frame, framed, free_port, received, run
-from tmelink.elements import tcp_port, udp_port
+from tmelink.elements.openvpn import tcp_listener, udp_listener
 from tmelink.errors import ElementError, MachineError
 from tmelink.machine import load
 from tmelink.openvpn import keys
@@ -127,7 +127,7 @@ def test_floating_udp_links_are_told_apart_by_their_keys(secrets: list[str]) -> 
 def test_strangers_are_tried_under_the_keys_so_often_and_no_more(
     secrets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(udp_port, "PROBES", 3)
+    monkeypatch.setattr(udp_listener, "PROBES", 3)
 
     async def body() -> None:
         port = free_port()
@@ -242,8 +242,8 @@ def test_tcp_links_are_told_apart_by_the_key_of_the_first_datagram(secrets: list
 
 
 def test_a_connection_that_says_nothing_is_left(secrets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_port, "SILENT_SECONDS", 0.05)
-    monkeypatch.setattr(tcp_port, "UNDECIDED", 2)
+    monkeypatch.setattr(tcp_listener, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(tcp_listener, "UNDECIDED", 2)
 
     async def body() -> None:
         port = free_port(socket.SOCK_STREAM)

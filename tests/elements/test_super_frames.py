@@ -11,7 +11,7 @@ from tests.e2e.machines import Machine, opened
 from tests.elements.test_link import eventually, free_port, link, run
 from tests.packets import Flow, noise
 from tmelink.element import connect
-from tmelink.elements.link import Link
+from tmelink.elements.openvpn.link import Link
 from tmelink.frame import Burst, Gso
 from tmelink.openvpn.data.super_frames import REFUSAL, REFUSED
 from tmelink.source import Mistake, Place, Source, Word

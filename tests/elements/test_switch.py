@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.fuzzing import examples
 from tmelink.arguments import parse
 from tmelink.element import Element, Port, connect, disconnect
-from tmelink.elements import switch as module
-from tmelink.elements.switch import AGEING, MAX_DEPTH, Switch
+from tmelink.elements.builtin import switch as module
+from tmelink.elements.builtin.switch import AGEING, MAX_DEPTH, Switch
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Frame, Gso
 from tmelink.source import Mistake, Place, Source, Word

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 import pytest
 
 from tmelink.element import Claim, connect
-from tmelink.elements.openvpn_tap import OpenvpnTap
-from tmelink.elements.tap import Tap
+from tmelink.elements.host_interfaces.openvpn_tap import OpenvpnTap
+from tmelink.elements.host_interfaces.tap import Tap
 from tmelink.errors import UnsupportedHere
 from tmelink.frame import Burst
 from tmelink.source import Mistake, Place, Source, Word

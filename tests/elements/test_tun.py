@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 import pytest
 
 from tmelink import machine
-from tmelink.elements.tun import Tun
+from tmelink.elements.host_interfaces.tun import Tun
 from tmelink.errors import MachineError
 from tmelink.system.interfaces import Address
 

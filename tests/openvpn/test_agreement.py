@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tmelink.openvpn.tls import agreement, peer_info, push
-from tmelink.openvpn.tls.agreement import Agreed, options_string
+from tmelink.openvpn.tls import negotiated, peer_info, push_messages
 from tmelink.openvpn.tls.key_method import KeySource, Message
+from tmelink.openvpn.tls.negotiated import Agreed, options_string
 from tmelink.openvpn.tls.settings import TlsSettings
 
 EQUAL = TlsSettings(server=False)
@@ -77,10 +77,10 @@ def test_equal_ends_agree_on_the_same_whichever_reckons() -> None:
     told = [
         peer_info.build(pull=False, ciphers=end.data_ciphers, version="", mtu=1500) for end in (ours, theirs)
     ]
-    assert agreement.as_equals(ours, message(told[1]), export) == agreement.as_equals(
+    assert negotiated.as_equals(ours, message(told[1]), export) == negotiated.as_equals(
         theirs, message(told[0]), export
     )
-    assert agreement.as_equals(ours, message(told[1]), export) == Agreed(
+    assert negotiated.as_equals(ours, message(told[1]), export) == Agreed(
         "AES-256-GCM", exporter=True, epoch=True, peer_id=0x010203, exit_message=True, dynamic_wrap=True
     )
 
@@ -99,7 +99,7 @@ def test_equal_ends_agree_on_the_same_whichever_reckons() -> None:
 )
 def test_equal_ends_and_old_peers(info: str, options: str, fallback: str | None, cipher: str | None) -> None:
     settings = TlsSettings(server=False, data_ciphers_fallback=fallback)
-    agreed = agreement.as_equals(settings, message(info, options), export)
+    agreed = negotiated.as_equals(settings, message(info, options), export)
     assert (agreed.cipher if agreed else None) == cipher
     assert agreed is None or not agreed.exporter
 
@@ -116,26 +116,26 @@ def test_equal_ends_and_old_peers(info: str, options: str, fallback: str | None,
     ],
 )
 def test_a_servers_choice(info: str, options: str, cipher: str | None) -> None:
-    agreed = agreement.as_server(SERVER, message(info, options))
+    agreed = negotiated.as_server(SERVER, message(info, options))
     assert (agreed.cipher if agreed else None) == cipher
 
 
 def test_a_server_tells_what_was_agreed_and_a_client_reads_it() -> None:
     info = peer_info.build(pull=True, ciphers=EQUAL.data_ciphers, version="1", mtu=1600)
-    agreed = agreement.as_server(SERVER, message(info))
+    agreed = negotiated.as_server(SERVER, message(info))
     assert agreed is not None
-    options = agreement.options_to_push(SERVER, message(info), agreed)
+    options = negotiated.options_to_push(SERVER, message(info), agreed)
     assert options == [
         "peer-id 9",
         "cipher AES-256-GCM",
         "protocol-flags cc-exit tls-ekm dyn-tls-crypt aead-epoch",
         "tun-mtu 1500",
     ]
-    assert agreement.pushed(EQUAL, message(), options) == agreed
+    assert negotiated.pushed(EQUAL, message(), options) == agreed
     old = message("IV_PROTO=10\nIV_NCP=2\n")
-    agreed = agreement.as_server(SERVER, old)
+    agreed = negotiated.as_server(SERVER, old)
     assert agreed is not None
-    assert agreement.options_to_push(SERVER, old, agreed) == [
+    assert negotiated.options_to_push(SERVER, old, agreed) == [
         "peer-id 9",
         "cipher AES-256-GCM",
         "key-derivation tls-ekm",
@@ -154,7 +154,7 @@ def test_a_server_tells_what_was_agreed_and_a_client_reads_it() -> None:
     ],
 )
 def test_what_a_client_takes(options: list[str], named: str, result: Agreed | str) -> None:
-    assert agreement.pushed(EQUAL, message("", named), [o for o in options if o]) == result
+    assert negotiated.pushed(EQUAL, message("", named), [o for o in options if o]) == result
 
 
 def test_peer_info_reads_any_text() -> None:
@@ -165,36 +165,36 @@ def test_peer_info_reads_any_text() -> None:
 
 
 def test_push_messages_read_and_write() -> None:
-    assert push.parse_reply("PUSH_REPLY,route 1,push-continuation 2") == (["route 1"], True)
-    assert push.parse_reply("PUSH_REPLY,a,,push-continuation 1") == (["a"], False)
-    assert push.parse_reply("PUSH_REPLY") == ([], False)
-    assert push.parse_reply("PUSH_REPLYX") is None
-    assert push.build_replies([]) == ["PUSH_REPLY"]
+    assert push_messages.parse_reply("PUSH_REPLY,route 1,push-continuation 2") == (["route 1"], True)
+    assert push_messages.parse_reply("PUSH_REPLY,a,,push-continuation 1") == (["a"], False)
+    assert push_messages.parse_reply("PUSH_REPLY") == ([], False)
+    assert push_messages.parse_reply("PUSH_REPLYX") is None
+    assert push_messages.build_replies([]) == ["PUSH_REPLY"]
     options = [f"route 10.0.{n}.0 255.255.255.0" for n in range(200)]
-    replies = push.build_replies(options)
-    assert all(len(reply) < push.BUNDLE for reply in replies)
-    read = [push.parse_reply(reply) for reply in replies]
+    replies = push_messages.build_replies(options)
+    assert all(len(reply) < push_messages.BUNDLE for reply in replies)
+    read = [push_messages.parse_reply(reply) for reply in replies]
     assert [option for reply in read if reply for option in reply.options] == options
     assert [reply.more for reply in read if reply] == [True] * (len(replies) - 1) + [False]
     for wrong in ("a,b", "x" * 1000, "a\0b"):
         with pytest.raises(ValueError, match="cannot be pushed"):
-            push.build_replies([wrong])
+            push_messages.build_replies([wrong])
 
 
 def test_refusals_and_waits_read() -> None:
-    assert push.parse_refusal("AUTH_FAILED") == ("", False, None)
-    assert push.parse_refusal("AUTH_FAILED,no such user") == ("no such user", False, None)
-    assert push.parse_refusal("AUTH_FAILED,TEMP[backoff 42,advance no]:busy") == ("busy", True, 42.0)
-    assert push.parse_refusal("AUTH_FAILED,TEMP:busy") == ("busy", True, None)
-    assert push.parse_refusal("AUTH_FAILED,TEMP[backoff x") == ("", True, None)
-    assert push.parse_refusal("HALT") is None
-    assert push.build_refusal("") == "AUTH_FAILED"
-    assert len(push.build_refusal("x" * 5000)) < push.BUNDLE
-    assert push.parse_pending("AUTH_PENDING,timeout 60") == 60.0
-    assert push.parse_pending("AUTH_PENDING") == 0.0
-    assert push.parse_pending("AUTH") is None
+    assert push_messages.parse_refusal("AUTH_FAILED") == ("", False, None)
+    assert push_messages.parse_refusal("AUTH_FAILED,no such user") == ("no such user", False, None)
+    assert push_messages.parse_refusal("AUTH_FAILED,TEMP[backoff 42,advance no]:busy") == ("busy", True, 42.0)
+    assert push_messages.parse_refusal("AUTH_FAILED,TEMP:busy") == ("busy", True, None)
+    assert push_messages.parse_refusal("AUTH_FAILED,TEMP[backoff x") == ("", True, None)
+    assert push_messages.parse_refusal("HALT") is None
+    assert push_messages.build_refusal("") == "AUTH_FAILED"
+    assert len(push_messages.build_refusal("x" * 5000)) < push_messages.BUNDLE
+    assert push_messages.parse_pending("AUTH_PENDING,timeout 60") == 60.0
+    assert push_messages.parse_pending("AUTH_PENDING") == 0.0
+    assert push_messages.parse_pending("AUTH") is None
 
 
 def test_messages_split_at_their_ends() -> None:
-    assert push.split_messages(b"A\0B\r\n\0\0C") == (["A", "B"], b"C")
-    assert push.split_messages(b"") == ([], b"")
+    assert push_messages.split_messages(b"A\0B\r\n\0\0C") == (["A", "B"], b"C")
+    assert push_messages.split_messages(b"") == ([], b"")

@@ -18,8 +18,8 @@ from tmelink.openvpn.data.replay import USUAL
 from tmelink.openvpn.plain import mtu
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Item
-from tmelink.openvpn.tls.agreement import Agreed
 from tmelink.openvpn.tls.keyring import fragment_room
+from tmelink.openvpn.tls.negotiated import Agreed
 from tmelink.openvpn.tls.payload import Payloads
 from tmelink.openvpn.tls.settings import TlsSettings
 

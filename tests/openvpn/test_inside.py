@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import examples
-from tmelink.openvpn.options import inside
+from tmelink.openvpn.options import network_options
 from tmelink.openvpn.options.values import Network, Options
 from tmelink.routing.tunnel import Tunnel, Wanted
 
@@ -19,13 +19,13 @@ TUN = Options(dev="tun", dev_type="tun")
 
 
 def pushed(*lines: str, **options: bool) -> Network:
-    network, notes = inside.with_pushed(Network(), lines, **options)
+    network, notes = network_options.with_pushed(Network(), lines, **options)
     assert notes == []
     return network
 
 
 def tunnel(network: Network, options: Options = TUN) -> Tunnel:
-    return inside.tunnel(options, network, ip_address("203.0.113.5"))
+    return network_options.tunnel(options, network, ip_address("203.0.113.5"))
 
 
 def test_a_subnet_that_is_pushed() -> None:
@@ -82,7 +82,7 @@ def test_route_nopull_takes_addresses_and_gateways_and_no_routes() -> None:
     ],
 )
 def test_what_cannot_be_read_is_passed_over_with_a_note(line: str) -> None:
-    network, notes = inside.with_pushed(Network(), [line, "route-gateway 10.8.0.1"])
+    network, notes = network_options.with_pushed(Network(), [line, "route-gateway 10.8.0.1"])
     assert network == Network(route_gateway="10.8.0.1")
     (note,) = notes
     assert note.startswith(f"the server pushes '{line}', which is passed over: ")
@@ -90,15 +90,15 @@ def test_what_cannot_be_read_is_passed_over_with_a_note(line: str) -> None:
 
 def test_a_server_may_name_hosts_only_where_it_is_allowed() -> None:
     network = pushed("route intranet.test", fqdn=True)
-    assert inside.names(network) == ["intranet.test"]
+    assert network_options.names(network) == ["intranet.test"]
     known = {"intranet.test": ip_address("192.0.2.9")}
-    assert inside.tunnel(TUN, network, None, known).names == known
+    assert network_options.tunnel(TUN, network, None, known).names == known
 
 
 def test_a_server_may_push_only_so_many_routes() -> None:
-    lines = [f"route 10.{n >> 8}.{n & 255}.0 255.255.255.0" for n in range(inside.MAX_PUSHED + 1)]
-    network, notes = inside.with_pushed(Network(), lines)
-    assert len(network.routes) == inside.MAX_PUSHED
+    lines = [f"route 10.{n >> 8}.{n & 255}.0 255.255.255.0" for n in range(network_options.MAX_PUSHED + 1)]
+    network, notes = network_options.with_pushed(Network(), lines)
+    assert len(network.routes) == network_options.MAX_PUSHED
     assert len(notes) == 1
 
 
@@ -124,6 +124,6 @@ words = st.sampled_from(
 @examples(500)
 @given(st.lists(st.lists(words | st.text(max_size=8), max_size=5).map(" ".join), max_size=6))
 def test_a_server_s_words_raise_nothing(lines: list[str]) -> None:
-    network, _notes = inside.with_pushed(Network(), lines, fqdn=True)
+    network, _notes = network_options.with_pushed(Network(), lines, fqdn=True)
     with contextlib.suppress(ValueError):
         tunnel(network)

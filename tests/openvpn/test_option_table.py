@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import tmelink
-from tmelink.openvpn.options.foreign_rows import FOREIGN
-from tmelink.openvpn.options.own_rows import OWN
 from tmelink.openvpn.options.page import page
 from tmelink.openvpn.options.parse import reference, usage
 from tmelink.openvpn.options.rows import ROWS, SECTIONS
 from tmelink.openvpn.options.table import ALL_FEATURES, FEATURES, KINDS, Feature, Row
+from tmelink.openvpn.options.tmelink_rows import OWN
+from tmelink.openvpn.options.unsupported_rows import FOREIGN
 from tmelink.openvpn.options.values import (
     Bridge,
     HttpProxy,

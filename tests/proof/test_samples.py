@@ -14,7 +14,7 @@ import pytest
 from tmelink.cli import main
 from tmelink.machine import load
 from tmelink.proof.problems import problems
-from tmelink.system import outlets
+from tmelink.system import route_lookup
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = ROOT / "tests/golden/explain"
@@ -55,7 +55,7 @@ def said(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The computer that the tests run on is none of the samples', whatever its addresses are."""
-    monkeypatch.setattr(outlets, "towards", lambda address: None)
+    monkeypatch.setattr(route_lookup, "towards", lambda address: None)
 
 
 @pytest.mark.parametrize("name", WAYS)

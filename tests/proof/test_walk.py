@@ -11,10 +11,10 @@ import pytest
 from tmelink.cli import main
 from tmelink.machine import load
 from tmelink.proof import choice
-from tmelink.proof.ground import Ground
 from tmelink.proof.hops import Proof
 from tmelink.proof.sizes import Ping
-from tmelink.proof.walk import prove
+from tmelink.proof.topology import Ground
+from tmelink.proof.trace import prove
 from tmelink.resources import folder
 from tmelink.routing.facts import IPAddress, Outlet
 

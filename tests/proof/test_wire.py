@@ -10,7 +10,7 @@ import pytest
 
 from tests.openvpn.options_of import read
 from tests.openvpn.test_tls_session import equals, up
-from tmelink.elements.sessions import settings
+from tmelink.elements.openvpn.sessions import settings
 from tmelink.frame import Run
 from tmelink.openvpn import keys
 from tmelink.openvpn.options.parse import Options

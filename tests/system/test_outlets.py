@@ -10,14 +10,14 @@ import pytest
 
 from tests.e2e.netns import Net, network
 from tmelink.routing.facts import Outlet
-from tmelink.system import namespaces, outlets
+from tmelink.system import namespaces, route_lookup
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux's rtnetlink")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3"])
 def test_an_own_address_is_known_as_such(address: str) -> None:
-    found = outlets.towards(ipaddress.ip_address(address))
+    found = route_lookup.towards(ipaddress.ip_address(address))
     assert found is not None
     assert (found.device, found.local) == ("lo", True)
 
@@ -26,7 +26,9 @@ def _asked(net: Net, address: str, *routes: str) -> Outlet | None:
     one, _two = net.pair(mtu=1400)
     for route in routes:
         one.run("ip", "route", "add", *route.split())
-    return asyncio.run(namespaces.inside(lambda: outlets.towards(ipaddress.ip_address(address)), one.name))
+    return asyncio.run(
+        namespaces.inside(lambda: route_lookup.towards(ipaddress.ip_address(address)), one.name)
+    )
 
 
 @pytest.mark.needs_root

@@ -12,7 +12,7 @@ import sys
 from tmelink.cli import files
 from tmelink.errors import MachineError
 from tmelink.proof.problems import problems
-from tmelink.system import outlets
+from tmelink.system import route_lookup
 
 NAME = "check"
 HELP = "report every mistake in a machine file, without starting anything"
@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> int:
             print(error)
             print(f"{len(error.mistakes)} mistake{'s' * (len(error.mistakes) != 1)}", file=sys.stderr)
         return 1
-    warnings = problems(machine, outlets.towards)
+    warnings = problems(machine, route_lookup.towards)
     if options.json:
         print(
             json.dumps(

@@ -10,7 +10,7 @@ import asyncio
 import sys
 from itertools import permutations
 
-from tmelink.elements.host import Host, PingResult
+from tmelink.elements.builtin.host import Host, PingResult
 from tmelink.errors import TmelinkError
 from tmelink.machine import load
 from tmelink.resources import folder

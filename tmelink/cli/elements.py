@@ -7,8 +7,8 @@ import inspect
 
 from tmelink import registry
 from tmelink.element import Element
-from tmelink.elements.link import Link
-from tmelink.elements.server import Server
+from tmelink.elements.openvpn.link import Link
+from tmelink.elements.openvpn.server import Server
 from tmelink.errors import ElementError, TmelinkError
 from tmelink.source import suggestion
 

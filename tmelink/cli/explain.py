@@ -13,11 +13,11 @@ from pathlib import Path
 from tmelink import values
 from tmelink.cli import files
 from tmelink.errors import TmelinkError
-from tmelink.proof import choice, circles, picture, text
-from tmelink.proof.ground import Ground
+from tmelink.proof import choice, loops, picture, text
 from tmelink.proof.sizes import Ping
-from tmelink.proof.walk import prove
-from tmelink.system import outlets
+from tmelink.proof.topology import Ground
+from tmelink.proof.trace import prove
+from tmelink.system import route_lookup
 
 NAME = "explain"
 HELP = "walk a packet through a machine file: each hop, the headers, the sizes, and what decides"
@@ -57,7 +57,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    ground = Ground(files.read(options), outlets.towards, options.path_mtu)
+    ground = Ground(files.read(options), route_lookup.towards, options.path_mtu)
     proofs = [
         prove(ground, journey, Ping(choice.version(journey), options.size, options.df))
         for journey in choice.chosen(ground, options.source, options.target)
@@ -67,7 +67,7 @@ def main(options: argparse.Namespace) -> int:
             Path(options.svg).write_text(picture.svg(proofs))
         except OSError as error:
             raise TmelinkError(f"--svg {options.svg}: {error.strerror}") from error
-    for warning in circles.tunnels(ground):
+    for warning in loops.tunnels(ground):
         print(f"warning: {warning}", file=sys.stderr)
     if options.json:
         print(json.dumps([text.data(proof) for proof in proofs], indent=2))

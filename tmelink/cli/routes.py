@@ -14,12 +14,12 @@ from pathlib import Path
 
 from tmelink.cli import files
 from tmelink.element import Element
-from tmelink.elements import host_network
-from tmelink.elements.inside import resolved
-from tmelink.elements.tap_device import TapElement
+from tmelink.elements.host_interfaces import host_network
+from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.openvpn.tunnel_network import resolved
 from tmelink.errors import TmelinkError
 from tmelink.machine import Machine
-from tmelink.openvpn.options import inside
+from tmelink.openvpn.options import network_options
 from tmelink.openvpn.options.parse import Options
 from tmelink.routing import conflicts
 from tmelink.routing.facts import Facts, IPAddress, parse
@@ -99,9 +99,9 @@ def _link(element: TapElement) -> Element | None:
 
 def _tunnel(options: Options) -> Tunnel:
     remote = options.remotes[0].host if options.remotes else None
-    names = inside.names(options.network)
+    names = network_options.names(options.network)
     known = asyncio.run(resolved([*names, *([remote] if remote is not None else [])]))
-    return inside.tunnel(options, options.network, _address(remote, known), known)
+    return network_options.tunnel(options, options.network, _address(remote, known), known)
 
 
 def _address(host: str | None, known: dict[str, IPAddress]) -> IPAddress | None:

@@ -1,6 +1,6 @@
 """A session as a value: what a link does with datagrams, frames and time, without any I/O.
 
-The shell around it (`tmelink.elements.link`) owns sockets and clock. It calls `connected` once, then
+The shell around it (`tmelink.elements.openvpn.link`) owns sockets and clock. It calls `connected` once, then
 `receive`, `send` and `tick`, does what the returned `Step` asks, and calls `tick` again at `deadline`.
 Times are seconds of any monotonic clock, passed in as `now`. Nothing here raises for what a peer sends:
 it is dropped and counted in `drops`.

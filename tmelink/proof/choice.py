@@ -6,10 +6,10 @@ import ipaddress
 
 from tmelink.element import Element
 from tmelink.errors import TmelinkError
-from tmelink.proof.ground import Ground
 from tmelink.proof.hops import Journey
+from tmelink.proof.hosts import Station
 from tmelink.proof.sizes import Version
-from tmelink.proof.stations import Station
+from tmelink.proof.topology import Ground
 from tmelink.routing.facts import IPAddress
 from tmelink.source import suggestion
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from tmelink.proof.hosts import Station
 from tmelink.proof.paths import Path
 from tmelink.proof.sizes import Header, Ping
-from tmelink.proof.stations import Station
 from tmelink.routing.facts import IPAddress
 from tmelink.source import Place
 

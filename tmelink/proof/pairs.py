@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tmelink.elements.link import Link
+from tmelink.elements.openvpn.link import Link
 from tmelink.openvpn.options.fields import transport
 from tmelink.openvpn.options.parse import Options
 

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tmelink.element import Element
-from tmelink.elements.encapsulation import Encapsulation
-from tmelink.elements.gateway import Gateway
-from tmelink.elements.link import Link
-from tmelink.elements.server import Server
-from tmelink.elements.tunnel_arguments import TunnelArguments
-from tmelink.elements.vxlan import Vxlan
+from tmelink.elements.builtin.gateway import Gateway
+from tmelink.elements.openvpn.link import Link
+from tmelink.elements.openvpn.server import Server
+from tmelink.elements.tunnels.arguments import TunnelArguments
+from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.machine import Machine
 from tmelink.openvpn.options.parse import Options
+from tmelink.proof.hosts import Station, main_route, numeric, outer_address
 from tmelink.proof.sizes import LOOPBACK, PATH, Version
-from tmelink.proof.stations import Station, main_route, numeric, outer_address
 from tmelink.routing.facts import IPAddress, Outlet
 
 Towards = Callable[[IPAddress], Outlet | None]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tmelink.elements.link import Link
+from tmelink.elements.openvpn.link import Link
 from tmelink.machine import Machine
-from tmelink.proof import circles, wire
-from tmelink.proof.ground import Ground
+from tmelink.proof import loops, wire
+from tmelink.proof.hosts import Station
 from tmelink.proof.paths import Towards, nowhere, outer_version
 from tmelink.proof.sizes import IP_HEADER, PATH, UDP_HEADER
-from tmelink.proof.stations import Station
+from tmelink.proof.topology import Ground
 from tmelink.source import Mistake
 
 
@@ -26,8 +26,8 @@ def problems(machine: Machine, towards: Towards = nowhere) -> list[Mistake]:
         *_sizes(ground),
         *_ends(ground),
         *_ethernets(ground),
-        *circles.tunnels(ground),
-        *circles.wires(ground),
+        *loops.tunnels(ground),
+        *loops.wires(ground),
     ]
     order = {id(place.source): at for at, place in enumerate(machine.places.values())}
     return sorted(dict.fromkeys(found), key=lambda m: (order.get(id(m.place.source), 0), m.place.line))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from tmelink.elements.sessions import settings
+from tmelink.elements.openvpn.sessions import settings
 from tmelink.ethernet import HEADER as ETHERNET_HEADER
 from tmelink.openvpn import keys
 from tmelink.openvpn.data import compress, static

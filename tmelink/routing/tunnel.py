@@ -1,9 +1,9 @@
-"""What a link's options ask of the host, as a plan: addresses, the way to the peer, routes into the tunnel.
+"""What a link's options ask of the host, as a plan: addresses, the route to the peer, routes into the tunnel.
 
-Knows what OpenVPN's options mean to a host (openvpn(8) 2.6, "VPN Network Options" and "Tunnel Options") and
-nothing of how they are written or pushed (`tmelink.openvpn.options.inside`). Where OpenVPN would let a link's
-own packets into the link, the route is left out with a warning; and no route of the host's is ever removed:
-two halves of the world are more specific than any default route, with `def1` or without.
+Knows what OpenVPN's options mean to a host (openvpn(8) 2.6, "VPN Network Options" and "Tunnel Options"). How they
+are written or pushed is in `tmelink.openvpn.options.network_options`. A route that OpenVPN would let carry a
+link's own packets into the link is left out, with a warning. No route of the host is ever removed: two halves of
+the world are more specific than any default route, with `def1` or without.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ from pathlib import Path
 from tmelink import values
 from tmelink.source import Mistake, Place, Report, Source, Word, suggestion
 from tmelink.tmesh import statements as st
+from tmelink.tmesh.declared import Host, Join, Order, Planned
 from tmelink.tmesh.directory import Directory, Missing, Named, PathError, Tree
 from tmelink.tmesh.language import Script, parse
 from tmelink.tmesh.listing import listing
-from tmelink.tmesh.planned import Host, Join, Order, Planned
-from tmelink.tmesh.reading import read, unreadable
+from tmelink.tmesh.source_file import read, unreadable
 from tmelink.tmesh.statements import Side, Statement
 
 MAX_DEPTH = 64

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tmelink.source import Word
+from tmelink.tmesh.declared import Join, Planned
 from tmelink.tmesh.directory import Directory
-from tmelink.tmesh.planned import Join, Planned
 from tmelink.tmesh.statements import quoted
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from tmelink.openvpn.options import tls_checks
 from tmelink.openvpn.options.fields import Chosen, Path, transport
-from tmelink.openvpn.options.inside import SCRIPTS
+from tmelink.openvpn.options.network_options import SCRIPTS
 from tmelink.openvpn.options.reading import Fault
 from tmelink.openvpn.options.table import Feature
 from tmelink.openvpn.options.values import Note

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tmelink.openvpn.options.foreign_rows import FOREIGN
 from tmelink.openvpn.options.link_rows import LINK
-from tmelink.openvpn.options.own_rows import OWN
 from tmelink.openvpn.options.table import Row, Section
 from tmelink.openvpn.options.tls_rows import TLS
+from tmelink.openvpn.options.tmelink_rows import OWN
+from tmelink.openvpn.options.unsupported_rows import FOREIGN
 
 SECTIONS: tuple[Section, ...] = (*LINK, *TLS, *OWN, *FOREIGN)
 """The rows by topic, in the order in which the reference page shows them."""

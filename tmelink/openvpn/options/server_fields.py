@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tmelink import values
 from tmelink.openvpn.options.fields import Chosen
-from tmelink.openvpn.options.inside import SCRIPTS, read_route
+from tmelink.openvpn.options.network_options import SCRIPTS, read_route
 from tmelink.openvpn.options.reading import OptionList, Setting
 from tmelink.openvpn.options.values import Bridge, GenToken, Network, Pool, Server, Topology
 from tmelink.source import Mistake, Report

@@ -21,9 +21,9 @@ from tmelink.openvpn.data.arrivals import grouped, is_data
 from tmelink.openvpn.data.packet import DATA_V1, HEADER
 from tmelink.openvpn.server.cookie import Cookies, Proven
 from tmelink.openvpn.session import NOTHING, Exit, Item, Joining, Restart, Step
-from tmelink.openvpn.tls.agreement import UNDEFINED_PEER
 from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.keyring import count_of
+from tmelink.openvpn.tls.negotiated import UNDEFINED_PEER
 from tmelink.openvpn.tls.session import TlsSession
 from tmelink.openvpn.tls.settings import TlsSettings
 from tmelink.openvpn.tls.wrap import Wrapping

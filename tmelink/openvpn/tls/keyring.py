@@ -17,9 +17,9 @@ from tmelink.openvpn.data.packet import DATA_V1, DATA_V2
 from tmelink.openvpn.data.replay import Lateness
 from tmelink.openvpn.session import Carried, Item
 from tmelink.openvpn.tls import key_method
-from tmelink.openvpn.tls.agreement import Agreed
-from tmelink.openvpn.tls.association import Association
+from tmelink.openvpn.tls.control_session import Association
 from tmelink.openvpn.tls.key_method import EXPORTER_DATA_KEYS, KEY2
+from tmelink.openvpn.tls.negotiated import Agreed
 from tmelink.openvpn.tls.negotiation import Negotiation
 from tmelink.openvpn.tls.settings import TlsSettings
 

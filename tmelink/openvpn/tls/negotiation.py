@@ -9,7 +9,7 @@ from __future__ import annotations
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data.keys import DataKeys
 from tmelink.openvpn.data.packet import RESETS, Opcode
-from tmelink.openvpn.tls import key_method, push
+from tmelink.openvpn.tls import key_method, push_messages
 from tmelink.openvpn.tls.engine import TlsEngine
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.reliable import Reliable
@@ -112,10 +112,10 @@ class Negotiation:
             parsed = key_method.parse(plaintext, from_client=self._server)
             if parsed is not None:
                 self.remote, plaintext = parsed
-        if len(plaintext) > push.MAX_PENDING:
+        if len(plaintext) > push_messages.MAX_PENDING:
             raise ProtocolError("endless message on the control channel")
         if self.remote is not None:
-            messages, plaintext = push.split_messages(plaintext)
+            messages, plaintext = push_messages.split_messages(plaintext)
             self.messages += messages
         self._plaintext = plaintext
         if self.engine.established and not self._sent_key and (not self._server or self.remote is not None):

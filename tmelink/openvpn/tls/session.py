@@ -35,16 +35,16 @@ from tmelink.openvpn.session import (
     Step,
     Up,
 )
-from tmelink.openvpn.tls import agreement, peer_info, push
-from tmelink.openvpn.tls.association import Association, may_begin
-from tmelink.openvpn.tls.beginning import Beginning
+from tmelink.openvpn.tls import negotiated, peer_info, push_messages
+from tmelink.openvpn.tls.control_session import Association, may_begin
 from tmelink.openvpn.tls.engine import TlsContext
+from tmelink.openvpn.tls.handshake_factory import Beginning
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.keyring import Keyring, count_of, fragment_room, size_of
 from tmelink.openvpn.tls.negotiation import Negotiation
 from tmelink.openvpn.tls.payload import Payloads
-from tmelink.openvpn.tls.pulling import Pulling, follow_timers
-from tmelink.openvpn.tls.pushing import NO_CIPHER, Pushing
+from tmelink.openvpn.tls.pull_client import Pulling, follow_timers
+from tmelink.openvpn.tls.push_server import NO_CIPHER, Pushing
 from tmelink.openvpn.tls.settings import TlsSettings
 from tmelink.openvpn.tls.wrap import Wrapping
 
@@ -182,7 +182,7 @@ class TlsSession:
         for association in self._associations():
             self._mind(association, now)
         if self._pulling.request_due(now):
-            self._tell(push.PUSH_REQUEST, now)
+            self._tell(push_messages.PUSH_REQUEST, now)
         ended = self._pushing.forgotten(now) or self._liveness.ended(now)
         if self._pulling.answer_by is not None and now >= self._pulling.answer_by:
             ended = Restart("the server does not answer the request for options (PUSH_REQUEST)")
@@ -217,7 +217,7 @@ class TlsSession:
         active, notices = self._active, self.settings.explicit_exit_notify
         if self._up and notices and active is not None and active.agreed is not None:
             if active.agreed.exit_message:
-                self._tell(push.EXIT, now)
+                self._tell(push_messages.EXIT, now)
                 self._wire += active.transmit(now)
             elif not self.settings.stream:
                 for _ in range(notices):
@@ -229,7 +229,7 @@ class TlsSession:
     def dismiss(self, now: float) -> Step:
         """A server sends its client away, which is told to begin anew; nothing follows."""
         if self._up and self._active is not None:
-            self._tell(push.RESTART, now)
+            self._tell(push_messages.RESTART, now)
             self._wire += self._active.transmit(now)
         wire, self._wire = self._wire, []
         self._end(now)
@@ -247,7 +247,7 @@ class TlsSession:
 
         Raises `ValueError` for an option that cannot be pushed.
         """
-        push.build_replies(options)
+        push_messages.build_replies(options)
         joining = self._joining()
         if joining is None:
             return NOTHING
@@ -417,14 +417,14 @@ class TlsSession:
                 self._failed(association, super_frames.REFUSED, now)
             return
         if first and settings.occ and remote.options:
-            told = differences(agreement.options_string(settings, remote=True), remote.options)
+            told = differences(negotiated.options_string(settings, remote=True), remote.options)
             self._events += [Notice("warning", text) for text in told]
         if not first and identity != association.identity:
             self._failed(association, "the peer showed another certificate when keys were renewed", now)
             return
         association.identity = identity
         if settings.mode == "equal" and association.agreed is None:
-            association.agreed = agreement.as_equals(settings, remote, negotiation.engine.export)
+            association.agreed = negotiated.as_equals(settings, remote, negotiation.engine.export)
             if association.agreed is None:
                 self._failed(association, "no cipher in common with the peer: compare --data-ciphers", now)
                 return
@@ -452,10 +452,10 @@ class TlsSession:
             if taken.agreed is not None:
                 association.agreed = taken.agreed
                 self._serve(association, negotiation, now)
-        elif message == push.PUSH_REQUEST and self.settings.mode == "push":
+        elif message == push_messages.PUSH_REQUEST and self.settings.mode == "push":
             self._pushing.asked()
             self._push_replies(now)
-        elif message == push.EXIT:
+        elif message == push_messages.EXIT:
             self._finish_with(Restart("the peer says that it exits"), now)
         else:
             self.drops["unknown control message"] += 1
@@ -484,7 +484,7 @@ class TlsSession:
             if settings.mode == "pull" and negotiation.ready:
                 self._pulling.start(now)
                 if self._pulling.request_due(now):
-                    self._tell(push.PUSH_REQUEST, now)
+                    self._tell(push_messages.PUSH_REQUEST, now)
             return
         if negotiation.keys is None and negotiation.allowed and negotiation.remote is not None:
             self._keyring.make(association, negotiation, agreed, now)

@@ -11,7 +11,7 @@ from typing import Literal
 from tmelink.frame import Kind
 from tmelink.openvpn.data.compress import Allow, Framing
 from tmelink.openvpn.tls.peer_info import DEFAULT_CIPHERS
-from tmelink.openvpn.tls.push import Filter
+from tmelink.openvpn.tls.push_messages import Filter
 from tmelink.openvpn.tls.wrap import WrapKey
 
 

@@ -1,0 +1,1 @@
+"""Machines and parts that need nothing of the host: hosts, switches, gateways, network cards."""

@@ -1,0 +1,276 @@
+"""`tmelink/host`: a machine without an operating system, so that a lab lives without one.
+
+It has one Ethernet interface with an IPv4 address, an IPv6 address or both, answers ARP, neighbour
+discovery, ping and UDP echo (port 7), and pings others. All of its protocols are `tmelink.stack`; here are
+its arguments, its clock and its commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from tmelink import ethernet, values
+from tmelink.arguments import ArgumentError, keyword
+from tmelink.element import Element, Port
+from tmelink.elements.builtin.ping import PING_USAGE, Ping, PingReply, PingResult, parse_ping
+from tmelink.errors import ElementError
+from tmelink.frame import Burst
+from tmelink.stack.interface import Interface
+from tmelink.stack.ipv6 import MIN_MTU
+
+__all__ = ["Host", "PingReply", "PingResult", "default_mac"]
+
+ANNOUNCE_AFTER = 0.1
+"""Seconds from `open` to the announcement of the addresses, so that the elements opened after it hear it."""
+
+PINGS = 64
+"""Pings at once; each may have as many requests under way as it sends within its timeout."""
+
+
+def _check_station(argument: str, interface: IPv4Interface | IPv6Interface) -> None:
+    address = interface.ip
+    if address.is_multicast or address.is_loopback or address.is_unspecified:
+        raise ArgumentError(argument, f"{address} is no host's address")
+
+
+def _check_gateway(
+    argument: str,
+    gateway: IPv4Address | IPv6Address | None,
+    of: str,
+    interface: IPv4Interface | IPv6Interface | None,
+) -> None:
+    if gateway is None:
+        return
+    if interface is None:
+        raise ArgumentError(argument, f"a {argument} needs {of} ADDR/LEN too")
+    if gateway not in interface.network or gateway == interface.ip:
+        raise ArgumentError(argument, f"{gateway} is no neighbour of {interface}")
+
+
+def default_mac(name: str, arguments: Host.Arguments) -> bytes:
+    """The MAC address of a host that is given none: always the same for the same name and addresses.
+
+    Hosts on one Ethernet have different addresses, so their MAC addresses differ although they may have the
+    same name in different processes and on different computers.
+    """
+    return ethernet.derived_mac(f"{name} {arguments.inet} {arguments.inet6}")
+
+
+class Host(Element):
+    """A built-in machine: answers ARP, neighbour discovery, ping and UDP echo (port 7), and pings.
+
+    `command HOST ping ADDR [count N] [interval S] [size BYTES] [timeout S]` prints the statistics,
+    `command HOST neighbours` who it knows, `command HOST addresses` who it is. It needs no privilege. Its
+    MAC address, where none is given, is derived from its name and addresses and so always the same.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """What a machine file says of a host."""
+
+        mac: bytes | None = keyword(
+            "MAC",
+            values.unicast_mac,
+            default=None,
+            help="its MAC address; else derived from name and addresses",
+        )
+        inet: IPv4Interface | None = keyword(
+            "ADDR/LEN", values.ipv4_interface, default=None, help="its IPv4 address and network"
+        )
+        inet6: IPv6Interface | None = keyword(
+            "ADDR/LEN",
+            values.ipv6_interface,
+            default=None,
+            help="its IPv6 address and network, beside the link-local address that it always has",
+        )
+        gateway: IPv4Address | None = keyword(
+            "ADDR", values.ipv4, default=None, help="the router to all other IPv4 networks"
+        )
+        gateway6: IPv6Address | None = keyword(
+            "ADDR", values.ipv6, default=None, help="the router to all other IPv6 networks"
+        )
+        mtu: int = keyword("BYTES", values.mtu, default=1500, help="the largest packet that it sends")
+
+        def __post_init__(self) -> None:
+            """Check what only several arguments together get wrong."""
+            if self.inet is None and self.inet6 is None:
+                raise ArgumentError("inet", "a host needs an address: inet ADDR/LEN, inet6 ADDR/LEN or both")
+            if self.inet is not None:
+                _check_station("inet", self.inet)
+                network = self.inet.network
+                ends = (network.network_address, network.broadcast_address)
+                if network.prefixlen <= 30 and self.inet.ip in ends:
+                    raise ArgumentError("inet", f"{self.inet.ip} is no host's address in {network}")
+            if self.inet6 is not None:
+                _check_station("inet6", self.inet6)
+                if self.mtu < MIN_MTU:
+                    raise ArgumentError("mtu", f"IPv6 needs an mtu of at least {MIN_MTU}")
+            _check_gateway("gateway", self.gateway, "inet", self.inet)
+            # A router may well be known by its link-local address, which no network has to cover.
+            if not (self.gateway6 and self.gateway6.is_link_local):
+                _check_gateway("gateway6", self.gateway6, "inet6", self.inet6)
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        self.mac = arguments.mac or default_mac(name, arguments)
+        self.interface = Interface(
+            self.mac,
+            inet=arguments.inet,
+            inet6=arguments.inet6,
+            gateway=arguments.gateway,
+            gateway6=arguments.gateway6,
+            mtu=arguments.mtu,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._announcement: asyncio.TimerHandle | None = None
+        self._pings: dict[int, Ping] = {}
+        self._last_identifier = 0
+
+    def make_port(self) -> Port:
+        """The port, whose drops are those of the interface."""
+        port = Port(self)
+        port.sent.drops = self.interface.wire.drops
+        return port
+
+    async def open(self) -> None:
+        """Start the clock, and soon announce the addresses."""
+        self._loop = asyncio.get_running_loop()
+        self._announcement = self._loop.call_later(ANNOUNCE_AFTER, self._announce)
+
+    async def close(self) -> None:
+        """Stop the clock; pings under way end with `ElementError`."""
+        for handle in (self._timer, self._announcement):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._announcement = self._loop = None
+        for ping in self._pings.values():
+            ping.abort(f"{self.name} was closed")
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        """Take frames and send what they call for."""
+        if self._loop is None:
+            port.drop("not open", len(burst.frames))
+            return
+        now = self._loop.time()
+        self.interface.receive(burst.frames, now)
+        self._flush(now)
+
+    def _announce(self) -> None:
+        assert self._loop is not None
+        self.interface.announce()
+        self._flush(self._loop.time())
+
+    def _tick(self) -> None:
+        assert self._loop is not None
+        self._timer = None
+        now = self._loop.time()
+        self.interface.tick(now)
+        self._flush(now)
+
+    def _flush(self, now: float) -> None:
+        """Send and hand on what the interface has collected, and see to its next deadline."""
+        wire = self.interface.wire
+        # Whoever is called here may call back, so what is handed on is no longer the interface's.
+        if wire.answers:
+            answers, wire.answers = wire.answers, []
+            for answer in answers:
+                ping = self._pings.get(answer.identifier)
+                if ping is not None:
+                    ping.answered(answer, now)
+        if wire.out:
+            frames, wire.out = wire.out, []
+            if self.ports:
+                self.ports[0].send(Burst(frames))
+        if self._timer is None and self._loop is not None:
+            deadline = self.interface.deadline()
+            if deadline is not None:
+                self._timer = self._loop.call_at(deadline, self._tick)
+
+    async def ping(
+        self,
+        address: str | IPv4Address | IPv6Address,
+        *,
+        count: int = 4,
+        interval: float = 1.0,
+        size: int = 56,
+        timeout: float = 1.0,  # noqa: ASYNC109 - of each request, not of the call
+        on_reply: Callable[[PingReply], None] | None = None,
+    ) -> PingResult:
+        """Send `count` echo requests of `size` data bytes, one every `interval` seconds.
+
+        A request without an answer after `timeout` seconds is lost. `on_reply` is called once for every
+        request: on its reply, on an ICMP error, or when it is lost; what it raises ends the ping. Raises
+        `ElementError` where the host is not open, has no address of that family, or is closed meanwhile;
+        `ValueError` for what is no address.
+        """
+        if self._loop is None:
+            raise ElementError(f"{self.name} is not open")
+        destination = ipaddress.ip_address(address)
+        node = self.interface.node(destination)
+        if node is None:
+            raise ElementError(
+                f"{self.name} has no IPv{destination.version} address to ping {destination} from"
+            )
+        if len(self._pings) >= PINGS:
+            raise ElementError(f"{self.name} has {PINGS} pings under way already")
+
+        def send(sequence: int, now: float) -> None:
+            node.ping(destination.packed, identifier, sequence, ping.data, now)
+            self._flush(now)
+
+        identifier = self._free_identifier()
+        ping = self._pings[identifier] = Ping(
+            destination, send, count=count, interval=interval, size=size, timeout=timeout, on_reply=on_reply
+        )
+        try:
+            return await ping.run()
+        finally:
+            del self._pings[identifier]
+
+    def _free_identifier(self) -> int:
+        while True:
+            self._last_identifier = (self._last_identifier + 1) & 0xFFFF
+            if self._last_identifier not in self._pings:
+                return self._last_identifier
+
+    async def command(self, words: Sequence[str]) -> str:
+        """`ping ADDR [count N] [interval S] [size BYTES] [timeout S]`, `neighbours`, `addresses`."""
+        if words and words[0] == "ping":
+            asked = parse_ping(words[1:])
+            result = await self.ping(
+                asked.address,
+                count=asked.count,
+                interval=asked.interval,
+                size=asked.size,
+                timeout=asked.timeout,
+            )
+            return str(result)
+        if list(words) == ["neighbours"]:
+            return "\n".join(self._neighbours()) or "no neighbours"
+        if list(words) == ["addresses"]:
+            return "\n".join(self._addresses())
+        raise ElementError(f"{self.name} knows the commands: {PING_USAGE}; neighbours; addresses")
+
+    def _neighbours(self) -> Iterator[str]:
+        assert self._loop is not None
+        now = self._loop.time()
+        for node in (self.interface.ipv4, self.interface.ipv6):
+            for address, mac, state, age in node.neighbours.table(now) if node else ():
+                shown = ethernet.text(mac) if mac else "-"
+                yield f"{ipaddress.ip_address(address)}  {shown}  {state}  {age:.0f} s"
+
+    def _addresses(self) -> Iterator[str]:
+        yield f"mac {ethernet.text(self.mac)}"
+        if self.arguments.inet:
+            yield f"inet {self.arguments.inet}"
+        if self.arguments.inet6:
+            yield f"inet6 {self.arguments.inet6}"
+        if self.interface.ipv6:
+            yield f"inet6 {ipaddress.ip_address(self.interface.ipv6.link_local)}/64"

@@ -1,0 +1,187 @@
+"""`tmelink/passt`: the world outside for one machine, by passt(1), with no privilege and nothing set up."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+
+from tmelink import values
+from tmelink.arguments import ArgumentError, flag, keyword, keywords
+from tmelink.element import Port
+from tmelink.elements.emulators.cable import Cable, Outlet
+from tmelink.elements.emulators.qemu_command import extra
+from tmelink.elements.emulators.stream_carrier import StreamClient, StreamWay
+from tmelink.elements.emulators.supervisor import ALWAYS, Supervision
+from tmelink.frame import Burst, Frame
+from tmelink.offload import segmented
+from tmelink.system import children
+from tmelink.system.children import Child
+from tmelink.transport import endpoints
+from tmelink.transport.endpoints import Path
+
+MTU = 1500
+"""What passt tells the machine by DHCP: its own default, 65520, fits no other Ethernet."""
+
+_ARP = b"\x08\x06"
+_IPV4 = b"\x08\x00"
+
+
+class Passt(Cable):
+    """The world outside for one machine: starts Debian's passt, or takes its socket; needs no privilege.
+
+    passt translates the machine's connections into sockets of this computer's, as an ordinary program's. It
+    knows one machine only: connect it to that machine's own NIC, which it tells its address by DHCP, or to a
+    switch with `inet`, the address of the one that it serves, and `gateway`, its own; then nobody else's
+    frames reach it, and it answers neither ARP for others nor DHCP. Each further machine takes a passt of its
+    own. Started by root it runs as the user nobody.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """Which machine is served, and how passt is come by."""
+
+        inet: IPv4Interface | None = keyword(
+            "ADDR/LEN",
+            values.ipv4_interface,
+            default=None,
+            help="the machine's address; otherwise passt gives it this computer's own",
+        )
+        gateway: IPv4Address | None = keyword(
+            "ADDR", values.ipv4, default=None, help="the address of the router that passt plays"
+        )
+        mtu: int = keyword("BYTES", values.mtu, default=MTU, help="largest packet, told by DHCP (1500)")
+        loopback: bool = flag(
+            help="let the machine reach this computer's own loopback services at the gateway's address"
+        )
+        socket: Path | None = keyword(
+            "PATH", endpoints.path, default=None, help="the socket of a passt that runs already"
+        )
+        binary: str = keyword("PROGRAM", values.text, default="passt", help="the program (passt)")
+        extra: tuple[tuple[str, ...], ...] = keywords(
+            "WORDS",
+            extra,
+            help="further arguments for passt, in quotes: `-t 8080`; may be given several times",
+        )
+
+        def __post_init__(self) -> None:
+            if (self.inet is None) is not (self.gateway is None):
+                missing, given = ("gateway", "inet") if self.gateway is None else ("inet", "gateway")
+                raise ArgumentError(given, f"'{given}' needs '{missing}' beside it")
+            if self.inet is not None and self.gateway not in self.inet.network:
+                raise ArgumentError("gateway", f"{self.gateway} is not in the machine's network {self.inet}")
+            if self.socket is not None and self.extra:
+                raise ArgumentError("extra", "a passt that runs already has its arguments: leave 'extra' out")
+
+        def command(self, fd: int) -> list[str]:
+            """The words that start passt."""
+            words = [
+                self.binary,
+                "--foreground",
+                "--stderr",
+                "--quiet",
+                "--fd",
+                str(fd),
+                "--mtu",
+                str(self.mtu),
+            ]
+            if not self.loopback:
+                words.append("--no-map-gw")
+            if self.inet is not None:
+                words += ["--ipv4-only", "--address", str(self.inet.ip), "--netmask", str(self.inet.netmask)]
+                words += ["--gateway", str(self.gateway), "--no-dhcp"]
+            return words + [word for group in self.extra for word in group]
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        if arguments.inet is not None and arguments.gateway is not None:
+            self.outlet = _Guarded(arguments.inet.ip, arguments.gateway)
+        self._client: StreamClient | None = None
+        self._supervision = Supervision(self, self._launch, ALWAYS)
+
+    async def open(self) -> None:
+        """Start passt, or begin to connect; raises `ElementError`."""
+        if self.arguments.socket is not None:
+            self._client = StreamClient(self.outlet, self.log, self.changed, self.arguments.socket)
+            await self._client.open()
+            return
+        if os.geteuid() == 0:
+            self.log.info("passt changes to the user nobody, since root started it")
+        await self._supervision.open()
+
+    async def close(self) -> None:
+        """End passt, or the connection with it."""
+        if self._client is not None:
+            await self._client.close()
+        await self._supervision.close()
+
+    async def _launch(self) -> _Running:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                child = await children.start(
+                    self.arguments.command(theirs.fileno()),
+                    lambda line: self.log.info("%s", line),
+                    pass_fds=[theirs.fileno()],
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self.changed(True, f"passt runs as process {child.pid}")
+        return _Running(child, StreamWay(self.outlet, ours))
+
+
+class _Running:
+    """One passt from its start to its end."""
+
+    def __init__(self, child: Child, way: StreamWay) -> None:
+        self._child = child
+        self._way = way
+
+    @property
+    def said(self) -> str:
+        return "; ".join(self._child.tail)
+
+    async def wait(self) -> int:
+        status = await self._child.wait()
+        self._way.close()
+        return status
+
+    async def stop(self) -> None:
+        # It ends with its socket, also where it has become another user that no signal of ours reaches.
+        self._way.close()
+        await self._child.stop()
+
+
+class _Guarded(Outlet):
+    """Lets through to passt what one machine sends to it; passt itself would answer everybody for everybody.
+
+    What passt's MAC address is, its own frames tell: before the first of them only ARP goes through.
+    """
+
+    def __init__(self, machine: IPv4Address, gateway: IPv4Address) -> None:
+        super().__init__()
+        self._machine = machine.packed
+        self._gateway = gateway.packed
+        self._mac: bytes | None = None
+
+    def take(self, port: Port, burst: Burst) -> None:
+        burst = segmented(burst, port.sent)
+        frames = [frame for frame in burst.frames if self._is_for_passt(frame)]
+        if frames:
+            super().take(port, Burst(frames))
+
+    def deliver(self, items: Sequence[Frame]) -> None:  # type: ignore[override]
+        if self._mac is None and items and len(items[0]) >= 12:
+            self._mac = bytes(items[0][6:12])
+        super().deliver(items)
+
+    def _is_for_passt(self, frame: Frame) -> bool:
+        kind = frame[12:14]
+        if kind == _ARP:
+            return frame[28:32] == self._machine and frame[38:42] == self._gateway
+        return kind == _IPV4 and frame[26:30] == self._machine and frame[:6] == self._mac

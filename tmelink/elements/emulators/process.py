@@ -1,0 +1,198 @@
+"""`tmelink/process`: any emulator as a program, with its NICs wired to what is connected to it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as File
+
+from tmelink import values
+from tmelink.arguments import ArgumentError, keyword, rest
+from tmelink.element import Element, Port
+from tmelink.elements.emulators.cable import Outlet
+from tmelink.elements.emulators.stream_carrier import StreamServer
+from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, Supervision
+from tmelink.elements.emulators.udp_carrier import UdpWay
+from tmelink.errors import ElementError
+from tmelink.frame import Burst, Counters
+from tmelink.system import children
+from tmelink.system.children import Child
+from tmelink.transport.endpoints import Inet, Path
+
+_BLANK = re.compile(r"\{(port|remote|socket)(\d{0,3})\}")
+
+LOOPBACK = "127.0.0.1"
+
+
+class Process(Element):
+    """Any emulator as a program, with a NIC for each connection; COMMAND's blanks say how it finds them.
+
+    `{socket}` is the path of a unix socket that the emulator connects to and speaks QEMU's stream format on.
+    `{port}` is the UDP port of 127.0.0.1 where it awaits bare frames, and `{remote}` the port it sends them
+    to. A second connection's are `{socket1}`, `{port1}` and `{remote1}`, and so on; blanks are written in
+    quotes. The program ends with tmelink, is asked to with SIGTERM and killed if it does not; what it writes
+    is in the log. It is started again by policy, with pauses that grow from 1 s to a minute.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """The program."""
+
+        restart: str = keyword(
+            "never|on-failure|always",
+            values.choice(NEVER, ON_FAILURE, ALWAYS),
+            default=ON_FAILURE,
+            help="when it is started again after it ended (on-failure)",
+        )
+        directory: str | None = keyword(
+            "PATH", values.text, default=None, help="where it runs; otherwise where tmelink does"
+        )
+        command: tuple[str, ...] = rest("COMMAND", help="the program and its arguments")
+
+        def __post_init__(self) -> None:
+            if not self.command:
+                raise ArgumentError("command", "missing argument: the program to start")
+
+        def blanks(self) -> dict[int, set[str]]:
+            """What is to be filled in, for each connection."""
+            found: dict[int, set[str]] = {}
+            for word in self.command:
+                for kind, number in _BLANK.findall(word):
+                    found.setdefault(int(number or 0), set()).add(kind)
+            return found
+
+    arguments: Arguments
+    capacity = None
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        self._outlets: list[Outlet] = []
+        self._ends: list[UdpWay | StreamServer] = []
+        self._filled: dict[str, str] = {}
+        self._directory: File | None = None
+        self._supervision = Supervision(self, self._launch, arguments.restart)
+
+    def port(self, words: Sequence[object] = ()) -> Port:
+        """A NIC of the emulator's."""
+        port = super().port(words)  # type: ignore[arg-type]
+        outlet = Outlet()
+        outlet.port = port
+        self._outlets.append(outlet)
+        return port
+
+    def make_port(self) -> Port:
+        """A port that takes super-frames: the outlet cuts them."""
+        return Port(self, offload=True)
+
+    def counters(self) -> dict[str, Counters]:
+        """What crossed each NIC's socket."""
+        return {
+            f"nic {number} {way}": counters
+            for number, outlet in enumerate(self._outlets)
+            for way, counters in (("sent", outlet.sent), ("received", outlet.received))
+        }
+
+    async def open(self) -> None:
+        """Make the sockets and start the program; raises `ElementError`."""
+        blanks = self.arguments.blanks()
+        for number, outlet in enumerate(self._outlets):
+            await self._wire(str(number or ""), blanks.pop(number, set()), outlet)
+        for number in blanks:
+            raise ElementError(f"the command has blanks for connection {number}, which there is not")
+        await self._supervision.open()
+
+    async def _wire(self, number: str, blanks: set[str], outlet: Outlet) -> None:
+        if blanks == {"socket"}:
+            if self._directory is None:
+                # Only this user may enter it.
+                self._directory = File(await asyncio.to_thread(tempfile.mkdtemp, prefix="tmelink-"))
+            path = str(self._directory / f"nic{number}")
+            end: UdpWay | StreamServer = StreamServer(outlet, self.log, self.changed, Path(path))
+            self._filled[f"socket{number}"] = path
+        elif "port" in blanks and "socket" not in blanks:
+            theirs, ours = _free_ports()
+            end = UdpWay(
+                outlet,
+                self.log,
+                lambda peer: self.changed(True, peer),
+                local=Inet(LOOPBACK, ours),
+                remote=Inet(LOOPBACK, theirs),
+                floats=False,
+            )
+            self._filled |= {f"port{number}": str(theirs), f"remote{number}": str(ours)}
+        else:
+            raise ElementError(
+                f"the command has no way to connection {number or 0}: write '{{socket{number}}}', or "
+                f"'{{port{number}}}' and '{{remote{number}}}', in quotes"
+            )
+        await end.open()
+        self._ends.append(end)
+
+    async def close(self) -> None:
+        """End the program and give the sockets back."""
+        await self._supervision.close()
+        for end in self._ends:
+            await end.close()
+        self._ends.clear()
+        if self._directory is not None:
+            await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+            self._directory = None
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        """Frames for the emulator."""
+        self._outlets[port.index].take(port, burst)
+
+    def hold(self, port: Port, held: bool) -> None:
+        """Let the emulator wait, or go on."""
+        self._outlets[port.index].hold(held)
+
+    async def _launch(self) -> _Program:
+        words = filled(self.arguments.command, self._filled)
+        child = await children.start(
+            words, lambda line: self.log.info("%s", line), cwd=self.arguments.directory
+        )
+        self.log.info("%s runs as process %d", words[0], child.pid)
+        return _Program(child)
+
+
+class _Program:
+    """The program from its start to its end."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    @property
+    def said(self) -> str:
+        return "; ".join(self._child.tail)
+
+    async def wait(self) -> int:
+        status = await self._child.wait()
+        # What of its own children still runs goes with it.
+        await self._child.stop(kill=True)
+        return status
+
+    async def stop(self) -> None:
+        await self._child.stop()
+
+
+def filled(command: Sequence[str], blanks: Mapping[str, str]) -> list[str]:
+    """The command with its blanks filled in; other braces stay as they are."""
+
+    def fill(match: re.Match[str]) -> str:
+        kind, number = match.groups()
+        return blanks[f"{kind}{int(number) if number and int(number) else ''}"]
+
+    return [_BLANK.sub(fill, word) for word in command]
+
+
+def _free_ports() -> tuple[int, int]:
+    """Two UDP ports of the loopback interface that nobody has at this moment."""
+    with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as two:
+        one.bind((LOOPBACK, 0))
+        two.bind((LOOPBACK, 0))
+        return one.getsockname()[1], two.getsockname()[1]

@@ -1,0 +1,289 @@
+"""`tmelink/qemu`: a machine that QEMU emulates, its NICs wired to what is connected to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tmelink import arguments as declaration
+from tmelink.element import Claim, Element, Port
+from tmelink.elements.emulators import qemu_command
+from tmelink.elements.emulators.cable import Outlet
+from tmelink.elements.emulators.qemu_command import LOG, PTY, Nic, Wiring
+from tmelink.elements.emulators.stream_carrier import StreamWay
+from tmelink.elements.emulators.supervisor import Supervision
+from tmelink.errors import ElementError, PortError
+from tmelink.ethernet import derived_mac
+from tmelink.frame import Burst, Counters
+from tmelink.source import Mistake, Place, Report, Source, Word
+from tmelink.system import children
+from tmelink.system.children import Child
+from tmelink.transport.qmp import Qmp
+from tmelink.transport.unix_datagrams import UnixDatagrams
+
+START_SECONDS = 30.0
+"""How long QEMU may take until it answers; less than a second where nothing else runs."""
+
+QUIT_SECONDS = 0.5
+"""How long QEMU may take to write back its disks and end, before it is killed: all elements together have
+1.5 s for closing."""
+
+EVENTS = {"RESET", "POWERDOWN", "SHUTDOWN", "GUEST_PANICKED", "STOP", "RESUME"}
+"""What of QEMU's events a person wants to know."""
+
+COMMANDS = "console, powerdown, reset"
+
+
+class Qemu(Element):
+    """A machine emulated by QEMU (7.2 or newer), with a NIC for each connection.
+
+    What a connection's NIC is like stands on the machine's side of `at`, in the words `model MODEL`,
+    `mac MAC` and `format stream|dgram`: `vm0 model e1000 mac "52:54:00:00:00:01" at sw0`. Frames cross a
+    private unix socket, which stays while the guest reboots; QEMU is started again by policy, with pauses
+    that grow from 1 s to a minute. Files stand beside the machine file unless their path says otherwise. At
+    the end QEMU is told to quit, and killed if it does not.
+
+    `command VM console` says where the serial console is, `command VM powerdown` presses the power button,
+    `command VM reset` the reset button.
+    """
+
+    Arguments = qemu_command.Arguments
+    arguments: qemu_command.Arguments
+    capacity = None
+
+    def __init__(self, name: str, arguments: qemu_command.Arguments) -> None:
+        super().__init__(name, arguments)
+        self._nics: list[tuple[Nic, Outlet]] = []
+        self._supervision = Supervision(self, self._launch, arguments.restart)
+
+    @classmethod
+    def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Any:
+        """The arguments, with the files' paths made whole from where the machine file is."""
+        arguments = super().parse(words, place, report)
+        if arguments is None:
+            return None
+        beside = Path(place.source.name).parent
+        files = {
+            name: str(beside / file)
+            for name in ("kernel", "initrd")
+            if (file := getattr(arguments, name)) is not None
+        }
+        return replace(arguments, **files, disk=tuple(str(beside / disk) for disk in arguments.disk))
+
+    def port(self, words: Sequence[Word] = ()) -> Port:
+        """A NIC, which `words` describe; raises `PortError`."""
+        mistakes: list[Mistake] = []
+        place = words[0].place if words else Place(Source("", ""), 1, 1)
+        nic = declaration.parse(Nic, words, place, mistakes.append)
+        if nic is None:
+            raise PortError("; ".join(mistake.message for mistake in mistakes))
+        outlet = Outlet()
+        self._nics.append((nic, outlet))
+        port = outlet.port = super().port()
+        return port
+
+    def make_port(self) -> Port:
+        """A port that takes super-frames: the outlet cuts them."""
+        return Port(self, offload=True)
+
+    def claims(self) -> list[Claim]:
+        """The console's socket."""
+        console = self.arguments.console
+        return [] if console in (PTY, LOG) else [Claim("socket", (console,))]
+
+    def counters(self) -> dict[str, Counters]:
+        """What crossed each NIC's socket."""
+        return {
+            f"nic {number} {way}": counters
+            for number, (_nic, outlet) in enumerate(self._nics)
+            for way, counters in (("sent", outlet.sent), ("received", outlet.received))
+        }
+
+    async def open(self) -> None:
+        """Start QEMU; raises `ElementError` with its own words where it does not run."""
+        await self._supervision.open()
+
+    async def close(self) -> None:
+        """End QEMU."""
+        await self._supervision.close()
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        """Frames for the guest."""
+        self._nics[port.index][1].take(port, burst)
+
+    def hold(self, port: Port, held: bool) -> None:
+        """Let the guest wait, or go on."""
+        self._nics[port.index][1].hold(held)
+
+    async def command(self, words: Sequence[str]) -> str:
+        """`console`, `powerdown` or `reset`."""
+        running = self._supervision.running
+        if list(words) not in (["console"], ["powerdown"], ["reset"]):
+            raise ElementError(f"{self.name} knows the commands: {COMMANDS}")
+        if not isinstance(running, _Guest):
+            raise ElementError(f"{self.name} does not run")
+        if words[0] == "console":
+            return await running.console(self.arguments.console)
+        await running.qmp.execute(f"system_{words[0]}")
+        return ""
+
+    async def _launch(self) -> _Guest:
+        """Start QEMU with fresh sockets, and wait until it answers."""
+        given = self.arguments
+        for file in filter(None, (given.kernel, given.initrd, *given.disk)):
+            if not os.access(file, os.R_OK):
+                raise ElementError(f"{file} is missing, or not to be read")
+        opened: list[socket.socket] = []
+        try:
+            with contextlib.ExitStack() as stack:
+                # QEMU's ends are closed here once it has them, so that its end is noticed.
+                child = await self._start(stack, opened)
+            control, printed = opened[0], opened[1] if given.console == LOG else None
+            guest = _Guest(self, child, printed)
+            try:
+                await guest.greet(control)
+            except BaseException:
+                await guest.end(kill=True)
+                raise
+        except BaseException:
+            for sock in opened:
+                sock.close()
+            raise
+        wires = opened[len(opened) - len(self._nics) :]
+        guest.plug([(outlet, ours) for (_nic, outlet), ours in zip(self._nics, wires, strict=True)])
+        self.changed(True, f"QEMU runs as process {child.pid}")
+        return guest
+
+    async def _start(self, stack: contextlib.ExitStack, opened: list[socket.socket]) -> Child:
+        """Start QEMU; our ends of its sockets go to `opened`: QMP's, a logged console's, the NICs'."""
+        given = self.arguments
+        fds: list[int] = []
+
+        def pair(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+            opened.append(ours)
+            fds.append(stack.enter_context(theirs).fileno())
+            return fds[-1]
+
+        qmp = pair()
+        console = pair() if given.console == LOG else None
+        wirings = []
+        for number, (nic, _outlet) in enumerate(self._nics):
+            fd = pair(socket.SOCK_STREAM if nic.format == "stream" else socket.SOCK_DGRAM)
+            mac = nic.mac or derived_mac(f"{socket.gethostname()} {self.name} {number}")
+            wirings.append(Wiring(fd, nic.format, nic.model or given.model, mac))
+        words = qemu_command.command(given, wirings, name=self.name, qmp=qmp, console=console)
+        return await children.start(words, lambda line: self.log.info("QEMU: %s", line), pass_fds=fds)
+
+
+class _Guest:
+    """One QEMU from its start to its end."""
+
+    def __init__(self, element: Qemu, child: Child, printed: socket.socket | None) -> None:
+        self.qmp = Qmp(self._told)
+        self._element = element
+        self._child = child
+        self._ways: list[StreamWay | UnixDatagrams] = []
+        self._outlets: list[Outlet] = []
+        self._printing = None if printed is None else asyncio.create_task(self._print(printed))
+
+    @property
+    def said(self) -> str:
+        return "; ".join(self._child.tail)
+
+    async def greet(self, control: socket.socket) -> None:
+        """Wait until QEMU answers; raises `ElementError` with its last words where it ends instead."""
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self.qmp.open(control)
+        except TimeoutError:
+            raise ElementError(f"QEMU does not answer within {START_SECONDS:g} s") from None
+        except ElementError:
+            status = await self._child.wait()
+            raise ElementError(f"QEMU ended with status {status}: {self.said}") from None
+
+    def plug(self, wires: list[tuple[Outlet, socket.socket]]) -> None:
+        """Wire the NICs to their outlets."""
+        for outlet, sock in wires:
+            self._outlets.append(outlet)
+            if sock.type == socket.SOCK_STREAM:
+                self._ways.append(StreamWay(outlet, sock))
+            else:
+                way = UnixDatagrams(sock, outlet.deliver, outlet.hold_machine, outlet.sent, outlet.received)
+                outlet.way = way
+                self._ways.append(way)
+
+    async def wait(self) -> int:
+        status = await self._child.wait()
+        await self.end(kill=False)
+        return status
+
+    async def stop(self) -> None:
+        """Tell QEMU to quit, which writes back its disks; kill it if it does not."""
+        try:
+            with contextlib.suppress(ElementError, TimeoutError):
+                async with asyncio.timeout(QUIT_SECONDS):
+                    await self.qmp.execute("quit")
+                    await self._child.wait()
+        finally:
+            await self.end(kill=True)
+
+    async def end(self, *, kill: bool) -> None:
+        """Give everything back."""
+        for outlet in self._outlets:
+            outlet.way = None
+        for way in self._ways:
+            way.close()
+        if kill:
+            await self._child.stop(kill=True)
+        if self._printing is not None:
+            self._printing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._printing
+        await self.qmp.close()
+
+    async def console(self, asked: str) -> str:
+        """Where the serial console is, as a person reaches it."""
+        if asked == LOG:
+            return "the console is in this log"
+        if asked != PTY:
+            return asked
+        for chardev in await self.qmp.execute("query-chardev"):
+            if chardev["label"] == "console":
+                return str(chardev["filename"]).removeprefix("pty:")
+        raise ElementError("QEMU has no console")
+
+    def _told(self, event: str, data: dict[str, Any]) -> None:
+        if event in EVENTS:
+            reason = data.get("reason")
+            self._element.log.info(
+                "guest: %s", event.lower().replace("_", " ") + (f" ({reason})" if reason else "")
+            )
+
+    async def _print(self, printed: socket.socket) -> None:
+        """The console's lines to the log, which bounds them."""
+        reader, writer = await asyncio.open_unix_connection(sock=printed)
+        try:
+            with contextlib.suppress(OSError):
+                while line := await _line(reader):
+                    text = line.decode(errors="replace").strip()
+                    if text:
+                        self._element.log.info("console: %s", text)
+        finally:
+            writer.close()
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The next line, or as much of a long one as fits."""
+    try:
+        return await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError as error:
+        return await reader.read(error.consumed)

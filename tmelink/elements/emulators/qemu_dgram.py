@@ -1,0 +1,113 @@
+"""`tmelink/qemu/dgram`: what QEMU's `-netdev dgram` speaks, over UDP, unix sockets or an inherited one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from tmelink import values
+from tmelink.arguments import ArgumentError, keyword
+from tmelink.element import Claim
+from tmelink.elements.emulators.cable import Cable
+from tmelink.elements.emulators.udp_carrier import UdpWay
+from tmelink.elements.emulators.unix_carrier import UnixWay
+from tmelink.errors import ElementError
+from tmelink.transport import endpoints
+from tmelink.transport.endpoints import Inet, Path, Place
+from tmelink.transport.unix_datagrams import UnixDatagrams
+
+MAX_FD = 1 << 20
+"""More descriptors than a process commonly has (`man 2 getrlimit`, RLIMIT_NOFILE)."""
+
+
+class QemuDgram(Cable):
+    """Frames as QEMU's `-netdev dgram` has them: over UDP, unix datagram sockets, or an inherited one.
+
+    `local` and `remote` are seen from here; QEMU has them the other way round. Only `remote` is heard. `fd`
+    is the number of a unix datagram socket that tmelink was started with, whose other end the peer has.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """The two ends, or the socket."""
+
+        local: Place | None = keyword(
+            "[ADDR:]PORT|PATH", endpoints.local_place, default=None, help="where frames are awaited"
+        )
+        remote: Place | None = keyword("ADDR:PORT|PATH", endpoints.place, default=None, help="QEMU's end")
+        fd: int | None = keyword(
+            "NUMBER",
+            values.integer(3, MAX_FD, "descriptor"),
+            default=None,
+            help="an inherited datagram socket, in place of both",
+        )
+
+        def __post_init__(self) -> None:
+            if self.fd is not None:
+                for name in ("local", "remote"):
+                    if getattr(self, name) is not None:
+                        raise ArgumentError(name, f"'fd' is a whole connection: leave '{name}' out")
+                return
+            for name, other in (("local", "remote"), ("remote", "local")):
+                if getattr(self, name) is None:
+                    raise ArgumentError(other, f"missing argument: '{name}' with its place, or 'fd NUMBER'")
+            if isinstance(self.local, Path) is not isinstance(self.remote, Path):
+                raise ArgumentError("remote", "'local' and 'remote' are both addresses, or both paths")
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        self._way: UdpWay | UnixWay | None = None
+        self._inherited: UnixDatagrams | None = None
+
+    def claims(self) -> list[Claim]:
+        """The local address or path, or the descriptor."""
+        local, fd = self.arguments.local, self.arguments.fd
+        if isinstance(local, Inet):
+            return [Claim("udp", (local.host or "", local.port))]
+        return [Claim("socket", (str(local),)) if fd is None else Claim("descriptor", (fd,))]
+
+    async def open(self) -> None:
+        """Bind; raises `ElementError` where the place cannot be had."""
+        local, remote, fd = self.arguments.local, self.arguments.remote, self.arguments.fd
+        if fd is not None:
+            self._inherit(fd)
+            return
+        if isinstance(local, Path) and isinstance(remote, Path):
+            self._way = UnixWay(self.outlet, self.changed, local=local, remote=remote)
+        elif isinstance(local, Inet) and isinstance(remote, Inet):
+            self._way = UdpWay(
+                self.outlet,
+                self.log,
+                lambda peer: self.changed(True, peer),
+                local=local,
+                remote=remote,
+                floats=False,
+            )
+        assert self._way is not None, "the arguments see to it that both ends are of one kind"
+        await self._way.open()
+
+    def _inherit(self, fd: int) -> None:
+        try:
+            # A copy: the descriptor itself stays whoever's it is.
+            sock = socket.socket(fileno=os.dup(fd))
+        except OSError as error:
+            raise ElementError(f"fd {fd} is no open socket: {error.strerror}") from error
+        if sock.type != socket.SOCK_DGRAM or sock.family != socket.AF_UNIX:
+            sock.close()
+            raise ElementError(f"fd {fd} is no unix datagram socket")
+        outlet = self.outlet
+        self._inherited = UnixDatagrams(
+            sock, outlet.deliver, outlet.hold_machine, outlet.sent, outlet.received
+        )
+        outlet.way = self._inherited
+
+    async def close(self) -> None:
+        """Close the socket; an inherited one stays open for whoever it belongs to."""
+        self.outlet.way = None
+        if self._inherited is not None:
+            self._inherited.close()
+        if self._way is not None:
+            await self._way.close()

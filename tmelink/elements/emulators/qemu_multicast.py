@@ -1,0 +1,113 @@
+"""`tmelink/qemu/multicast`: an Ethernet that is a UDP multicast group, as QEMU's `socket,mcast` has it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from tmelink import values
+from tmelink.arguments import keyword, positional
+from tmelink.elements.emulators.cable import Cable, frames_in
+from tmelink.elements.openvpn.link_sockets import RECEIVE_BUFFER
+from tmelink.errors import ElementError
+from tmelink.frame import Counters, Frame, Run
+from tmelink.transport import endpoints
+from tmelink.transport.datagrams import Address, Datagrams
+from tmelink.transport.endpoints import Inet
+
+
+class QemuMulticast(Cable):
+    """An Ethernet that is a UDP multicast group: QEMU's `-netdev socket,mcast=` and `-netdev dgram`.
+
+    Every QEMU, tmelink or user-mode Linux that joins the group hears every other; who they are is not asked.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """The group, and the way to it."""
+
+        group: Inet = positional("GROUP:PORT", endpoints.group, help="the IPv4 multicast group and its port")
+        local: IPv4Address | None = keyword(
+            "ADDR",
+            values.ipv4,
+            default=None,
+            help="this computer's address on the network to use; otherwise as its routes say",
+        )
+
+    arguments: Arguments
+    up = True  # a group needs nobody in it
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        self._hearing: Datagrams | None = None
+        self._sending: Datagrams | None = None
+        self._own: Address = ()
+        self._stray = Counters()
+
+    async def open(self) -> None:
+        """Join the group; raises `ElementError`."""
+        group = (self.arguments.group.host, self.arguments.group.port)
+        outlet = self.outlet
+        hearing = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            own = str(self.arguments.local or self._own_address(group))
+            hearing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            hearing.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            hearing.bind(group)
+            member = socket.inet_aton(str(group[0])) + socket.inet_aton(own)
+            hearing.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+            # Others on this computer are to hear; what comes back to us is known by this socket's own port.
+            sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+            sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
+            sending.bind((own, 0))
+        except OSError as error:
+            hearing.close()
+            sending.close()
+            raise ElementError(
+                f"{self.arguments.group}: {error.strerror}; 'local ADDR' chooses the network to use"
+            ) from error
+        self._own = sending.getsockname()
+        self._hearing = Datagrams(
+            hearing, self._arrived, outlet.hold_machine, self.log, Counters(), outlet.received
+        )
+        self._sending = Datagrams(
+            sending, self._strayed, outlet.hold_machine, self.log, outlet.sent, self._stray
+        )
+        outlet.way = self
+
+    async def close(self) -> None:
+        """Leave the group."""
+        self.outlet.way = None
+        for datagrams in (self._hearing, self._sending):
+            if datagrams is not None:
+                datagrams.close()
+
+    def send(self, items: Sequence[Frame | Run]) -> None:
+        """Send to the group."""
+        assert self._sending is not None, "an outlet has its way once it is open"
+        self._sending.send(items, (self.arguments.group.host, self.arguments.group.port))
+
+    def pause(self, paused: bool) -> None:
+        """Nothing: a group does not notice."""
+
+    def _arrived(self, items: list[Frame | Run], address: Address) -> None:
+        received = self.outlet.received
+        if address == self._own:
+            received.frames -= frames_in(items)
+            received.bytes -= sum(len(item.data) if isinstance(item, Run) else len(item) for item in items)
+        else:
+            self.outlet.deliver(items)
+
+    def _strayed(self, items: list[Frame | Run], address: Address) -> None:
+        """What somebody sent to this socket rather than to the group."""
+        self.outlet.received.drops["not to the group"] += frames_in(items)
+
+    @staticmethod
+    def _own_address(group: tuple[str | None, int]) -> str:
+        """The address that the system would send to the group from."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(group)
+            return str(probe.getsockname()[0])

@@ -1,0 +1,77 @@
+"""`tmelink/qemu/stream`: what QEMU's `-netdev stream` and its older `socket,connect|listen` speak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from tmelink import values
+from tmelink.arguments import ArgumentError, keyword, positional
+from tmelink.element import Claim
+from tmelink.elements.emulators.cable import Cable
+from tmelink.elements.emulators.stream_carrier import StreamClient, StreamServer
+from tmelink.transport import endpoints
+from tmelink.transport.endpoints import Inet, Place
+
+
+class QemuStream(Cable):
+    """Frames over TCP or a unix socket, each behind a 32-bit length: QEMU's `-netdev stream`, and passt.
+
+    Whichever side connects tries again for ever. Where tmelink is the server one connection is let in at a
+    time, with `remote` only from that address. The format knows no virtio_net_hdr, so super-frames are cut.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """The role and the place."""
+
+        role: str = positional(
+            "server|connect", values.choice("server", "connect"), help="who waits for whom, seen from here"
+        )
+        where: Place = positional(
+            "[ADDR:]PORT|PATH", endpoints.any_place, help="where to listen, or the server's ADDR:PORT or path"
+        )
+        remote: IPv4Address | IPv6Address | None = keyword(
+            "ADDR", values.address, default=None, help="the only address to let in"
+        )
+
+        def __post_init__(self) -> None:
+            if self.role == "connect" and isinstance(self.where, Inet) and self.where.host is None:
+                raise ArgumentError("where", f"'{self.where}' has no address, such as 192.0.2.1:5000")
+            if self.role == "server" and isinstance(self.where, Inet) and not endpoints.is_local(self.where):
+                raise ArgumentError("where", f"'{self.where.host}' is no IP address of this computer")
+            if self.remote is not None and not (self.role == "server" and isinstance(self.where, Inet)):
+                raise ArgumentError("remote", "'remote' is for a server on an address and port")
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        self._end: StreamServer | StreamClient | None = None
+
+    def claims(self) -> list[Claim]:
+        """The place where it listens."""
+        where = self.arguments.where
+        if self.arguments.role == "connect":
+            return []
+        return [
+            Claim("tcp", (where.host or "", where.port))
+            if isinstance(where, Inet)
+            else Claim("socket", (where.path,))
+        ]
+
+    async def open(self) -> None:
+        """Listen, or begin to connect; raises `ElementError` where the place cannot be had."""
+        where, remote = self.arguments.where, self.arguments.remote
+        if self.arguments.role == "server":
+            self._end = StreamServer(
+                self.outlet, self.log, self.changed, where, None if remote is None else str(remote)
+            )
+        else:
+            self._end = StreamClient(self.outlet, self.log, self.changed, where)
+        await self._end.open()
+
+    async def close(self) -> None:
+        """End the connection, and make no other."""
+        if self._end is not None:
+            await self._end.close()

@@ -1,0 +1,242 @@
+"""Frames over a stream, each behind its 32-bit length: who connects, who is let in, and trying again.
+
+QEMU's stream netdev, passt and the processes that tmelink starts speak it. One connection stands at a time.
+Nothing in the format proves who sends, so a second connection never takes the place of one that stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from logging import Logger
+
+from tmelink.elements.emulators.cable import Outlet
+from tmelink.elements.emulators.unix_carrier import bound
+from tmelink.transport import sockets
+from tmelink.transport.datagrams import Address
+from tmelink.transport.endpoints import Inet, Path, Place
+from tmelink.transport.streams import LONG, Stream
+
+LIMIT = 4096 + 65536
+"""The longest frame that QEMU sends or takes (its NET_BUFSIZE)."""
+
+RETRY_PAUSE = 1.0
+"""Seconds between two tries to connect: the other end is commonly on this computer and starts in a second."""
+
+CONNECT_SECONDS = 10.0
+"""How long a connection may take to be made."""
+
+KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 10, 5, 3
+"""Seconds of silence before a TCP peer is asked whether it lives, between questions, and how many: one that
+is gone without a word is noticed in 25 s."""
+
+PARTING_SECONDS = 1.0
+"""How long a new connection waits for the end of the one that stands: that of a peer which was restarted has
+ended, and only not been looked at."""
+
+Changed = Callable[[bool, str], None]
+
+
+class StreamWay:
+    """An outlet's way over one connected stream; `over` is done, with the reason, once it has ended."""
+
+    def __init__(self, outlet: Outlet, sock: socket.socket) -> None:
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._outlet = outlet
+        self._stream = Stream(
+            sock,
+            outlet.deliver,
+            self._ended,
+            outlet.hold_machine,
+            outlet.sent,
+            outlet.received,
+            limit=LIMIT,
+            prefix=LONG,
+        )
+        outlet.way = self._stream
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._outlet.way is self._stream:
+            self._outlet.way = None
+        self._stream.close()
+
+    def _ended(self, reason: str) -> None:
+        self.close()
+        if not self.over.done():
+            self.over.set_result(reason)
+
+
+class StreamClient:
+    """Connects to a place, and again after each break."""
+
+    def __init__(self, outlet: Outlet, log: Logger, changed: Changed, remote: Place) -> None:
+        self._outlet = outlet
+        self._log = log
+        self._changed = changed
+        self._remote = remote
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to try."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """End the connection, and make no other."""
+        await _end(self._task)
+
+    async def _run(self) -> None:
+        said = ""
+        while True:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    sock = await connected(self._remote)
+            except (OSError, TimeoutError) as error:
+                reason = (error.strerror if isinstance(error, OSError) else None) or "no answer"
+                if isinstance(error, OSError) and error.errno and error.errno > 0:
+                    # asyncio puts the address into the error's own text.
+                    reason = os.strerror(error.errno)
+                if reason != said:
+                    self._log.info("%s: %s; trying again every %g s", self._remote, reason, RETRY_PAUSE)
+                    said = reason
+            else:
+                said = ""
+                await carry(self._outlet, sock, self._changed, str(self._remote))
+            await asyncio.sleep(RETRY_PAUSE)
+
+
+class StreamServer:
+    """Listens at a place and lets one connection in at a time; with `remote`, only from that host.
+
+    A `remote` that is a name would have to be asked for at every connection, so it is an address.
+    """
+
+    def __init__(
+        self, outlet: Outlet, log: Logger, changed: Changed, local: Place, remote: str | None = None
+    ) -> None:
+        self._outlet = outlet
+        self._log = log
+        self._changed = changed
+        self._local = local
+        self._remote = remote
+        self._listening: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._carrying: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Listen; raises `ElementError` where the place cannot be had."""
+        self._listening = await listening(self._local)
+        self._task = asyncio.get_running_loop().create_task(self._run(self._listening))
+
+    async def close(self) -> None:
+        """End the connection and listen no more."""
+        await _end(self._task)
+        await _end(self._carrying)
+        if self._listening is not None:
+            self._listening.close()
+            if isinstance(self._local, Path):
+                with contextlib.suppress(OSError):
+                    os.unlink(self._local.path)
+
+    async def _run(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        drops = self._outlet.received.drops
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listening)
+            except OSError as error:
+                # Out of descriptors, most likely: others may give some back.
+                self._log.warning("accepting: %s", error.strerror)
+                await asyncio.sleep(RETRY_PAUSE)
+                continue
+            if self._remote is not None and not sockets.same_host(address, (self._remote, 0)):
+                drops["not the remote"] += 1
+                sock.close()
+            elif not await self._free():
+                drops["a connection stands already"] += 1
+                sock.close()
+            else:
+                configure(sock)
+                who = sockets.show(address) if isinstance(self._local, Inet) else self._local.path
+                self._carrying = loop.create_task(carry(self._outlet, sock, self._changed, who))
+
+    async def _free(self) -> bool:
+        """Whether no connection stands, or the one that does ends within `PARTING_SECONDS`."""
+        if self._carrying is not None and not self._carrying.done():
+            await asyncio.wait([self._carrying], timeout=PARTING_SECONDS)
+        return self._carrying is None or self._carrying.done()
+
+
+async def carry(outlet: Outlet, sock: socket.socket, changed: Changed, who: str) -> None:
+    """Be the outlet's way over `sock` until it ends or the task is cancelled."""
+    way = StreamWay(outlet, sock)
+    try:
+        changed(True, who)
+        reason = await way.over
+        changed(False, f"{who}: {reason}")
+    finally:
+        way.close()
+
+
+async def connected(remote: Place) -> socket.socket:
+    """A stream connected to `remote`; raises `OSError`."""
+    loop = asyncio.get_running_loop()
+    family: int = socket.AF_UNIX
+    address: str | Address
+    if isinstance(remote, Path):
+        address = remote.path
+    else:
+        assert remote.host is not None, "a remote has a host"
+        family, address = (await sockets.resolve(remote.host, remote.port, socket.SOCK_STREAM))[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
+        configure(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def listening(local: Place) -> socket.socket:
+    """A socket that listens at `local`; raises `ElementError`."""
+    if isinstance(local, Path):
+        sock = bound(local.path, socket.SOCK_STREAM)
+    else:
+        host = local.host or "0.0.0.0"
+        family = sockets.literal_family(host)
+        assert family is not None, "a place of this computer has an address"
+        sock = sockets.make_socket(
+            family,
+            socket.SOCK_STREAM,
+            sockets.SocketOptions(),
+            (host, local.port),
+            sockets.Words("'server'", "the address after 'server'"),
+        )
+    sock.listen()
+    return sock
+
+
+def configure(sock: socket.socket) -> None:
+    """TCP asks a silent peer whether it lives."""
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", KEEP_IDLE),
+        ("TCP_KEEPINTVL", KEEP_INTERVAL),
+        ("TCP_KEEPCNT", KEEP_COUNT),
+    ):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+async def _end(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

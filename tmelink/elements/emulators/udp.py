@@ -1,0 +1,65 @@
+"""`tmelink/udp`: bare Ethernet frames in UDP, the format that most emulators speak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tmelink.arguments import ArgumentError, flag, keyword
+from tmelink.element import Claim
+from tmelink.elements.emulators.cable import Cable
+from tmelink.elements.emulators.udp_carrier import UdpWay
+from tmelink.transport import endpoints
+from tmelink.transport.endpoints import Inet
+
+
+class Udp(Cable):
+    """Bare frames in UDP, one a datagram: SIMH, Dynamips, GNS3, VirtualBox, QEMU.
+
+    SIMH's `attach xq udp:…`, `nio_udp` of Dynamips and uBridge, VirtualBox's UDP tunnel and QEMU's
+    `-netdev dgram` over inet speak it. Only what comes from `remote` is heard; with `float` whoever sends is,
+    and frames go to where one was heard last. Nothing is secured: between computers use a link.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """The two ends."""
+
+        local: Inet = keyword("[ADDR:]PORT", endpoints.local, help="where frames are awaited")
+        remote: Inet | None = keyword(
+            "ADDR:PORT", endpoints.inet, default=None, help="the emulator's end; needed unless it floats"
+        )
+        float: bool = flag(help="hear whoever sends, and answer where one was heard last")
+
+        def __post_init__(self) -> None:
+            if self.remote is None and not self.float:
+                raise ArgumentError(
+                    "local", "missing argument: remote ADDR:PORT, or 'float' to hear whoever sends"
+                )
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        self._way: UdpWay | None = None
+
+    def claims(self) -> list[Claim]:
+        """The local address and port."""
+        local = self.arguments.local
+        return [Claim("udp", (local.host or "", local.port))]
+
+    async def open(self) -> None:
+        """Bind; raises `ElementError` where the address cannot be had."""
+        self._way = UdpWay(
+            self.outlet,
+            self.log,
+            lambda peer: self.changed(True, peer),
+            local=self.arguments.local,
+            remote=self.arguments.remote,
+            floats=self.arguments.float,
+        )
+        await self._way.open()
+
+    async def close(self) -> None:
+        """Close the socket."""
+        if self._way is not None:
+            await self._way.close()

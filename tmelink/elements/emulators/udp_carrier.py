@@ -1,0 +1,129 @@
+"""Bare frames in UDP: the socket, the peer's name, and whose datagrams are heard.
+
+Nothing in such a datagram proves where it comes from, so only its address tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Sequence
+from logging import Logger
+
+from tmelink.elements.emulators.cable import Outlet, frames_in
+from tmelink.elements.openvpn.link_sockets import RECEIVE_BUFFER
+from tmelink.frame import Frame, Run
+from tmelink.transport import sockets
+from tmelink.transport.datagrams import Address, Datagrams
+from tmelink.transport.endpoints import Inet
+
+RESOLVE_PAUSE = 5.0
+"""Seconds before a name that could not be resolved is asked for again, as with a link's `--resolv-retry`."""
+
+
+class UdpWay:
+    """An outlet's way over UDP; `came_up(peer)` is called when a peer has been heard, and when it moved.
+
+    With `remote` and without `floats` only that address and port is heard; else whoever sends, and frames go
+    to where one was heard last.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        log: Logger,
+        came_up: Callable[[str], None],
+        *,
+        local: Inet,
+        remote: Inet | None,
+        floats: bool,
+    ) -> None:
+        self.peer: Address | None = None
+        self._outlet = outlet
+        self._log = log
+        self._came_up = came_up
+        self._local = local
+        self._remote = remote
+        self._floats = floats or remote is None
+        self._heard = False
+        self._datagrams: Datagrams | None = None
+        self._resolving: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Bind; raises `ElementError` where the address cannot be had."""
+        host = self._local.host or ""
+        family = sockets.literal_family(host) or sockets.literal_family(self._remote_host) or socket.AF_INET
+        sock = sockets.make_socket(
+            family,
+            socket.SOCK_DGRAM,
+            sockets.SocketOptions(receive_buffer=RECEIVE_BUFFER),
+            (host or ("::" if family == socket.AF_INET6 else "0.0.0.0"), self._local.port),
+            sockets.Words("'local'", "the address after 'local'"),
+        )
+        outlet = self._outlet
+        self._datagrams = Datagrams(
+            sock, self._arrived, outlet.hold_machine, self._log, outlet.sent, outlet.received
+        )
+        outlet.way = self
+        if self._remote is None:
+            return
+        if sockets.literal_family(self._remote_host) is not None:
+            await self._resolve(self._remote, family)
+        else:
+            self._resolving = asyncio.get_running_loop().create_task(self._keep_asking(self._remote, family))
+
+    async def close(self) -> None:
+        """Close the socket."""
+        self._outlet.way = None
+        if self._resolving is not None:
+            self._resolving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._resolving
+        if self._datagrams is not None:
+            self._datagrams.close()
+
+    @property
+    def _remote_host(self) -> str:
+        return (self._remote and self._remote.host) or ""
+
+    async def _keep_asking(self, remote: Inet, family: socket.AddressFamily) -> None:
+        while True:
+            try:
+                await self._resolve(remote, family)
+            except OSError as error:
+                self._log.warning(
+                    "%s: %s; asking again in %g s", remote.host, error.strerror or error, RESOLVE_PAUSE
+                )
+                await asyncio.sleep(RESOLVE_PAUSE)
+            else:
+                return
+
+    async def _resolve(self, remote: Inet, family: socket.AddressFamily) -> None:
+        assert remote.host is not None, "a remote has a host"
+        found = await sockets.resolve(remote.host, remote.port, socket.SOCK_DGRAM, family)
+        if self.peer is None:
+            self.peer = found[0][1]
+
+    def send(self, items: Sequence[Frame | Run]) -> None:
+        """Send to the peer; counted where there is none yet."""
+        assert self._datagrams is not None, "an outlet has its way once it is open"
+        if self.peer is None:
+            self._outlet.sent.drops["no peer yet"] += frames_in(items)
+        else:
+            self._datagrams.send(items, self.peer)
+
+    def pause(self, paused: bool) -> None:
+        """Nothing: a peer over UDP does not notice."""
+
+    def _arrived(self, items: list[Frame | Run], address: Address) -> None:
+        if address != self.peer:
+            if not self._floats:
+                self._outlet.received.drops["not the remote"] += frames_in(items)
+                return
+            self.peer = address
+            self._heard = False
+        if not self._heard:
+            self._heard = True
+            self._came_up(sockets.show(address))
+        self._outlet.deliver(items)

@@ -1,0 +1,100 @@
+"""`tmelink/vde`: a plug in a VDE switch, or a place for plugs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tmelink import values
+from tmelink.arguments import ArgumentError, flag, keyword, positional
+from tmelink.element import Claim
+from tmelink.elements.emulators.cable import Cable
+from tmelink.elements.emulators.vde_plug import VdePlug
+from tmelink.elements.emulators.vde_socket import VdeSocket
+from tmelink.transport import endpoints
+
+MAX_PORT = 0xFFFFFF
+"""The upper 24 bits of a request's type."""
+
+MAX_DIRECTORY = 90
+"""Bytes of the directory's path, so that those of the sockets in it fit (`man 7 unix`)."""
+
+DEFAULT_MODE = 0o700
+
+
+def _directory(word: str) -> str:
+    found = endpoints.path(word).path
+    if len(found.encode()) > MAX_DIRECTORY:
+        raise ValueError(f"'{word}' is longer than {MAX_DIRECTORY} bytes, and sockets have to fit below it")
+    return found
+
+
+def _mode(word: str) -> int:
+    try:
+        mode = int(word, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise ValueError(f"'{word}' is no octal mode, such as 0770")
+    return mode
+
+
+class Vde(Cable):
+    """A plug in a VDE switch (`vde_switch -s PATH`) or, with `listen`, a place for plugs.
+
+    Where it listens, `vde_plug PATH`, QEMU's `-netdev vde,sock=PATH` and whatever else uses libvdeplug find
+    what they expect of a switch; all that are plugged in share one segment with the machine's side. A plug
+    comes back by itself when its switch was restarted.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """Which switch, and how to plug in; or where to listen."""
+
+        path: str = positional("PATH", _directory, help="the switch's directory (vde_switch's -s)")
+        listen: bool = flag(help="be the switch's end: let plugs in at PATH")
+        port: int = keyword(
+            "NUMBER",
+            values.integer(1, MAX_PORT, "port"),
+            default=0,
+            help="the switch's port to plug into; otherwise any free one",
+        )
+        mode: int = keyword(
+            "MODE", _mode, default=DEFAULT_MODE, help="with listen: who may plug in, in octal (0700)"
+        )
+
+        def __post_init__(self) -> None:
+            if self.listen and self.port:
+                raise ArgumentError("port", "'port' is for a plug; leave it out beside 'listen'")
+            if not self.listen and self.mode != DEFAULT_MODE:
+                raise ArgumentError("mode", "'mode' is for 'listen'; a plug has its switch's")
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        self._end: VdePlug | VdeSocket | None = None
+
+    def claims(self) -> list[Claim]:
+        """The directory, where it listens there."""
+        return [Claim("VDE directory", (self.arguments.path,))] if self.arguments.listen else []
+
+    async def open(self) -> None:
+        """Begin to plug in, or listen; raises `ElementError` where that cannot be."""
+        given = self.arguments
+        if given.listen:
+            self._end = VdeSocket(self.outlet, self.log, self.changed, given.path, mode=given.mode)
+        else:
+            self._end = VdePlug(
+                self.outlet,
+                self.log,
+                self.changed,
+                given.path,
+                port=given.port,
+                description=f"tmelink {self.name}",
+            )
+        await self._end.open()
+
+    async def close(self) -> None:
+        """Pull the plug or plugs."""
+        if self._end is not None:
+            await self._end.close()

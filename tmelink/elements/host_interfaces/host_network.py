@@ -1,0 +1,218 @@
+"""What an interface of the host has around it while it is open: addresses, routes, rules, translation.
+
+Puts together what the element's own arguments ask for and what the link it is connected to says of the
+network inside, has it carried out, keeps it right while the host's own routes change, and undoes it at the
+end. What is to be done is planned by `tmelink.routing`, how it is done is `tmelink.system.routes`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tmelink.elements.host_interfaces import scripts
+from tmelink.errors import ElementError
+from tmelink.routing import identities, translation, tunnel
+from tmelink.routing.facts import Facts, IPAddress, IPInterface, IPNetwork
+from tmelink.routing.plan import WORDS, Address, Plan
+from tmelink.routing.tunnel import Tunnel
+from tmelink.system import namespaces, routes
+from tmelink.system.monitor import Monitor
+from tmelink.system.routes import HostChanges
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an element's own arguments ask for; `identity` and `router` lack what is known only later."""
+
+    identity: identities.Identity | None = None
+    router: translation.Router | None = None
+
+    def __bool__(self) -> bool:
+        return self.identity is not None or self.router is not None
+
+
+def plan(
+    asked: Asked,
+    inside: Tunnel | None,
+    device: str,
+    addresses: tuple[IPInterface, ...],
+    facts: Facts,
+    *,
+    with_routes: bool = True,
+) -> Plan:
+    """Everything for one interface; `addresses` are those it has by its element's own arguments.
+
+    Without `with_routes` only what `--route-delay` does not hold back.
+    """
+    whole = Plan()
+    gateways: list[IPAddress] = []
+    behind: list[IPNetwork] = []
+    if inside is not None:
+        planned = tunnel.plan(inside, device, facts)
+        if not with_routes:
+            planned = Plan(tuple(s for s in planned.steps if isinstance(s.change, Address)), planned.warnings)
+        whole += planned
+        addresses = (*addresses, *inside.addresses)
+        behind = list(tunnel.behind(planned, device))
+        gateways = [g for g in (*inside.gateways.values(), *inside.peers.values()) if g is not None]
+    if asked.router is not None:
+        whole += translation.plan(
+            replace(asked.router, device=device, addresses=addresses, behind=tuple(behind)), facts
+        )
+    if asked.identity is not None:
+        identity = asked.identity
+        gateways = [] if identity.point_to_point else [*identity.gateways, *gateways]
+        whole += identities.plan(
+            replace(identity, device=device, addresses=addresses, gateways=tuple(gateways)), facts
+        )
+    return whole
+
+
+class HostNetwork:
+    """The network around one open interface."""
+
+    def __init__(
+        self,
+        device: str,
+        netns: str | None,
+        asked: Asked,
+        addresses: tuple[IPInterface, ...],
+        mtu: int,
+        log: logging.Logger,
+        *,
+        vanishes: bool,
+    ) -> None:
+        self._device = device
+        self._mtu = mtu
+        self._netns = netns
+        self._asked = asked
+        self._addresses = addresses
+        self._log = log
+        self._changes = HostChanges(device, vanishes=vanishes)
+        self._inside: Tunnel | None = None
+        self._routes = True
+        self._delayed_routes = False
+        self._stands = False
+        self._monitor: Monitor | None = None
+        self._again = asyncio.Event()
+        self._starting = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._said: set[str] = set()
+        self._plan: Plan | None = None
+
+    async def open(self, inside: Tunnel | None) -> None:
+        """Do what is asked for and begin to watch; raises `ElementError` with everything undone."""
+        async with self._starting:
+            self._take(inside)
+            if self._asked or inside is not None:
+                await self._start()
+            else:
+                await namespaces.inside(routes.recover, self._netns)
+
+    async def follow(self, inside: Tunnel) -> None:
+        """The link says what is inside, for the first time or anew; raises `ElementError` the first time."""
+        async with self._starting:
+            self._take(inside)
+            if self._task is None:
+                await self._start()
+            else:
+                self._again.set()
+
+    async def close(self) -> None:
+        """Undo everything; nothing to do where nothing was begun, or where its beginning failed."""
+        if self._task is None:
+            return
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+        await self._script("route-pre-down")
+        await namespaces.inside(self._changes.undo, self._netns)
+        await self._script("down")
+
+    def _take(self, inside: Tunnel | None) -> None:
+        self._inside = inside
+        self._routes = inside is None or not inside.delay
+        if not self._routes:
+            assert inside is not None
+            asyncio.get_running_loop().call_later(inside.delay, self._delayed, inside)
+
+    def _delayed(self, inside: Tunnel) -> None:
+        if self._inside is inside:
+            self._routes = self._delayed_routes = True
+            self._again.set()
+
+    async def _start(self) -> None:
+        self._monitor = Monitor(self._again.set)
+        await self._monitor.open(self._netns)
+        try:
+            inside = self._inside
+            if inside is not None and "up" in inside.scripts:
+                whole, self._routes = self._routes, False
+                await self._carry_out(first=True)
+                await scripts.call("up", inside, self._device, self._mtu, self._netns, self._log)
+                self._routes = whole
+            await self._carry_out(first=True)
+            self._stands = True
+            if self._routes:
+                await self._script("route-up")
+        except BaseException:
+            self._monitor.close()
+            self._monitor = None
+            await namespaces.inside(self._changes.undo, self._netns)
+            raise
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        """Carry out the plan again whenever something has changed."""
+        while True:
+            await self._again.wait()
+            self._again.clear()
+            try:
+                await self._carry_out(first=False)
+                if self._delayed_routes:
+                    self._delayed_routes = False
+                    await self._script("route-up")
+            except (ElementError, OSError) as error:
+                self._warn(str(error))
+
+    async def _script(self, moment: scripts.Moment) -> None:
+        """Run a script whose failure changes nothing any more."""
+        if self._inside is None or not self._stands:
+            return
+        try:
+            await scripts.call(moment, self._inside, self._device, self._mtu, self._netns, self._log)
+        except ElementError as error:
+            self._log.warning("%s", error)
+
+    async def _carry_out(self, *, first: bool) -> None:
+        make: Callable[[Facts], Plan] = lambda facts: plan(  # noqa: E731 - of what holds just now
+            self._asked, self._inside, self._device, self._addresses, facts, with_routes=self._routes
+        )
+        # Once it has begun it comes to its end, even if we are cancelled: `inside` waits for its thread.
+        made, problems = await namespaces.inside(lambda: self._changes.follow(make, first=first), self._netns)
+        if made != self._plan:
+            before = () if self._plan is None else self._plan.changes
+            for change in made.changes:
+                if change not in before:
+                    # Whoever uses the machine wants to know its address, which may be another one next time.
+                    level = logging.INFO if isinstance(change, Address) else logging.DEBUG
+                    self._log.log(level, "set: %s %s", WORDS[type(change)], change)
+        self._plan = made
+        for problem in (*made.warnings, *problems):
+            self._warn(problem)
+
+    def _warn(self, text: str) -> None:
+        """Once for each thing: the host changes often, and the same does not work each time."""
+        if text not in self._said and len(self._said) < MAX_WARNINGS:
+            self._said.add(text)
+            self._log.warning("%s", text)
+
+
+MAX_WARNINGS = 64
+"""Different warnings for one interface: after so many nobody reads another."""

@@ -1,0 +1,106 @@
+"""`tmelink/netns`: a network namespace of the host as a machine, for labs with real programs in them.
+
+Knows the namespace and its one interface, a TAP inside it; programs that run there see an Ethernet card. The
+namespace is one of iproute2's: `ip netns exec NAME sh` opens a shell on the machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from tmelink import values
+from tmelink.arguments import keyword, keywords, positional
+from tmelink.element import Claim
+from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.errors import ElementError
+from tmelink.system import interfaces, namespaces, programs
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def _name(word: str) -> str:
+    if not _NAME.fullmatch(word):
+        raise ValueError(f"'{word}' is no namespace's name: letters, digits, '_', '.' and '-', 64 at most")
+    return word
+
+
+class Netns(TapElement):
+    """A network namespace with a TAP inside: created and removed, or used as it was found."""
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """Which namespace, and what its interface is to be like."""
+
+        netns: str = positional("NAME", _name, help="the namespace, as `ip netns` names it")
+        interface: str = keyword("NAME", values.interface_name, default="eth0", help="its interface (eth0)")
+        mac: bytes | None = keyword("MAC", values.unicast_mac, default=None, help="the MAC address")
+        inet: tuple[IPv4Interface, ...] = keywords(
+            "ADDR/LEN", values.ipv4_interface, help="an IPv4 address; may be given several times"
+        )
+        inet6: tuple[IPv6Interface, ...] = keywords(
+            "ADDR/LEN", values.ipv6_interface, help="an IPv6 address; may be given several times"
+        )
+        gateway: IPv4Address | None = keyword(
+            "ADDR", values.ipv4, default=None, help="the router to all other IPv4 networks"
+        )
+        gateway6: IPv6Address | None = keyword(
+            "ADDR", values.ipv6, default=None, help="the router to all other IPv6 networks"
+        )
+        mtu: int | None = keyword("BYTES", values.mtu, default=None, help="largest packet")
+        offload: bool = keyword(
+            "on|off", values.switch, default=True, help="exchange super-frames with the namespace"
+        )
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(
+            name,
+            arguments,
+            asked=arguments.interface,
+            wanted=interfaces.Wanted(
+                mac=arguments.mac,
+                mtu=arguments.mtu,
+                addresses=[
+                    *(interfaces.Address(inet, interfaces.broadcast(inet)) for inet in arguments.inet),
+                    *(interfaces.Address(inet6) for inet6 in arguments.inet6),
+                ],
+                gateways=[each for each in (arguments.gateway, arguments.gateway6) if each is not None],
+            ),
+            offload=arguments.offload,
+            netns=arguments.netns,
+        )
+        self._created = False
+
+    def claims(self) -> list[Claim]:
+        """The interface in the namespace; several elements may give one namespace several interfaces."""
+        return [Claim("interface", (f"{self.arguments.interface} of namespace {self.arguments.netns}",))]
+
+    async def open(self) -> None:
+        """Create the namespace unless it exists, then its TAP; raises `ElementError`."""
+        name = self.arguments.netns
+        if not namespaces.exists(name):
+            await namespaces.create(name)
+            self._created = True
+            await namespaces.inside(lambda: interfaces.bring_up("lo"), name)
+        await super().open()
+
+    async def close(self) -> None:
+        """Remove the interface, and the namespace if it was created here."""
+        try:
+            await super().close()
+        finally:
+            if self._created:
+                self._created = False
+                await namespaces.remove(self.arguments.netns)
+
+    async def command(self, words: Sequence[str]) -> str:
+        """`exec PROGRAM ARGUMENTS…` runs a program in the namespace; `show` tells of the interface."""
+        if len(words) > 1 and words[0] == "exec":
+            return await programs.run(words[1:], self.arguments.netns)
+        if list(words) == ["show"]:
+            return await super().command(words)
+        raise ElementError(f"{self.name} knows the commands: exec PROGRAM ARGUMENTS…, show")

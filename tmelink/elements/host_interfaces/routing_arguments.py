@@ -1,0 +1,135 @@
+"""Arguments that a TAP and a TUN share: what the host does for the network on it, as router and as end.
+
+Declarations and what they come to; the plan is `tmelink.routing`'s.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol
+
+from tmelink import values
+from tmelink.arguments import ArgumentError, keyword, keywords
+from tmelink.elements.host_interfaces.host_network import Asked
+from tmelink.routing.identities import Identity
+from tmelink.routing.translation import Router
+
+NONE = "none"
+FREE = "free"
+"""policy-routing without a table: the next free one."""
+
+
+class Surroundings(Protocol):
+    """Arguments with those below among them."""
+
+    @property
+    def nat(self) -> str | None:
+        """As `nat` declares it; so are the others."""
+
+    @property
+    def forward(self) -> tuple[str, ...]:
+        """Interfaces."""
+
+    @property
+    def proxy_arp(self) -> str | None:
+        """An interface."""
+
+    @property
+    def proxy_ndp(self) -> tuple[IPv6Address, ...]:
+        """Addresses behind it."""
+
+    @property
+    def policy_routing(self) -> str | None:
+        """A table."""
+
+    @property
+    def router(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The way on."""
+
+
+def nat() -> str | None:
+    """AutoNAT."""
+    return keyword(
+        "INTERFACE|auto|none",
+        values.interface_name,
+        default=None,
+        help="let its network out by INTERFACE, or where the default route goes, under the host's address",
+    )
+
+
+def forward() -> tuple[str, ...]:
+    """Forwarding without translation."""
+    return keywords(
+        "INTERFACE",
+        values.interface_name,
+        help="forward between it and INTERFACE; may be given several times",
+    )
+
+
+def proxy_arp() -> str | None:
+    """Proxy ARP."""
+    return keyword(
+        "INTERFACE",
+        values.interface_name,
+        default=None,
+        help="answer ARP on INTERFACE for what is behind it, and the other way round",
+    )
+
+
+def proxy_ndp() -> tuple[IPv6Address, ...]:
+    """Proxy NDP."""
+    return keywords("ADDR", values.ipv6, help="with proxy-arp: answer there for this IPv6 address behind it")
+
+
+def policy_routing() -> str | None:
+    """Two identities."""
+    return keyword(
+        "TABLE",
+        values.text,
+        default=None,
+        alone=FREE,
+        help="packets from its address go out by it, from others by the ordinary way; number or name of the "
+        "routing table, otherwise a free one",
+    )
+
+
+def router() -> tuple[IPv4Address | IPv6Address, ...]:
+    """The way on, for policy routing on an Ethernet."""
+    return keywords(
+        "ADDR", values.address, help="with policy-routing: the router on it, one for each version"
+    )
+
+
+def check(arguments: Surroundings) -> None:
+    """Raise `ArgumentError` for what does not go together."""
+    if arguments.proxy_ndp and arguments.proxy_arp is None:
+        raise ArgumentError("proxy-ndp", "'proxy-ndp' needs 'proxy-arp INTERFACE' beside it")
+    if arguments.router and arguments.policy_routing is None:
+        raise ArgumentError("router", "'router' needs 'policy-routing' beside it")
+
+
+def asked(arguments: Surroundings, *, point_to_point: bool) -> Asked:
+    """What the arguments ask of the host; device and addresses are filled in when they are known."""
+    nat = None if arguments.nat == NONE else arguments.nat
+    routes = nat or arguments.forward or arguments.proxy_arp
+    table = arguments.policy_routing
+    return Asked(
+        identity=None
+        if table is None
+        else Identity(
+            device="",
+            addresses=(),
+            gateways=arguments.router,
+            point_to_point=point_to_point,
+            table=None if table == FREE else table,
+        ),
+        router=None
+        if not routes
+        else Router(
+            device="",
+            nat=nat,
+            forward=arguments.forward,
+            proxy_arp=arguments.proxy_arp,
+            proxy_ndp=arguments.proxy_ndp,
+        ),
+    )

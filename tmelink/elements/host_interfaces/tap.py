@@ -1,0 +1,129 @@
+"""A TAP: the host's own end of an Ethernet, as an element.
+
+TME's words for it; the same device in OpenVPN's is `openvpn_tap`, and how frames move through it is
+`tap_device`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from tmelink import values
+from tmelink.arguments import ArgumentError, keyword, keywords
+from tmelink.element import Claim
+from tmelink.elements.host_interfaces import routing_arguments
+from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.system import interfaces
+
+
+def _address(word: str) -> IPv4Interface | IPv4Address:
+    return values.ipv4_interface(word) if "/" in word else values.ipv4(word)
+
+
+class Tap(TapElement):
+    """`tme/host/tun/tap`: a TAP with TME's arguments."""
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """What a TAP is to be like, whichever way it was written."""
+
+        interface: str | None = keyword(
+            "NAME", values.interface_name, default=None, help="its name; otherwise the next free tapN"
+        )
+        inet: IPv4Interface | IPv4Address | None = keyword(
+            "ADDR[/LEN]", _address, default=None, help="its IPv4 address"
+        )
+        netmask: int | None = keyword(
+            "MASK", values.netmask, default=None, help="the netmask, where the address has no /LEN"
+        )
+        bcast: IPv4Address | None = keyword(
+            "ADDR", values.ipv4, default=None, help="the broadcast address; otherwise the network's last"
+        )
+        inet6: tuple[IPv6Interface, ...] = keywords(
+            "ADDR/LEN", values.ipv6_interface, help="an IPv6 address; may be given several times"
+        )
+        mac: bytes | None = keyword(
+            "MAC",
+            values.unicast_mac,
+            default=None,
+            help="the host's MAC address on it; else, on a new TAP with an address, derived from that",
+        )
+        mtu: int | None = keyword("BYTES", values.mtu, default=None, help="largest packet")
+        bridge: str | None = keyword(
+            "NAME",
+            values.interface_name,
+            default=None,
+            help="plug it into this bridge of the host, with no address of its own",
+        )
+        nat: str | None = routing_arguments.nat()
+        forward: tuple[str, ...] = routing_arguments.forward()
+        proxy_arp: str | None = routing_arguments.proxy_arp()
+        proxy_ndp: tuple[IPv6Address, ...] = routing_arguments.proxy_ndp()
+        policy_routing: str | None = routing_arguments.policy_routing()
+        router: tuple[IPv4Address | IPv6Address, ...] = routing_arguments.router()
+        offload: bool = keyword(
+            "on|off",
+            values.switch,
+            default=True,
+            help="exchange super-frames and unfinished checksums with the host",
+        )
+
+        def __post_init__(self) -> None:
+            routing_arguments.check(self)
+            if self.inet is None:
+                for name in ("netmask", "bcast"):
+                    if getattr(self, name) is not None:
+                        raise ArgumentError(name, f"'{name}' needs 'inet ADDR' beside it")
+            if self.netmask is not None and isinstance(self.inet, IPv4Interface):
+                raise ArgumentError(
+                    "netmask", f"'inet {self.inet}' has its prefix already; leave one of them out"
+                )
+            if self.inet is None and not self.inet6:
+                for name in ("nat", "policy-routing"):
+                    if getattr(self, name.replace("-", "_")) not in (None, routing_arguments.NONE):
+                        raise ArgumentError(name, f"'{name}' needs 'inet ADDR' beside it")
+            if self.bridge is not None and (self.inet is not None or self.inet6):
+                raise ArgumentError(
+                    "bridge",
+                    "a TAP in a bridge has no address of its own; give the address to the bridge "
+                    f"('ip addr add … dev {self.bridge}') or leave 'bridge' out",
+                )
+
+        def addresses(self) -> list[interfaces.Address]:
+            """The addresses as the interface is to have them; a bare IPv4 one has its class's netmask."""
+            own = [interfaces.Address(address) for address in self.inet6]
+            if self.inet is not None:
+                inet = self.inet
+                if not isinstance(inet, IPv4Interface):
+                    inet = IPv4Interface((inet, self.netmask if self.netmask is not None else _class(inet)))
+                own.insert(0, interfaces.Address(inet, self.bcast or interfaces.broadcast(inet)))
+            return own
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(
+            name,
+            arguments,
+            asked=arguments.interface,
+            wanted=interfaces.Wanted(
+                mac=arguments.mac,
+                mtu=arguments.mtu,
+                bridge=arguments.bridge,
+                addresses=arguments.addresses(),
+            ),
+            offload=arguments.offload,
+            around=routing_arguments.asked(arguments, point_to_point=False),
+        )
+
+    def claims(self) -> list[Claim]:
+        """The interface, where its name is given."""
+        name = self.arguments.interface
+        return [] if name is None else [Claim("interface", (name,))]
+
+
+def _class(address: IPv4Address) -> int:
+    """The prefix length of an address's class, which is what a netmask left out has always meant."""
+    first = address.packed[0]
+    return 8 if first < 128 else 16 if first < 192 else 24

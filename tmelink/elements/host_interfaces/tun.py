@@ -1,0 +1,94 @@
+"""A TUN: the host's own end of an IP network without an Ethernet, as an element.
+
+The same device in OpenVPN's words is `openvpn_tun`, and how packets move through it is `tap_device`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from tmelink import values
+from tmelink.arguments import ArgumentError, keyword, keywords
+from tmelink.element import Claim
+from tmelink.elements.host_interfaces import routing_arguments
+from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.system import interfaces
+
+
+def _address(word: str) -> IPv4Interface | IPv4Address:
+    return values.ipv4_interface(word) if "/" in word else values.ipv4(word)
+
+
+class Tun(TapElement):
+    """`tme/host/tun/tun`: a TUN, which exchanges IP packets with the host."""
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """What a TUN is to be like, whichever way it was written."""
+
+        interface: str | None = keyword(
+            "NAME", values.interface_name, default=None, help="its name; otherwise the next free tunN"
+        )
+        inet: IPv4Interface | IPv4Address | None = keyword(
+            "ADDR[/LEN]", _address, default=None, help="its IPv4 address, with /LEN or with 'peer'"
+        )
+        peer: IPv4Address | None = keyword(
+            "ADDR", values.ipv4, default=None, help="the address of the other end of a point-to-point TUN"
+        )
+        inet6: tuple[IPv6Interface, ...] = keywords(
+            "ADDR/LEN", values.ipv6_interface, help="an IPv6 address; may be given several times"
+        )
+        mtu: int | None = keyword("BYTES", values.mtu, default=None, help="largest packet")
+        nat: str | None = routing_arguments.nat()
+        forward: tuple[str, ...] = routing_arguments.forward()
+        proxy_arp: str | None = routing_arguments.proxy_arp()
+        proxy_ndp: tuple[IPv6Address, ...] = routing_arguments.proxy_ndp()
+        policy_routing: str | None = routing_arguments.policy_routing()
+        router: tuple[IPv4Address | IPv6Address, ...] = routing_arguments.router()
+        offload: bool = keyword(
+            "on|off",
+            values.switch,
+            default=True,
+            help="exchange super-frames and unfinished checksums with the host",
+        )
+
+        def __post_init__(self) -> None:
+            routing_arguments.check(self)
+            if self.peer is not None:
+                if self.inet is None:
+                    raise ArgumentError("peer", "'peer' needs 'inet ADDR' beside it")
+                if isinstance(self.inet, IPv4Interface):
+                    raise ArgumentError(
+                        "peer", f"'inet {self.inet}' names a network already; write 'inet {self.inet.ip}'"
+                    )
+            elif self.inet is not None and not isinstance(self.inet, IPv4Interface):
+                raise ArgumentError(
+                    "inet", f"'inet {self.inet}' needs a network, as {self.inet}/24, or 'peer ADDR' beside it"
+                )
+
+        def addresses(self) -> list[interfaces.Address]:
+            """The addresses as the interface is to have them."""
+            own = [interfaces.Address(address) for address in self.inet6]
+            if self.inet is not None:
+                # A point-to-point address has no network of its own, so its prefix is the whole of it.
+                own.insert(0, interfaces.Address(IPv4Interface(self.inet), peer=self.peer))
+            return own
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(
+            name,
+            arguments,
+            asked=arguments.interface,
+            wanted=interfaces.Wanted(mtu=arguments.mtu, addresses=arguments.addresses()),
+            offload=arguments.offload,
+            kind="ip",
+            around=routing_arguments.asked(arguments, point_to_point=True),
+        )
+
+    def claims(self) -> list[Claim]:
+        """The interface, where its name is given."""
+        name = self.arguments.interface
+        return [] if name is None else [Claim("interface", (name,))]

@@ -1,0 +1,362 @@
+"""Any element that is a TAP or a TUN of the host: its interface opened, its frames read and written.
+
+Knows how frames move through the descriptor; making and configuring the interface is `system`'s, and what it
+is to be like comes from the elements built on this, each with arguments of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import mmap
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import Any
+
+from tmelink.element import Element, Port
+from tmelink.elements.host_interfaces.host_network import Asked, HostNetwork
+from tmelink.errors import ElementError
+from tmelink.ethernet import derived_mac
+from tmelink.frame import MIN_FRAME, Burst, Frame, Gso, Kind
+from tmelink.offload.virtio import HEADER, decode_header, encode_header
+from tmelink.routing.facts import IPInterface
+from tmelink.routing.tunnel import Tunnel
+from tmelink.system import interfaces, namespaces, tuntap
+from tmelink.transport.datagrams import BUSY_SECONDS
+
+READ_BUDGET = 64
+"""Frames that are read before the loop turns to other elements: a burst that amortises its calls, and at
+64 KiB each a pause of a few milliseconds at most."""
+
+NOTHING = Asked()
+
+DEFAULT_MTU = 1500
+"""Of a new TAP or TUN."""
+
+_PLAIN = encode_header(None)
+
+
+class TapElement(Element):
+    """An Ethernet whose other end is an interface of the host, or of one of its network namespaces.
+
+    `asked` names the interface (None: the kernel's next tapN), `wanted` says what it is to be like, `netns`
+    in which namespace it is (None: the process's own). With `kind` "ip" it is a TUN, and carries IP packets.
+    `around` is what is to be done to the host around it, beside what a link says that it is connected to.
+    """
+
+    platforms = ("linux",)
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Any,
+        *,
+        asked: str | None,
+        wanted: interfaces.Wanted,
+        offload: bool,
+        netns: str | None = None,
+        kind: Kind = "ethernet",
+        around: Asked = NOTHING,
+    ) -> None:
+        super().__init__(name, arguments)
+        self.kind: Kind = kind
+        self.netns = netns
+        self.around = around
+        self._asked = asked
+        self._wanted = wanted
+        self._offload = offload
+        self._tap: tuntap.TapDevice | None = None
+        self._undo: list[interfaces.Request] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._held = False
+        self._network: HostNetwork | None = None
+        self._inside: Tunnel | None = None
+        self._following: set[asyncio.Task[None]] = set()
+        self._read: Callable[[], None] = self._read_plain
+        self._buffers: list[memoryview] = []
+        self._read_at = 0.0
+
+    @property
+    def interface(self) -> str | None:
+        """The name of the interface once it is open, else the one that was asked for."""
+        return self._tap.name if self._tap is not None else self._asked
+
+    def make_port(self) -> Port:
+        """A port that takes super-frames unless they are switched off."""
+        return Port(self, kind=self.kind, offload=self._offload)
+
+    def mtu(self, port: Port) -> int | None:
+        """The interface's MTU as it was asked for."""
+        return self._wanted.mtu
+
+    async def open(self) -> None:
+        """Create the TAP or attach to it, configure it, start reading; raises `ElementError`."""
+        namespaces.require_linux(f"{self.name}, a {'TUN' if self.kind == 'ip' else 'TAP'},")
+        await namespaces.inside(self._take, self.netns)
+        assert self._tap is not None
+        if self._tap.offload:
+            self._read = self._read_labelled
+            # Anonymous pages: an idle interface has none.
+            memory = memoryview(mmap.mmap(-1, READ_BUDGET * tuntap.MAX_READ))
+            starts = range(0, len(memory), tuntap.MAX_READ)
+            self._buffers = [memory[at : at + tuntap.MAX_READ] for at in starts]
+            await self._suit_peer()
+        self._loop = asyncio.get_running_loop()
+        mtu = self._wanted.mtu or DEFAULT_MTU
+        self._network = HostNetwork(
+            self._tap.name,
+            self.netns,
+            self.around,
+            self.own_addresses,
+            mtu,
+            self.log,
+            vanishes=self._tap.created,
+        )
+        await self._network.open(self._inside)
+        self._watch()
+        self.log.info("%s interface %s", "new" if self._tap.created else "found", self._tap.name)
+
+    async def close(self) -> None:
+        """Remove the interface if it was created here; otherwise leave it as it was found."""
+        if self._tap is None:
+            return
+        if self._loop is not None:
+            self._loop.remove_reader(self._tap.descriptor)
+        for task in self._following:
+            task.cancel()
+        if self._following:
+            await asyncio.wait(self._following)
+        try:
+            if self._network is not None:
+                await self._network.close()
+        finally:
+            self._network = None
+            await namespaces.inside(self._give_back, self.netns)
+
+    @property
+    def wanted(self) -> interfaces.Wanted:
+        """What the element's own arguments want the interface to be like."""
+        return self._wanted
+
+    @property
+    def own_addresses(self) -> tuple[IPInterface, ...]:
+        """The addresses that the element's own arguments give the interface."""
+        return tuple(address.interface for address in self._wanted.addresses)
+
+    def configure_network(self, port: Port, inside: Tunnel) -> bool:
+        """A link's addresses and routes are this interface's; before it is open they wait until then."""
+        self._inside = inside
+        if self._network is not None and self._loop is not None:
+            task = self._loop.create_task(self._follow(self._network, inside))
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
+        return True
+
+    async def _follow(self, network: HostNetwork, inside: Tunnel) -> None:
+        try:
+            await network.follow(inside)
+        except (ElementError, OSError) as error:
+            self.failed(error)
+
+    def _take(self) -> None:
+        self._tap = tuntap.open_tap(self._asked, offload=self._offload, kind=self.kind)
+        try:
+            self._undo = interfaces.configure(self._tap.name, self._with_own_mac(self._wanted))
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _with_own_mac(self, wanted: interfaces.Wanted) -> interfaces.Wanted:
+        """A new interface has the same MAC at every start: its neighbours remember whose it is."""
+        tap = self._tap
+        if tap is None or not tap.created or wanted.mac is not None or not wanted.addresses:
+            return wanted
+        if self.kind == "ip":
+            return wanted
+        seed = " ".join(str(address.interface) for address in wanted.addresses)
+        return replace(wanted, mac=derived_mac(seed))
+
+    def _give_back(self) -> None:
+        tap, self._tap = self._tap, None
+        undo, self._undo = self._undo, []
+        if tap is None:
+            return
+        try:
+            if not tap.created:
+                interfaces.undo(undo)
+        finally:
+            tap.close()
+
+    async def command(self, words: Sequence[str]) -> str:
+        """`show`: the interface as the kernel sees it."""
+        name = self.interface
+        if list(words) != ["show"]:
+            raise ElementError(f"{self.name} knows the command: show")
+        if self._tap is None or name is None:
+            raise ElementError(f"{self.name} is not open")
+        found = await namespaces.inside(lambda: interfaces.show(name), self.netns)
+        return str(found) if found is not None else f"{name} has been removed"
+
+    async def limit_super_frames(self, size: int) -> None:
+        """Let the host build super-frames of at most `size` bytes, IP header included; undone at close."""
+        tap = self._tap
+        if tap is None:
+            raise ElementError(f"{self.name} is not open")
+        name = tap.name
+        undo = await namespaces.inside(
+            lambda: interfaces.configure(name, interfaces.Wanted(gso_max_size=size)), self.netns
+        )
+        self._undo = undo + self._undo
+
+    async def _suit_peer(self) -> None:
+        """Let the host build super-frames of the length that suits whoever they go to."""
+        peer = self.ports[0].peer if self.ports else None
+        size = peer.element.longest(peer) if peer is not None else None
+        if size is None or size >= tuntap.MAX_PACKET:
+            return
+        try:
+            await self.limit_super_frames(size)
+        except ElementError as error:
+            # Old kernels cannot be asked; longer super-frames only cost a little more.
+            self.log.debug("super-frames keep their length: %s", error)
+
+    def hold(self, port: Port, held: bool) -> None:
+        """Stop reading, and leave what comes to the interface's own queue, or go on."""
+        self._held = held
+        # Many may have waited meanwhile.
+        self._read_at = math.inf
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._tap is None or self._loop is None:
+            return
+        if self._held:
+            self._loop.remove_reader(self._tap.descriptor)
+        else:
+            self._loop.add_reader(self._tap.descriptor, self._read)
+
+    def _read_plain(self) -> None:
+        """Hand on what waits in the interface, up to the budget, as one burst."""
+        tap = self._tap
+        if tap is None:
+            return
+        descriptor, read, size = tap.descriptor, os.read, tuntap.MAX_READ
+        frames: list[Frame] = []
+        try:
+            # Frames of an MTU's size are read faster into new bytes than into a slice of a kept buffer.
+            for _ in range(READ_BUDGET if monotonic() < self._read_at + BUSY_SECONDS else 1):
+                frames.append(read(descriptor, size))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._broken(error)
+        self._hand_on(frames, None)
+
+    def _read_labelled(self) -> None:
+        """The same from an interface that puts a virtio_net_hdr before each frame.
+
+        Into kept buffers: new ones of 64 KiB for every super-frame cost four times the read itself.
+        """
+        tap = self._tap
+        if tap is None:
+            return
+        descriptor, readv, start = tap.descriptor, os.readv, HEADER
+        frames: list[Frame] = []
+        gso: list[Gso | None] = []
+        labelled = False
+        busy = monotonic() < self._read_at + BUSY_SECONDS
+        try:
+            for buffer in self._buffers:
+                length = readv(descriptor, (buffer,))
+                frames.append(buffer[start:length])
+                # Most headers of small frames are empty, and looking here is cheaper than a call that looks.
+                if buffer[1] or buffer[0]:
+                    label = decode_header(buffer)
+                    labelled = labelled or label is not None
+                    gso.append(label)
+                    busy = True
+                elif busy:
+                    gso.append(None)
+                else:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._broken(error)
+        self._hand_on(frames, gso if labelled else None)
+
+    def _hand_on(self, frames: list[Frame], gso: list[Gso | None] | None) -> None:
+        if frames and self.ports:
+            if len(frames) == 1 and gso is None:
+                self.ports[0].send_one(frames[0])
+            else:
+                self.ports[0].send(Burst(frames, gso))
+        self._read_at = monotonic()
+
+    def receive_one(self, port: Port, frame: Frame) -> None:
+        """Write a frame that comes alone."""
+        tap = self._tap
+        if tap is None:
+            port.drop("closed")
+            return
+        try:
+            if tap.offload:
+                os.writev(tap.descriptor, (_PLAIN, frame))
+            else:
+                os.write(tap.descriptor, frame)
+        except OSError as error:
+            port.drop(_refusal(error, frame))
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        """Write the frames to the interface; what it does not take is counted by reason."""
+        tap = self._tap
+        if tap is None:
+            port.drop("closed", len(burst.frames))
+            return
+        if tap.offload:
+            self._write_labelled(tap.descriptor, port, burst)
+            return
+        descriptor, write = tap.descriptor, os.write
+        for frame in burst.frames:
+            try:
+                write(descriptor, frame)
+            except OSError as error:
+                port.drop(_refusal(error, frame))
+
+    def _write_labelled(self, descriptor: int, port: Port, burst: Burst) -> None:
+        writev = os.writev
+        if burst.gso is None:
+            for frame in burst.frames:
+                try:
+                    writev(descriptor, (_PLAIN, frame))
+                except OSError as error:
+                    port.drop(_refusal(error, frame))
+            return
+        for frame, label in zip(burst.frames, burst.gso, strict=True):
+            try:
+                writev(descriptor, (encode_header(label), frame))
+            except OSError as error:
+                port.drop(_refusal(error, frame))
+
+    def _broken(self, error: OSError) -> None:
+        tap = self._tap
+        if tap is None or self._loop is None:
+            return
+        self._loop.remove_reader(tap.descriptor)
+        if error.errno == errno.EBADFD:
+            self.failed(ElementError(f"the interface {tap.name} has been removed"))
+        else:
+            self.failed(ElementError(f"reading from {tap.name}: {error.strerror}"))
+
+
+def _refusal(error: OSError, frame: Frame) -> str:
+    if error.errno == errno.EIO:
+        return "interface is down"
+    if error.errno in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
+        return "interface is full"
+    if error.errno == errno.EBADFD:
+        return "interface is gone"
+    return "too short" if len(frame) < MIN_FRAME else "refused by the interface"

@@ -1,0 +1,200 @@
+"""Who may join a server, and what a client gets: passwords, addresses, files of --client-config-dir.
+
+Reads and writes the files that the server's options name. Knows no session: it judges what a client says of
+itself, and gives the welcome or the reason against it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from ipaddress import IPv4Address, IPv4Network
+from logging import Logger
+from pathlib import Path
+
+from tmelink.elements.openvpn.sessions import Files
+from tmelink.errors import ElementError
+from tmelink.openvpn.options.values import Bridge, GenToken, Options, Server
+from tmelink.openvpn.secret import Material
+from tmelink.openvpn.server import client_config
+from tmelink.openvpn.server.address_pool import AddressPool, Lease
+from tmelink.openvpn.server.auth_token import PREFIX, SECRET, AuthTokens, Token, parse_secret
+from tmelink.openvpn.server.client_config import ClientConfig, Inside, Welcome
+from tmelink.openvpn.server.users import Users
+from tmelink.openvpn.session import Joining
+
+DEFAULT = "DEFAULT"
+"""The file for clients that have none of their own, as in OpenVPN."""
+
+
+class Refused(Exception):
+    """A client may not join; the text is for it and for the log."""
+
+
+class Admission:
+    """The door of one server. Opening it reads its files; raises `ElementError`."""
+
+    def __init__(self, options: Options, server: Server, log: Logger) -> None:
+        self._server = server
+        self._log = log
+        self._inside = inside(options, server)
+        self._users = None if server.user_table is None else _users(server.user_table, log)
+        self._tokens = None if server.gen_token is None else _tokens(server.gen_token, log)
+        self._pool = _pool(options, server)
+        self._written = ""
+        if self._pool is not None and server.pool_persist is not None:
+            self._read_pool(self._pool, server.pool_persist)
+
+    def password_fits(self, joining: Joining) -> bool:
+        """Whether the client logged in as it must; takes its time, so not for the event loop."""
+        if self._users is None:
+            return True
+        if not joining.username and self._server.auth_user_pass_optional:
+            return bool(joining.fingerprint)  # who shows no certificate either could be anybody
+        return self._users.admits(joining.username, joining.password)
+
+    def shown_token(self, joining: Joining, unix_time: float, known: Token | None) -> Token | None:
+        """The token that a client gives for its password; None for a password, raises `Refused`."""
+        if self._tokens is None or not joining.password.startswith(PREFIX):
+            return None
+        try:
+            return self._tokens.judge(joining.username, joining.password, unix_time, known)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+
+    def new_token(self, joining: Joining, unix_time: float, before: Token | None) -> tuple[Token, str] | None:
+        """A token with the option that gives it to a client; None where there are none, or for no user."""
+        if self._tokens is None or not joining.username:
+            return None
+        token, text = self._tokens.issue(joining.username, unix_time, before)
+        return token, f"auth-token {text}"
+
+    def welcome(self, name: str) -> tuple[Welcome, Lease | None]:
+        """What a client of this name gets; raises `Refused`."""
+        config = self._config(name)
+        if config.disabled:
+            raise Refused("this client is disabled")
+        lease = None
+        if self._pool is not None and config.ifconfig is None:
+            lease = self._pool.lend(name)
+            if lease is None:
+                raise Refused("no address is free")
+        welcome, wrong = client_config.welcome(self._inside, lease, config)
+        for text in wrong:
+            self._log.warning("client '%s': %s", name, text)
+        return welcome, lease
+
+    def give_back(self, lease: Lease, now: float) -> None:
+        """A client has left."""
+        if self._pool is not None:
+            self._pool.give_back(lease.number, now)
+
+    def save(self) -> None:
+        """Write down who had which address, where that is wanted and has changed."""
+        path = self._server.pool_persist
+        if self._pool is None or path is None or not self._server.pool_persist_seconds:
+            return
+        text = self._pool.write()
+        if text == self._written:
+            return
+        try:
+            new = Path(f"{path}.new")
+            new.write_text(text)
+            os.replace(new, path)
+        except OSError as error:
+            self._log.warning("--ifconfig-pool-persist %s: %s", path, error.strerror or error)
+        else:
+            self._written = text
+
+    def _config(self, name: str) -> ClientConfig:
+        """The client's file, or that of all without one."""
+        directory = self._server.client_config_dir
+        if directory is None:
+            return ClientConfig()
+        for file in filter(None, (_file_name(name), DEFAULT)):
+            path = Path(directory, file)
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._log.warning("--client-config-dir %s: %s", path, error.strerror or error)
+                raise Refused("its file cannot be read") from None
+            config, wrong = client_config.parse(data)
+            for text in wrong:
+                self._log.warning("%s: %s", path, text)
+            return config
+        if self._server.ccd_exclusive:
+            raise Refused("it has no file in --client-config-dir")
+        return ClientConfig()
+
+    def _read_pool(self, pool: AddressPool, path: str) -> None:
+        try:
+            text = Path(path).read_text()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ElementError(f"--ifconfig-pool-persist {path}: {error.strerror or error}") from error
+        for wrong in pool.read(text):
+            self._log.warning("--ifconfig-pool-persist %s: %s", path, wrong)
+
+
+def inside(options: Options, server: Server) -> Inside:
+    """What all clients share."""
+    subnet = options.dev_type == "tap" or options.network.topology == "subnet"
+    own = options.network.ifconfig
+    own6 = options.network.ifconfig_ipv6
+    netmask: IPv4Address | None = None
+    if server.pool is not None and server.pool.netmask is not None:
+        netmask = IPv4Network((0, server.pool.netmask)).netmask
+    elif isinstance(server.bridge, Bridge):
+        netmask = IPv4Network((0, server.bridge.prefix)).netmask
+    elif subnet and own is not None:
+        netmask = IPv4Address(own[1])
+    return Inside(
+        topology="subnet" if options.dev_type == "tap" else options.network.topology,
+        push=server.push,
+        local=None if own is None else IPv4Address(own[0]),
+        netmask=netmask,
+        local6=None if own6 is None else own6[0].ip,
+        constraint=server.push_constraint,
+    )
+
+
+def _pool(options: Options, server: Server) -> AddressPool | None:
+    if server.pool is None and server.pool6 is None:
+        return None
+    net30 = options.dev_type == "tun" and options.network.topology == "net30"
+    return AddressPool(
+        None if server.pool is None else server.pool.first,
+        None if server.pool is None else server.pool.last,
+        server.pool6,
+        layout="net30" if net30 else "single",
+        duplicate_cn=server.duplicate_cn,
+        fixed=server.pool_persist_seconds == 0,
+    )
+
+
+def _users(path: str, log: Logger) -> Users:
+    text = Files(log).secret(Material(path=path), "auth-user-pass-table")
+    try:
+        return Users(text.decode("utf-8", "replace"))
+    except ValueError as error:
+        raise ElementError(f"--auth-user-pass-table {path}: {error}") from error
+
+
+def _tokens(options: GenToken, log: Logger) -> AuthTokens:
+    secret = secrets.token_bytes(SECRET)
+    if options.secret is not None:
+        try:
+            secret = parse_secret(Files(log).secret(options.secret, "auth-gen-token-secret"))
+        except ValueError as error:
+            raise ElementError(f"--auth-gen-token-secret {options.secret}: {error}") from error
+    return AuthTokens(secret, lifetime=options.lifetime, renewal=options.renewal)
+
+
+def _file_name(name: str) -> str:
+    """The file of a client's name; what OpenVPN does not take in one is an underscore there too."""
+    written = re.sub(r"[^A-Za-z0-9_.@-]", "_", name)
+    return "" if written in (".", "..") else written

@@ -1,0 +1,296 @@
+"""The link: one side of a pair that carries a machine's frames in OpenVPN's wire protocol.
+
+Here frames meet the wire: super-frames are cut into runs of datagrams, and runs are joined into super-frames.
+`tmelink.elements.openvpn.connector` reaches the peer, `tmelink.elements.openvpn.peers` decides whose datagrams
+count, a session (`tmelink.openvpn`) knows what is in a datagram, and `tmelink.transport` carries it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from tmelink.element import Claim, Element, Port
+from tmelink.elements.openvpn import shared_ports
+from tmelink.elements.openvpn.connector import Attempts, Peer
+from tmelink.elements.openvpn.sessions import NewSession, longest_super_frame, problems, session_maker
+from tmelink.elements.openvpn.shaper import Shaping
+from tmelink.elements.openvpn.tunnel_network import Inside
+from tmelink.errors import ElementError
+from tmelink.frame import Burst, Counters, Frame, one_by_one, pieces
+from tmelink.offload import coalesce, coalesce_between, completed, cut
+from tmelink.openvpn.options import parse as openvpn
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.plain.mtu import datagram_overhead
+from tmelink.openvpn.session import AuthFailed, Carried, Item, Notice, Session, Token
+from tmelink.openvpn.tls.settings import Credentials
+from tmelink.source import Mistake, Place, Report, Word
+from tmelink.transport import sockets
+from tmelink.transport.datagrams import MAX_RUN, Address
+from tmelink.transport.streams import MAX_DATAGRAM
+
+STREAM_ROOM = 128
+"""What a datagram on a stream may hold beside the MTU and an Ethernet header: tags, keys, compression."""
+
+
+LONGEST_BACKOFF = 3600.0
+"""Seconds that a server may ask a client to wait before it comes again: more is no temporary refusal."""
+
+DEBUG_VERB = 5
+"""From here on OpenVPN's --verb tells of single packets."""
+
+
+class Link(Element):
+    """A link to another host: UDP, TCP server or TCP client, in OpenVPN's wire protocol.
+
+    The other end may be tmelink, TME or OpenVPN. Arguments are OpenVPN's own options; a word that is no
+    option is read as a `--config` file.
+    """
+
+    Arguments = Options
+    arguments: Options
+    up = False
+
+    def __init__(self, name: str, arguments: Options) -> None:
+        super().__init__(name, arguments)
+        self.log.setLevel(log_level(arguments.verb))
+        self._ip = arguments.dev_type == "tun"
+        self.sent = Counters()
+        self.received = Counters()
+        self.stream_limit = max(arguments.tun_mtu, 1500) + 14 + STREAM_ROOM
+        if arguments.super_frames:
+            self.stream_limit = MAX_DATAGRAM
+        self.segment = arguments.udp_offload in ("send", "both")
+        self.gro = arguments.udp_offload in ("receive", "both")
+        self.peer: Peer | None = None
+        self._sessions: list[Session] = []
+        self._make: NewSession | None = None
+        self._token: Credentials | None = None
+        self._refusal: AuthFailed | None = None
+        self._complaint = ""
+        self.backoff = 0.0
+        self._attempts: Attempts | None = None
+        self._shaping: Shaping | None = None
+        self._inside = Inside(self, arguments)
+
+    @classmethod
+    def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Options | None:
+        """OpenVPN's options, as its command line takes them."""
+        options = openvpn.parse(words, place, report, read_file=lambda path: Path(path).read_bytes())
+        if options is None:
+            return None
+        mistakes = [Mistake(place, problem) for problem in problems(options)]
+        if options.mode == "server":
+            hint = "write tme/host/openvpn/socket/server in place of this module's name"
+            mistakes.append(Mistake(place, "a link has one peer, and these options serve many", hint))
+        for mistake in mistakes:
+            report(mistake)
+        return None if mistakes else options
+
+    @classmethod
+    def usage(cls, module: str) -> str:
+        """The options that work, by group."""
+        return f"{module} {openvpn.usage()}"
+
+    @classmethod
+    def reference(cls) -> list[tuple[str, str]]:
+        """A row for each option that works."""
+        return openvpn.reference()
+
+    def claims(self) -> list[Claim]:
+        """The local address and port, where one is bound that is known beforehand."""
+        claim = shared_ports.claim(self.arguments)
+        return [] if claim is None else [claim]
+
+    def make_port(self) -> Port:
+        """A port that takes super-frames: the link cuts them itself, straight into datagrams."""
+        return Port(self, kind="ip" if self._ip else "ethernet", offload=True)
+
+    def mtu(self, port: Port) -> int:
+        """--tun-mtu: what both ends expect of each other's packets."""
+        return self.arguments.tun_mtu
+
+    def longest(self, port: Port) -> int | None:
+        """What comes to one run of datagrams, which is one call at both ends.
+
+        Over TCP anything does: what Linux builds unless asked for more fits one record (--super-frames).
+        """
+        if not (self.segment and self.arguments.proto.startswith("udp")):
+            return None
+        return longest_super_frame(self.arguments, MAX_RUN)
+
+    def counters(self) -> dict[str, Counters]:
+        """What crossed the wire, and what was dropped there."""
+        received = Counters(self.received.frames, self.received.bytes, Counter(self.received.drops))
+        for session in self._sessions:
+            received.drops.update(session.drops)
+        return {"wire sent": self.sent, "wire received": received}
+
+    async def open(self) -> None:
+        """Begin to look for the peer; raises `ElementError` where the own address cannot be bound."""
+        for note in self.arguments.notes:
+            self.log.info("%s", note)
+        self._warn_if_bare()
+        self._make = session_maker(self.arguments, self.log)
+        if self.arguments.shaper:
+            overhead = datagram_overhead(self.arguments.proto)
+            self._shaping = Shaping(
+                self.arguments.shaper, overhead, self._send_shaped, self.hold_machine, self.sent
+            )
+        self._attempts = Attempts(self, self.arguments)
+        await self._attempts.open()
+
+    async def close(self) -> None:
+        """End the attempts and with them the peer."""
+        if self._attempts is not None:
+            await self._attempts.close()
+            self._attempts = None
+        if self._shaping is not None:
+            self._shaping.close()
+            self._shaping = None
+        await self._inside.close()
+
+    # Frames
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        """Frames from the machine; super-frames are cut into runs of datagrams, or stay whole."""
+        peer = self.peer
+        if peer is None:
+            port.drop("link down", len(burst.frames))
+            return
+        if self.arguments.super_frames:
+            peer.send(completed(burst, port.sent))
+            return
+        items = cut(burst, port.sent, ip=self._ip)
+        if self._shaping is None:
+            peer.send(items)
+        else:
+            self._shaping.take(items)
+
+    def receive_one(self, port: Port, frame: Frame) -> None:
+        """A frame from the machine that comes alone."""
+        if self.peer is None or self._shaping is not None:
+            self.receive(port, Burst([frame]))
+        else:
+            self.peer.send_one(frame)
+
+    def _send_shaped(self, frames: Sequence[Frame]) -> None:
+        if self.peer is None:
+            self.sent.drops["link down"] += len(frames)
+        else:
+            self.peer.send(frames)
+
+    def deliver(self, items: Sequence[Carried]) -> None:
+        """Frames from the peer, for the machine; runs are joined where the machine takes super-frames."""
+        if not self.ports:
+            self.received.drops["not connected"] += len(items)
+            return
+        port = self.ports[0]
+        whole = port.peer is not None and port.peer.offload
+        if self.arguments.super_frames:
+            port.send(coalesce_between(items, ip=self._ip) if whole else one_by_one(items))
+        else:
+            plain = cast("Sequence[Item]", items)
+            port.send(coalesce(plain, ip=self._ip) if whole else Burst(pieces(plain)))
+
+    def deliver_one(self, frame: Frame) -> None:
+        """A frame from the peer, for the machine, that comes alone."""
+        if self.ports:
+            self.ports[0].send_one(frame)
+        else:
+            self.received.drops["not connected"] += 1
+
+    def hold_machine(self, held: bool) -> None:
+        """The way to the peer is full, or no longer: the machine's side stops reading, or goes on."""
+        for port in self.ports:
+            port.hold(held)
+
+    # What attempts and peers tell
+
+    def new_session(self, options: Options) -> Session:
+        """A fresh session under the options that hold for a peer."""
+        assert self._make is not None, "peers come after open"
+        session = self._make(options, credentials=self._token)
+        self._sessions.append(session)
+        return session
+
+    def knows(self, options: Options, datagram: Frame) -> bool:
+        """Whether a datagram, the first of a session, is authentic under the link's key."""
+        assert self._make is not None, "peers come after open"
+        return self._make(options, mute=True).receive([datagram], time.monotonic()).authentic
+
+    def retire(self, session: Session) -> None:
+        """Keep what a session dropped, and forget it."""
+        self.received.drops.update(session.drops)
+        self._sessions.remove(session)
+
+    def notice(self, notice: Notice) -> None:
+        """A line of the session's for the log; an error that every attempt runs into is told once."""
+        if notice.level == "error":
+            if notice.text == self._complaint:
+                return
+            self._complaint = notice.text
+        write = {"info": self.log.info, "warning": self.log.warning, "error": self.log.error}[notice.level]
+        write("%s", notice.text)
+
+    def reaching(self, address: Address | None) -> None:
+        """An attempt begins, towards this address outside; None where it waits to be found."""
+        self._inside.reaching(address)
+
+    def pushed(self, options: Sequence[str]) -> None:
+        """The server's options, as lines of a configuration."""
+        self._inside.pushed(options)
+
+    def refused(self, refusal: AuthFailed) -> None:
+        """The server does not take this client: an old token is forgotten, another refusal remembered."""
+        if self._token is None and not refusal.temporary:
+            self._refusal = refusal
+        self.backoff = min(refusal.wait or 0.0, LONGEST_BACKOFF)
+        self._token = None
+
+    def given(self, token: Token) -> None:
+        """The server's token stands for the password from now on."""
+        self._token = Credentials(token.username, token.token)
+
+    def came_up(self, detail: str) -> None:
+        """The peer has been heard."""
+        self._refusal = None
+        self._complaint = ""
+        self.backoff = 0.0
+        self.changed(True, detail)
+
+    def went_down(self, reason: str) -> None:
+        """The peer is over, and another attempt follows; only one that was heard has been up."""
+        if self.up:
+            self.changed(False, reason)
+        else:
+            self.log.info("%s", reason)
+
+    def ended(self, reason: str) -> None:
+        """The link is over for good: as its options want it, or since the server does not take it."""
+        if self._refusal is None:
+            self.changed(False, reason)
+        else:
+            hint = "check user and password in the file of --auth-user-pass, and the server's log"
+            self.failed(ElementError(f"{reason}; {hint}"))
+
+    def _warn_if_bare(self) -> None:
+        if self.arguments.secure:
+            return
+        ends = [self.arguments.local, *(remote.host for remote in self.arguments.remotes)]
+        if any(end is not None and sockets.stays_here(end) for end in ends):
+            return
+        self.log.warning(
+            "frames leave this computer unencrypted: whoever is on the way can read and forge them"
+        )
+
+
+def log_level(verb: int) -> int:
+    """The least level that --verb lets through; NOTSET leaves it to the whole program."""
+    if verb == 0:
+        return logging.ERROR
+    return logging.DEBUG if verb >= DEBUG_VERB else logging.NOTSET

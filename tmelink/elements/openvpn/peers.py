@@ -1,0 +1,347 @@
+"""A link's peer over a UDP socket or over TCP connections: whose datagrams are heard, where replies go.
+
+Each peer object is one attempt of a link: it lives from the moment something carries its datagrams until
+`over` is done. Which attempts are made, and when, is the link's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tmelink.elements.openvpn.driver import Conversation
+from tmelink.elements.openvpn.shared_ports import Guest
+from tmelink.elements.openvpn.tcp_listener import TcpSeat
+from tmelink.frame import Frame, Run
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.session import (
+    AuthFailed,
+    Carried,
+    Event,
+    Exit,
+    Item,
+    Notice,
+    Pushed,
+    Restart,
+    Session,
+    Token,
+    Up,
+)
+from tmelink.transport import sockets
+from tmelink.transport.datagrams import Address
+from tmelink.transport.streams import Stream
+
+CANDIDATES = 4
+"""Connections that may wait beside a standing one until they prove to be the peer's."""
+
+CANDIDATE_SECONDS = 30.0
+"""How long one of them may wait."""
+
+Over = Restart | Exit
+"""Why a peer is over: to be tried again, or for good."""
+
+
+class Wire(Protocol):
+    """What carries a UDP peer's datagrams: a port of our own or a shared one, or a proxy's relay."""
+
+    @property
+    def send(self) -> Callable[[Sequence[Item], Address], None]:
+        """Send datagrams to an address."""
+
+    def close(self) -> None:
+        """Give it back."""
+
+
+class Owner(Guest, Protocol):
+    """What a peer needs of its link, beside what a port needs."""
+
+    def new_session(self, options: Options) -> Session:
+        """A fresh session under the options that hold for the peer."""
+
+    def deliver(self, items: Sequence[Carried]) -> None:
+        """Frames for the machine."""
+
+    def deliver_one(self, frame: Frame) -> None:
+        """A frame for the machine that comes alone."""
+
+    def notice(self, notice: Notice) -> None:
+        """Something for the log."""
+
+    def pushed(self, options: Sequence[str]) -> None:
+        """The server's options for this client."""
+
+    def refused(self, refusal: AuthFailed) -> None:
+        """The server does not take this client."""
+
+    def given(self, token: Token) -> None:
+        """The server's token stands for the password from now on."""
+
+    def came_up(self, detail: str) -> None:
+        """The peer has been heard."""
+
+    def went_down(self, reason: str) -> None:
+        """The peer, heard or not, is over, and another attempt follows."""
+
+    def retire(self, session: Session) -> None:
+        """A session has ended; its drops are to be kept."""
+
+
+class UdpPeer:
+    """A peer over UDP; `make_wire` is given the peer, and makes what carries its datagrams.
+
+    With `remote` and without `--float` only that address and port is heard; else whoever proves to be the
+    peer, and replies go to where it was heard last (OpenVPN's `--remote` and `--float`). A `remote` that is a
+    name is a proxy's to resolve: whoever answers is heard.
+    """
+
+    def __init__(
+        self,
+        link: Owner,
+        options: Options,
+        make_wire: Callable[[UdpPeer], Wire],
+        remote: Address | None,
+    ) -> None:
+        self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
+        self.heard = False
+        self.remote = remote
+        self._link = link
+        self._floats = options.float
+        self._follows = options.float or remote is None or sockets.literal_family(remote[0]) is None
+        self._conversation = Conversation(
+            link.new_session(options), self._transmit, link.deliver, self._event
+        )
+        # Of a frame that comes alone; every call less is felt in its round trip.
+        self.send_one = self._conversation.send_one
+        try:
+            self._wire = make_wire(self)
+        except BaseException:
+            link.retire(self._conversation.session)
+            raise
+        self._conversation.start()
+
+    def send(self, items: Sequence[Carried]) -> None:
+        """Frames from the machine."""
+        self._conversation.send(items)
+
+    def close(self) -> None:
+        """Say goodbye where the session wants to, and close the socket."""
+        self._conversation.close()
+        self._wire.close()
+        self._link.retire(self._conversation.session)
+
+    def arrived(self, items: list[Item], address: Address) -> bool:
+        """Take datagrams; whether any of them was the peer's beyond doubt."""
+        if address != self.remote and not self._follows:
+            self._link.received.drops["not the remote"] += _count(items)
+            return False
+        step = self._conversation.receive(items)
+        if address != self.remote and step.authentic:
+            if self.remote is not None:
+                self._link.log.info("peer moved to %s", sockets.show(address))
+            self.remote = address
+            self._follows = self._floats
+        self._conversation.do(step)
+        return step.authentic
+
+    def arrived_alone(self, datagram: Frame, address: Address) -> None:
+        """Take a datagram that came alone."""
+        frame = self._conversation.receive_one(datagram) if address == self.remote else None
+        if frame is None:
+            self.arrived([datagram], address)
+        else:
+            self._link.deliver_one(frame)
+
+    def lost(self, reason: str) -> None:
+        """What carried the datagrams is gone."""
+        if not self.over.done():
+            self.over.set_result(Restart(reason))
+
+    def _transmit(self, items: Sequence[Item]) -> None:
+        if self.remote is None:
+            self._link.sent.drops["no peer yet"] += _count(items)
+        else:
+            self._wire.send(items, self.remote)
+
+    def _event(self, event: Event) -> None:
+        if isinstance(event, Up):
+            self.heard = True
+            where = sockets.show(self.remote) if self.remote else ""
+            self._link.came_up(" ".join(filter(None, (where, event.detail))))
+        else:
+            _tell(self._link, event)
+        if isinstance(event, Restart | Exit) and not self.over.done():
+            self.over.set_result(event)
+
+
+class TcpPeer:
+    """A peer over one TCP connection, of which `head` was read before."""
+
+    def __init__(
+        self, link: Owner, options: Options, sock: socket.socket, address: Address, head: bytes = b""
+    ) -> None:
+        self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
+        self.heard = False
+        self.proven: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.address = address
+        self._link = link
+        self._conversation = Conversation(
+            link.new_session(options), self._transmit, link.deliver, self._event
+        )
+        # Of a frame that comes alone; every call less is felt in its round trip.
+        self.send_one = self._conversation.send_one
+        self._stream = Stream(
+            sock,
+            self._arrived,
+            self._ended,
+            link.hold_machine,
+            link.sent,
+            link.received,
+            limit=link.stream_limit,
+        )
+        self._conversation.start()
+        self._stream.begin(head)
+
+    def send(self, items: Sequence[Carried]) -> None:
+        """Frames from the machine."""
+        self._conversation.send(items)
+
+    def close(self) -> None:
+        """Say goodbye where the session wants to, and close the connection."""
+        self._conversation.close()
+        self._stream.close()
+        self._link.retire(self._conversation.session)
+
+    def _transmit(self, items: Sequence[Item]) -> None:
+        self._stream.send(items)
+
+    def _arrived(self, items: Sequence[Item]) -> None:
+        step = self._conversation.receive(items)
+        if step.authentic and not self.proven.done():
+            self.proven.set_result(None)
+        self._conversation.do(step)
+
+    def _ended(self, reason: str) -> None:
+        if not self.over.done():
+            self.over.set_result(Restart(f"connection with {sockets.show(self.address)} ended: {reason}"))
+
+    def _event(self, event: Event) -> None:
+        if isinstance(event, Up):
+            self.heard = True
+            self._link.came_up(" ".join(filter(None, (sockets.show(self.address), event.detail))))
+        else:
+            _tell(self._link, event)
+        if isinstance(event, Restart | Exit) and not self.over.done():
+            self.over.set_result(event)
+
+
+class TcpServer:
+    """Accepts a TCP link's peer, and again after each break.
+
+    One connection stands at a time. Another one is heard beside it, and takes its place once it proves to be
+    the peer's, so that a passer-by who only connects cannot end the link, and a peer that lost its
+    connection unnoticed need not wait for ours to notice too.
+    """
+
+    def __init__(self, link: Owner, options: Options, seat: TcpSeat, remote: Address | None) -> None:
+        self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
+        self.heard = False
+        self._link = link
+        self._seat = seat
+        self._options = options
+        self._current: TcpPeer | None = None
+        self._peers: set[TcpPeer] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        seat.attend(self._take, None if options.float else remote)
+
+    def send(self, items: Sequence[Carried]) -> None:
+        """Frames from the machine."""
+        if self._current is None:
+            self._link.sent.drops["not connected"] += _count(items)
+        else:
+            self._current.send(items)
+
+    def send_one(self, frame: Frame) -> None:
+        """A frame from the machine that comes alone."""
+        if self._current is None:
+            self._link.sent.drops["not connected"] += 1
+        else:
+            self._current.send_one(frame)
+
+    def close(self) -> None:
+        """Close the listening socket, unless other links need it, and every connection."""
+        self._seat.close()
+        for task in self._tasks:
+            task.cancel()
+        for peer in list(self._peers):
+            self._drop(peer)
+
+    def _take(self, sock: socket.socket, address: Address, head: bytes) -> None:
+        if len(self._peers) > CANDIDATES:
+            self._link.received.drops["too many connections"] += 1
+            sock.close()
+            return
+        peer = TcpPeer(self._link, self._options, sock, address, head)
+        task = asyncio.get_running_loop().create_task(self._attend(peer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _attend(self, peer: TcpPeer) -> None:
+        self._peers.add(peer)
+        try:
+            if not await self._take_its_place(peer):
+                return
+            self._current = peer
+            self._link.log.info("connected: %s", sockets.show(peer.address))
+            over = await peer.over
+            self.heard |= peer.heard
+            if self._current is peer:
+                self._link.went_down(over.reason)
+            else:
+                self._link.log.info("%s", over.reason)
+            if isinstance(over, Exit) and not self.over.done():
+                self.over.set_result(over)
+        finally:
+            self._drop(peer)
+
+    async def _take_its_place(self, peer: TcpPeer) -> bool:
+        """Wait until no other connection stands or `peer` proves to be the one to hear; False if never."""
+        while (standing := self._current) is not None:
+            await asyncio.wait(
+                (peer.proven, peer.over, standing.over),
+                timeout=CANDIDATE_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if peer.proven.done():
+                if not standing.over.done():
+                    standing.over.set_result(Restart(f"{sockets.show(peer.address)} took its place"))
+                return True
+            if peer.over.done() or not standing.over.done():
+                return False
+            self._drop(standing)
+        return True
+
+    def _drop(self, peer: TcpPeer) -> None:
+        if self._current is peer:
+            self._current = None
+        if peer in self._peers:
+            self._peers.remove(peer)
+            peer.close()
+
+
+def _tell(link: Owner, event: Event) -> None:
+    """What a session says that concerns the link, however the peer is reached."""
+    if isinstance(event, Notice):
+        link.notice(event)
+    elif isinstance(event, Pushed):
+        link.pushed(event.options)
+    elif isinstance(event, AuthFailed):
+        link.refused(event)
+    elif isinstance(event, Token):
+        link.given(event)
+
+
+def _count(items: Sequence[Carried]) -> int:
+    return sum(math.ceil(len(i.data) / i.size) if isinstance(i, Run) else 1 for i in items)

@@ -1,0 +1,94 @@
+"""The proxy that a link's options name, with its user and password read.
+
+Knows `--http-proxy` and `--socks-proxy` with their options; what is said to a proxy is
+`tmelink.transport.http_proxy`'s and `tmelink.transport.socks`'.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tmelink.elements.openvpn.sessions import Files
+from tmelink.errors import ElementError
+from tmelink.openvpn.options import values as option_types
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.secret import Material
+from tmelink.transport import http_proxy, sockets, socks
+
+Dial = Callable[[], Awaitable[socket.socket]]
+"""Makes a TCP connection to the proxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Where the proxy is and, as `login` or `http`, what it is told."""
+
+    host: str
+    port: int
+    http: http_proxy.HttpProxy | None = None
+    login: socks.Login | None = None
+
+    def __str__(self) -> str:
+        return f"{'SOCKS' if self.http is None else 'HTTP'} proxy {sockets.show((self.host, self.port))}"
+
+    async def connect(self, dial: Dial, host: str, port: int) -> socket.socket:
+        """A connection to `host`:`port` through the proxy; raises `HandshakeError` and `OSError`."""
+        if self.http is not None:
+            return await http_proxy.connect(dial, self.http, host, port)
+        sock = await dial()
+        try:
+            await socks.connect(sock, self.login, host, port)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def associate(self, dial: Dial) -> tuple[socket.socket, tuple[str, int]]:
+        """The connection that a relay for datagrams hangs on, and the relay's host and port."""
+        sock = await dial()
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return sock, await socks.associate(sock, self.login)
+        except BaseException:
+            sock.close()
+            raise
+
+
+def proxy(options: Options, files: Files) -> Proxy | None:
+    """The proxy of these options, or None; raises `ElementError` where its password file is no such file."""
+    if options.http_proxy is not None:
+        return _http(options.http_proxy, files)
+    if options.socks_proxy is not None:
+        given = options.socks_proxy
+        user, password = _user_and_password(given.credentials, "socks-proxy", files)
+        login = None if given.credentials is None else socks.Login(user, password)
+        return Proxy(given.host, given.port, login=login)
+    return None
+
+
+def _http(given: option_types.HttpProxy, files: Files) -> Proxy:
+    user, password = _user_and_password(given.credentials, "http-proxy", files)
+    headers = tuple(
+        name if value is None else f"{name}: {value.reveal().decode()}" for name, value in given.headers
+    )
+    spoken = http_proxy.HttpProxy(
+        # A login without a user is none: a proxy that wants one says so.
+        "none" if given.credentials is None else given.auth,
+        user,
+        password,
+        given.version,
+        given.agent,
+        headers,
+    )
+    return Proxy(given.host, given.port, http=spoken)
+
+
+def _user_and_password(material: Material | None, option: str, files: Files) -> tuple[str, str]:
+    lines = files.secret(material, option).decode("utf-8", "replace").splitlines()
+    if material is not None and (len(lines) < 2 or not lines[0]):
+        raise ElementError(
+            f"--{option} {material}: the file must hold a user name and a password, on a line each"
+        )
+    return (lines[0], lines[1]) if lines else ("", "")

@@ -1,0 +1,482 @@
+"""The server: any number of remote machines on one Ethernet, or in one IP network, through one port.
+
+The shell around `tmelink.openvpn.server.server`: owns the sockets, the clock and the files. Who may join is
+`tmelink.elements.openvpn.authentication`'s, where frames go `tmelink.elements.openvpn.server_bridge`'s and
+`tmelink.elements.openvpn.server_router`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from tmelink.element import Claim, Element, Port
+from tmelink.elements.openvpn import link_sockets, shared_ports
+from tmelink.elements.openvpn.authentication import Admission, Refused
+from tmelink.elements.openvpn.link import STREAM_ROOM, log_level
+from tmelink.elements.openvpn.server_bridge import ServerEthernet
+from tmelink.elements.openvpn.server_router import ServerPackets
+from tmelink.elements.openvpn.sessions import Files, problems, tls_parts, tls_settings, wall_clock
+from tmelink.elements.openvpn.tcp_listener import TcpSeat, listen
+from tmelink.elements.openvpn.tunnel_network import Inside
+from tmelink.elements.openvpn.udp_listener import UdpSeat, udp
+from tmelink.errors import ElementError, PortError
+from tmelink.frame import Burst, Counters, Frame
+from tmelink.openvpn.options import parse as openvpn
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.server.address_pool import Lease
+from tmelink.openvpn.server.auth_token import Token
+from tmelink.openvpn.server.client_config import Welcome
+from tmelink.openvpn.server.server import Addressed, TlsServer
+from tmelink.openvpn.session import Exit, Item, Joining, Notice, Restart, Up
+from tmelink.source import Mistake, Place, Report, Word
+from tmelink.transport import sockets
+from tmelink.transport.datagrams import Address
+from tmelink.transport.streams import Stream
+
+
+@dataclass(slots=True)
+class _Client:
+    """One that was admitted."""
+
+    name: str
+    welcome: Welcome
+    lease: Lease | None
+    up: bool = False
+    token: Token | None = None
+
+    @property
+    def inside(self) -> str:
+        """Its addresses inside, for a person to read."""
+        return " ".join(str(a) for a in (self.welcome.address, self.welcome.address6) if a is not None)
+
+
+class Server(Element):
+    """A server for any number of remote machines: tmelink, OpenVPN clients, through one UDP or TCP port.
+
+    With `--dev tap` every client is a port of a learning switch, and so is each of the server's own
+    connections, as many as wanted; with `--client-to-client` clients reach each other too. With `--dev tun`
+    packets go to the client that has their address. Arguments are OpenVPN's own options for --mode server;
+    a word that is no option is read as a `--config` file. `command SERVER clients` lists them, `command
+    SERVER kick NAME` ends one's session, `command SERVER table` shows which station is behind which client.
+    """
+
+    Arguments = Options
+    arguments: Options
+    capacity = None
+    up = False
+
+    def __init__(self, name: str, arguments: Options) -> None:
+        super().__init__(name, arguments)
+        self.log.setLevel(log_level(arguments.verb))
+        options = arguments.server
+        assert options is not None, "parse sees to it"
+        self._ip = arguments.dev_type == "tun"
+        self._options = options
+        self.sent = Counters()
+        self.received = Counters()
+        self.stream_limit = max(arguments.tun_mtu, 1500) + 14 + STREAM_ROOM
+        self.segment = True
+        self.gro = True
+        self.remote: Address | None = None
+        self._inside = Inside(self, arguments)
+        self._fabric: ServerEthernet | ServerPackets
+        if self._ip:
+            self._fabric = ServerPackets(
+                self._send,
+                self.received,
+                lambda text: self.log.warning("%s", text),
+                client_to_client=options.client_to_client,
+            )
+        else:
+            stale = options.stale_routes_check
+            self._fabric = ServerEthernet(
+                f"{name} switch",
+                self._send,
+                self.received.drops,
+                client_to_client=options.client_to_client,
+                ageing=None if stale is None else max(1, stale[0]),
+            )
+        self._clients: dict[int, _Client] = {}
+        self._streams: dict[Address, Stream] = {}
+        self._wall = wall_clock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._seat: UdpSeat | TcpSeat | None = None
+        self._server: TlsServer | None = None
+        self._admission: Admission | None = None
+
+    # What a machine file says
+
+    @classmethod
+    def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Options | None:
+        """OpenVPN's options, as its command line takes them."""
+        options = openvpn.parse(words, place, report, read_file=lambda path: Path(path).read_bytes())
+        if options is None:
+            return None
+        mistakes = [Mistake(place, problem) for problem in problems(options)]
+        if options.server is None:
+            hint = "add --server NETWORK NETMASK, or --mode server --tls-server"
+            mistakes.append(Mistake(place, "these are the options of a link, and not of a server", hint))
+        elif options.server.verify_client_cert != "require" and options.server.user_table is None:
+            hint = "add --auth-user-pass-table FILE, or leave out --verify-client-cert"
+            mistakes.append(Mistake(place, "a client without a certificate could be anybody", hint))
+        elif options.server.username_as_common_name and options.server.user_table is None:
+            hint = "add --auth-user-pass-table FILE"
+            mistakes.append(Mistake(place, "without passwords every client could take any name", hint))
+        for mistake in mistakes:
+            report(mistake)
+        return None if mistakes else options
+
+    @classmethod
+    def usage(cls, module: str) -> str:
+        """The options that work, by group."""
+        return f"{module} {openvpn.usage()}"
+
+    @classmethod
+    def reference(cls) -> list[tuple[str, str]]:
+        """A row for each option that works."""
+        return openvpn.reference()
+
+    def claims(self) -> list[Claim]:
+        """The port, which a server shares with nobody."""
+        claim = shared_ports.claim(replace(self.arguments, float=False))
+        return [] if claim is None else [claim]
+
+    def port(self, words: Sequence[Word] = ()) -> Port:
+        """A connection: any number on an Ethernet; one with --dev tun."""
+        if self._ip and self.ports:
+            raise PortError(f"{self.name} is already connected, and with --dev tun it has one connection")
+        port = super().port(words)
+        self._fabric.add_machine(port)
+        return port
+
+    def make_port(self) -> Port:
+        """A port that takes super-frames."""
+        return Port(self, kind="ip" if self._ip else "ethernet", offload=True)
+
+    def mtu(self, port: Port) -> int:
+        """--tun-mtu: what both ends expect of each other's packets."""
+        return self.arguments.tun_mtu
+
+    def counters(self) -> dict[str, Counters]:
+        """What crossed the wire, and what was dropped there, of all clients together."""
+        received = Counters(self.received.frames, self.received.bytes, Counter(self.received.drops))
+        if self._server is not None:
+            received.drops.update(self._server.dropped())
+        return {"wire sent": self.sent, "wire received": received}
+
+    # Opening and closing
+
+    async def open(self) -> None:
+        """Read keys and files, take the port; raises `ElementError`."""
+        arguments, options = self.arguments, self._options
+        tls = arguments.tls
+        assert tls is not None, "a server is one of TLS"
+        for note in arguments.notes:
+            self.log.info("%s", note)
+        context, wrap = tls_parts(arguments, tls, Files(self.log))
+        if arguments.tls_crypt_v2 is not None and not arguments.tls_crypt_v2_force_cookie:
+            self.log.info(
+                "--tls-crypt-v2: clients of OpenVPN 2.5 and before cannot join, as with force-cookie"
+            )
+        self._admission = Admission(arguments, options, self.log)
+        self._server = TlsServer(
+            replace(tls_settings(arguments, tls, wrap), ask_password=options.user_table is not None),
+            context,
+            self._wall,
+            max_clients=options.max_clients,
+            duplicate_cn=options.duplicate_cn,
+            connect_freq=options.connect_freq or (0, 0),
+            connect_freq_initial=options.connect_freq_initial,
+            by_username=options.username_as_common_name,
+        )
+        await self._fabric.open()
+        family, _ = (await link_sockets.places(arguments, None, self.log))[0]
+        alone = replace(arguments, float=False)
+        if arguments.proto.startswith("udp"):
+            self._seat = seat = await udp(self, alone, family)
+            seat.attend(self)
+        else:
+            self._seat = listening = await listen(self, alone, family)
+            listening.attend(self._take, None)
+        if self._options.pool_persist_seconds:
+            self._spawn(self._keep_pool(self._options.pool_persist_seconds))
+        self._inside.reaching(None)
+
+    async def close(self) -> None:
+        """Say goodbye where the options want it, and give the port back."""
+        await self._inside.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._server is not None:
+            for _client, where, step in self._server.close(self._now):
+                self._transmit(step.wire, cast(Address, where))
+            self.received.drops.update(self._server.drops)
+            self._server = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for stream in self._streams.values():
+            stream.close()
+        self._streams.clear()
+        if self._seat is not None:
+            self._seat.close()
+            self._seat = None
+        for client in list(self._clients):
+            self._gone(client)
+        if self._admission is not None:
+            self._admission.save()
+            self._admission = None
+        await self._fabric.close()
+
+    async def _keep_pool(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            if self._admission is not None:
+                self._admission.save()
+
+    # Frames
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        """Frames from the machine."""
+        if self._server is None:
+            port.drop("not open", len(burst.frames))
+        else:
+            self._fabric.from_machine(port, burst)
+
+    def _send(self, client: int, items: Sequence[Item]) -> None:
+        """Frames for a client."""
+        server = self._server
+        if server is None or not items:
+            return
+        try:
+            addressed = server.send(client, items, self._now)
+        except KeyError:
+            self.received.drops["client gone"] += len(items)
+            return
+        self._do((addressed,))
+
+    def hold_machine(self, held: bool) -> None:
+        """The socket is full, or no longer: the machine's sides stop reading, or go on."""
+        for port in self.ports:
+            port.hold(held)
+
+    # The wire
+
+    def knows(self, options: Options, datagram: Frame) -> bool:
+        """Nothing: a server has its port to itself."""
+        return False
+
+    def arrived(self, items: list[Item], address: Address) -> bool:
+        """Datagrams over UDP."""
+        assert self._server is not None, "the socket is closed with it"
+        self._do(self._server.receive(items, address, self._now))
+        return False
+
+    def arrived_alone(self, datagram: Frame, address: Address) -> None:
+        """A datagram over UDP."""
+        self.arrived([datagram], address)
+
+    def _take(self, sock: socket.socket, address: Address, head: bytes) -> None:
+        """A connection over TCP, of which `head` was read before."""
+        assert self._server is not None, "the socket is closed with it"
+        opened = self._server.opened(address, self._now)
+        if opened is None:
+            sock.close()
+            return
+        stream = Stream(
+            sock,
+            lambda items: self._heard(items, address),
+            lambda reason: self._ended(address, reason),
+            # A slow client must not stop all others; what it cannot take in time is dropped.
+            lambda held: None,
+            self.sent,
+            self.received,
+            limit=self.stream_limit,
+        )
+        self._streams[address] = stream
+        self._do((opened,))
+        stream.begin(head)
+
+    def _heard(self, items: Sequence[Item], address: Address) -> None:
+        if self._server is not None:
+            self._do(self._server.receive(items, address, self._now))
+
+    def _ended(self, address: Address, reason: str) -> None:
+        self._streams.pop(address, None)
+        if self._server is not None and (client := self._server.closed(address)) is not None:
+            self._gone(client, f"connection with {sockets.show(address)} ended: {reason}")
+
+    def _transmit(self, items: Sequence[Item], address: Address) -> None:
+        if isinstance(self._seat, UdpSeat):
+            self._seat.send(items, address)
+        elif (stream := self._streams.get(address)) is not None:
+            stream.send(items)
+
+    # Clients
+
+    @property
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _do(self, steps: Sequence[Addressed]) -> None:
+        """Send, forward and note what the steps ask for, and set the timer."""
+        for client, where, step in steps:
+            address = cast(Address, where)
+            if step.wire:
+                self._transmit(step.wire, address)
+            if client is None:
+                continue
+            if step.frames:
+                self._fabric.from_client(client, cast("Sequence[Item]", step.frames))
+            for event in step.events:
+                if isinstance(event, Joining):
+                    self._spawn(self._decide(client, address, event))
+                elif isinstance(event, Up):
+                    self._came(client, address, event)
+                elif isinstance(event, Notice):
+                    self.log.log(_LEVELS[event.level], "%s: %s", sockets.show(address), event.text)
+                elif isinstance(event, Restart | Exit):
+                    self._left(client, address, event.reason)
+        self._arm()
+
+    async def _decide(self, client: int, address: Address, joining: Joining) -> None:
+        """Admit a client that shows who it is, or refuse it."""
+        server, admission = self._server, self._admission
+        assert server is not None
+        assert admission is not None
+        # A client may be gone at any moment, and another one have its number.
+        with contextlib.suppress(KeyError):
+            session = server.session(client)
+            name = server.name(joining)
+            try:
+                known = self._clients.get(client)
+                last = None if known is None else known.token
+                token = admission.shown_token(joining, self._wall(self._now), last)
+                if token is None and self._options.user_table:
+                    fits = await asyncio.to_thread(admission.password_fits, joining)
+                    if server.session(client) is not session:
+                        return
+                    if not fits:
+                        raise Refused("wrong user or password")
+                options: list[str] = []
+                if client not in self._clients:
+                    self._welcome(client, name)
+                    options += self._clients[client].welcome.options
+                elif self._clients[client].name != name:
+                    raise Refused("it came under another name")
+                known = self._clients[client]
+                given = admission.new_token(joining, self._wall(self._now), known.token or token)
+                if given is not None:
+                    known.token = given[0]
+                    options.append(given[1])
+                self._do(server.admit(client, options, self._now))
+            except (Refused, ValueError) as error:
+                self.log.warning("client '%s' at %s is refused: %s", name, sockets.show(address), error)
+                self._do((server.refuse(client, str(error), self._now),))
+
+    def _welcome(self, client: int, name: str) -> None:
+        """Lend a client its addresses; one of its name that is here already leaves them to it."""
+        server, admission = self._server, self._admission
+        assert server is not None
+        assert admission is not None
+        if name and not self._options.duplicate_cn:
+            for other in [number for number, known in self._clients.items() if known.name == name]:
+                self._do((server.kick(other, f"'{name}' has connected anew", self._now),))
+        welcome, lease = admission.welcome(name)
+        self._clients[client] = _Client(name, welcome, lease)
+
+    def _came(self, client: int, address: Address, event: Up) -> None:
+        known = self._clients[client]
+        known.up = True
+        self._fabric.join(client, known.name, known.welcome)
+        parts = (f"client '{known.name}' at {sockets.show(address)}", known.inside, event.detail)
+        detail = ", ".join(filter(None, parts))
+        if self.up:
+            self.log.info("%s", detail)
+        else:
+            self.changed(True, detail)
+
+    def _left(self, client: int, address: Address, reason: str) -> None:
+        self._gone(client, reason, address)
+        stream = self._streams.pop(address, None)
+        if stream is not None:
+            stream.close()
+
+    def _gone(self, client: int, reason: str = "", address: Address | None = None) -> None:
+        """Forget a client; the log says why, where there is a reason."""
+        known = self._clients.pop(client, None)
+        self._fabric.leave(client)
+        if known is not None and known.lease is not None and self._admission is not None:
+            self._admission.give_back(known.lease, self._now)
+        if not reason:
+            return
+        whose = f"client '{known.name}'" if known is not None else "a client that had not joined"
+        where = f" at {sockets.show(address)}" if address is not None else ""
+        if self.up and not any(other.up for other in self._clients.values()):
+            self.changed(False, f"{whose}{where} left: {reason}")
+        else:
+            self.log.info("%s%s left: %s", whose, where, reason)
+
+    async def command(self, words: Sequence[str]) -> str:
+        """`clients` lists who is here, `kick NAME` ends sessions, `table` shows the switch's stations."""
+        match list(words):
+            case ["clients"]:
+                return "\n".join([f"{len(self._clients)} clients", *map(self._row, sorted(self._clients))])
+            case ["kick", name]:
+                return self._kick(name)
+            case ["table"] if isinstance(self._fabric, ServerEthernet):
+                return await self._fabric.switch.command(words)
+        known = "clients, kick NAME" if self._ip else "clients, kick NAME, table"
+        raise ElementError(f"{self.name} knows the commands: {known}")
+
+    def _row(self, client: int) -> str:
+        known = self._clients[client]
+        assert self._server is not None, "clients are there only while it is open"
+        where = sockets.show(cast(Address, self._server.address(client)))
+        return "  ".join(filter(None, (known.name or "(no name)", where, known.inside)))
+
+    def _kick(self, name: str) -> str:
+        found = [number for number, known in self._clients.items() if known.name == name]
+        if not found or self._server is None:
+            raise ElementError(f"no client '{name}' is here")
+        for client in found:
+            self._do((self._server.kick(client, "kicked", self._now, again=True),))
+        return f"'{name}' was kicked"
+
+    # Time
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _arm(self) -> None:
+        deadline = None if self._server is None else self._server.deadline()
+        if deadline is None:
+            return
+        # Traffic pushes deadlines back all the time; a timer that fires too early just looks again.
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._server is not None:
+            self._do(self._server.tick(self._now))
+
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

@@ -1,0 +1,114 @@
+"""A server's Ethernet: a learning switch with a port for each client and each of the machine's connections.
+
+The switch is `tmelink.elements.builtin.switch`. This module knows no session and no socket: frames come from
+clients by number and go to them through a function.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from tmelink.element import Element, Port, connect, disconnect
+from tmelink.elements.builtin.switch import AGEING, Switch
+from tmelink.elements.openvpn.server_frames import frames_of
+from tmelink.frame import Burst
+from tmelink.offload import cut
+from tmelink.openvpn.server.client_config import Welcome
+from tmelink.openvpn.session import Item
+
+
+class _Side(Element):
+    """What is behind one port of the switch; `deliver` takes what the switch sends there."""
+
+    def __init__(self, name: str, deliver: Callable[[Port, Burst], None]) -> None:
+        super().__init__("side", None)
+        self.name = name
+        self._deliver = deliver
+
+    def make_port(self) -> Port:
+        return Port(self, offload=True)
+
+    def receive(self, port: Port, burst: Burst) -> None:
+        self._deliver(port, burst)
+
+
+class ServerEthernet:
+    """`send(client, items)` takes frames for a client; `drops` counts what nobody may have.
+
+    Unless `client_to_client`, clients reach the machine's connections and not each other.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        send: Callable[[int, Sequence[Item]], None],
+        drops: Counter[str],
+        *,
+        client_to_client: bool,
+        ageing: float | None,
+    ) -> None:
+        self.switch = Switch(name, Switch.Arguments(ageing=ageing or AGEING, transparent=True))
+        self._send = send
+        self._drops = drops
+        self._isolated = not client_to_client
+        self._from_client = False
+        self._clients: dict[int, Port] = {}
+        self._machine: dict[Port, Port] = {}
+
+    async def open(self) -> None:
+        """Begin to forward."""
+        await self.switch.open()
+
+    async def close(self) -> None:
+        """Stop forwarding."""
+        await self.switch.close()
+
+    def add_machine(self, port: Port) -> None:
+        """A connection of the server element's own."""
+        self._machine[port] = self._plug(_Side("here", lambda _side, burst: port.send(burst)))
+
+    def join(self, client: int, name: str, welcome: Welcome) -> None:
+        """A client is up."""
+
+        def deliver(port: Port, burst: Burst) -> None:
+            if self._isolated and self._from_client:
+                self._drops["no --client-to-client"] += len(burst.frames)
+            else:
+                self._send(client, cut(burst, port.sent))
+
+        self._clients[client] = self._plug(_Side(f"client {client} '{name}'", deliver))
+
+    def leave(self, client: int) -> None:
+        """A client is gone."""
+        side = self._clients.pop(client, None)
+        if side is not None:
+            port = side.peer
+            disconnect(side)
+            assert port is not None
+            self.switch.ports.remove(port)
+
+    def from_client(self, client: int, items: Sequence[Item]) -> None:
+        """Frames from a client."""
+        side = self._clients.get(client)
+        if side is None:
+            self._drops["frame of no client"] += len(items)
+            return
+        before, self._from_client = self._from_client, True
+        try:
+            side.send(frames_of(items, self._machine, ip=False))
+        finally:
+            self._from_client = before
+
+    def from_machine(self, port: Port, burst: Burst) -> None:
+        """Frames from one of the machine's connections."""
+        before, self._from_client = self._from_client, False
+        try:
+            self._machine[port].send(burst)
+        finally:
+            self._from_client = before
+
+    def _plug(self, side: _Side) -> Port:
+        own = side.port()
+        connect(own, self.switch.port())
+        return own

@@ -1,0 +1,180 @@
+"""A listening TCP socket for one link, or for several and a web server (`--port-share`).
+
+A connection from an address that only one link hears is that link's at once. Any other one is read until its
+first bytes, or its first datagram, say whose it is; what was read goes with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tmelink.elements.openvpn import shared_ports
+from tmelink.elements.openvpn.port_share import WebServer
+from tmelink.elements.openvpn.shared_ports import Guest
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.port_share import is_peer
+from tmelink.transport import sockets
+from tmelink.transport.datagrams import Address
+from tmelink.transport.streams import PREFIX
+
+BACKLOG = 64
+"""Connections that may wait to be accepted; a browser opens several at once."""
+
+UNDECIDED = 64
+"""Connections that may wait at a time for the bytes that say whose they are."""
+
+SILENT_SECONDS = 30.0
+"""How long one of them may wait."""
+
+READ = 65536
+"""Bytes of one read while a connection is undecided."""
+
+ACCEPT_PAUSE = 0.1
+"""Seconds before accepting is tried again when the system could not."""
+
+Take = Callable[[socket.socket, Address, bytes], None]
+"""Takes a connection, where it comes from, and what was read of it before."""
+
+
+class TcpSeat:
+    """One link's share of a listening TCP port, and the web server that it names."""
+
+    def __init__(self, port: TcpPort, link: Guest, options: Options) -> None:
+        self.link = link
+        self.options = options
+        self.claim = shared_ports.claim(options)
+        self.remote: Address | None = None
+        self.take: Take | None = None
+        self._port = port
+        port.join(self)
+        share = options.port_share
+        self.web = None if share is None else WebServer(share, link.log)
+
+    def attend(self, take: Take, remote: Address | None) -> None:
+        """Begin to accept what comes from `remote`, or from anywhere."""
+        self.take = take
+        self.remote = remote
+        self._port.start()
+
+    def close(self) -> None:
+        """Give the share back; the last one closes the listening socket."""
+        self.take = None
+        if self.web is not None:
+            self.web.close()
+        self._port.leave(self)
+
+
+class TcpPort(shared_ports.Port[TcpSeat]):
+    """The socket, and whose the connections are that it brings."""
+
+    def __init__(self, sock: socket.socket, key: object) -> None:
+        super().__init__(sock, key)
+        sock.listen(BACKLOG)
+        self._accepting: asyncio.Task[None] | None = None
+        self._undecided: dict[asyncio.Task[None], None] = {}
+
+    def start(self) -> None:
+        """Begin to accept, the first time it is called."""
+        if self._accepting is None:
+            self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    def close(self) -> None:
+        """Stop accepting, and leave those who have not said what they want."""
+        for task in self._undecided:
+            task.cancel()
+        if self._accepting is not None:
+            self._accepting.cancel()
+        self.sock.close()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._undecided[task] = None
+        task.add_done_callback(lambda done: self._undecided.pop(done, None))
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(self.sock)
+            except OSError as error:
+                # Out of descriptors, or a connection that ended before its turn: neither ends the link.
+                self.seats[0].link.log.warning("accepting a connection: %s", error)
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            here = [seat for seat in self.seats if seat.take is not None]
+            named = [s for s in here if s.remote is not None and sockets.same_host(address, s.remote)]
+            seats = named or [seat for seat in here if seat.remote is None]
+            web = next((seat.web for seat in here if seat.web is not None), None)
+            if web is None and len(seats) < 2:
+                self._give(seats[0] if seats else None, sock, address, b"")
+            else:
+                if len(self._undecided) >= UNDECIDED:
+                    # The one that has been silent longest; whoever has something to say says it at once.
+                    oldest = next(iter(self._undecided))
+                    del self._undecided[oldest]
+                    oldest.cancel()
+                    self.seats[0].link.received.drops["too many connections"] += 1
+                self._spawn(self._decide(sock, address, seats, web))
+            # Accepting does not wait while connections do: without a pause nothing else would have its turn.
+            await asyncio.sleep(0)
+
+    async def _decide(
+        self, sock: socket.socket, address: Address, seats: list[TcpSeat], web: WebServer | None
+    ) -> None:
+        """Read until it is plain whose the connection is, and hand it on with what was read."""
+        try:
+            async with asyncio.timeout(SILENT_SECONDS):
+                seat, head = await _recognise(sock, seats)
+        except (TimeoutError, OSError):
+            self._refuse(sock, "silent connection")
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            if not head:
+                self._refuse(sock, "silent connection")
+            elif seat is not None or web is None:
+                self._give(seat, sock, address, head)
+            elif not web.take(sock, address, head):
+                self._refuse(sock, "too many connections")
+
+    def _give(self, seat: TcpSeat | None, sock: socket.socket, address: Address, head: bytes) -> None:
+        if seat is None or seat.take is None:
+            self._refuse(sock, "connection not from the remote")
+        else:
+            seat.take(sock, address, head)
+
+    def _refuse(self, sock: socket.socket, reason: str) -> None:
+        sock.close()
+        self.seats[0].link.received.drops[reason] += 1
+
+
+async def _recognise(sock: socket.socket, seats: list[TcpSeat]) -> tuple[TcpSeat | None, bytes]:
+    """The link whose the connection is, None for none of these, and what was read to find out."""
+    loop = asyncio.get_running_loop()
+    head = b""
+    while (more := await loop.sock_recv(sock, READ)) and len(head) < READ + PREFIX:
+        head += more
+        verdicts = {seat: _is_peer(head, seat) for seat in seats}
+        likely = [seat for seat, verdict in verdicts.items() if verdict]
+        if None in verdicts.values():
+            continue
+        if len(likely) < 2:
+            return (likely[0] if likely else None), head
+        end = PREFIX + int.from_bytes(head[:PREFIX], "big")
+        if len(head) >= end:
+            first = head[PREFIX:end]
+            return next((seat for seat in likely if seat.link.knows(seat.options, first)), None), head
+    return None, head
+
+
+def _is_peer(head: bytes, seat: TcpSeat) -> bool | None:
+    return is_peer(head, tls=seat.options.tls is not None, longest=seat.link.stream_limit)
+
+
+async def listen(link: Guest, options: Options, family: socket.AddressFamily) -> TcpSeat:
+    """A share of the TCP port that the options ask for; raises `ElementError` where it cannot be had."""
+    return TcpSeat(await shared_ports.port(TcpPort, options, socket.SOCK_STREAM, family), link, options)

@@ -1,0 +1,177 @@
+"""A bound UDP socket for one link, or for several that are told apart by address or key."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tmelink.elements.openvpn import shared_ports
+from tmelink.elements.openvpn.shared_ports import Guest
+from tmelink.errors import ElementError
+from tmelink.frame import Counters, Frame, Run
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.session import Item
+from tmelink.transport import sockets
+from tmelink.transport.datagrams import Address, Datagrams
+
+PROBES = 100
+"""Datagrams from unknown addresses that are tried under the links' keys in one second: each try costs a
+session, and a peer moves rarely."""
+
+
+class Hearer(Protocol):
+    """What hears through a seat: a link's peer."""
+
+    remote: Address | None
+
+    def arrived(self, items: list[Item], address: Address) -> bool:
+        """Take datagrams; whether any of them was authentic."""
+
+    def arrived_alone(self, datagram: Frame, address: Address) -> None:
+        """Take one."""
+
+
+class UdpSeat:
+    """One link's share of a UDP port. `send` is the socket's own where the link is alone there."""
+
+    send: Callable[[Sequence[Item], Address], None]
+
+    def __init__(self, port: UdpPort, link: Guest, options: Options) -> None:
+        self.link = link
+        self.options = options
+        self.claim = shared_ports.claim(options)
+        self.follows = options.float
+        self.address: Address | None = None
+        self.hearer: Hearer | None = None
+        self.send = self.send_shared
+        self._port = port
+        port.join(self)
+
+    def attend(self, hearer: Hearer) -> None:
+        """Begin to hear; raises `ElementError` where another link has the same peer."""
+        self._port.place(self, hearer.remote)
+        self.hearer = hearer
+        self._port.settle()
+
+    def send_shared(self, items: Sequence[Item], address: Address) -> None:
+        """Send through a socket that others use too, and count for this link."""
+        datagrams = self._port.datagrams
+        datagrams.sent = self.link.sent
+        datagrams.send(items, address)
+
+    def close(self) -> None:
+        """Give the share back; the last one closes the socket."""
+        self.hearer = None
+        self._port.leave(self)
+
+
+class UdpPort(shared_ports.Port[UdpSeat]):
+    """The socket, and whose the datagrams are that it brings."""
+
+    def __init__(self, sock: socket.socket, key: object, link: Guest) -> None:
+        super().__init__(sock, key)
+        self._by_address: dict[Address, UdpSeat] = {}
+        self._undivided = Counters()
+        self._probes = 0
+        self._probes_since = 0.0
+        self._loop = asyncio.get_running_loop()
+        self.datagrams = Datagrams(
+            sock,
+            self._divide,
+            self._hold,
+            link.log,
+            link.sent,
+            self._undivided,
+            segment=link.segment,
+            gro=link.gro,
+        )
+
+    def join(self, seat: UdpSeat) -> None:
+        """Take another link in; from the second one on, what arrives is divided."""
+        super().join(seat)
+        self.settle()
+
+    def leave(self, seat: UdpSeat) -> None:
+        """One link less; the one that is left has the socket to itself."""
+        self.place(seat, None)
+        super().leave(seat)
+        if self.seats:
+            self.settle()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.datagrams.close()
+
+    def place(self, seat: UdpSeat, address: Address | None) -> None:
+        """What comes from `address` is this link's from now on; raises `ElementError` if it is another's."""
+        if seat.address is not None and self._by_address.get(seat.address) is seat:
+            del self._by_address[seat.address]
+        seat.address = address
+        if address is None:
+            return
+        holder = self._by_address.get(address)
+        if holder is not None and not holder.follows:
+            raise ElementError(f"{sockets.show(address)} is the peer of {holder.link.name} on this port")
+        self._by_address[address] = seat
+
+    def settle(self) -> None:
+        """Give the socket to a link that is alone, or divide what it brings between several."""
+        datagrams = self.datagrams
+        alone = self.seats[0] if len(self.seats) == 1 else None
+        if alone is not None and alone.hearer is not None:
+            datagrams.receive, datagrams.received = alone.hearer.arrived, alone.link.received
+            datagrams.receive_one = alone.hearer.arrived_alone
+            datagrams.sent, alone.send = alone.link.sent, datagrams.send
+            return
+        datagrams.receive, datagrams.received = self._divide, self._undivided
+        datagrams.receive_one = None
+        for seat in self.seats:
+            seat.send = seat.send_shared
+            if seat.follows and seat.hearer is not None and seat.hearer.remote not in self._by_address:
+                # While it was alone, nobody noted where its peer went.
+                self.place(seat, seat.hearer.remote)
+
+    def _hold(self, held: bool) -> None:
+        for seat in self.seats:
+            seat.link.hold_machine(held)
+
+    def _divide(self, items: list[Item], address: Address) -> None:
+        seat = self._by_address.get(address) or self._recognised(items[0])
+        received = (self.seats[0] if seat is None else seat).link.received
+        undivided = self._undivided
+        received.frames += undivided.frames
+        received.bytes += undivided.bytes
+        received.drops.update(undivided.drops)
+        undivided.frames = undivided.bytes = 0
+        undivided.drops.clear()
+        if seat is None or seat.hearer is None:
+            received.drops["not the remote"] += sum(map(_count, items))
+        elif seat.hearer.arrived(items, address) and seat.follows and seat.address != address:
+            self.place(seat, address)
+
+    def _recognised(self, item: Item) -> UdpSeat | None:
+        """The link under whose key a datagram from an unknown address is."""
+        now = self._loop.time()
+        if now - self._probes_since >= 1:
+            self._probes, self._probes_since = 0, now
+        if self._probes >= PROBES:
+            return None
+        self._probes += 1
+        datagram = item.data[: item.size] if isinstance(item, Run) else item
+        followers = (seat for seat in self.seats if seat.follows and seat.hearer is not None)
+        return next((seat for seat in followers if seat.link.knows(seat.options, datagram)), None)
+
+
+async def udp(link: Guest, options: Options, family: socket.AddressFamily) -> UdpSeat:
+    """A share of the UDP port that the options ask for; raises `ElementError` where it cannot be had."""
+    port = await shared_ports.port(
+        lambda sock, key: UdpPort(sock, key, link), options, socket.SOCK_DGRAM, family
+    )
+    return UdpSeat(port, link, options)
+
+
+def _count(item: Item) -> int:
+    return math.ceil(len(item.data) / item.size) if isinstance(item, Run) else 1

@@ -1,0 +1,1 @@
+"""Elements that put a header before what they carry: IP-in-IP, GRE, EtherIP, VXLAN."""

@@ -1,0 +1,34 @@
+"""`tmelink/etherip`: Ethernet frames inside IPv4 packets (RFC 3378)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tmelink.elements.tunnels.arguments import TunnelArguments
+from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.encapsulation.etherip import EtherIp as Codec
+
+
+class EtherIp(Encapsulation):
+    """EtherIP: Ethernet frames as IP protocol 97 between two IPv4 addresses.
+
+    Outer packets go by the host's network, which needs CAP_NET_RAW, or by what is connected to its side
+    `outer`: a link with --dev tun, a TUN, or another tunnel. Frames that are too large travel in fragments.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments(TunnelArguments):
+        """The two ends."""
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(
+            name,
+            arguments,
+            Codec(),
+            local=arguments.local,
+            remote=arguments.remote,
+            ttl=arguments.ttl,
+            mtu=arguments.mtu,
+        )

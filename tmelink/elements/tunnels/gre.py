@@ -1,0 +1,61 @@
+"""`tmelink/gre`: IP packets or Ethernet frames inside IPv4 packets, behind GRE (RFC 2784, RFC 2890)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tmelink import values
+from tmelink.arguments import flag, keyword
+from tmelink.element import Port
+from tmelink.elements.tunnels.arguments import TunnelArguments
+from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.encapsulation.gre import Gre as Codec
+from tmelink.frame import Kind
+
+_key = values.integer(0, 0xFFFFFFFF, "key")
+
+
+class Gre(Encapsulation):
+    """GRE as IP protocol 47 between two IPv4 addresses.
+
+    It carries IP packets, or where its inner side is joined to an Ethernet, frames (as Linux's gretap does).
+    Outer packets go by the host's network, which needs CAP_NET_RAW, or by what is connected to its side
+    `outer`: a link with --dev tun, a TUN, or another tunnel.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments(TunnelArguments):
+        """The two ends, and what stands in the header."""
+
+        key: int | None = keyword(
+            "NUMBER", _key, default=None, help="a number that tells this tunnel from others"
+        )
+        sequence: bool = flag(help="number the packets, and drop those that come after later ones")
+        checksum: bool = flag(help="sum up the packets, what they carry included")
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(
+            name,
+            arguments,
+            self._made("ip", arguments),
+            local=arguments.local,
+            remote=arguments.remote,
+            ttl=arguments.ttl,
+            mtu=arguments.mtu,
+        )
+
+    @staticmethod
+    def _made(kind: Kind, arguments: Arguments) -> Codec:
+        return Codec(kind, key=arguments.key, checksum=arguments.checksum, sequence=arguments.sequence)
+
+    def told_apart_by(self) -> tuple[object, ...]:
+        """The key, where there is one."""
+        return () if self.arguments.key is None else (f"with key {self.arguments.key}",)
+
+    def adopt(self, port: Port, kind: Kind) -> None:
+        """Carry what the inner side's other end has."""
+        if port is self.inner:
+            port.kind = kind
+            self.codec = self._made(kind, self.arguments)

@@ -1,0 +1,34 @@
+"""`tmelink/ipip`: IP packets inside IPv4 packets (RFC 2003, RFC 4213)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tmelink.elements.tunnels.arguments import TunnelArguments
+from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.encapsulation.ipip import Ipip as Codec
+
+
+class Ipip(Encapsulation):
+    """IP in IP: IPv4 packets as protocol 4, IPv6 packets as protocol 41, between two IPv4 addresses.
+
+    Outer packets go by the host's network, which needs CAP_NET_RAW, or by what is connected to its side
+    `outer`: a link with --dev tun, a TUN, or another tunnel.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments(TunnelArguments):
+        """The two ends."""
+
+    arguments: Arguments
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(
+            name,
+            arguments,
+            Codec(),
+            local=arguments.local,
+            remote=arguments.remote,
+            ttl=arguments.ttl,
+            mtu=arguments.mtu,
+        )

@@ -1,0 +1,116 @@
+"""A client's side of pushed options: asking, waiting, taking, and being refused.
+
+Keeps the timetable of requests and the options that have come so far; what they change of the session it
+tells in return values. Knows no keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from tmelink.openvpn.liveness import Liveness
+from tmelink.openvpn.session import AuthFailed, Event, Exit, Notice, Pushed, Restart, Token
+from tmelink.openvpn.tls import negotiated, push_messages
+from tmelink.openvpn.tls.key_method import Message
+from tmelink.openvpn.tls.negotiated import Agreed
+from tmelink.openvpn.tls.settings import Credentials, TlsSettings
+
+REQUEST_SECONDS: Final = 5.0
+"""Between two requests for options (OpenVPN's PUSH_REQUEST_INTERVAL)."""
+
+
+class Taken(NamedTuple):
+    """What a message came to: events to tell, and what was agreed, once it is."""
+
+    events: list[Event]
+    agreed: Agreed | None = None
+
+
+class Pulling:
+    """The state of one client; `credentials` change to the token that a server gives."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self._settings = settings
+        self.credentials = settings.credentials
+        self.request_at: float | None = None
+        self.answer_by: float | None = None
+        self._options: list[str] = []
+
+    def start(self, now: float) -> None:
+        """The control channel stands: ask from now on, for as long as a handshake may take."""
+        if self.answer_by is None:
+            self.request_at = now
+            self.answer_by = now + self._settings.hand_window
+
+    def request_due(self, now: float) -> bool:
+        """Whether to ask (again) now."""
+        if self.request_at is None or now < self.request_at:
+            return False
+        self.request_at = now + REQUEST_SECONDS
+        return True
+
+    def message(self, text: str, remote: Message, *, agreed: bool, now: float) -> Taken | None:
+        """Take a message of the server, or None where it is not for a client."""
+        if (reply := push_messages.parse_reply(text)) is not None:
+            return self._reply(reply, remote, agreed)
+        if (refusal := push_messages.parse_refusal(text)) is not None:
+            return Taken(self._refused(refusal))
+        if (pending := push_messages.parse_pending(text)) is not None:
+            longest = max(self._settings.reneg_sec / 2, self._settings.hand_window)
+            if self.answer_by is not None:
+                self.answer_by = now + min(pending or self._settings.hand_window, longest)
+            return Taken([Notice("info", "the server wants to decide about this client later")])
+        if text.startswith(push_messages.RESTART):
+            return Taken([Restart("the server restarts")])
+        if text.startswith("HALT"):
+            return Taken([Exit("the server ends the link")])
+        return None
+
+    def _reply(self, reply: push_messages.Reply, remote: Message, agreed: bool) -> Taken:
+        self._options += reply.options
+        if len(self._options) > push_messages.MAX_OPTIONS:
+            return Taken([Restart("the server pushes options without end")])
+        if reply.more:
+            return Taken([])
+        options, self._options = self._options, []
+        kept, rejected = push_messages.filtered(options, self._settings.pull_filters)
+        if rejected is not None:
+            return Taken([Restart(f"the server pushes '{rejected}', which --pull-filter rejects")])
+        events: list[Event] = []
+        for option in kept:
+            name, _, value = option.partition(" ")
+            if name == "auth-token" and value:
+                user = self.credentials.username if self.credentials else ""
+                self.credentials = Credentials(user, value)
+                events.append(Token(user, value))
+        if agreed:
+            return Taken(events)  # a renewal: only a new token comes so late
+        settled = negotiated.pushed(self._settings, remote, kept)
+        if isinstance(settled, str):
+            return Taken([*events, Restart(settled)])
+        self.request_at = self.answer_by = None
+        shown = tuple(option for option in kept if not option.startswith("auth-token"))
+        return Taken([*events, Pushed(shown)], settled)
+
+    def _refused(self, refusal: push_messages.Refusal) -> list[Event]:
+        reason, temporary, wait = refusal
+        text = f"the server refuses this client: {reason or 'no reason given'}"
+        token_refused = self.credentials is not self._settings.credentials
+        again = temporary or token_refused or self._settings.auth_retry == "nointeract"
+        return [AuthFailed(reason, temporary, wait), Restart(text) if again else Exit(text)]
+
+
+def follow_timers(liveness: Liveness, options: Sequence[str], now: float) -> None:
+    """Take over the timers that a server pushes."""
+    for option in options:
+        name, _, value = option.partition(" ")
+        if name in ("ping", "ping-restart", "ping-exit") and value.isascii() and value.isdigit():
+            seconds = float(value[:9])
+            if name == "ping":
+                liveness.ping = seconds
+            elif name == "ping-restart":
+                liveness.ping_restart, liveness.ping_exit = seconds, 0
+            else:
+                liveness.ping_exit, liveness.ping_restart = seconds, 0
+    liveness.last_received = now

@@ -1,0 +1,249 @@
+"""Who in a file sends and receives IP packets: machines, gateways, and computers by their interfaces.
+
+A station's addresses, networks and routes are those that the file gives; what a server pushes, or the
+computer has besides, nobody knows before the start. That it has a way out is taken for granted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tmelink.element import Element, Port
+from tmelink.elements.builtin.gateway import Gateway
+from tmelink.elements.builtin.host import Host
+from tmelink.elements.builtin.switch import Switch
+from tmelink.elements.host_interfaces import host_network
+from tmelink.elements.host_interfaces.bpf import Bpf
+from tmelink.elements.host_interfaces.tap import Tap
+from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.openvpn.link import Link
+from tmelink.elements.openvpn.server import Server
+from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.elements.tunnels.vxlan import Vxlan
+from tmelink.machine import Machine
+from tmelink.openvpn.options import network_options
+from tmelink.proof.sizes import PATH
+from tmelink.routing.facts import DEFAULT, Facts, IPAddress, IPInterface, IPNetwork, Route
+from tmelink.routing.plan import Address, Plan, Rule
+from tmelink.source import Place
+
+PASS_ON = (Bpf, Encapsulation, Link, Server, Switch, Vxlan)
+"""Elements that carry what others send; all others have somebody behind them."""
+
+Computer = tuple[str | None, str | None]
+"""A host of the file and a namespace on it, None for the only one and for its own."""
+
+Way = tuple[IPNetwork, IPAddress | None]
+"""A network and the gateway to it; without one, whoever is there is reached straight."""
+
+PROVIDER: Mapping[int, IPAddress] = {4: ipaddress.IPv4Address("0.0.0.1"), 6: ipaddress.IPv6Address("100::1")}
+"""Stands for the router outside, whose address no file knows; nobody has one of these."""
+
+OUTSIDE = "the outside"
+"""Stands for the interface by which a computer reaches everything that the file does not know."""
+
+
+@dataclass(frozen=True, eq=False)
+class Station:
+    """One interface of somebody who speaks IP.
+
+    `computer` is None for those that are no computer's kernel. `routes` are beside those to the networks of
+    `addresses`; a route without gateway leads to whoever is there. `nat` is the interface of the computer by
+    which packets leave under its address. `rules` choose a table by a packet's source; `tables` are those
+    that lead out by this interface, any other leads past it, and so do the networks in `past`. `refused` are
+    networks that its link asks for in vain: the link's own packets would go into them.
+    """
+
+    name: str
+    element: Element
+    port: Port | None
+    place: Place
+    what: str
+    addresses: tuple[IPInterface, ...]
+    routes: tuple[Way, ...]
+    mtu: int
+    forwards: bool = False
+    computer: Computer | None = None
+    interface: str = ""
+    nat: str | None = None
+    rules: tuple[Rule, ...] = ()
+    tables: Mapping[int, tuple[Way, ...]] = field(default_factory=dict)
+    past: tuple[IPNetwork, ...] = ()
+    refused: tuple[IPNetwork, ...] = ()
+
+    def address(self, version: int | None = None) -> IPAddress | None:
+        """Its first address, of that version."""
+        return next((own.ip for own in self.addresses if version in (None, own.version)), None)
+
+    def near(self, destination: IPAddress) -> IPInterface | None:
+        """The own address in whose network a destination is."""
+        return next((own for own in self.addresses if destination in own.network), None)
+
+    def way(self, destination: IPAddress, table: int | None = None) -> Way | None:
+        """The most specific network that a destination is in, and the gateway; the main table's for None."""
+        if table is not None:
+            return most_specific(self.tables.get(table, ()), destination)
+        return most_specific((*((own.network, None) for own in self.addresses), *self.routes), destination)
+
+
+def most_specific(ways: Iterable[Way], destination: IPAddress) -> Way | None:
+    """The way whose network is the smallest that a destination is in."""
+    fitting = [way for way in ways if destination in way[0]]
+    return max(fitting, key=lambda way: way[0].prefixlen, default=None)
+
+
+def main_route(
+    interfaces: Sequence[Station], destination: IPAddress, at: Station | None = None
+) -> tuple[Way, Station] | None:
+    """The most specific route of a computer's main table and its interface; of equal ones that of `at`.
+
+    None where the way leads past all of them, by the computer's own routes.
+    """
+    found = [(way, each) for each in interfaces if (way := each.way(destination)) is not None]
+    if not found:
+        return None
+    way, out = max(found, key=lambda pair: (pair[0][0].prefixlen, pair[1] is at))
+    past = most_specific([(network, None) for each in interfaces for network in each.past], destination)
+    return None if past is not None and past[0].prefixlen > way[0].prefixlen else (way, out)
+
+
+def stations(machine: Machine) -> list[Station]:
+    """All of them, in the order of the file; a gateway has one for each side."""
+    return [each for path, element in machine.elements.items() for each in _of(machine, path, element)]
+
+
+def defaults(gateways: Iterable[IPAddress | None]) -> tuple[Way, ...]:
+    """A default route through each gateway."""
+    return tuple((DEFAULT[gateway.version], gateway) for gateway in gateways if gateway is not None)
+
+
+def _of(machine: Machine, path: str, element: Element) -> Iterator[Station]:
+    place = machine.places[path]
+    port = element.ports[0] if element.ports else None
+    if isinstance(element, Host):
+        given = element.arguments
+        routes = defaults((given.gateway, given.gateway6))
+        own = tuple(each for each in (given.inet, given.inet6) if each is not None)
+        yield Station(element.name, element, port, place, "machine", own, routes, given.mtu)
+    elif isinstance(element, Gateway):
+        yield from _gateway(element, place)
+    elif isinstance(element, TapElement):
+        yield _kernel(element, port, place, machine, machine.homes.get(path))
+    elif not isinstance(element, PASS_ON):
+        # Somebody is behind each connection, whose addresses the file does not know.
+        for each in element.ports:
+            yield Station(element.name, element, each, place, type(element).__name__.lower(), (), (), PATH)
+
+
+def _gateway(element: Gateway, place: Place) -> Iterator[Station]:
+    given = element.arguments
+    own = tuple(each for each in (given.inet, given.inet6) if each is not None)
+    for port in element.ports:
+        if port.kind == "ethernet":
+            yield Station(element.name, element, port, place, "gateway", own, (), given.mtu, forwards=True)
+        else:
+            taken = None if port.peer is None else port.peer.element.mtu(port.peer)
+            mtu = given.tunnel_mtu or taken or given.mtu
+            # Whatever is not inside goes into the tunnel, which has no address of its own here.
+            routes = tuple((network, None) for network in DEFAULT.values())
+            yield Station(element.name, element, port, place, "gateway", (), routes, mtu, forwards=True)
+
+
+def _kernel(
+    element: TapElement, port: Port | None, place: Place, machine: Machine, home: str | None
+) -> Station:
+    device = element.interface or ("tunN" if element.kind == "ip" else "tapN")
+    outside = Facts() if element.netns is not None else _outside(machine, home)
+    made, refused = _planned(element, port, device, outside)
+    own = [*element.own_addresses]
+    routes: list[Way] = []
+    past: list[IPNetwork] = []
+    tables: dict[int, tuple[Way, ...]] = {}
+    for change in made.changes:
+        if isinstance(change, Address) and change.interface not in own:
+            own.append(change.interface)
+            if change.peer is not None:
+                routes.append((ipaddress.ip_network(change.peer), None))
+        elif isinstance(change, Route) and change.device == device:
+            way = (change.destination, change.gateway)
+            if change.table is None:
+                routes.append(way)
+            else:
+                tables[change.table] = (*tables.get(change.table, ()), way)
+        elif isinstance(change, Route) and change.device == OUTSIDE and change.table is None:
+            past.append(change.destination)
+    for given in element.wanted.addresses:
+        if given.peer is not None:
+            routes.append((ipaddress.ip_network(given.peer), None))
+    routes += defaults(element.wanted.gateways)
+    bridge = element.arguments.bridge if isinstance(element, Tap) else None
+    router = element.around.router
+    return Station(
+        element.name,
+        element,
+        port,
+        place,
+        f"bridge {bridge}" if bridge else "computer",
+        tuple(own),
+        tuple(routes),
+        element.wanted.mtu or PATH,
+        forwards=router is not None,
+        computer=(home, element.netns),
+        interface=device,
+        nat=None if router is None else router.nat,
+        rules=tuple(change for change in made.changes if isinstance(change, Rule)),
+        tables=tables,
+        past=tuple(past),
+        refused=refused,
+    )
+
+
+def _outside(machine: Machine, home: str | None) -> Facts:
+    """What is known of a computer beside the file: that it has a way out, and the address it is given."""
+    address = outer_address(machine, home)
+    own = () if address is None else ((OUTSIDE, ipaddress.ip_interface(address)),)
+    ways = (Route(network, OUTSIDE, PROVIDER[version]) for version, network in DEFAULT.items())
+    return Facts(tuple(ways), own)
+
+
+def outer_address(machine: Machine, home: str | None) -> IPAddress | None:
+    """The address of a computer outside, where the file has it as one."""
+    return numeric(machine.hosts.get(home or ""))
+
+
+def _planned(
+    element: TapElement, port: Port | None, device: str, outside: Facts
+) -> tuple[Plan, tuple[IPNetwork, ...]]:
+    """What an interface's link and its own words say of it, as far as that can be said without resolving.
+
+    And the networks that the link asks for and does not get, because its own packets would go into them.
+    """
+    link = None if port is None or port.peer is None else port.peer.element
+    known, freely = None, None
+    if isinstance(link, Link | Server):
+        options = link.arguments
+        try:
+            freely = network_options.tunnel(options, options.network)
+            known = replace(freely, remote=numeric(options.remotes[0].host if options.remotes else None))
+        except ValueError:
+            return Plan(), ()
+    made, wanted = (
+        host_network.plan(element.around, each, device, element.own_addresses, outside)
+        for each in (known, freely)
+    )
+    refused = (
+        each.destination
+        for each in wanted.changes
+        if isinstance(each, Route) and each.device == device and each not in made.changes
+    )
+    return made, tuple(refused)
+
+
+def numeric(text: str | IPAddress | None) -> IPAddress | None:
+    """An address; None for a name, which nobody resolves here."""
+    try:
+        return None if text is None else ipaddress.ip_address(text)
+    except ValueError:
+        return None

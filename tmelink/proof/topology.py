@@ -1,0 +1,213 @@
+"""What of a file belongs together: link ends, what stands at one interface, and who is on one Ethernet."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+from tmelink.element import Element, Port
+from tmelink.elements.host_interfaces.bpf import Bpf
+from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.openvpn.link import Link
+from tmelink.elements.openvpn.server import Server
+from tmelink.elements.tunnels.arguments import TunnelArguments
+from tmelink.elements.tunnels.vxlan import Vxlan
+from tmelink.machine import Machine
+from tmelink.proof.forwarding import Away, Door, Passing, Way, passing
+from tmelink.proof.hosts import Station, outer_address, stations
+from tmelink.proof.pairs import End, meet, pairs
+from tmelink.proof.paths import Paths, Towards, nowhere
+from tmelink.routing.facts import IPAddress
+from tmelink.source import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A frame at a door, what the element does with it, and the step that it came by."""
+
+    door: Door
+    passing: Passing
+    before: Step | None = None
+
+    def trail(self) -> list[Step]:
+        """The steps from the first to this one."""
+        steps: list[Step] = []
+        step: Step | None = self
+        while step is not None:
+            steps.append(step)
+            step = step.before
+        return steps[::-1]
+
+
+@dataclass(slots=True)
+class Reach:
+    """How far a frame comes: who hears it, the steps by which it leaves the file, and dead ends."""
+
+    stations: dict[Station, Step] = field(default_factory=dict)
+    away: list[tuple[Step, Away]] = field(default_factory=list)
+    ends: list[Step] = field(default_factory=list)
+
+
+class Ground:
+    """A loaded machine with what follows from it; starts nothing.
+
+    `towards` asks the computer that is at hand how it reaches an address, and `path_mtu` is what a person
+    says of all paths outside (`tmelink.proof.paths`).
+    """
+
+    def __init__(self, machine: Machine, towards: Towards = nowhere, path_mtu: int | None = None) -> None:
+        self.machine = machine
+        self._names = {element: path for path, element in machine.elements.items()}
+        found = stations(machine)
+        self.paths = Paths(machine, found, towards, path_mtu)
+        self.stations = [self.paths.suited(each) for each in found]
+        self.links = [element for element in machine.elements.values() if isinstance(element, Link)]
+        self.pairs = pairs(self.links, {link: self.computer_address(link) for link in self.links})
+        servers = [element for element in machine.elements.values() if isinstance(element, Server)]
+        self.served = {
+            link: server
+            for link in self.links
+            if link not in self.pairs
+            for server in servers
+            if meet(self.end(link), self.end(server))
+        }
+        self._at_interface: dict[Hashable, list[Element]] = {}
+        for element in machine.elements.values():
+            if isinstance(element, Bpf | TapElement) and element.interface is not None:
+                self._at_interface.setdefault(self.interface(element), []).append(element)
+
+    def place(self, element: Element) -> Place:
+        """Where the element is made."""
+        return self.machine.places[self._names[element]]
+
+    def home(self, element: Element) -> str | None:
+        """The host of the file that it is on."""
+        return self.machine.homes.get(self._names[element])
+
+    def computer_address(self, element: Element) -> str | None:
+        """The address that the file gives the computer that it is on."""
+        return self.machine.hosts.get(self.home(element) or "")
+
+    def outer_address(self, station: Station) -> IPAddress | None:
+        """The address outside that the file gives the computer of a station."""
+        if station.computer is None or station.computer[1] is not None:
+            return None
+        return outer_address(self.machine, station.computer[0])
+
+    def host_at(self, address: IPAddress) -> str | None:
+        """The host of the file that has an address outside."""
+        return next(
+            (host for host in self.machine.hosts if outer_address(self.machine, host) == address), None
+        )
+
+    def computer_at(self, address: IPAddress) -> Station | None:
+        """A station of the computer that has an address outside."""
+        return next((each for each in self.stations if self.outer_address(each) == address), None)
+
+    def end(self, link: Link | Server) -> End:
+        """A link's or a server's end with the address of its computer."""
+        return End(link.arguments, self.computer_address(link))
+
+    # What passing asks (`Surroundings`)
+
+    def other_ends(self, element: Element) -> Sequence[Element]:
+        """The other ends of a link, a server or a tunnel that are in the file."""
+        own = element.arguments
+        if isinstance(element, Link):
+            other = self.pairs.get(element) or self.served.get(element)
+            return [] if other is None else [other]
+        if isinstance(element, Server):
+            return [link for link, server in self.served.items() if server is element]
+        return [
+            other
+            for other in self.machine.elements.values()
+            if type(other) is type(element) and other is not element and self._tunnels(own, other.arguments)
+        ]
+
+    @staticmethod
+    def _tunnels(own: object, theirs: object) -> bool:
+        """Whether two tunnels of one kind are ends of each other."""
+        if isinstance(own, TunnelArguments) and isinstance(theirs, TunnelArguments):
+            return (own.local, own.remote) == (theirs.remote, theirs.local)
+        if isinstance(own, Vxlan.Arguments) and isinstance(theirs, Vxlan.Arguments):
+            same = (own.vni, own.port) == (theirs.vni, theirs.port)
+            return same and theirs.local in own.remote and own.local in theirs.remote
+        return False
+
+    def at_interface(self, element: Element) -> Sequence[Element]:
+        """What else stands at its interface: packet taps, and the TAP that brings it."""
+        assert isinstance(element, Bpf | TapElement), f"{element.name} has no interface"
+        return [each for each in self._at_interface.get(self.interface(element), ()) if each is not element]
+
+    def towards(self, element: Element) -> str:
+        """The peer of a link or a tunnel as an address, for a person."""
+        if isinstance(element, Link):
+            remotes = element.arguments.remotes
+            carrier = "TCP" if element.arguments.proto.startswith("tcp") else "UDP"
+            if not remotes:
+                return f"whoever calls its {carrier} port {element.arguments.lport}"
+            if element.arguments.proto.endswith("server"):
+                return f"{remotes[0].host} once that has called its {carrier} port {element.arguments.lport}"
+            return f"{remotes[0].host} {carrier} port {remotes[0].port}"
+        own = element.arguments
+        if isinstance(element, Server):
+            return f"the clients of its {'TCP' if own.proto.startswith('tcp') else 'UDP'} port {own.lport}"
+        return ", ".join(map(str, own.remote)) if isinstance(own, Vxlan.Arguments) else str(own.remote)
+
+    def interface(self, element: Bpf | TapElement) -> Hashable:
+        """What tells the interface that it listens on or brings from all others."""
+        netns = element.netns if isinstance(element, TapElement) else None
+        return (self.home(element), netns, element.interface)
+
+    # Walks on one Ethernet, or one tunnel
+
+    def reach(self, station: Station) -> Reach:
+        """Everywhere that a frame of a station's comes, each station by the shortest way."""
+        reach = Reach()
+        seen: set[tuple[Element, int | None]] = set()
+        by_element = {(each.element, each.port): each for each in self.stations}
+        waiting: list[tuple[Way, Step | None]] = []
+        if station.port is not None:
+            waiting.append((station.port, None))
+        if station.computer is not None:
+            assert isinstance(station.element, TapElement), "a computer's station is an interface"
+            waiting += [(Door(each, None), None) for each in self.at_interface(station.element)]
+        for way, before in waiting:  # it grows
+            if isinstance(way, Away):
+                assert before is not None, "a station's first step is in the file"
+                reach.away.append((before, way))
+                continue
+            door = self._door(way)
+            if door is None:
+                if before is not None:
+                    reach.ends.append(before)
+                continue
+            mark = (door.element, None if door.port is None else door.port.index)
+            if mark in seen or (isinstance(door.element, Bpf) and self._own_echo(door, before)):
+                continue
+            seen.add(mark)
+            does = passing(door.element, door.port, self)
+            step = Step(door, does, before)
+            if does.takes:
+                taker = by_element.get((door.element, door.port))
+                if taker is not None and taker is not station:
+                    reach.stations.setdefault(taker, step)
+            elif not does.to:
+                reach.ends.append(step)
+            waiting += [(onward, step) for onward in does.to]
+        return reach
+
+    @staticmethod
+    def _door(way: Port | Door) -> Door | None:
+        if isinstance(way, Door):
+            return way
+        return None if way.peer is None else Door(way.peer.element, way.peer)
+
+    @staticmethod
+    def _own_echo(door: Door, before: Step | None) -> bool:
+        """Whether a packet tap hears what it sent itself, which it knows and drops."""
+        return (
+            door.port is None
+            and before is not None
+            and any(step.door.element is door.element for step in before.trail())
+        )

@@ -1,0 +1,497 @@
+"""A packet's way through a file, with nothing started: every hop, what is put before it there, how it ends.
+
+What leads where is `tmelink.proof.topology`'s, what a link makes of a frame `tmelink.proof.wire`'s. Here they
+are put together: who decides, what becomes of the size, and whether the answer comes back the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from tmelink.element import Element
+from tmelink.elements.emulators.udp import Udp
+from tmelink.elements.host_interfaces.bpf import Bpf
+from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.openvpn.link import Link
+from tmelink.elements.openvpn.server import Server
+from tmelink.elements.tunnels.arguments import TunnelArguments
+from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.elements.tunnels.vxlan import Vxlan
+from tmelink.encapsulation import vxlan
+from tmelink.proof import wire
+from tmelink.proof.hops import Hop, Journey, Outside, Proof, Verdict
+from tmelink.proof.hosts import Station, Way, main_route, numeric
+from tmelink.proof.paths import Path, outer_version
+from tmelink.proof.sizes import (
+    ETHERNET,
+    IP_HEADER,
+    PATH,
+    UDP_HEADER,
+    Header,
+    Ping,
+    Version,
+    cut,
+)
+from tmelink.proof.topology import Ground, Step
+from tmelink.routing.facts import IPAddress
+from tmelink.routing.translation import AUTO
+
+MAX_ROUTERS = 16
+"""Routers on one way: more than any file has without a loop."""
+
+
+def prove(ground: Ground, journey: Journey, ping: Ping) -> Proof:
+    """The way of a ping from a station to another one, or to an address wherever that is."""
+    source, target, sender = journey
+    walk = _Walk(ground, journey, ping)
+    proof = walk.run()
+    if isinstance(target, Station):
+        answering, own = target if proof.verdict == "arrives" else None, None
+    else:
+        # The network outside is not in the file, but a computer there may be, and its answer's way.
+        reached = walk.left or proof.verdict == "arrives"
+        answering, own = ground.computer_at(target) if reached else None, target
+    if answering is None:
+        return proof
+    answer = _Walk(ground, Journey(answering, sender or source, own), ping)
+    back = answer.run()
+    there, again = ([hop.name for hop in each.hops] for each in (proof, back))
+    if back.verdict == "dropped":
+        proof.back = f"no answer comes back: {back.reason}"
+    elif back.verdict == "leaves" and not (walk.left and answer.left):
+        proof.back = f"the answer goes another way: {back.reason}"
+    elif back.verdict == "arrives" and (walk.left or set(there) != set(again)):
+        proof.back = f"the answer comes back another way: {', '.join(dict.fromkeys(again))}"
+    return proof
+
+
+class Carried(NamedTuple):
+    """The interface that a packet leaves its sender by, every tunnel that it enters, and why it is lost."""
+
+    by: Station | None
+    entered: list[Element]
+    lost: str
+
+
+def carried(ground: Ground, journey: Journey) -> Carried:
+    """The way of a small packet to an address; without a sender it goes by the main table."""
+    assert not isinstance(journey.target, Station), "an outer packet is for an address"
+    walk = _Walk(ground, journey, Ping(4 if journey.target.version == 4 else 6, 0))
+    walk.sender = journey.sender
+    proof = walk.run()
+    lost = proof.reason if proof.verdict == "dropped" else ""
+    return Carried(walk.by, list(dict.fromkeys(walk.entered)), lost)
+
+
+class _Walk:
+    def __init__(self, ground: Ground, journey: Journey, ping: Ping) -> None:
+        self.ground = ground
+        source, target, sender = journey
+        self.sender = sender or source.address(ping.version)
+        self.by: Station | None = None
+        self.entered: list[Element] = []
+        self.left = False  # whether it has left by a computer's own routes
+        self.target = target if isinstance(target, Station) else None
+        self.destination = target.address(ping.version) if isinstance(target, Station) else target
+        name = f"{target.name} ({self.destination})" if isinstance(target, Station) else str(target)
+        if self.destination is None:
+            assert self.target is not None, "an address is a destination"
+            name = self.target.name
+        self.proof = Proof(source, name, ping, self.sender)
+        self.version: Version = ping.version
+        self.df = ping.df
+        self.packets: tuple[int, ...] = (ping.packet,)
+        self.wrapping = 0  # bytes around each of them by the tunnels that they are in
+
+    def run(self) -> Proof:
+        at, first = self.proof.source, True
+        for _ in range(MAX_ROUTERS):
+            onward = self.on_from(at, first)
+            if onward is None:
+                return self.proof
+            at, first = onward, False
+        self.end("dropped", f"it has passed {MAX_ROUTERS} routers: they form a loop")
+        return self.proof
+
+    def end(self, verdict: Verdict, reason: str) -> None:
+        self.proof.verdict, self.proof.reason = verdict, reason
+
+    # From one who speaks IP to the next
+
+    def on_from(self, at: Station, first: bool) -> Station | None:
+        """What a station does with the packet; the next one, or None where the way has ended."""
+        if not first and self.is_for(at):
+            self.taken(at, "takes it")
+            self.end("arrives", f"at {at.name}")
+            return None
+        if not first and not at.forwards:
+            self.hop(at, f"is not for itself, and a {at.what.split()[0]} does not forward here")
+            self.end("dropped", f"{at.name} does not forward")
+            return None
+        if self.destination is None or not any(each.addresses for each in self.siblings(at)):
+            return self.by_frame(at)
+        way, out, chosen = self.way(at)
+        if way is None or (out is at and not first and at.what == "gateway"):
+            self.no_way(at, chosen)
+            return None
+        self.by = self.by or out
+        network, gateway = way
+        next_hop = gateway or self.destination
+        rule = f"is in {network}" if network.prefixlen else "is in no network of its own"
+        through = "" if gateway is None else f" via {gateway}" if network.prefixlen else f", so via {gateway}"
+        if not self.fits(out, f"{chosen}{self.destination} {rule}{through}, out by {self.name(out)}"):
+            return None
+        return self.across(out, next_hop)
+
+    def taken(self, at: Station, does: str) -> None:
+        """By whoever it is for; an emulator behind bare datagrams gets it in one of these."""
+        if not isinstance(at.element, Udp):
+            self.hop(at, does)
+            return
+        local, remote = at.element.arguments.local, at.element.arguments.remote
+        host, port = (None, None) if remote is None else (remote.host, remote.port)
+        path = self.ground.paths.of(at.element, local.host, host)
+        address = numeric(host or local.host)
+        version: Version = 6 if address is not None and address.version == 6 else 4
+        headers = (Header(f"IPv{version}", IP_HEADER[version]), Header("UDP", UDP_HEADER))
+        around = ETHERNET.bytes + sum(header.bytes for header in headers)
+        sizes = tuple(cut([packet + around for packet in self.packets], path.mtu, version))
+        remark = "sent outside in fragments" if len(sizes) > len(self.packets) else ""
+        sent = Outside(local.host, host, "UDP", port, sizes, path=path)
+        self.hop(at, does, headers=headers, outside=sent, remark=remark)
+
+    def is_for(self, at: Station) -> bool:
+        if self.target is not None and self.target.element is at.element:
+            return True
+        mine = self.siblings(at)
+        if any(own.ip == self.destination for each in mine for own in each.addresses):
+            return True
+        return at.computer is not None and self.destination == self.ground.outer_address(at)
+
+    def siblings(self, at: Station) -> list[Station]:
+        """All interfaces of the same computer or gateway."""
+        if at.computer is not None:
+            return [each for each in self.ground.stations if each.computer == at.computer]
+        return [each for each in self.ground.stations if each.element is at.element]
+
+    def way(self, at: Station) -> tuple[Way | None, Station, str]:
+        """The route that is taken, None where it leads past the file, its interface, and who chose it."""
+        assert self.destination is not None, "only addresses are routed"
+        interfaces = self.siblings(at)
+        rules = [
+            (rule, each)
+            for each in interfaces
+            for rule in each.rules
+            if self.sender is not None and self.sender in rule.source
+        ]
+        for rule, owner in sorted(rules, key=lambda pair: pair[0].priority):
+            chosen = f"rule {rule.priority} has packets from {self.sender} look into table {rule.table}: "
+            if rule.table not in owner.tables:
+                # It holds what the main table does, but for the tunnel.
+                found = main_route([each for each in interfaces if each is not owner], self.destination, at)
+                return *(found or (None, at)), chosen
+            way = owner.way(self.destination, rule.table)
+            if way is not None:
+                return way, owner, chosen
+        return *(main_route(interfaces, self.destination, at) or (None, at)), ""
+
+    def no_way(self, at: Station, chosen: str) -> None:
+        if at.computer is None:
+            self.hop(at, f"knows no way to {self.destination}")
+            self.end("dropped", f"{at.name} has no route to {self.destination}")
+            return
+        assert self.destination is not None, "only addresses are routed"
+        outside = "the interface that they lead to" if at.nat == AUTO else at.nat
+        under = f", under the address of {outside} (nat)" if at.nat else ""
+        known = "" if chosen else "no network of the file: "
+        if not self.goes_out(at, f"{chosen}{known}by the computer's own routes{under}"):
+            return
+        host = self.ground.host_at(self.destination)
+        towards = "" if host is None else f", to {host}"
+        self.end("leaves", f"by the computer's own routes, which the file does not know{under}{towards}")
+        self.left = True
+
+    def goes_out(self, at: Station, does: str) -> bool:
+        """By a computer's own routes, in fragments where the path wants them."""
+        assert at.computer is not None, "only computers know ways outside"
+        translated = at.nat is not None and at is not self.proof.source
+        path = self.ground.paths.past(at.computer[0], None, self.destination)
+        source = path.source if translated else self.sender
+        count = len(self.packets)
+        if not self.cut_to(path.mtu, at):
+            self.hop(at, does, room=path.mtu)
+            self.end("dropped", f"{max(self.packets)} bytes do not fit a path of {path.mtu} bytes, {_TOLD}")
+            return False
+        sent = Outside(
+            None if source is None else str(source),
+            str(self.destination),
+            "IP",
+            None,
+            self.packets,
+            path=path,
+        )
+        self.hop(at, does, room=path.mtu, remark=_cut(count, self.packets), outside=sent)
+        return True
+
+    def by_frame(self, at: Station) -> Station | None:
+        """To a machine that has no address in the file."""
+        if not self.fits(at, "puts it into a frame"):
+            return None
+        return self.across(at, None)
+
+    def fits(self, out: Station, does: str) -> bool:
+        """Send by an interface, in fragments where its MTU wants them; False where it may not be cut."""
+        count = len(self.packets)
+        if not self.cut_to(out.mtu, out):
+            self.hop(out, does, room=out.mtu)
+            self.end(
+                "dropped", f"{max(self.packets)} bytes do not fit the MTU {out.mtu} of {out.name}, {_TOLD}"
+            )
+            return False
+        headers = (ETHERNET,) if out.port is not None and out.port.kind == "ethernet" else ()
+        self.hop(out, does, headers=headers, room=out.mtu, remark=_cut(count, self.packets))
+        return True
+
+    def cut_to(self, mtu: int, out: Station) -> bool:
+        """Cut what is larger into fragments; False, and nothing done, where it may not be or cannot be."""
+        if max(self.packets) <= mtu:
+            return True
+        pieces = tuple(cut(self.packets, mtu, self.version))
+        if self.df or not pieces or (self.version == 6 and out is not self.proof.source):
+            return False
+        self.packets = pieces
+        return True
+
+    # Across one Ethernet, or one tunnel
+
+    def across(self, out: Station, next_hop: IPAddress | None) -> Station | None:
+        reach = self.ground.reach(out)
+        named = [each for each in reach.stations if any(own.ip == next_hop for own in each.addresses)]
+        for station in [*named, *reach.stations]:
+            if self.meant(station, out, next_hop):
+                return station if self.carried(reach.stations[station]) else None
+        unknown = [each for each in reach.stations if not each.addresses]
+        if reach.away:
+            step, away = reach.away[0]
+            self.entered += [element for other, _away in reach.away[1:] for element in _crossed(other)]
+            if self.carried(step):
+                others = {each.towards for _step, each in reach.away[1:]} - {away.towards}
+                others |= {f"what is behind {each.name}" for each in unknown}
+                also = (
+                    f", and towards {', '.join(sorted(others))}, while its place is not known"
+                    if others
+                    else ""
+                )
+                self.end("leaves", f"towards {away.towards}{also}")
+            return None
+        if unknown and next_hop is not None:
+            behind = unknown[0]
+            if self.carried(reach.stations[behind]):
+                self.taken(behind, f"the file has nobody with {next_hop}, so perhaps who is behind it")
+                self.end("leaves", f"to what is behind {', '.join(each.name for each in unknown)}")
+            return None
+        if out.port is None:
+            self.end("dropped", f"{out.name} is not connected")
+        elif reach.ends and not reach.stations:
+            step = reach.ends[0]
+            self.carried(step)
+            self.end("dropped", f"{step.door.element.name} is not connected")
+        elif next_hop is None:
+            self.end("dropped", f"{self.proof.destination} is not on the same Ethernet")
+        else:
+            self.end("dropped", f"nobody there has {next_hop}")
+        return None
+
+    def meant(self, station: Station, out: Station, next_hop: IPAddress | None) -> bool:
+        if next_hop is None:
+            return station is self.target
+        if out.port is not None and out.port.kind == "ip":
+            return True
+        return any(own.ip == next_hop for own in station.addresses)
+
+    def carried(self, last: Step) -> bool:
+        """Every step to the last; False where the packet is dropped on the way."""
+        trail = last.trail()
+        self.entered += _crossed(last)
+        for index, step in enumerate(trail):
+            element = step.door.element
+            if step.passing.takes and step is last:
+                return True  # whoever takes it has a hop of its own
+            onward = trail[index + 1].door.port if step is not last else None
+            if isinstance(element, Server) and onward is not None:
+                self.pass_by(step)
+            elif step.passing.crosses and isinstance(element, Link | Server):
+                other = trail[index + 1].door.element if step is not last else None
+                if not self.linked(step, element, other):
+                    return False
+            elif step.passing.crosses and isinstance(element, Encapsulation | Vxlan):
+                if not self.wrapped(step, element):
+                    return False
+            else:
+                if isinstance(element, Encapsulation | Vxlan):
+                    self.wrapping -= element.overhead
+                self.pass_by(step)
+        return True
+
+    def pass_by(self, step: Step) -> None:
+        element = step.door.element
+        room = None
+        if isinstance(element, Bpf | TapElement):
+            taps = [
+                each for each in (element, *self.ground.at_interface(element)) if isinstance(each, TapElement)
+            ]
+            room = (taps[0].wanted.mtu or PATH) if taps else None
+        self.add(step, step.passing.does, room=room)
+
+    def linked(self, step: Step, link: Link | Server, other: Element | None) -> bool:
+        """Into the datagrams of a link or a server."""
+        options = link.arguments
+        epochs = options.tls is not None and other is not None
+        header = wire.inner_header(options)
+        longest, room = wire.longest(options) - header, wire.inner_mtu(options) - self.wrapping
+        carried = [packet + self.wrapping for packet in self.packets]
+        if max(carried) > longest:
+            self.add(step, step.passing.does, room=room)
+            self.end("dropped", f"{max(carried)} bytes are more than --tun-mtu of {link.name} allows")
+            return False
+        made = [wire.datagrams(options, packet + header, epochs=epochs) for packet in carried]
+        if not all(made):
+            self.add(step, step.passing.does, room=room)
+            self.end("dropped", f"--fragment {options.fragment} of {link.name} would make too many pieces")
+            return False
+        outside, path, version = self.outside(link, other)
+        datagrams = [each for several in made for each in several]
+        headers = datagrams[0].headers
+        if wire.is_stream(options):
+            sizes = tuple(each.size for each in datagrams)
+            outside = replace(outside, sizes=sizes)
+            self.add(step, step.passing.does, headers=headers, room=room, outside=outside,
+                     remark=_STREAM)  # fmt: skip
+            return True
+        apart = [wire.outer_packets(options, each, version, path.mtu) for each in datagrams]
+        outside = replace(outside, sizes=tuple(size for several in apart for size in several), path=path)
+        headers = (Header(f"IPv{version}", IP_HEADER[version]), Header("UDP", UDP_HEADER), *headers)
+        room = wire.whole(options, version, path.mtu, epochs=epochs) - self.wrapping
+        remark = ""
+        if len(datagrams) > len(self.packets):
+            remark = f"cut into {len(datagrams)} datagrams by --fragment {options.fragment}"
+        torn = max(map(len, apart))
+        if torn > 1 and options.mtu_disc == "yes":
+            self.add(step, step.passing.does, headers=headers, room=room, outside=outside)
+            self.end("dropped", f"--mtu-disc yes: the datagram does not fit a path of {path.mtu} bytes")
+            return False
+        if torn > 1:
+            remark = f"sent outside in {torn} fragments: the path takes packets of {room} whole"
+        self.add(step, step.passing.does, headers=headers, room=room, outside=outside, remark=remark)
+        return True
+
+    def outside(self, link: Link | Server, other: Element | None) -> tuple[Outside, Path, Version]:
+        """The addresses outside, the path between them, and the IP version."""
+        own = self.ground.end(link)
+        theirs = self.ground.end(other) if isinstance(other, Link | Server) else None
+        remote = link.arguments.remotes[0] if link.arguments.remotes else None
+        host = remote.host if remote is not None else theirs.address if theirs is not None else None
+        path = self.ground.paths.of(link, link.arguments.local, host)
+        source = link.arguments.local or (str(path.source) if path.source is not None else own.computer)
+        stream = wire.is_stream(link.arguments)
+        called = theirs.port if theirs is not None else None
+        if remote is not None and not link.arguments.proto.endswith("server"):
+            called = remote.port
+        carrier = "TCP" if stream else "UDP"
+        return (
+            Outside(source, host, carrier, called, (), stream),
+            path,
+            outer_version(link.arguments, host or source),
+        )
+
+    def wrapped(self, step: Step, tunnel: Encapsulation | Vxlan) -> bool:
+        """A header before each packet, and an outer IP header before that."""
+        if isinstance(tunnel, Vxlan):
+            return self.spread(step, tunnel)
+        path, version, does = self.ground.paths.outer(tunnel), self.version, step.passing.does
+        inner = self.ground.paths.inner(tunnel)
+        if self.wrapping:
+            version = 4  # it is the outer packet of another tunnel that this one carries
+        headers = [Header("IPv4", IP_HEADER[4])]
+        if tunnel.codec.header:
+            headers.append(Header(type(tunnel).__name__, tunnel.codec.header))
+        carried = [packet + self.wrapping for packet in self.packets]
+        cuts = tunnel.codec.kind == "ip" and max(carried) > inner
+        if cuts and (self.df or version == 6):
+            self.add(step, does, headers=tuple(headers), room=inner - self.wrapping)
+            self.end("dropped", f"{max(carried)} bytes do not fit the {inner} of {tunnel.name}, {_TOLD}")
+            return False
+        remark = ""
+        if cuts:
+            carried = cut(carried, inner, version)
+            remark = f"cut into {len(carried)} fragments"
+            if not self.wrapping:
+                self.packets = tuple(carried)
+        outer = tuple(cut([packet + tunnel.overhead for packet in carried], path.mtu, 4))
+        if len(outer) > len(carried):
+            remark = "sent outside in fragments"
+        ends = tunnel.arguments
+        local, remote = (
+            (str(ends.local), str(ends.remote)) if isinstance(ends, TunnelArguments) else (None, None)
+        )
+        sent = Outside(local, remote, "IP", None, outer, path=path)
+        self.add(step, does, headers=tuple(headers), room=inner - self.wrapping, outside=sent, remark=remark)
+        self.wrapping += tunnel.overhead
+        return True
+
+    def spread(self, step: Step, tunnel: Vxlan) -> bool:
+        """Into a datagram of VXLAN, which unless it is told to nobody cuts (RFC 7348, section 4.3)."""
+        assert tunnel.inner is not None, "the packet came by it"
+        own = tunnel.arguments
+        version: Version = 4 if own.remote[0].version == 4 else 6
+        headers = (Header(f"IPv{version}", IP_HEADER[version]), Header("UDP", UDP_HEADER), _VXLAN)
+        path = self.ground.paths.outer(tunnel)
+        room = self.ground.paths.inner(tunnel) - self.wrapping
+        outer = [packet + self.wrapping + tunnel.overhead for packet in self.packets]
+        cuts = cut(outer, path.mtu, version)
+        local = None if own.local is None else str(own.local)
+        sent = Outside(local, ", ".join(map(str, own.remote)), "UDP", own.port, tuple(cuts), path=path)
+        if len(cuts) > len(outer) and not own.fragment:
+            self.add(step, step.passing.does, headers=headers, room=room)
+            self.end(
+                "dropped", f"{max(outer)} bytes outside do not fit a path of {path.mtu} bytes; add 'fragment'"
+            )
+            return False
+        remark = "sent outside in fragments" if len(cuts) > len(outer) else ""
+        self.add(step, step.passing.does, headers=headers, room=room, outside=sent, remark=remark)
+        self.wrapping += tunnel.overhead
+        return True
+
+    # Hops
+
+    def name(self, station: Station) -> str:
+        kind = "Ethernet" if station.port is None or station.port.kind == "ethernet" else "tunnel"
+        return station.interface or f"its {kind}"
+
+    def hop(self, at: Station, does: str, *, headers: tuple[Header, ...] = (), room: int | None = None,
+            outside: Outside | None = None, remark: str = "") -> None:  # fmt: skip
+        does = f"{at.what}: {does}"
+        self.proof.hops.append(Hop(at.name, at.place, does, self.packets, headers, room, outside, remark))
+
+    def add(self, step: Step, does: str, *, headers: tuple[Header, ...] = (), room: int | None = None,
+            outside: Outside | None = None, remark: str = "") -> None:  # fmt: skip
+        element = step.door.element
+        place = self.ground.place(element)
+        self.proof.hops.append(Hop(element.name, place, does, self.packets, headers, room, outside, remark))
+
+
+_VXLAN = Header("VXLAN", vxlan.HEADER)
+
+_TOLD = "and the sender is told"
+
+_STREAM = "TCP cuts the stream as its path wants it, so nothing is sent in fragments"
+
+
+def _crossed(last: Step) -> list[Element]:
+    """The tunnels that a frame enters on its way to a step."""
+    return [step.door.element for step in last.trail() if step.passing.crosses and step.door.port is not None]
+
+
+def _cut(before: int, packets: tuple[int, ...]) -> str:
+    return f"cut into {len(packets)} fragments" if len(packets) > before else ""
