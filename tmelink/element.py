@@ -145,7 +145,7 @@ class Claim(NamedTuple):
         )
 
 
-class Status(Protocol):
+class StatusListener(Protocol):
     """What a runtime is told by its elements; set by it before `open`."""
 
     def failed(self, element: Element, error: Exception) -> None:
@@ -175,7 +175,7 @@ class Element:
     carried_by: Port | None = None
     """Of a tunnel, its connection to what carries its outer packets, where that is in the same process."""
 
-    status: Status | None = None
+    status: StatusListener | None = None
 
     up: bool = True
     """Whether what the element leads to can be reached, as far as it knows; `changed` keeps it."""

@@ -297,7 +297,7 @@ def build_fragment_header(fragment: Fragment) -> bytes:
 # UDP
 
 
-class Udp(NamedTuple):
+class UdpHeader(NamedTuple):
     """A UDP datagram."""
 
     source: int
@@ -305,7 +305,7 @@ class Udp(NamedTuple):
     payload: memoryview
 
 
-def parse_udp(data: memoryview, source: bytes, destination: bytes) -> Udp:
+def parse_udp(data: memoryview, source: bytes, destination: bytes) -> UdpHeader:
     """The datagram in an IP packet's payload, its checksum verified with the packet's addresses."""
     if len(data) < UDP_HEADER:
         raise ProtocolError("UDP: short datagram")
@@ -316,7 +316,7 @@ def parse_udp(data: memoryview, source: bytes, destination: bytes) -> Udp:
         raise ProtocolError("UDP: no checksum")
     if check and total(data[:length], pseudo(source, destination, UDP, length)):
         raise ProtocolError("UDP: bad checksum")
-    return Udp(source_port, destination_port, data[UDP_HEADER:length])
+    return UdpHeader(source_port, destination_port, data[UDP_HEADER:length])
 
 
 def build_udp(

@@ -19,7 +19,7 @@ from tmelink import registry
 from tmelink.element import Claim, Element, Port, connect
 from tmelink.errors import ElementError, MachineError, PortError, TmelinkError, UnknownElement
 from tmelink.source import Mistake, Place, Source, Word, suggestion
-from tmelink.tmesh.declared import Join, Planned
+from tmelink.tmesh.declared import Declared, Join
 from tmelink.tmesh.layout import Layout
 from tmelink.tmesh.source_file import read, unreadable
 from tmelink.tmesh.statements import Side
@@ -145,12 +145,12 @@ class _Made:
     TME's, "wrong" for an unknown module. `element` is None where arguments were wrong, and for parts.
     """
 
-    planned: Planned
+    declared: Declared
     kind: str
     module: str
     cls: type[Element] | None = None
     element: Element | None = None
-    first: tuple[Planned, Place] | None = None
+    first: tuple[Declared, Place] | None = None
     connections: int = 0
 
     @property
@@ -167,19 +167,19 @@ class _Assembly:
         self.machine = machine
         self.layout = layout
         self.modules = modules
-        self.made: dict[Planned, _Made] = {}
+        self.made: dict[Declared, _Made] = {}
         self.unloadable: set[str] = set()
 
     def run(self) -> None:
         machine, layout = self.machine, self.layout
-        for planned in layout.elements:
-            if planned.names and not planned.elsewhere:
-                self.made[planned] = self.make(planned)
+        for declared in layout.elements:
+            if declared.names and not declared.elsewhere:
+                self.made[declared] = self.make(declared)
         joins = [join for join in layout.joins if join.stands]
         for join in joins:
             self.give_cards(join)
-        for planned, made in self.made.items():
-            self.record(planned, made)
+        for declared, made in self.made.items():
+            self.record(declared, made)
         for join in joins:
             self.join(join)
         self.check_claims()
@@ -192,24 +192,24 @@ class _Assembly:
 
     # Elements -----------------------------------------------------------------------------------------
 
-    def make(self, planned: Planned) -> _Made:
-        word = planned.module
+    def make(self, declared: Declared) -> _Made:
+        word = declared.module
         module = self.modules.find(word.text)
         if module is None:
             near = self.layout.near(registry.canonical(word.text), self.modules.names)
             hint = near or "'tmelink elements' lists those there are"
             self.layout.complain(word.place, f"unknown module {word}", hint)
-            return _Made(planned, "wrong", word.text)
+            return _Made(declared, "wrong", word.text)
         if module in ETHERNET_CARDS:
-            return _Made(planned, "card", module)
+            return _Made(declared, "card", module)
         if registry.known(module):
-            return self.instantiate(_Made(planned, "element", module), module, planned.arguments)
-        return _Made(planned, "part", module)
+            return self.instantiate(_Made(declared, "element", module), module, declared.arguments)
+        return _Made(declared, "part", module)
 
     def instantiate(self, made: _Made, module: str, words: Sequence[Word]) -> _Made:
         """Load the class behind `module`, parse its arguments and make it, as far as that goes."""
-        planned = made.planned
-        place = planned.module.place
+        declared = made.declared
+        place = declared.module.place
         try:
             made.cls = registry.element_class(module)
         except ElementError as error:
@@ -221,7 +221,7 @@ class _Assembly:
         try:
             arguments = made.cls.parse(words, place, self.layout.report)
             if arguments is not None:
-                made.element = made.cls(planned.path.lstrip("/"), arguments)
+                made.element = made.cls(declared.path.lstrip("/"), arguments)
         except TmelinkError as error:
             self.layout.complain(place, str(error))
         return made
@@ -229,24 +229,24 @@ class _Assembly:
     def give_cards(self, join: Join) -> None:
         """A NIC for each TME network card whose Ethernet side is connected."""
         (a, _), (b, _) = join.sides
-        for planned, other in ((a, b), (b, a)):
-            made, peer = self.made.get(planned), self.made.get(other)
+        for declared, other in ((a, b), (b, a)):
+            made, peer = self.made.get(declared), self.made.get(other)
             if made is None or peer is None or made.kind != "card" or made.cls is not None:
                 continue
             if peer.kind in ("element", "card"):
                 taken = ETHERNET_CARDS[made.module]
                 words: list[Word] = []
-                for name, value in pairwise(planned.arguments):
+                for name, value in pairwise(declared.arguments):
                     if name.text in taken:
                         words += [Word(taken[name.text], name.place), value]
                 self.instantiate(made, made.module if registry.known(made.module) else NIC, words)
 
-    def record(self, planned: Planned, made: _Made) -> None:
-        machine, path = self.machine, planned.path
-        machine.places[path] = planned.name.place
-        if planned.host is not None:
-            machine.homes[path] = planned.host
-        for directory, name in planned.names[1:]:
+    def record(self, declared: Declared, made: _Made) -> None:
+        machine, path = self.machine, declared.path
+        machine.places[path] = declared.name.place
+        if declared.host is not None:
+            machine.homes[path] = declared.host
+        for directory, name in declared.names[1:]:
             machine.aliases[directory.join(name)] = path
         if made.element is not None:
             machine.elements[path] = made.element
@@ -272,7 +272,7 @@ class _Assembly:
         if all(room) and first.element is not None and second.element is not None:
             self.connect(first.element, side, second.element, at)
 
-    def together(self, a: Planned, b: Planned, at: Side) -> bool:
+    def together(self, a: Declared, b: Declared, at: Side) -> bool:
         """Whether both are on one host."""
         if a.host is None or b.host is None or a.host == b.host:
             return True
@@ -287,7 +287,7 @@ class _Assembly:
         """TME's parts connect among themselves as they like, and to no network element."""
         for part, other in ((first, second), (second, first)):
             if part.kind == "part" and other.kind == "element":
-                message = f"{part.planned.path} is a {part.module}, which has no Ethernet"
+                message = f"{part.declared.path} is a {part.module}, which has no Ethernet"
                 self.layout.complain(at.element.place, message)
 
     def room(self, made: _Made, other: _Made, side: Side) -> bool:
@@ -298,7 +298,7 @@ class _Assembly:
             self.layout.complain(place, f"{side.element} is connected already", hint)
             return False
         made.connections += 1
-        made.first = made.first or (other.planned, place)
+        made.first = made.first or (other.declared, place)
         return True
 
     def connect(self, a: Element, side: Side, b: Element, at: Side) -> None:
@@ -327,8 +327,8 @@ class _Assembly:
 
     def check_claims(self) -> None:
         """No two elements of one host may want the same thing of it."""
-        holders: dict[tuple[str, tuple[object, ...]], list[tuple[Planned, Claim]]] = defaultdict(list)
-        for planned, made in self.made.items():
+        holders: dict[tuple[str, tuple[object, ...]], list[tuple[Declared, Claim]]] = defaultdict(list)
+        for declared, made in self.made.items():
             for claim in made.element.claims() if made.element is not None else ():
                 what, where = claim.what, claim.where
                 rivals = holders[what, where]
@@ -337,30 +337,30 @@ class _Assembly:
                     address, port = where
                     anywhere = f"{what} of any address", (port,)
                     rivals = [*rivals, *holders[what, ("", port)]] if address else holders[anywhere]
-                    holders[anywhere].append((planned, claim))
+                    holders[anywhere].append((declared, claim))
                 rival = next(
                     (
                         holder
                         for holder, theirs in rivals
-                        if holder is not planned and _one_host(planned, holder) and not claim.beside(theirs)
+                        if holder is not declared and _one_host(declared, holder) and not claim.beside(theirs)
                     ),
                     None,
                 )
                 if rival is not None:
-                    self.complain_claim(planned, claim, rival)
-                holders[what, where].append((planned, claim))
+                    self.complain_claim(declared, claim, rival)
+                holders[what, where].append((declared, claim))
 
-    def complain_claim(self, planned: Planned, claim: Claim, holder: Planned) -> None:
+    def complain_claim(self, declared: Declared, claim: Claim, holder: Declared) -> None:
         if claim.what in SOCKETS:
             address, port = claim.where
             what = f"{claim.what.upper()} port {port}" + (f" of {address}" if address else "")
         else:
             what = " ".join(map(str, (claim.what, *claim.where)))
-        place = planned.name.place
+        place = declared.name.place
         self.layout.complain(
-            place, f"{planned.path} wants {what}, which {holder.path} has", f"at {holder.name.place}"
+            place, f"{declared.path} wants {what}, which {holder.path} has", f"at {holder.name.place}"
         )
 
 
-def _one_host(a: Planned, b: Planned) -> bool:
+def _one_host(a: Declared, b: Declared) -> bool:
     return a.host is None or b.host is None or a.host == b.host

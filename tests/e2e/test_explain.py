@@ -21,8 +21,8 @@ from tmelink.elements.builtin.host import Host
 from tmelink.machine import load
 from tmelink.proof import choice
 from tmelink.proof.hops import Outside, Proof
-from tmelink.proof.sizes import Ping
-from tmelink.proof.topology import Ground
+from tmelink.proof.sizes import PingSize
+from tmelink.proof.topology import Topology
 from tmelink.proof.trace import prove
 from tmelink.resources import folder
 from tmelink.system import namespaces, route_lookup
@@ -45,9 +45,9 @@ TAIL_SIZE = 3
 
 
 def proved(sample: str | Path, source: str, target: str, size: int, *, df: bool = False) -> Proof:
-    ground = Ground(load(MACHINES / sample))
-    (journey,) = choice.chosen(ground, source, target)
-    return prove(ground, journey, Ping(4, size, df))
+    topology = Topology(load(MACHINES / sample))
+    (journey,) = choice.chosen(topology, source, target)
+    return prove(topology, journey, PingSize(4, size, df))
 
 
 def outside(proof: Proof) -> Outside:
@@ -554,10 +554,10 @@ def test_a_narrow_paths_packets_go_as_explained_on_the_computer_itself(net: Net)
     one.ping("10.8.0.2", count=1)
 
     def explained() -> list[Proof]:
-        ground = Ground(load(file), route_lookup.towards)
-        (journey,) = choice.chosen(ground, "tun0", "10.8.0.2")
-        pings = [Ping(4, size, df) for df in (False, True) for size in SIZES]
-        return [prove(ground, journey, ping) for ping in (*pings, Ping(4, TAIL_SIZE))]
+        topology = Topology(load(file), route_lookup.towards)
+        (journey,) = choice.chosen(topology, "tun0", "10.8.0.2")
+        pings = [PingSize(4, size, df) for df in (False, True) for size in SIZES]
+        return [prove(topology, journey, ping) for ping in (*pings, PingSize(4, TAIL_SIZE))]
 
     *proofs, tail = asyncio.run(namespaces.inside(explained, one.name))
     sent = outside(tail)

@@ -18,7 +18,7 @@ from tests.e2e.machines import opened
 from tmelink import machine
 from tmelink.element import Element, Port, connect
 from tmelink.elements.builtin.host import Host
-from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.errors import MachineError
 from tmelink.frame import Burst, Counters, Gso, Kind
 from tmelink.offload import segmented
@@ -266,7 +266,7 @@ def test_tunnels_inside_each_other_and_their_mtus() -> None:
     sizes = {}
     for name in ("outmost-a", "middle-a", "inmost-a"):
         tunnel = loaded.find(name)
-        assert isinstance(tunnel, Encapsulation)
+        assert isinstance(tunnel, TunnelElement)
         sizes[name] = tunnel.inner_mtu()
     assert sizes == {"outmost-a": 1480, "middle-a": 1480 - 28, "inmost-a": 1452 - 36}
 

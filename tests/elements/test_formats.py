@@ -123,8 +123,8 @@ def test_both_ends_exchange_frames_of_every_size(kind: str, tmp_path: Path) -> N
             assert [got for got, _ in a.got if got in sent] == sent
             assert [got for got, _ in b.got if got in sent] == sent
             for cable in (one, two):
-                assert "short frame" not in cable.outlet.received.drops
-                assert cable.outlet.sent.frames >= 15
+                assert "short frame" not in cable.endpoint.received.drops
+                assert cable.endpoint.sent.frames >= 15
         assert sorted(os.listdir(tmp_path)) == []
 
     asyncio.run(body())
@@ -174,7 +174,7 @@ def test_only_the_remote_is_heard() -> None:
                 peer.sendto(frame(3), ("127.0.0.1", here))
                 await machine.until(lambda: 3 in machine.numbers)
         assert machine.numbers == [2, 3]
-        assert cable.outlet.received.drops == {"not the remote": 1, "short frame": 1}
+        assert cable.endpoint.received.drops == {"not the remote": 1, "short frame": 1}
 
     asyncio.run(body())
 
@@ -195,7 +195,7 @@ def test_a_floating_end_answers_where_it_was_last_addressed_from() -> None:
                     machine.send(frame(number + 10))
                     assert peer.recv(2000) == frame(number + 10)
                     assert (await events.next())[0] == "up"
-        assert cable.outlet.sent.drops == {"no peer yet": 1}
+        assert cable.endpoint.sent.drops == {"no peer yet": 1}
 
     asyncio.run(body())
 
@@ -206,10 +206,10 @@ def test_a_stream_comes_back_after_its_peer_was_restarted(tmp_path: Path) -> Non
         async with running(client) as (machine,):
             for number in (1, 2):
                 async with running(make("tmelink/qemu/stream", f"server {tmp_path}/s")) as (other,):
-                    await eventually(lambda: client.outlet.way is not None)
+                    await eventually(lambda: client.endpoint.way is not None)
                     machine.send(frame(number))
                     await other.until(lambda number=number, other=other: number in other.numbers)
-                await eventually(lambda: client.outlet.way is None)
+                await eventually(lambda: client.endpoint.way is None)
                 before = machine.ports[0].peer
                 machine.send(frame(9))
                 assert before is not None
@@ -227,9 +227,9 @@ def test_a_server_keeps_its_peer_when_another_one_connects(
         server = make("tmelink/qemu/stream", f"server {tmp_path}/s")
         first, second = (make("tmelink/qemu/stream", f"connect {tmp_path}/s") for _ in range(2))
         async with running(server, first) as (machine, other):
-            await eventually(lambda: first.outlet.way is not None and server.outlet.way is not None)
+            await eventually(lambda: first.endpoint.way is not None and server.endpoint.way is not None)
             async with running(second) as (_third,):
-                drops = server.outlet.received.drops
+                drops = server.endpoint.received.drops
                 await eventually(lambda: drops["a connection stands already"] > 0)
             other.send(frame(5))
             await machine.until(lambda: 5 in machine.numbers)
@@ -258,8 +258,8 @@ def test_a_stream_server_lets_in_only_its_remote() -> None:
         server = make("tmelink/qemu/stream", f"server 127.0.0.1:{port} remote 127.0.0.9")
         async with running(server):
             with socket.create_connection(("127.0.0.1", port)):
-                await eventually(lambda: server.outlet.received.drops["not the remote"] == 1)
-            assert server.outlet.way is None
+                await eventually(lambda: server.endpoint.received.drops["not the remote"] == 1)
+            assert server.endpoint.way is None
 
     asyncio.run(body())
 
@@ -271,7 +271,7 @@ def test_a_length_beyond_qemus_ends_the_connection(tmp_path: Path) -> None:
             with socket.socket(socket.AF_UNIX) as peer:
                 peer.connect(f"{tmp_path}/s")
                 peer.sendall(struct.pack("!I", 4096 + 65536 + 1))
-                await eventually(lambda: server.outlet.received.drops["bad length"] == 1)
+                await eventually(lambda: server.endpoint.received.drops["bad length"] == 1)
 
     asyncio.run(body())
 
@@ -352,7 +352,7 @@ def test_a_group_does_not_hand_back_what_was_sent() -> None:
             b.send(frame(20))
             await a.until(lambda: 20 in a.numbers)
             assert a.numbers == [20]
-        assert one.outlet.received.frames == 1
+        assert one.endpoint.received.frames == 1
 
     asyncio.run(body())
 
@@ -388,7 +388,7 @@ def test_all_plugs_share_one_segment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [b"", b"x" * 10, b"\0" * 250, vde.Request("/nowhere/at/all").build()], ids=len
+    "request_", [b"", b"x" * 10, b"\0" * 250, vde.VdeRequest("/nowhere/at/all").build()], ids=len
 )
 def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
     async def body() -> None:
@@ -399,7 +399,7 @@ def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
                 visitor.connect(f"{tmp_path}/vde/ctl")
                 visitor.sendall(request_)
                 visitor.shutdown(socket.SHUT_WR)
-                await eventually(lambda: base.outlet.received.drops["no plug's request"] == 1)
+                await eventually(lambda: base.endpoint.received.drops["no plug's request"] == 1)
                 assert visitor.recv(1) == b""
             assert sorted(os.listdir(tmp_path / "vde")) == ["ctl"]
 
@@ -449,7 +449,7 @@ def test_a_full_peer_is_waited_for_within_a_bound(tmp_path: Path) -> None:
                 machine.hold = lambda port, on: held.append(on)  # type: ignore[method-assign, assignment]
                 machine.send(*[frame(number) for number in range(3000)])
                 assert held == [True]
-                drops = cable.outlet.sent.drops["queue full"]
+                drops = cable.endpoint.sent.drops["queue full"]
                 assert drops > 0
                 theirs.setblocking(False)
                 loop = asyncio.get_running_loop()
@@ -468,7 +468,7 @@ def test_a_held_stream_leaves_what_comes_to_its_peer(tmp_path: Path) -> None:
             before = list(a.numbers)
             a.ports[0].hold(True)
             b.send(frame(7))
-            await eventually(lambda: client.outlet.sent.frames > 0)
+            await eventually(lambda: client.endpoint.sent.frames > 0)
             for _ in range(5):
                 await asyncio.sleep(0)
             assert [n for n in a.numbers if n] == [n for n in before if n]

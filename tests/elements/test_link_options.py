@@ -10,7 +10,7 @@ import pytest
 from tmelink.element import Element, Port, connect
 from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.openvpn.link import Link
-from tmelink.openvpn.options.values import Mssfix, Options, Tls
+from tmelink.openvpn.options.values import Mssfix, Options, TlsOptions
 from tmelink.transport.datagrams import MAX_RUN
 
 
@@ -44,7 +44,7 @@ RESERVED = 320
     ("options", "mss", "overhead"),
     [
         ({}, 1364, 0),
-        ({"tls": Tls(role="server")}, 1348, 24),
+        ({"tls": TlsOptions(role="server")}, 1348, 24),
         ({"mssfix": Mssfix(0, "mtu", given=True)}, 1460, 0),
     ],
 )
@@ -67,7 +67,7 @@ def test_what_is_sent_one_by_one_or_over_tcp_may_be_of_any_length() -> None:
 
 
 def test_a_switch_passes_the_least_wish_on() -> None:
-    links = [Link("link0", Options(tls=Tls(role="server"))), Link("link1", Options())]
+    links = [Link("link0", Options(tls=TlsOptions(role="server"))), Link("link1", Options())]
     switch = Switch("switch0", Switch.Arguments())
     for link in links:
         connect(link.port(), switch.port())

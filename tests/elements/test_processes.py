@@ -91,7 +91,7 @@ def test_each_connection_has_its_socket() -> None:
         element = make("tmelink/process", *python(script), "{socket}", "{port1}", "{remote1}")
         async with running(element, 2) as (_events, (one, two)):
             await two.until(lambda: len(two.got) > 0)
-            await eventually(lambda: element._outlets[0].way is not None)  # type: ignore[attr-defined]
+            await eventually(lambda: element._endpoints[0].way is not None)  # type: ignore[attr-defined]
             one.send(frame(1))
             two.send(frame(2))
             await one.until(lambda: one.numbers == [1])
@@ -160,7 +160,7 @@ def test_a_program_that_hears_no_signal_is_killed_with_its_children() -> None:
         )
         element = make("tmelink/process", *python(script))
         async with running(element):
-            program = element._supervision.running  # type: ignore[attr-defined]
+            program = element._supervisor.running  # type: ignore[attr-defined]
             await eventually(lambda: program.said.count("pid") == 2)
             pids = [int(part.split()[1]) for part in program.said.split("; ")]
         await eventually(lambda: not any(alive(pid) for pid in pids))
@@ -402,7 +402,7 @@ def test_only_one_machines_frames_reach_a_shared_passt(tmp_path: Path) -> None:
             async with running(element, 1) as (_events, (machine,)):
                 passt, _ = await loop.sock_accept(listening)
                 with passt:
-                    await eventually(lambda: element.outlet.way is not None)
+                    await eventually(lambda: element.endpoint.way is not None)
                     for frames in (before, after):
                         machine.ports[0].send(Burst(list(frames)))
                         expected = struct.pack("!I", len(frames[-1])) + frames[-1]

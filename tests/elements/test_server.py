@@ -11,8 +11,8 @@ import pytest
 import tmelink
 from tests.e2e.machines import Machine, frame
 from tmelink.element import Port, connect
-from tmelink.elements.openvpn.server_bridge import ServerEthernet
-from tmelink.elements.openvpn.server_router import ServerPackets
+from tmelink.elements.openvpn.server_bridge import ServerBridge
+from tmelink.elements.openvpn.server_router import ServerRouter
 from tmelink.errors import MachineError
 from tmelink.frame import Burst, Counters
 from tmelink.openvpn.server.client_config import Welcome
@@ -75,7 +75,7 @@ class Clients:
         self.got.setdefault(client, []).extend(bytes(item) for item in items)  # type: ignore[arg-type]
 
 
-def machine_at(fabric: ServerEthernet | ServerPackets) -> tuple[Machine, Port]:
+def machine_at(fabric: ServerBridge | ServerRouter) -> tuple[Machine, Port]:
     """A machine, and the server's own side of its connection."""
     machine, outer = Machine(offload=False), Machine(offload=False)
     port = outer.port()
@@ -88,7 +88,7 @@ def machine_at(fabric: ServerEthernet | ServerPackets) -> tuple[Machine, Port]:
 def test_clients_reach_each_other_only_if_they_may(together: bool) -> None:
     async def main() -> None:
         clients, drops = Clients(), Counter[str]()
-        fabric = ServerEthernet("switch", clients.send, drops, client_to_client=together, ageing=None)  # type: ignore[arg-type]
+        fabric = ServerBridge("switch", clients.send, drops, client_to_client=together, ageing=None)  # type: ignore[arg-type]
         await fabric.open()
         machine, port = machine_at(fabric)
         for client in (0, 1, 2):
@@ -118,7 +118,7 @@ def packet(source: str, destination: str) -> bytes:
 
 def test_packets_go_where_their_address_is() -> None:
     clients, received, notes = Clients(), Counters(), list[str]()
-    fabric = ServerPackets(clients.send, received, notes.append, client_to_client=True)  # type: ignore[arg-type]
+    fabric = ServerRouter(clients.send, received, notes.append, client_to_client=True)  # type: ignore[arg-type]
     machine, port = machine_at(fabric)
     fabric.join(0, "amy", Welcome(address=IPv4Address("10.8.0.2"), routes=(IPv4Network("10.9.0.0/24"),)))
     fabric.join(1, "bob", Welcome(address=IPv4Address("10.8.0.3"), routes=(IPv4Network("10.9.0.0/24"),)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tests.elements.test_link import End, bare_peer, frame, free_port, received, run
 from tmelink.elements.openvpn import shaper
-from tmelink.elements.openvpn.shaper import QUEUE, Shaping
+from tmelink.elements.openvpn.shaper import QUEUE, FrameShaper
 from tmelink.frame import Counters, Frame, Run
 
 
@@ -36,7 +36,7 @@ def test_the_rate_is_kept_and_nothing_is_lost_or_reordered() -> None:
     async def body() -> None:
         wire = Wire()
         loop = asyncio.get_running_loop()
-        shaped = Shaping(100_000, 28, wire.send, wire.hold, wire.sent)
+        shaped = FrameShaper(100_000, 28, wire.send, wire.hold, wire.sent)
         begun = loop.time()
         data = bytes(range(100)) * 100
         shaped.take([frame(1, 1000), Run(memoryview(data), 972)])
@@ -55,7 +55,7 @@ def test_the_rate_is_kept_and_nothing_is_lost_or_reordered() -> None:
 def test_no_more_wait_than_a_queue_holds() -> None:
     async def body() -> None:
         wire = Wire()
-        shaped = Shaping(100, 28, wire.send, wire.hold, wire.sent)
+        shaped = FrameShaper(100, 28, wire.send, wire.hold, wire.sent)
         shaped.take([frame(n) for n in range(QUEUE + 10)])
         assert len(wire.frames) == 1
         assert wire.sent.drops == {"over --shaper": 10}

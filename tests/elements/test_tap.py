@@ -13,7 +13,7 @@ from tmelink.elements.host_interfaces.tap import Tap
 from tmelink.errors import UnsupportedHere
 from tmelink.frame import Burst
 from tmelink.source import Mistake, Place, Source, Word
-from tmelink.system.interfaces import Address
+from tmelink.system.interfaces import AssignedAddress
 
 
 def read(cls: type[Tap], text: str) -> tuple[Tap.Arguments | None, list[Mistake]]:
@@ -52,8 +52,8 @@ def test_both_spellings_say_the_same() -> None:
     )
     assert words.addresses() == options.addresses()
     assert words.addresses() == [
-        Address(IPv4Interface("10.0.0.1/24"), IPv4Address("10.0.0.255")),
-        Address(IPv6Interface("fd00::1/64")),
+        AssignedAddress(IPv4Interface("10.0.0.1/24"), IPv4Address("10.0.0.255")),
+        AssignedAddress(IPv6Interface("fd00::1/64")),
     ]
     assert (words.interface, words.mac, words.mtu) == (options.interface, options.mac, options.mtu)
     assert (words.interface, words.mac, words.mtu) == ("tap3", b"\2\0\0\0\0\1", 1400)
@@ -74,7 +74,7 @@ def test_both_spellings_say_the_same() -> None:
 def test_an_ipv4_address_has_its_netmask_and_broadcast(
     text: str, interface: str, broadcast: str | None
 ) -> None:
-    expected = Address(IPv4Interface(interface), broadcast and IPv4Address(broadcast))
+    expected = AssignedAddress(IPv4Interface(interface), broadcast and IPv4Address(broadcast))
     assert settings(Tap, text).addresses() == [expected]
 
 

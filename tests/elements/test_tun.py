@@ -9,7 +9,7 @@ import pytest
 from tmelink import machine
 from tmelink.elements.host_interfaces.tun import Tun
 from tmelink.errors import MachineError
-from tmelink.system.interfaces import Address
+from tmelink.system.interfaces import AssignedAddress
 
 
 def tun(arguments: str, module: str = "tme/host/tun/tun") -> Tun:
@@ -26,10 +26,10 @@ def mistakes(text: str) -> list[str]:
 
 def test_an_address_has_a_network_or_a_peer() -> None:
     net = IPv4Interface("10.8.0.1/24")
-    assert tun("inet 10.8.0.1/24").arguments.addresses() == [Address(net)]
+    assert tun("inet 10.8.0.1/24").arguments.addresses() == [AssignedAddress(net)]
     assert tun("inet 10.8.0.1 peer 10.8.0.2 inet6 fd08::1/64").arguments.addresses() == [
-        Address(IPv4Interface("10.8.0.1/32"), peer=IPv4Address("10.8.0.2")),
-        Address(IPv6Interface("fd08::1/64")),
+        AssignedAddress(IPv4Interface("10.8.0.1/32"), peer=IPv4Address("10.8.0.2")),
+        AssignedAddress(IPv6Interface("fd08::1/64")),
     ]
 
 

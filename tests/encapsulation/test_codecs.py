@@ -14,10 +14,10 @@ from scapy.packet import Packet, Raw
 
 from tests.fuzzing import examples
 from tmelink.encapsulation import vxlan
-from tmelink.encapsulation.codec import Codec
-from tmelink.encapsulation.etherip import EtherIp
-from tmelink.encapsulation.gre import Gre
-from tmelink.encapsulation.ipip import Ipip
+from tmelink.encapsulation.codec import TunnelCodec
+from tmelink.encapsulation.etherip import EtherIpCodec
+from tmelink.encapsulation.gre import GreCodec
+from tmelink.encapsulation.ipip import IpipCodec
 from tmelink.errors import ProtocolError
 from tmelink.frame import Kind
 
@@ -26,21 +26,21 @@ SIX = bytes(IPv6(src="fd00::1", dst="fd00::2") / UDP() / b"six")
 FRAME = bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(FOUR))
 
 
-def sealed(codec: Codec, frame: bytes) -> tuple[int, bytes]:
+def sealed(codec: TunnelCodec, frame: bytes) -> tuple[int, bytes]:
     protocol, header = codec.seal(frame)
     assert len(header) == codec.header
     assert protocol in codec.protocols
     return protocol, header + frame
 
 
-def refusal(codec: Codec, packet: bytes, protocol: int | None = None) -> str:
+def refusal(codec: TunnelCodec, packet: bytes, protocol: int | None = None) -> str:
     with pytest.raises(ProtocolError) as caught:
         codec.open(codec.protocols[0] if protocol is None else protocol, memoryview(packet))
     return str(caught.value)
 
 
 def test_ip_in_ip_by_version() -> None:
-    codec = Ipip()
+    codec = IpipCodec()
     assert sealed(codec, FOUR) == (4, FOUR)
     assert sealed(codec, SIX) == (41, SIX)
     assert codec.open(4, memoryview(FOUR)) == FOUR
@@ -55,7 +55,7 @@ def test_ip_in_ip_by_version() -> None:
 
 
 def test_etherip() -> None:
-    codec = EtherIp()
+    codec = EtherIpCodec()
     protocol, packet = sealed(codec, FRAME)
     assert protocol == 97
     read = EtherIP(packet)
@@ -75,8 +75,8 @@ def test_etherip() -> None:
 @pytest.mark.parametrize("key", [None, 0, 0xFFFFFFFF])
 @pytest.mark.parametrize("kind", ["ip", "ethernet"])
 def test_gre(kind: Kind, key: int | None, sequence: bool, checksum: bool) -> None:
-    ours = Gre(kind, key=key, sequence=sequence, checksum=checksum)
-    theirs = Gre(kind, key=key, sequence=sequence, checksum=checksum)
+    ours = GreCodec(kind, key=key, sequence=sequence, checksum=checksum)
+    theirs = GreCodec(kind, key=key, sequence=sequence, checksum=checksum)
     for number, frame in enumerate([FRAME, FRAME + b"odd"] if kind == "ethernet" else [FOUR, SIX]):
         protocol, packet = sealed(ours, frame)
         assert protocol == 47
@@ -118,16 +118,16 @@ def gre(**fields: int) -> bytes:
     ],
 )
 def test_what_gre_refuses(packet: bytes, reason: str) -> None:
-    assert refusal(Gre("ip", key=7), packet) == reason
+    assert refusal(GreCodec("ip", key=7), packet) == reason
 
 
 def test_gre_takes_a_number_or_a_checksum_that_it_did_not_ask_for() -> None:
     packet = gre(seqnum_present=1, sequence_number=9, chksum_present=1)
-    assert Gre("ip").open(47, memoryview(packet)) == FOUR
+    assert GreCodec("ip").open(47, memoryview(packet)) == FOUR
 
 
 def test_gre_drops_what_comes_after_a_later_one() -> None:
-    codec = Gre("ip", sequence=True)
+    codec = GreCodec("ip", sequence=True)
 
     def takes(number: int) -> bool:
         packet = gre(seqnum_present=1, sequence_number=number & 0xFFFFFFFF)
@@ -144,7 +144,7 @@ def test_gre_drops_what_comes_after_a_later_one() -> None:
 
 
 def test_gre_numbers_go_around() -> None:
-    codec = Gre("ip", sequence=True)
+    codec = GreCodec("ip", sequence=True)
     codec._sent = 0xFFFFFFFF
     assert [GRE(codec.seal(FOUR)[1] + FOUR).sequence_number for _ in range(2)] == [0xFFFFFFFF, 0]
 
@@ -166,17 +166,17 @@ def test_vxlan() -> None:
             vxlan.open_frame(memoryview(wrong), 0xABCDEF)
 
 
-CODECS: list[Codec] = [
-    Ipip(),
-    EtherIp(),
-    Gre("ip"),
-    Gre("ethernet", key=1, checksum=True, sequence=True),
+CODECS: list[TunnelCodec] = [
+    IpipCodec(),
+    EtherIpCodec(),
+    GreCodec("ip"),
+    GreCodec("ethernet", key=1, checksum=True, sequence=True),
 ]
 
 
 @given(st.sampled_from(CODECS), st.binary(max_size=60), st.integers(0, 3))
 @examples(500)
-def test_junk_is_refused_with_one_of_a_few_reasons(codec: Codec, junk: bytes, like: int) -> None:
+def test_junk_is_refused_with_one_of_a_few_reasons(codec: TunnelCodec, junk: bytes, like: int) -> None:
     heads: list[bytes | Packet] = [b"", b"\x30\x00", b"\x00\x00\x08\x00E", b"\xb0\x00\x65\x58"]
     for protocol in codec.protocols:
         try:
@@ -190,7 +190,7 @@ def test_junk_is_refused_with_one_of_a_few_reasons(codec: Codec, junk: bytes, li
 
 @given(st.sampled_from(CODECS), st.binary(min_size=14, max_size=200))
 @examples()
-def test_what_is_sealed_opens(codec: Codec, data: bytes) -> None:
+def test_what_is_sealed_opens(codec: TunnelCodec, data: bytes) -> None:
     frame = data if codec.kind == "ethernet" else FOUR + data
     protocol, packet = sealed(codec, frame)
     assert codec.open(protocol, memoryview(packet)) == frame

@@ -177,9 +177,9 @@ def test_new_keys_are_due_before_ids_or_usage_run_out(monkeypatch: pytest.Monkey
     monkeypatch.setattr(AeadKeys, "last_id", 40)
     sender, receiver, drops = pair("AES-256-GCM")
     assert opened(receiver, sender.seal(V2, 0, frames(29))) == frames(29)
-    assert not sender.worn()
+    assert not sender.needs_rekey()
     sender.seal(V2, 0, frames(1))
-    assert sender.worn()
+    assert sender.needs_rekey()
     sender.seal(V2, 0, frames(10))
     assert sender.seal(V2, 0, frames(10)) == []
     assert drops == {"packet ids used up": 10}
@@ -192,11 +192,11 @@ def test_the_usage_limit_counts_blocks_and_packets(monkeypatch: pytest.MonkeyPat
         first, second = frames(10), frames(1)
         packets = sender.seal(V2, 0, first[:9])  # nine times seven blocks and one packet
         opened(receiver, packets)
-        assert not sender.worn()
-        assert not receiver.worn()
+        assert not sender.needs_rekey()
+        assert not receiver.needs_rekey()
         opened(receiver, sender.seal(V2, 0, second))
-        assert sender.worn() is limited
-        assert receiver.worn() is limited
+        assert sender.needs_rekey() is limited
+        assert receiver.needs_rekey() is limited
 
 
 def test_too_many_forgeries_close_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tmelink.openvpn.tls import negotiated, peer_info, push_messages
 from tmelink.openvpn.tls.key_method import KeySource, Message
-from tmelink.openvpn.tls.negotiated import Agreed, options_string
+from tmelink.openvpn.tls.negotiated import NegotiatedOptions, options_string
 from tmelink.openvpn.tls.settings import TlsSettings
 
 EQUAL = TlsSettings(server=False)
@@ -80,7 +80,7 @@ def test_equal_ends_agree_on_the_same_whichever_reckons() -> None:
     assert negotiated.as_equals(ours, message(told[1]), export) == negotiated.as_equals(
         theirs, message(told[0]), export
     )
-    assert negotiated.as_equals(ours, message(told[1]), export) == Agreed(
+    assert negotiated.as_equals(ours, message(told[1]), export) == NegotiatedOptions(
         "AES-256-GCM", exporter=True, epoch=True, peer_id=0x010203, exit_message=True, dynamic_wrap=True
     )
 
@@ -145,15 +145,15 @@ def test_a_server_tells_what_was_agreed_and_a_client_reads_it() -> None:
 @pytest.mark.parametrize(
     ("options", "named", "result"),
     [
-        (["cipher AES-128-GCM", "peer-id 16777215"], "", Agreed("AES-128-GCM")),
-        (["cipher AES-128-GCM", "peer-id x", "peer-id"], "", Agreed("AES-128-GCM")),
-        ([], "V4,cipher AES-256-GCM", Agreed("AES-256-GCM")),
+        (["cipher AES-128-GCM", "peer-id 16777215"], "", NegotiatedOptions("AES-128-GCM")),
+        (["cipher AES-128-GCM", "peer-id x", "peer-id"], "", NegotiatedOptions("AES-128-GCM")),
+        ([], "V4,cipher AES-256-GCM", NegotiatedOptions("AES-256-GCM")),
         ([], "V4,cipher BF-CBC", "the server wants cipher 'BF-CBC', which --data-ciphers lacks"),
         (["cipher RC2-CBC"], "", "the server wants cipher 'RC2-CBC', which --data-ciphers lacks"),
         ([""], "", "the server wants cipher 'unknown', which --data-ciphers lacks"),
     ],
 )
-def test_what_a_client_takes(options: list[str], named: str, result: Agreed | str) -> None:
+def test_what_a_client_takes(options: list[str], named: str, result: NegotiatedOptions | str) -> None:
     assert negotiated.pushed(EQUAL, message("", named), [o for o in options if o]) == result
 
 

@@ -8,7 +8,7 @@ import hmac
 import pytest
 
 from tmelink.openvpn import pem
-from tmelink.openvpn.server.auth_token import EXPIRED, PREFIX, SESSION_ID, AuthTokens, Token, parse_secret
+from tmelink.openvpn.server.auth_token import EXPIRED, PREFIX, SESSION_ID, AuthToken, AuthTokens, parse_secret
 
 SECRET = bytes(range(32))
 NOW = 1_700_000_000
@@ -19,9 +19,9 @@ def tokens(lifetime: int = 0, renewal: int = 100, secret: bytes = SECRET) -> Aut
 
 
 def test_a_token_is_what_the_format_says() -> None:
-    before = Token(b"twelve bytes", NOW, NOW + 50)
+    before = AuthToken(b"twelve bytes", NOW, NOW + 50)
     token, text = tokens().issue("amy", NOW + 120.7, before)
-    assert token == Token(b"twelve bytes", NOW, NOW + 120)
+    assert token == AuthToken(b"twelve bytes", NOW, NOW + 120)
     signed = b"twelve bytes" + NOW.to_bytes(8, "big") + (NOW + 120).to_bytes(8, "big")
     mac = hmac.digest(SECRET, b"amy" + signed, "sha256")
     assert text == "SESS_ID_AT_" + base64.b64encode(signed + mac).decode()
@@ -57,7 +57,7 @@ def test_a_users_name_may_be_any_bytes() -> None:
 )
 def test_a_token_grows_old(rules: dict[str, int], begun: int, made: int, now: int, taken: bool) -> None:
     judge = tokens(**rules)
-    token = Token(bytes(SESSION_ID), NOW + begun, NOW + made)
+    token = AuthToken(bytes(SESSION_ID), NOW + begun, NOW + made)
     _, text = judge.issue("amy", NOW + made, token)
     if taken:
         assert judge.judge("amy", text, NOW + now, None) == token

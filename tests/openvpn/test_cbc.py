@@ -82,7 +82,7 @@ def test_ivs_do_not_repeat() -> None:
 def test_what_fits_fits_exactly(cipher: str) -> None:
     sender, _, _ = pair(cipher, "SHA256")
     for room in range(90, 130):
-        longest = sender.fitting(room)
+        longest = sender.max_payload(room)
         [packet, longer] = pieces(
             [*sender.seal(b"", 0, [bytes(longest)]), *sender.seal(b"", 0, [bytes(longest + 1)])]
         )

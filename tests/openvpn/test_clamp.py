@@ -13,17 +13,17 @@ from scapy.layers.l2 import Ether
 from tmelink.frame import Run
 from tmelink.openvpn.data import keys as data_keys
 from tmelink.openvpn.data.clamp import clamped
-from tmelink.openvpn.data.direction import Direction
+from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.data.replay import USUAL
 from tmelink.openvpn.plain import mtu
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Item
 from tmelink.openvpn.tls.keyring import fragment_room
-from tmelink.openvpn.tls.negotiated import Agreed
+from tmelink.openvpn.tls.negotiated import NegotiatedOptions
 from tmelink.openvpn.tls.payload import Payloads
 from tmelink.openvpn.tls.settings import TlsSettings
 
-DIRECTION = Direction(bytes(64), bytes(64))
+DIRECTION = StaticDirection(bytes(64), bytes(64))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ DIRECTION = Direction(bytes(64), bytes(64))
 def test_what_fits_under_keys_is_what_openvpn_reckons(options: dict[str, Any], cipher: str, mss: int) -> None:
     settings = Settings(**options)
     keys = data_keys.make(cipher, "SHA256", DIRECTION, DIRECTION, Counter(), epoch=False, window=USUAL)
-    room = fragment_room(keys, Agreed(cipher, peer_id=0), mtu.mss_datagram(settings))
+    room = fragment_room(keys, NegotiatedOptions(cipher, peer_id=0), mtu.mss_datagram(settings))
     assert room - mtu.mss_overhead(settings) == mss
 
 

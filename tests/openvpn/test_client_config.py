@@ -7,9 +7,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6
 import pytest
 
 from tmelink.openvpn.server.address_pool import Lease
-from tmelink.openvpn.server.client_config import ClientConfig, Inside, parse, welcome
+from tmelink.openvpn.server.client_config import ClientConfig, ServerNetwork, parse, welcome
 
-INSIDE = Inside(
+INSIDE = ServerNetwork(
     push=("route-gateway 10.8.0.1", "route 10.0.0.0 255.0.0.0", "ping 10"),
     local=IPv4Address("10.8.0.1"),
     netmask=IPv4Address("255.255.255.0"),
@@ -86,11 +86,11 @@ def test_an_address_outside_the_network_is_told_and_not_given() -> None:
 
 
 def test_layouts_of_point_to_point_addresses() -> None:
-    net30 = Inside(topology="net30", local=IPv4Address("10.8.0.1"))
+    net30 = ServerNetwork(topology="net30", local=IPv4Address("10.8.0.1"))
     lease = Lease(0, IPv4Address("10.8.0.6"), IPv4Address("10.8.0.5"), None)
     assert welcome(net30, lease, ClientConfig())[0].options == ("ifconfig 10.8.0.6 10.8.0.5",)
-    p2p = Inside(topology="p2p", local=IPv4Address("10.8.0.1"))
+    p2p = ServerNetwork(topology="p2p", local=IPv4Address("10.8.0.1"))
     assert welcome(p2p, LEASE._replace(local6=None), ClientConfig())[0].options == (
         "ifconfig 10.8.0.5 10.8.0.1",
     )
-    assert welcome(Inside(), None, ClientConfig())[0].options == ()
+    assert welcome(ServerNetwork(), None, ClientConfig())[0].options == ()

@@ -121,7 +121,7 @@ def test_a_used_up_epoch_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch
 def test_new_keys_are_due_before_epochs_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epoch, "WORN_EPOCH", 3)
     one, _, _ = pair()
-    assert not one.worn()
+    assert not one.needs_rekey()
     one._send = one._sending_epochs.advance()
     one._send = one._sending_epochs.advance()
-    assert one.worn()
+    assert one.needs_rekey()

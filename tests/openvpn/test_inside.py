@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from tests.fuzzing import examples
 from tmelink.openvpn.options import network_options
-from tmelink.openvpn.options.values import Network, Options
-from tmelink.routing.tunnel import Tunnel, Wanted
+from tmelink.openvpn.options.values import NetworkOptions, Options
+from tmelink.routing.tunnel import RouteRequest, Tunnel
 
 TUN = Options(dev="tun", dev_type="tun")
 
 
-def pushed(*lines: str, **options: bool) -> Network:
-    network, notes = network_options.with_pushed(Network(), lines, **options)
+def pushed(*lines: str, **options: bool) -> NetworkOptions:
+    network, notes = network_options.with_pushed(NetworkOptions(), lines, **options)
     assert notes == []
     return network
 
 
-def tunnel(network: Network, options: Options = TUN) -> Tunnel:
+def tunnel(network: NetworkOptions, options: Options = TUN) -> Tunnel:
     return network_options.tunnel(options, network, ip_address("203.0.113.5"))
 
 
@@ -38,7 +38,7 @@ def test_a_subnet_that_is_pushed() -> None:
     assert made.addresses == (IPv4Interface("10.8.0.2/24"), IPv6Interface("fd08::2/64"))
     assert made.gateways == {4: ip_address("10.8.0.1")}
     assert made.peers == {6: IPv6Address("fd08::1")}
-    assert made.routes == (Wanted("192.168.50.0", 24), Wanted("2001:db8::", 32, six=True))
+    assert made.routes == (RouteRequest("192.168.50.0", 24), RouteRequest("2001:db8::", 32, six=True))
     assert made.redirect == {"def1", "ipv6"}
     assert made.metric == 50
 
@@ -51,7 +51,7 @@ def test_two_ends_have_an_address_each(topology: str) -> None:
 
 
 def test_a_tap_has_a_netmask_whatever_the_topology() -> None:
-    network = Network(ifconfig=("10.8.0.2", "255.255.255.0"), lladdr=b"\2\0\0\0\0\1")
+    network = NetworkOptions(ifconfig=("10.8.0.2", "255.255.255.0"), lladdr=b"\2\0\0\0\0\1")
     made = tunnel(network, Options())
     assert made.addresses == (IPv4Interface("10.8.0.2/24"),)
     assert made.peers == {}
@@ -63,7 +63,7 @@ def test_route_nopull_takes_addresses_and_gateways_and_no_routes() -> None:
         "ifconfig 10.8.0.6 10.8.0.5", "route-gateway 10.8.0.5", "route 192.168.50.0", "block-ipv6",
         "redirect-gateway def1", "route-ipv6 2001:db8::/32", nopull=True,
     )  # fmt: skip
-    assert network == Network(ifconfig=("10.8.0.6", "10.8.0.5"), route_gateway="10.8.0.5")
+    assert network == NetworkOptions(ifconfig=("10.8.0.6", "10.8.0.5"), route_gateway="10.8.0.5")
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_route_nopull_takes_addresses_and_gateways_and_no_routes() -> None:
     ],
 )
 def test_what_cannot_be_read_is_passed_over_with_a_note(line: str) -> None:
-    network, notes = network_options.with_pushed(Network(), [line, "route-gateway 10.8.0.1"])
-    assert network == Network(route_gateway="10.8.0.1")
+    network, notes = network_options.with_pushed(NetworkOptions(), [line, "route-gateway 10.8.0.1"])
+    assert network == NetworkOptions(route_gateway="10.8.0.1")
     (note,) = notes
     assert note.startswith(f"the server pushes '{line}', which is passed over: ")
 
@@ -97,7 +97,7 @@ def test_a_server_may_name_hosts_only_where_it_is_allowed() -> None:
 
 def test_a_server_may_push_only_so_many_routes() -> None:
     lines = [f"route 10.{n >> 8}.{n & 255}.0 255.255.255.0" for n in range(network_options.MAX_PUSHED + 1)]
-    network, notes = network_options.with_pushed(Network(), lines)
+    network, notes = network_options.with_pushed(NetworkOptions(), lines)
     assert len(network.routes) == network_options.MAX_PUSHED
     assert len(notes) == 1
 
@@ -111,7 +111,7 @@ def test_noexec_leaves_addresses_or_routes_out() -> None:
 
 def test_an_address_that_does_not_resolve_is_an_error_that_names_it() -> None:
     with pytest.raises(ValueError, match="--ifconfig: me is no address, and does not resolve"):
-        tunnel(Network(ifconfig=("me", "you")))
+        tunnel(NetworkOptions(ifconfig=("me", "you")))
 
 
 words = st.sampled_from(
@@ -124,6 +124,6 @@ words = st.sampled_from(
 @examples(500)
 @given(st.lists(st.lists(words | st.text(max_size=8), max_size=5).map(" ".join), max_size=6))
 def test_a_server_s_words_raise_nothing(lines: list[str]) -> None:
-    network, _notes = network_options.with_pushed(Network(), lines, fqdn=True)
+    network, _notes = network_options.with_pushed(NetworkOptions(), lines, fqdn=True)
     with contextlib.suppress(ValueError):
         tunnel(network)

@@ -53,11 +53,11 @@ def test_what_is_wrong_is_told_without_the_key(text: bytes, told: str) -> None:
 
 def test_a_direction_picks_halves() -> None:
     key = keys.parse(FILE)
-    assert keys.halves(key, None)[0] == keys.halves(key, None)[1] == (KEY[:64], KEY[64:128])
-    sends, receives = keys.halves(key, 0)
+    assert keys.direction_keys(key, None)[0] == keys.direction_keys(key, None)[1] == (KEY[:64], KEY[64:128])
+    sends, receives = keys.direction_keys(key, 0)
     assert sends == (KEY[:64], KEY[64:128])
     assert receives == (KEY[128:192], KEY[192:])
-    assert keys.halves(key, 1) == (receives, sends)
+    assert keys.direction_keys(key, 1) == (receives, sends)
 
 
 def test_openvpn_writes_what_is_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.openvpn.test_tls_session import equals, up
 from tests.openvpn.wire import pieces
 from tmelink.openvpn import occ
 from tmelink.openvpn.data.aead import LAST_ID, SUITES, AeadKeys
-from tmelink.openvpn.data.direction import Direction
+from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.plain.settings import Settings
@@ -160,8 +160,8 @@ def test_under_tls_keys_that_are_used_up_seal_nothing_and_raise_nothing() -> Non
     sealing = session._keyring._sealing
     assert sealing is not None
     # Of OpenVPN's usual format, whose ids end after four bytes; two of our ends agree on epochs.
-    half = Direction(bytes(64), bytes(64))
-    sealing.keys = used = AeadKeys(SUITES["AES-256-GCM"], half, half, session.drops)
+    direction_key = StaticDirection(bytes(64), bytes(64))
+    sealing.keys = used = AeadKeys(SUITES["AES-256-GCM"], direction_key, direction_key, session.drops)
     used._send.number = LAST_ID
     # New keys are asked for, and the answer does not come.
     assert session.seal_one(FRAME, wire.now) is None

@@ -20,15 +20,15 @@ from tmelink.openvpn.options.tmelink_rows import OWN
 from tmelink.openvpn.options.unsupported_rows import FOREIGN
 from tmelink.openvpn.options.values import (
     Bridge,
-    HttpProxy,
+    HttpProxyOptions,
     Mssfix,
-    Network,
+    NetworkOptions,
     Options,
     Pool,
-    PortShare,
-    Server,
-    SocksProxy,
-    Tls,
+    PortShareOptions,
+    ServerOptions,
+    SocksProxyOptions,
+    TlsOptions,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -100,9 +100,16 @@ def test_an_option_that_works_is_read_by_something() -> None:
         if path.parent.name != "openvpn" or path.stem not in reading:
             tree = ast.parse(path.read_text())
             used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    kinds: list[type[Any]] = [Options, Tls, HttpProxy, SocksProxy, PortShare, Mssfix]
-    kinds += [Server, Pool, Bridge] if "server" in FEATURES else []
-    kinds += [Network] if "routes" in FEATURES else []
+    kinds: list[type[Any]] = [
+        Options,
+        TlsOptions,
+        HttpProxyOptions,
+        SocksProxyOptions,
+        PortShareOptions,
+        Mssfix,
+    ]
+    kinds += [ServerOptions, Pool, Bridge] if "server" in FEATURES else []
+    kinds += [NetworkOptions] if "routes" in FEATURES else []
     waiting = {name for name, feature in UNREAD.items() if feature is None or feature not in FEATURES}
     promised = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     assert promised - used - waiting == set()

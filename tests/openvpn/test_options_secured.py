@@ -13,14 +13,14 @@ from tmelink.openvpn.options.table import ALL_FEATURES
 from tmelink.openvpn.options.values import (
     Bridge,
     GenToken,
-    HttpProxy,
+    HttpProxyOptions,
     Mssfix,
     Options,
     Pool,
-    PortShare,
-    Server,
-    SocksProxy,
-    Tls,
+    PortShareOptions,
+    ServerOptions,
+    SocksProxyOptions,
+    TlsOptions,
 )
 from tmelink.openvpn.secret import Material, Secret
 
@@ -40,13 +40,13 @@ def all_bad(line: str) -> list[str]:
     return [message.split(" ", 1)[1] for message in bad(line, None, ALL_FEATURES)]
 
 
-def tls_of(line: str) -> Tls:
+def tls_of(line: str) -> TlsOptions:
     tls = all_good(line).tls
     assert tls is not None
     return tls
 
 
-def server_of(line: str) -> Server:
+def server_of(line: str) -> ServerOptions:
     server = all_good(f"{line} --dh none {TLS}").server
     assert server is not None
     return server
@@ -118,28 +118,30 @@ def test_mssfix(line: str, mssfix: Mssfix) -> None:
 
 def test_http_proxy() -> None:
     line = "--proto tcp-client --remote a --http-proxy p 3128"
-    assert all_good(line).http_proxy == HttpProxy("p", 3128)
-    assert all_good(f"{line} f").http_proxy == HttpProxy("p", 3128, "basic", Material(path="/machines/f"))
-    assert all_good(f"{line} f digest").http_proxy == HttpProxy(
+    assert all_good(line).http_proxy == HttpProxyOptions("p", 3128)
+    assert all_good(f"{line} f").http_proxy == HttpProxyOptions(
+        "p", 3128, "basic", Material(path="/machines/f")
+    )
+    assert all_good(f"{line} f digest").http_proxy == HttpProxyOptions(
         "p", 3128, "digest", Material(path="/machines/f")
     )
-    assert all_good(f"{line} auto --http-proxy-user-pass f").http_proxy == HttpProxy(
+    assert all_good(f"{line} auto --http-proxy-user-pass f").http_proxy == HttpProxyOptions(
         "p", 3128, "auto", Material(path="/machines/f")
     )
     assert all_good(
         f"{line} --http-proxy-option VERSION 1.1 --http-proxy-option AGENT x --http-proxy-option EXT1 A b"
-    ).http_proxy == HttpProxy("p", 3128, "none", None, "1.1", "x", (("A", Secret(b"b")),))
+    ).http_proxy == HttpProxyOptions("p", 3128, "none", None, "1.1", "x", (("A", Secret(b"b")),))
     assert all_bad(f"{line} f ntlm2") == ["--http-proxy: unknown authentication 'ntlm2'"]
     assert all_bad("--http-proxy-user-pass f") == ["--http-proxy-user-pass without --http-proxy"]
 
 
 def test_socks_proxy_and_port_share() -> None:
     options = all_good("--remote a --socks-proxy s")
-    assert (options.socks_proxy, options.bind) == (SocksProxy("s", 1080), False)
-    assert all_good("--remote a --socks-proxy s 9 f").socks_proxy == SocksProxy(
+    assert (options.socks_proxy, options.bind) == (SocksProxyOptions("s", 1080), False)
+    assert all_good("--remote a --socks-proxy s 9 f").socks_proxy == SocksProxyOptions(
         "s", 9, Material(path="/machines/f")
     )
-    assert all_good("--proto tcp-server --port-share www 443 d").port_share == PortShare(
+    assert all_good("--proto tcp-server --port-share www 443 d").port_share == PortShareOptions(
         "www", 443, "/machines/d"
     )
     assert all_bad("--port-share www 443") == ["--port-share needs --proto tcp-server"]

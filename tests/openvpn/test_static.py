@@ -14,7 +14,7 @@ from tmelink.frame import Frame, Run
 from tmelink.openvpn.data import static
 from tmelink.openvpn.data.replay import ReplayWindow
 from tmelink.openvpn.data.static import StaticKey
-from tmelink.openvpn.keys import Direction
+from tmelink.openvpn.keys import KeyDirection
 from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Item
@@ -92,7 +92,7 @@ def made(
     cipher: str = "AES-256-CBC",
     auth: str = "SHA1",
     *,
-    direction: Direction | None = None,
+    direction: KeyDirection | None = None,
     key: Secret = KEY,
     unix_time: int = 1_000_000,
 ) -> tuple[StaticKey, Counter[str]]:
@@ -119,7 +119,7 @@ def pieces(items: list[Item]) -> list[Frame]:
 
 @pytest.mark.parametrize(("cipher", "auth", "direction", "first", "second"), OPENVPN)
 def test_pings_of_openvpn_are_opened(
-    cipher: str, auth: str, direction: Direction | None, first: str, second: str | None
+    cipher: str, auth: str, direction: KeyDirection | None, first: str, second: str | None
 ) -> None:
     end, drops = made(cipher, auth, direction=direction)
     datagrams = [bytes.fromhex(text) for text in (first, second) if text is not None]
@@ -163,7 +163,7 @@ def test_equal_payloads_become_a_run_and_others_do_not() -> None:
 
 
 @pytest.mark.parametrize("direction", [0, 1])
-def test_a_direction_keeps_reflected_packets_out(direction: Direction) -> None:
+def test_a_direction_keeps_reflected_packets_out(direction: KeyDirection) -> None:
     here, drops = made(direction=direction)
     there, _ = made(direction=1 if direction == 0 else 0)
     datagrams = pieces(here.seal([b"abc"], 0))

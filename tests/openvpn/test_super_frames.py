@@ -53,7 +53,7 @@ def bare(seed: int = 1, **options: Any) -> PointToPoint:
     return PointToPoint(Settings(proto=proto, **options), Random(seed).randbytes, 1000)
 
 
-def agreed(**options: Any) -> tuple[PointToPoint, PointToPoint]:
+def negotiated(**options: Any) -> tuple[PointToPoint, PointToPoint]:
     """Two sessions that have asked each other."""
     here, there = bare(super_frames=True, **options), bare(seed=2, super_frames=True, **options)
     from_here, from_there = here.connected(0.0).wire, there.connected(0.0).wire
@@ -89,7 +89,7 @@ def burst(*, ip: bool = False) -> list[Carried]:
 @pytest.mark.parametrize("kind", ["ethernet", "ip"])
 @pytest.mark.parametrize("link", LINKS)
 def test_super_frames_cross_whole_and_in_order(link: str, kind: Any) -> None:
-    here, there = agreed(kind=kind, **LINKS[link])
+    here, there = negotiated(kind=kind, **LINKS[link])
     for sender, receiver in ((here, there), (there, here)):
         sent = burst(ip=kind == "ip")
         wire = sender.send(sent, 1.0).wire
@@ -119,7 +119,7 @@ def longest(size: int, header: int = 66) -> SuperFrame:
 def test_the_longest_record_fits_the_streams_length_under_any_key() -> None:
     sealed = [*LINKS.values()]
     for options in sealed:
-        here, there = agreed(**options)
+        here, there = negotiated(**options)
         (datagram,) = bodies(here.send([longest(LONGEST)], 1.0).wire)
         assert len(datagram) <= MAX_DATAGRAM
         assert kept(there.receive([datagram], 1.0).frames) == kept([longest(LONGEST)])
@@ -131,7 +131,7 @@ def test_the_longest_record_fits_the_streams_length_under_any_key() -> None:
 
 
 def test_a_longer_super_frame_is_cut() -> None:
-    here, there = agreed()
+    here, there = negotiated()
     frame, gso = longest(LONGEST + 1)
     run = segment(frame, gso)
     assert run is not None
@@ -140,7 +140,7 @@ def test_a_longer_super_frame_is_cut() -> None:
 
 
 def test_segments_over_the_mtu_and_what_cannot_be_cut_are_counted() -> None:
-    here, _ = agreed(tun_mtu=1000)
+    here, _ = negotiated(tun_mtu=1000)
     frame, gso = Flow().super_frame(noise(2800), 1400)
     assert here.send([SuperFrame(frame, gso)], 1.0).wire == ()
     assert here.drops == {"too long": 2}
@@ -150,7 +150,7 @@ def test_segments_over_the_mtu_and_what_cannot_be_cut_are_counted() -> None:
 
 def test_a_peer_with_a_smaller_mtu_takes_no_longer_segments() -> None:
     here = SuperFrames(9000, 9000, bare().drops, ip=False)
-    there = agreed(tun_mtu=1000, tun_mtu_max=1000)[1]
+    there = negotiated(tun_mtu=1000, tun_mtu_max=1000)[1]
     frame, gso = Flow().super_frame(noise(2800), 1400)
     (record,) = here.payloads([SuperFrame(frame, gso)], lambda items: items)
     assert not isinstance(record, Run)
@@ -166,7 +166,7 @@ def test_nothing_passes_before_both_have_said_it() -> None:
     asking = there.connected(0.0).wire
     here.connected(0.0)
     assert here.send([FRAME, longest(5000)], 0.1).wire == ()
-    record = bodies(agreed()[0].send([longest(5000)], 0.0).wire)
+    record = bodies(negotiated()[0].send([longest(5000)], 0.0).wire)
     early = here.receive([FRAME, *record, FRAME], 0.1)
     assert not early.frames
     assert not early.events
@@ -191,7 +191,7 @@ def test_a_peer_that_does_not_ask_is_refused_and_both_are_told(link: str) -> Non
 
 
 def test_the_peers_word_counts_where_nothing_is_compared() -> None:
-    here, there = agreed(occ=False)
+    here, there = negotiated(occ=False)
     assert kept(there.receive(here.send([longest(5000)], 1.0).wire, 1.0).frames) == kept([longest(5000)])
 
 
@@ -212,7 +212,7 @@ def test_a_peer_that_never_says_it_is_given_up() -> None:
 def test_a_session_that_did_not_ask_lets_records_pass_by() -> None:
     other = bare(seed=2)
     other.connected(0.0)
-    (record,) = bodies(agreed()[0].send([longest(5000)], 0.0).wire)
+    (record,) = bodies(negotiated()[0].send([longest(5000)], 0.0).wire)
     assert not other.receive([record], 1.0).frames
     wire = up(equals(stream=True))
     packets = wire.client.session._keyring.seal([record])
@@ -237,7 +237,7 @@ def test_under_tls_a_peer_that_does_not_ask_is_refused(asking: str) -> None:
 
 
 def records() -> list[bytes]:
-    here, _ = agreed()
+    here, _ = negotiated()
     flows = (Flow(), Flow(version=6), Flow(udp=True), Flow(tags=2, flags="FPAC"))
     sent: list[Carried] = [SuperFrame(*flow.super_frame(noise(3000), 1400)) for flow in flows]
     return bodies(here.send(sent, 1.0).wire)
@@ -248,7 +248,7 @@ RECORDS = records()
 
 def taken(record: Frame, **options: Any) -> list[Carried]:
     """The frames of a payload that begins like a record, each of which could be handed to the kernel."""
-    _, there = agreed(**options)
+    _, there = negotiated(**options)
     step = there.receive([record], 1.0)
     assert len(step.frames) + there.drops["malformed super-frame"] == 1
     assert not step.events
@@ -305,7 +305,7 @@ def test_under_tls_a_wrong_record_is_counted_and_what_follows_passes(compress: s
 
 
 def test_other_messages_are_still_messages() -> None:
-    _, there = agreed()
+    _, there = negotiated()
     step = there.receive([message(MTU_LOAD, bytes(100)), message(0x81, bytes(100))], 1.0)
     assert (step.frames, step.events) == ([], [])
     assert not there.drops

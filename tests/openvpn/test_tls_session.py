@@ -11,7 +11,7 @@ import pytest
 from tests.openvpn.pki import Authority, Pair
 from tests.openvpn.wire import START, End, Wire, wall
 from tmelink.frame import Run
-from tmelink.openvpn.data.aead import Half
+from tmelink.openvpn.data.aead import DirectionKey
 from tmelink.openvpn.session import AuthFailed, Exit, Joining, Notice, Pushed, Restart, Token, Up
 from tmelink.openvpn.tls import wrap as tls_wrap
 from tmelink.openvpn.tls.engine import TlsContext, TlsFiles
@@ -245,10 +245,10 @@ def test_what_keys_are_made_of_is_forgotten() -> None:
 
 def test_a_session_that_ended_holds_no_keys() -> None:
     wire = up(equals())
-    assert left(Half)
+    assert left(DirectionKey)
     wire.call(wire.client, "close")
     wire.call(wire.server, "close")
-    assert left(Half) == []
+    assert left(DirectionKey) == []
     assert left(KeySource) == []
 
 
@@ -745,11 +745,11 @@ def test_any_message_is_taken_or_counted(seed: int) -> None:
             end.session._tell(message, wire.now)
             wire.do(end, end.session._finish(wire.now))
             wire.run(wire.now + 0.1)
-    association = wire.server.session._active
-    assert association is not None
-    assert association.current is not None
+    control_session = wire.server.session._active
+    assert control_session is not None
+    assert control_session.current is not None
     # What follows the end of a session in the same packet is not looked at.
-    association.current.engine.write("\0".join([chance.choice(LAST), *MESSAGES]).encode() + b"\0")
+    control_session.current.engine.write("\0".join([chance.choice(LAST), *MESSAGES]).encode() + b"\0")
     wire.server.session._tell("PUSH_REPLY", wire.now)
     wire.do(wire.server, wire.server.session._finish(wire.now))
     wire.run(wire.now + 5)
@@ -760,10 +760,10 @@ def test_an_endless_message_is_an_end() -> None:
     wire = Wire(pulling(), pushing())
     wire.begin()
     wire.run(1)
-    association = wire.server.session._active
-    assert association is not None
-    assert association.current is not None
-    association.current.engine.write(b"x" * 100_000)
+    control_session = wire.server.session._active
+    assert control_session is not None
+    assert control_session.current is not None
+    control_session.current.engine.write(b"x" * 100_000)
     wire.server.session._tell("x", wire.now)
     wire.do(wire.server, wire.server.session._finish(wire.now))
     wire.run(wire.now + 5)

@@ -72,7 +72,7 @@ def test_tls_crypt_reads_and_writes_openvpns_packet() -> None:
         (Plain(), Plain()),
     ],
 )
-def test_what_one_end_seals_the_other_opens(one: tls_wrap.Codec, other: tls_wrap.Codec) -> None:
+def test_what_one_end_seals_the_other_opens(one: tls_wrap.WrapCodec, other: tls_wrap.WrapCodec) -> None:
     for a, b in ((one, other), (other, one)):
         sealed = a.seal(HEADER, b"body", 5, 77)
         assert b.open(sealed) == ((5, 77, b"body") if a.counted else (0, 0, b"body"))
@@ -80,7 +80,7 @@ def test_what_one_end_seals_the_other_opens(one: tls_wrap.Codec, other: tls_wrap
 
 
 @pytest.mark.parametrize("codec", [Auth(KEY, None, "SHA1"), Crypt(KEY, server=False)])
-def test_a_changed_or_short_packet_is_refused(codec: tls_wrap.Codec) -> None:
+def test_a_changed_or_short_packet_is_refused(codec: tls_wrap.WrapCodec) -> None:
     peer = Crypt(KEY, server=True) if isinstance(codec, Crypt) else codec
     sealed = peer.seal(HEADER, b"body", 5, 77)
     assert codec.open(sealed) == (5, 77, b"body")

@@ -12,11 +12,11 @@ from tmelink.cli import main
 from tmelink.machine import load
 from tmelink.proof import choice
 from tmelink.proof.hops import Proof
-from tmelink.proof.sizes import Ping
-from tmelink.proof.topology import Ground
+from tmelink.proof.sizes import PingSize
+from tmelink.proof.topology import Topology
 from tmelink.proof.trace import prove
 from tmelink.resources import folder
-from tmelink.routing.facts import IPAddress, Outlet
+from tmelink.routing.facts import IPAddress, RouteResult
 
 MACHINES = folder("machines")
 
@@ -24,21 +24,21 @@ LINK = "tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.
 
 
 def way(text: str, source: str, target: str, size: int = 1472, *, df: bool = False) -> Proof:
-    ground = Ground(load(text + "\n", name="x"))
-    (journey,) = choice.chosen(ground, source, target)
-    return prove(ground, journey, Ping(choice.version(journey), size, df))
+    topology = Topology(load(text + "\n", name="x"))
+    (journey,) = choice.chosen(topology, source, target)
+    return prove(topology, journey, PingSize(choice.version(journey), size, df))
 
 
 def at_hand(text: str, source: str, target: str, *, path_mtu: int | None = None) -> Proof:
     """The same on 192.0.2.1, which reaches everything by a wan0 of 1400 bytes."""
 
-    def towards(address: IPAddress) -> Outlet:
+    def towards(address: IPAddress) -> RouteResult:
         own = ipaddress.ip_address("192.0.2.1")
-        return Outlet("lo", 65536, own, local=True) if address == own else Outlet("wan0", 1400, own)
+        return RouteResult("lo", 65536, own, local=True) if address == own else RouteResult("wan0", 1400, own)
 
-    ground = Ground(load(text + "\n", name="x"), towards, path_mtu)
-    (journey,) = choice.chosen(ground, source, target)
-    return prove(ground, journey, Ping(4, 1472))
+    topology = Topology(load(text + "\n", name="x"), towards, path_mtu)
+    (journey,) = choice.chosen(topology, source, target)
+    return prove(topology, journey, PingSize(4, 1472))
 
 
 def names(proof: Proof) -> list[str]:

@@ -112,7 +112,7 @@ def test_the_largest_whole_packet_is_the_largest() -> None:
         (100, 24, 4, []),
     ],
 )
-def test_fragments(packet: int, mtu: int, version: sizes.Version, pieces: list[int]) -> None:
+def test_fragments(packet: int, mtu: int, version: sizes.IPVersion, pieces: list[int]) -> None:
     assert sizes.fragments(packet, mtu, version) == pieces
 
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from tmelink.routing import translation
 from tmelink.routing.facts import Facts, parse
 from tmelink.routing.plan import Plan
-from tmelink.routing.translation import Router
+from tmelink.routing.translation import RouterSettings
 
 HOST = parse("address 198.51.100.7/24 dev eth0\nroute default via 198.51.100.1 dev eth0")
-TAP = Router("tap0", tuple(map(ipaddress.ip_interface, ("10.0.78.1/24", "fd78::1/64"))))
+TAP = RouterSettings("tap0", tuple(map(ipaddress.ip_interface, ("10.0.78.1/24", "fd78::1/64"))))
 
 
 def added(plan: Plan) -> list[str]:

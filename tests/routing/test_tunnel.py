@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.fuzzing import examples
 from tmelink.routing import conflicts, tunnel
 from tmelink.routing.facts import Facts, Route, parse
-from tmelink.routing.plan import Address, Plan
-from tmelink.routing.tunnel import GUARD_METRIC, Tunnel, Wanted
+from tmelink.routing.plan import InterfaceAddress, Plan
+from tmelink.routing.tunnel import GUARD_METRIC, RouteRequest, Tunnel
 
 HOME = parse(
     """
@@ -44,7 +44,7 @@ def stays(plan: Plan) -> list[str]:
 
 
 def test_a_client_keeps_its_routes_and_adds_the_inner_network() -> None:
-    plan = tunnel.plan(client(routes=(Wanted("192.168.50.0", 24),)), "tun0", HOME)
+    plan = tunnel.plan(client(routes=(RouteRequest("192.168.50.0", 24),)), "tun0", HOME)
     assert added(plan) == ["10.8.0.2 peer 10.8.0.1 dev tun0", "192.168.50.0/24 via 10.8.0.1 dev tun0"]
     assert stays(plan) == [
         "198.51.100.0/24 dev eth0",
@@ -107,8 +107,8 @@ def test_the_server_in_a_redirected_net_without_its_host_route_is_flagged_and_le
         "the route to 128.0.0.0/1 is left out: the peer 203.0.113.5 is in it, and the link's own packets "
         "would go into the link; add --route 203.0.113.5 255.255.255.255 net_gateway"
     )
-    remedy = Wanted("203.0.113.5", 32, "net_gateway")
-    plan = tunnel.plan(client(routes=(Wanted("203.0.113.0", 24), remedy)), "tun0", HOME)
+    remedy = RouteRequest("203.0.113.5", 32, "net_gateway")
+    plan = tunnel.plan(client(routes=(RouteRequest("203.0.113.0", 24), remedy)), "tun0", HOME)
     assert plan.warnings == ()
     assert added(plan)[1:] == [
         "203.0.113.5/32 via 198.51.100.1 dev eth0",
@@ -117,7 +117,7 @@ def test_the_server_in_a_redirected_net_without_its_host_route_is_flagged_and_le
 
 
 def test_an_inner_network_that_overlaps_an_outer_one_is_flagged() -> None:
-    plan = tunnel.plan(client(routes=(Wanted("192.168.0.0", 16),)), "tun0", HOME)
+    plan = tunnel.plan(client(routes=(RouteRequest("192.168.0.0", 16),)), "tun0", HOME)
     assert plan.warnings == (
         "192.168.0.0/16 inside overlaps 192.168.1.0/24 on eth1: what is in both can only be reached in one "
         "of them; number one of the networks anew",
@@ -135,14 +135,17 @@ def test_redirecting_without_a_default_gateway_is_flagged() -> None:
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (Wanted("192.168.50.0", 24, "vpn_gateway", 7), "192.168.50.0/24 via 10.8.0.1 dev tun0 metric 7"),
-        (Wanted("192.0.2.0", 24, "net_gateway"), "192.0.2.0/24 via 198.51.100.1 dev eth0"),
-        (Wanted("remote_host", 32, "net_gateway"), "203.0.113.5/32 via 198.51.100.1 dev eth0"),
-        (Wanted("192.0.2.0", 24, "192.168.1.1"), "192.0.2.0/24 via 192.168.1.1 dev eth1"),
-        (Wanted("office.test", 32), "192.0.2.9/32 via 10.8.0.1 dev tun0"),
+        (
+            RouteRequest("192.168.50.0", 24, "vpn_gateway", 7),
+            "192.168.50.0/24 via 10.8.0.1 dev tun0 metric 7",
+        ),
+        (RouteRequest("192.0.2.0", 24, "net_gateway"), "192.0.2.0/24 via 198.51.100.1 dev eth0"),
+        (RouteRequest("remote_host", 32, "net_gateway"), "203.0.113.5/32 via 198.51.100.1 dev eth0"),
+        (RouteRequest("192.0.2.0", 24, "192.168.1.1"), "192.0.2.0/24 via 192.168.1.1 dev eth1"),
+        (RouteRequest("office.test", 32), "192.0.2.9/32 via 10.8.0.1 dev tun0"),
     ],
 )
-def test_words_in_routes(wanted: Wanted, expected: str) -> None:
+def test_words_in_routes(wanted: RouteRequest, expected: str) -> None:
     names = {"office.test": IPv4Address("192.0.2.9")}
     plan = tunnel.plan(client(routes=(wanted,), names=names), "tun0", HOME)
     assert added(plan)[1:] == [expected]
@@ -152,12 +155,12 @@ def test_words_in_routes(wanted: Wanted, expected: str) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"routes": (Wanted("nowhere.test", 32),)}, "the name nowhere.test does not resolve"),
-        ({"routes": (Wanted("192.0.2.0", 24, "10.99.0.1"),)}, "the gateway 10.99.0.1 is on no network"),
-        ({"addresses": (), "peers": {}, "routes": (Wanted("192.0.2.0", 24),)}, "add --ifconfig"),
+        ({"routes": (RouteRequest("nowhere.test", 32),)}, "the name nowhere.test does not resolve"),
+        ({"routes": (RouteRequest("192.0.2.0", 24, "10.99.0.1"),)}, "the gateway 10.99.0.1 is on no network"),
+        ({"addresses": (), "peers": {}, "routes": (RouteRequest("192.0.2.0", 24),)}, "add --ifconfig"),
         ({"kind": "tap", "addresses": (IPv4Interface("10.9.0.2/24"),), "peers": {},
-          "routes": (Wanted("192.0.2.0", 24),)}, "a tap needs a gateway; write --route-gateway"),
-        ({"remote": None, "routes": (Wanted("remote_host", 32, "net_gateway"),)}, "add --remote"),
+          "routes": (RouteRequest("192.0.2.0", 24),)}, "a tap needs a gateway; write --route-gateway"),
+        ({"remote": None, "routes": (RouteRequest("remote_host", 32, "net_gateway"),)}, "add --remote"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_set_is_left_out_and_told(options: dict[str, object], problem: str) -> None:
@@ -172,7 +175,7 @@ def test_blocked_ipv6_is_answered_by_the_host_itself() -> None:
 
 
 def test_two_tunnels_that_claim_one_network_are_flagged() -> None:
-    wanted = client(routes=(Wanted("192.168.50.0", 24),))
+    wanted = client(routes=(RouteRequest("192.168.50.0", 24),))
     plans = {device: tunnel.plan(wanted, device, HOME) for device in ("tun0", "tun1")}
     assert conflicts.between(plans) == [
         "tun0 and tun1 both claim the network 192.168.50.0/24: the one that comes up first has it; take it "
@@ -211,14 +214,14 @@ def test_no_prefix_of_any_plan_leads_the_link_s_own_packets_into_the_link(
     facts = Facts(tuple(routes))
     wanted = client(
         remote=remote,
-        routes=tuple(Wanted(str(network.network_address), network.prefixlen) for network in inner),
+        routes=tuple(RouteRequest(str(network.network_address), network.prefixlen) for network in inner),
         redirect=None if redirect is None else frozenset(redirect),
         private=private,
     )
     before = facts.way(remote)
     plan = tunnel.plan(wanted, "tun0", facts)
     for change in plan.changes:
-        if isinstance(change, Address):
+        if isinstance(change, InterfaceAddress):
             continue
         assert isinstance(change, Route)
         routes.append(change)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.e2e.netns import Net, network
-from tmelink.routing.facts import Outlet
+from tmelink.routing.facts import RouteResult
 from tmelink.system import namespaces, route_lookup
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux's rtnetlink")
@@ -22,7 +22,7 @@ def test_an_own_address_is_known_as_such(address: str) -> None:
     assert (found.device, found.local) == ("lo", True)
 
 
-def _asked(net: Net, address: str, *routes: str) -> Outlet | None:
+def _asked(net: Net, address: str, *routes: str) -> RouteResult | None:
     one, _two = net.pair(mtu=1400)
     for route in routes:
         one.run("ip", "route", "add", *route.split())
@@ -36,14 +36,14 @@ def _asked(net: Net, address: str, *routes: str) -> Outlet | None:
 @pytest.mark.parametrize(
     ("address", "routes", "found"),
     [
-        ("10.1.0.2", (), Outlet("eth0", 1400, ipaddress.ip_address("10.1.0.1"))),
-        ("fd01::2", (), Outlet("eth0", 1400, ipaddress.ip_address("fd01::1"))),
-        ("10.1.0.1", (), Outlet("lo", 65536, ipaddress.ip_address("10.1.0.1"), local=True)),
-        ("192.0.2.9", ("default via 10.1.0.2",), Outlet("eth0", 1400, ipaddress.ip_address("10.1.0.1"))),
+        ("10.1.0.2", (), RouteResult("eth0", 1400, ipaddress.ip_address("10.1.0.1"))),
+        ("fd01::2", (), RouteResult("eth0", 1400, ipaddress.ip_address("fd01::1"))),
+        ("10.1.0.1", (), RouteResult("lo", 65536, ipaddress.ip_address("10.1.0.1"), local=True)),
+        ("192.0.2.9", ("default via 10.1.0.2",), RouteResult("eth0", 1400, ipaddress.ip_address("10.1.0.1"))),
         ("192.0.2.9", (), None),
         ("192.0.2.9", ("unreachable 192.0.2.0/24",), None),
     ],
 )
-def test_the_way_to_an_address(address: str, routes: tuple[str, ...], found: Outlet | None) -> None:
+def test_the_way_to_an_address(address: str, routes: tuple[str, ...], found: RouteResult | None) -> None:
     with network() as net:
         assert _asked(net, address, *routes) == found

@@ -38,7 +38,7 @@ def script(*said: tuple[int, bytes], told: list[bytes]) -> Script:
 
 
 def granted(
-    said: list[tuple[int, bytes]], login: socks.Login | None, host: str, port: int = 1194
+    said: list[tuple[int, bytes]], login: socks.SocksLogin | None, host: str, port: int = 1194
 ) -> list[bytes]:
     """What a proxy is told by a connection that succeeds; what crosses it afterwards is untouched."""
     told: list[bytes] = []
@@ -80,7 +80,7 @@ def test_the_proxys_own_address_may_be_of_any_kind(answer: bytes) -> None:
 
 
 def test_user_and_password_are_given_when_asked_for() -> None:
-    login = socks.Login("ann", "gehéim")
+    login = socks.SocksLogin("ann", "gehéim")
     said = [(4, b"\5\2"), (13, b"\1\0"), (10, GRANTED)]
     assert granted(said, login, "10.1.0.2") == [
         b"\5\2\0\2",
@@ -90,7 +90,7 @@ def test_user_and_password_are_given_when_asked_for() -> None:
 
 
 def test_a_proxy_that_asks_for_no_login_is_given_none() -> None:
-    assert granted([(4, b"\5\0"), (10, GRANTED)], socks.Login("ann", "pw"), "10.1.0.2")[0] == b"\5\2\0\2"
+    assert granted([(4, b"\5\0"), (10, GRANTED)], socks.SocksLogin("ann", "pw"), "10.1.0.2")[0] == b"\5\2\0\2"
 
 
 ASKED = (10, GRANTED)
@@ -100,10 +100,10 @@ ASKED = (10, GRANTED)
     ("login", "said", "reason"),
     [
         (None, [(3, b"\5\xff")], "it needs a user and password"),
-        (socks.Login("a", "b"), [(4, b"\5\xff")], "it allows no known login"),
+        (socks.SocksLogin("a", "b"), [(4, b"\5\xff")], "it allows no known login"),
         (None, [(3, b"\5\1")], "it needs a user and password"),
-        (socks.Login("a", "b"), [(4, b"\5\2"), (5, b"\1\1")], "it refused the user or the password"),
-        (socks.Login("a", "b"), [(4, b"\4\0")], "it speaks no SOCKS5: its answer begins with 4"),
+        (socks.SocksLogin("a", "b"), [(4, b"\5\2"), (5, b"\1\1")], "it refused the user or the password"),
+        (socks.SocksLogin("a", "b"), [(4, b"\4\0")], "it speaks no SOCKS5: its answer begins with 4"),
         (None, [(3, b"HTTP/1.1 400 Bad Request")], "it speaks no SOCKS5: its answer begins with 72"),
         (None, [(3, b"\5\0"), (10, b"\4\0\0\1")], "it speaks no SOCKS5: its answer begins with 4"),
         (None, [(3, b"\5\0"), (10, b"\5\1\0\1")], "it refused: general failure"),
@@ -113,12 +113,12 @@ ASKED = (10, GRANTED)
         (None, [(3, b"\5\0"), (10, b"\5\0\0\x09")], "it answered with an address of an unknown kind 9"),
         (None, [(3, b"\5\0"), (10, b"\5\0\0\1\x0a")], "it closed the connection in the middle of its answer"),
         (None, [(3, b"")], "it closed the connection in the middle of its answer"),
-        (socks.Login("a" * 256, "b"), [(4, b"\5\2")], "user and password must have 1 to 255 bytes each"),
-        (socks.Login("", "b"), [(4, b"\5\2")], "user and password must have 1 to 255 bytes each"),
+        (socks.SocksLogin("a" * 256, "b"), [(4, b"\5\2")], "user and password must have 1 to 255 bytes each"),
+        (socks.SocksLogin("", "b"), [(4, b"\5\2")], "user and password must have 1 to 255 bytes each"),
     ],
 )
 def test_a_refusal_is_told_in_words(
-    login: socks.Login | None, said: list[tuple[int, bytes]], reason: str
+    login: socks.SocksLogin | None, said: list[tuple[int, bytes]], reason: str
 ) -> None:
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for count, answer in said:
@@ -205,7 +205,7 @@ def test_a_fragment_of_a_datagram_is_refused() -> None:
 
 
 def test_nothing_secret_is_shown() -> None:
-    assert "geheim" not in repr(socks.Login("ann", "geheim"))
+    assert "geheim" not in repr(socks.SocksLogin("ann", "geheim"))
 
 
 @examples(300)

@@ -14,8 +14,8 @@ from tmelink import values
 from tmelink.cli import files
 from tmelink.errors import TmelinkError
 from tmelink.proof import choice, loops, picture, text
-from tmelink.proof.sizes import Ping
-from tmelink.proof.topology import Ground
+from tmelink.proof.sizes import PingSize
+from tmelink.proof.topology import Topology
 from tmelink.proof.trace import prove
 from tmelink.system import route_lookup
 
@@ -57,17 +57,17 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    ground = Ground(files.read(options), route_lookup.towards, options.path_mtu)
+    topology = Topology(files.read(options), route_lookup.towards, options.path_mtu)
     proofs = [
-        prove(ground, journey, Ping(choice.version(journey), options.size, options.df))
-        for journey in choice.chosen(ground, options.source, options.target)
+        prove(topology, journey, PingSize(choice.version(journey), options.size, options.df))
+        for journey in choice.chosen(topology, options.source, options.target)
     ]
     if options.svg is not None:
         try:
             Path(options.svg).write_text(picture.svg(proofs))
         except OSError as error:
             raise TmelinkError(f"--svg {options.svg}: {error.strerror}") from error
-    for warning in loops.tunnels(ground):
+    for warning in loops.tunnels(topology):
         print(f"warning: {warning}", file=sys.stderr)
     if options.json:
         print(json.dumps([text.data(proof) for proof in proofs], indent=2))

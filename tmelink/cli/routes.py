@@ -15,7 +15,7 @@ from pathlib import Path
 from tmelink.cli import files
 from tmelink.element import Element
 from tmelink.elements.host_interfaces import host_network
-from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.tunnel_network import resolved
 from tmelink.errors import TmelinkError
 from tmelink.machine import Machine
@@ -33,7 +33,7 @@ HELP = "print what a file would do to this host's addresses, routes and rules, a
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedInterface:
     """An interface of the file and what is planned for it; `link` is the link that it is connected to."""
 
     name: str
@@ -67,11 +67,11 @@ def main(options: argparse.Namespace) -> int:
     return 1 if warned else 0
 
 
-def plans(machine: Machine, known: Facts) -> list[Planned]:
+def plans(machine: Machine, known: Facts) -> list[PlannedInterface]:
     """The plan of every interface in the file that there is something to do for."""
     found = []
     for path, element in machine.elements.items():
-        if not isinstance(element, TapElement):
+        if not isinstance(element, TunTap):
             continue
         link = _link(element)
         device = element.interface or f"{'tun' if element.kind == 'ip' else 'tap'}N"
@@ -87,11 +87,11 @@ def plans(machine: Machine, known: Facts) -> list[Planned]:
         made += Plan((), warnings)
         if made.steps or made.warnings:
             name = None if link is None else link.name
-            found.append(Planned(element.name, device, machine.places[path], name, made))
+            found.append(PlannedInterface(element.name, device, machine.places[path], name, made))
     return found
 
 
-def _link(element: TapElement) -> Element | None:
+def _link(element: TunTap) -> Element | None:
     """The link, or server of many, that the interface is connected to."""
     peers = [port.peer.element for port in element.ports if port.peer is not None]
     return next((peer for peer in peers if isinstance(peer.arguments, Options)), None)
@@ -122,7 +122,7 @@ def _facts(path: str | None) -> Facts:
         raise TmelinkError(f"--facts {error}") from error
 
 
-def _lines(planned: list[Planned], between: list[str]) -> list[str]:
+def _lines(planned: list[PlannedInterface], between: list[str]) -> list[str]:
     lines: list[str] = []
     for each in planned:
         via = f", connected to {each.link}" if each.link is not None else ""
@@ -135,7 +135,7 @@ def _lines(planned: list[Planned], between: list[str]) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def _data(planned: list[Planned], between: list[str]) -> dict[str, object]:
+def _data(planned: list[PlannedInterface], between: list[str]) -> dict[str, object]:
     return {
         "interfaces": [
             {

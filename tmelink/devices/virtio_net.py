@@ -59,7 +59,7 @@ _HEADER = struct.Struct("<BBHHHHH")
 _NEEDS_CSUM, _ECN = 1, 0x80
 
 
-class VirtioNet:
+class VirtioNetDevice:
     """The device. `out` holds frames to send and their labels; whoever calls the model takes them.
 
     `drops` counts by reason what neither way took.

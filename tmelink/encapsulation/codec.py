@@ -7,7 +7,7 @@ from typing import Protocol
 from tmelink.frame import Frame, Kind
 
 
-class Codec(Protocol):
+class TunnelCodec(Protocol):
     """One encapsulation with its settings."""
 
     kind: Kind

@@ -11,7 +11,7 @@ VERSION = 3
 _HEADER = bytes((VERSION << 4, 0))
 
 
-class EtherIp:
+class EtherIpCodec:
     """EtherIP, which has no settings."""
 
     kind: Kind = "ethernet"

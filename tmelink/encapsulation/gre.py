@@ -24,7 +24,7 @@ _WORD = Struct("!I")
 _TYPES = {4: ethernet.IPV4, 6: ethernet.IPV6}
 
 
-class Gre:
+class GreCodec:
     """GRE with a `key` or without, and with `checksum` and `sequence` numbers as far as they are wanted.
 
     A packet with another key, or with none where one is wanted, is not for us. Where sequence numbers are

@@ -16,7 +16,7 @@ _PROTOCOLS = {4: IPV4_IN_IP, 6: IPV6_IN_IP}
 _VERSIONS = {IPV4_IN_IP: (4, ip.IPV4_HEADER), IPV6_IN_IP: (6, ip.IPV6_HEADER)}
 
 
-class Ipip:
+class IpipCodec:
     """IP in IPv4, which has no settings."""
 
     kind: Kind = "ip"

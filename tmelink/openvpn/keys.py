@@ -16,7 +16,7 @@ KEY_BYTES: Final = 256
 
 HALF: Final = 64
 
-Direction = Literal[0, 1]
+KeyDirection = Literal[0, 1]
 
 _BEGIN: Final = "-----BEGIN OpenVPN Static key V1-----"
 _END: Final = "-----END OpenVPN Static key V1-----"
@@ -64,7 +64,7 @@ def generate(random: Callable[[int], bytes]) -> bytes:
     return "\n".join(["#", "# 2048 bit OpenVPN static key", "#", _BEGIN, *lines, _END, ""]).encode()
 
 
-def halves(key: Secret, direction: Direction | None) -> tuple[Pair, Pair]:
+def direction_keys(key: Secret, direction: KeyDirection | None) -> tuple[Pair, Pair]:
     """What to send with and what to receive with; without a direction, both ends use the same pair."""
     data = key.reveal()
     pairs = [

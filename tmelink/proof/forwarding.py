@@ -1,7 +1,7 @@
 """How a frame passes through each kind of element: where it goes on from the door by which it came in.
 
 The elements know nothing of it. One that is not here, a third party's too, takes the frame for whatever is
-behind it; `passing.register` says otherwise (functools.singledispatch).
+behind it; `forward.register` says otherwise (functools.singledispatch).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from tmelink.elements.builtin.host import Host
 from tmelink.elements.builtin.nic import Nic
 from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.host_interfaces.bpf import Bpf
-from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
-from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Ingress:
     """Where a frame enters an element: by `port`, or with None from beyond it, a wire or an interface."""
 
     element: Element
@@ -39,24 +39,24 @@ class Away:
     towards: str
 
 
-Way = Port | Door | Away
+Exit = Port | Ingress | Away
 """A frame leaves by a port of the element's own, goes straight to another element, or leaves the file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Passing:
+class Forwarding:
     """What an element does with a frame: the sentence, the ways on, and whether it takes the frame itself.
 
     `crosses` marks where the frame is put into the packets of a network outside.
     """
 
     does: str
-    to: tuple[Way, ...] = ()
+    to: tuple[Exit, ...] = ()
     takes: bool = False
     crosses: bool = False
 
 
-class Surroundings(Protocol):
+class ForwardingContext(Protocol):
     """What an element cannot know of the file around it."""
 
     def other_ends(self, element: Element) -> Sequence[Element]:
@@ -70,109 +70,111 @@ class Surroundings(Protocol):
 
 
 @singledispatch
-def passing(element: Element, port: Port | None, around: Surroundings) -> Passing:
+def forward(element: Element, port: Port | None, around: ForwardingContext) -> Forwarding:
     """What happens to a frame that enters `element` by `port`, or with None from beyond."""
-    return Passing("takes it for what is behind it", takes=True)
+    return Forwarding("takes it for what is behind it", takes=True)
 
 
-@passing.register
-def _(element: Host, port: Port | None, around: Surroundings) -> Passing:
-    return Passing("a built-in machine", takes=True)
+@forward.register
+def _(element: Host, port: Port | None, around: ForwardingContext) -> Forwarding:
+    return Forwarding("a built-in machine", takes=True)
 
 
-@passing.register
-def _(element: Nic, port: Port | None, around: Surroundings) -> Passing:
-    return Passing("a network card that a program holds", takes=True)
+@forward.register
+def _(element: Nic, port: Port | None, around: ForwardingContext) -> Forwarding:
+    return Forwarding("a network card that a program holds", takes=True)
 
 
-@passing.register
-def _(element: Gateway, port: Port | None, around: Surroundings) -> Passing:
-    return Passing("a router between an Ethernet and a tunnel", takes=True)
+@forward.register
+def _(element: Gateway, port: Port | None, around: ForwardingContext) -> Forwarding:
+    return Forwarding("a router between an Ethernet and a tunnel", takes=True)
 
 
-@passing.register
-def _(element: Switch, port: Port | None, around: Surroundings) -> Passing:
+@forward.register
+def _(element: Switch, port: Port | None, around: ForwardingContext) -> Forwarding:
     others = _others(element, port)
     if len(others) < 2:
-        return Passing("a switch: to its only other connection", others)
+        return Forwarding("a switch: to its only other connection", others)
     count = f"{len(others)} other connections"
-    return Passing(f"a switch: by MAC address, and to all {count} while it does not know where", others)
+    return Forwarding(f"a switch: by MAC address, and to all {count} while it does not know where", others)
 
 
-@passing.register
-def _(element: Link, port: Port | None, around: Surroundings) -> Passing:
+@forward.register
+def _(element: Link, port: Port | None, around: ForwardingContext) -> Forwarding:
     if port is None:
-        return Passing("takes the frame out of its datagram", _others(element, None))
+        return Forwarding("takes the frame out of its datagram", _others(element, None))
     others = around.other_ends(element)
     if others:
-        return Passing(f"sends it to its other end, {others[0].name}", (Door(others[0], None),), crosses=True)
+        return Forwarding(
+            f"sends it to its other end, {others[0].name}", (Ingress(others[0], None),), crosses=True
+        )
     towards = around.towards(element)
-    return Passing(f"leaves this file towards {towards}", (Away(towards),), crosses=True)
+    return Forwarding(f"leaves this file towards {towards}", (Away(towards),), crosses=True)
 
 
-@passing.register
-def _(element: Server, port: Port | None, around: Surroundings) -> Passing:
+@forward.register
+def _(element: Server, port: Port | None, around: ForwardingContext) -> Forwarding:
     options = element.arguments.server
     between = options is not None and options.client_to_client
-    ways: list[Way] = [*_others(element, port)]
+    ways: list[Exit] = [*_others(element, port)]
     if port is not None or between:
-        ways += [Door(client, None) for client in around.other_ends(element)]
+        ways += [Ingress(client, None) for client in around.other_ends(element)]
         ways.append(Away(around.towards(element)))
     by = "MAC" if element.arguments.dev_type == "tap" else "IP"
-    return Passing(f"a server: to the client with that {by} address", tuple(ways), crosses=True)
+    return Forwarding(f"a server: to the client with that {by} address", tuple(ways), crosses=True)
 
 
-@passing.register
-def _(element: Vxlan, port: Port | None, around: Surroundings) -> Passing:
+@forward.register
+def _(element: Vxlan, port: Port | None, around: ForwardingContext) -> Forwarding:
     if port is None or port is element.outer:
-        return Passing("takes the frame out of its tunnel header", _ports(element.inner))
+        return Forwarding("takes the frame out of its tunnel header", _ports(element.inner))
     does = "puts its headers before it: to the remote with that MAC address, to all while it does not know"
     if element.outer is not None:
-        return Passing(does, _ports(element.outer), crosses=True)
-    ways: list[Way] = [Door(other, None) for other in around.other_ends(element)]
+        return Forwarding(does, _ports(element.outer), crosses=True)
+    ways: list[Exit] = [Ingress(other, None) for other in around.other_ends(element)]
     if len(ways) < len(element.arguments.remote):
         ways.append(Away(around.towards(element)))
-    return Passing(does, tuple(ways), crosses=True)
+    return Forwarding(does, tuple(ways), crosses=True)
 
 
-@passing.register
-def _(element: Encapsulation, port: Port | None, around: Surroundings) -> Passing:
+@forward.register
+def _(element: TunnelElement, port: Port | None, around: ForwardingContext) -> Forwarding:
     if port is None or port is element.outer:
-        return Passing("takes the packet out of its tunnel header", _ports(element.inner))
+        return Forwarding("takes the packet out of its tunnel header", _ports(element.inner))
     if element.outer is not None:
-        return Passing("puts its headers before it", _ports(element.outer), crosses=True)
+        return Forwarding("puts its headers before it", _ports(element.outer), crosses=True)
     others = around.other_ends(element)
     towards = around.towards(element)
-    way: Way = Door(others[0], None) if others else Away(towards)
-    return Passing(f"puts its headers before it, towards {towards}", (way,), crosses=True)
+    way: Exit = Ingress(others[0], None) if others else Away(towards)
+    return Forwarding(f"puts its headers before it, towards {towards}", (way,), crosses=True)
 
 
-@passing.register
-def _(element: Bpf, port: Port | None, around: Surroundings) -> Passing:
+@forward.register
+def _(element: Bpf, port: Port | None, around: ForwardingContext) -> Forwarding:
     name = element.interface or "the first interface that is up"
     if port is None:
-        return Passing(f"hears it on {name}", _others(element, None))
+        return Forwarding(f"hears it on {name}", _others(element, None))
     neighbours = around.at_interface(element)
-    ways: list[Way] = [Door(each, None) for each in neighbours]
-    if not any(isinstance(each, TapElement) for each in neighbours):
+    ways: list[Exit] = [Ingress(each, None) for each in neighbours]
+    if not any(isinstance(each, TunTap) for each in neighbours):
         ways.append(Away(f"the network on {name}"))
-    return Passing(f"a packet tap: sends it out on {name}, where every other one hears it", tuple(ways))
+    return Forwarding(f"a packet tap: sends it out on {name}, where every other one hears it", tuple(ways))
 
 
-@passing.register
-def _(element: TapElement, port: Port | None, around: Surroundings) -> Passing:
+@forward.register
+def _(element: TunTap, port: Port | None, around: ForwardingContext) -> Forwarding:
     name = element.interface or ("tunN" if element.kind == "ip" else "tapN")
     if port is None:
         back = any(each.peer is each for each in element.ports)
         does = f"{name} is joined to itself and gives it back" if back else f"reads it from {name}"
-        return Passing(does, _others(element, None))
-    ways = [Door(each, None) for each in around.at_interface(element)]
-    return Passing(f"writes it to {name}", tuple(ways), takes=True)
+        return Forwarding(does, _others(element, None))
+    ways = [Ingress(each, None) for each in around.at_interface(element)]
+    return Forwarding(f"writes it to {name}", tuple(ways), takes=True)
 
 
-def _others(element: Element, port: Port | None) -> tuple[Way, ...]:
+def _others(element: Element, port: Port | None) -> tuple[Exit, ...]:
     return tuple(each for each in element.ports if each is not port)
 
 
-def _ports(port: Port | None) -> tuple[Way, ...]:
+def _ports(port: Port | None) -> tuple[Exit, ...]:
     return () if port is None else (port,)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from tmelink.proof.hosts import Station
-from tmelink.proof.paths import Path
-from tmelink.proof.sizes import Header, Ping
+from tmelink.proof.hosts import HostModel
+from tmelink.proof.paths import MeasuredPath
+from tmelink.proof.sizes import HeaderSize, PingSize
 from tmelink.routing.facts import IPAddress
 from tmelink.source import Place
 
@@ -17,8 +17,8 @@ Verdict = Literal["arrives", "leaves", "dropped"]
 class Journey(NamedTuple):
     """From a station to another one or to an address; `sender` is the own address, None for the station's."""
 
-    source: Station
-    target: Station | IPAddress
+    source: HostModel
+    target: HostModel | IPAddress
     sender: IPAddress | None = None
 
 
@@ -36,7 +36,7 @@ class Outside:
     port: int | None
     sizes: tuple[int, ...]
     stream: bool = False
-    path: Path | None = None
+    path: MeasuredPath | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Hop:
     place: Place
     does: str
     packets: tuple[int, ...]
-    headers: tuple[Header, ...] = ()
+    headers: tuple[HeaderSize, ...] = ()
     room: int | None = None
     outside: Outside | None = None
     remark: str = ""
@@ -63,9 +63,9 @@ class Proof:
     `sender` is the address that the packet comes from, None where the source has none.
     """
 
-    source: Station
+    source: HostModel
     destination: str
-    ping: Ping
+    ping: PingSize
     sender: IPAddress | None = None
     hops: list[Hop] = field(default_factory=list)
     verdict: Verdict = "dropped"

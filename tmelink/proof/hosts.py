@@ -17,25 +17,25 @@ from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.host_interfaces import host_network
 from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tap import Tap
-from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
-from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.machine import Machine
 from tmelink.openvpn.options import network_options
 from tmelink.proof.sizes import PATH
 from tmelink.routing.facts import DEFAULT, Facts, IPAddress, IPInterface, IPNetwork, Route
-from tmelink.routing.plan import Address, Plan, Rule
+from tmelink.routing.plan import InterfaceAddress, Plan, Rule
 from tmelink.source import Place
 
-PASS_ON = (Bpf, Encapsulation, Link, Server, Switch, Vxlan)
+PASS_ON = (Bpf, TunnelElement, Link, Server, Switch, Vxlan)
 """Elements that carry what others send; all others have somebody behind them."""
 
 Computer = tuple[str | None, str | None]
 """A host of the file and a namespace on it, None for the only one and for its own."""
 
-Way = tuple[IPNetwork, IPAddress | None]
+Gatewayed = tuple[IPNetwork, IPAddress | None]
 """A network and the gateway to it; without one, whoever is there is reached straight."""
 
 PROVIDER: Mapping[int, IPAddress] = {4: ipaddress.IPv4Address("0.0.0.1"), 6: ipaddress.IPv6Address("100::1")}
@@ -46,7 +46,7 @@ OUTSIDE = "the outside"
 
 
 @dataclass(frozen=True, eq=False)
-class Station:
+class HostModel:
     """One interface of somebody who speaks IP.
 
     `computer` is None for those that are no computer's kernel. `routes` are beside those to the networks of
@@ -62,14 +62,14 @@ class Station:
     place: Place
     what: str
     addresses: tuple[IPInterface, ...]
-    routes: tuple[Way, ...]
+    routes: tuple[Gatewayed, ...]
     mtu: int
     forwards: bool = False
     computer: Computer | None = None
     interface: str = ""
     nat: str | None = None
     rules: tuple[Rule, ...] = ()
-    tables: Mapping[int, tuple[Way, ...]] = field(default_factory=dict)
+    tables: Mapping[int, tuple[Gatewayed, ...]] = field(default_factory=dict)
     past: tuple[IPNetwork, ...] = ()
     refused: tuple[IPNetwork, ...] = ()
 
@@ -81,22 +81,22 @@ class Station:
         """The own address in whose network a destination is."""
         return next((own for own in self.addresses if destination in own.network), None)
 
-    def way(self, destination: IPAddress, table: int | None = None) -> Way | None:
+    def way(self, destination: IPAddress, table: int | None = None) -> Gatewayed | None:
         """The most specific network that a destination is in, and the gateway; the main table's for None."""
         if table is not None:
             return most_specific(self.tables.get(table, ()), destination)
         return most_specific((*((own.network, None) for own in self.addresses), *self.routes), destination)
 
 
-def most_specific(ways: Iterable[Way], destination: IPAddress) -> Way | None:
+def most_specific(ways: Iterable[Gatewayed], destination: IPAddress) -> Gatewayed | None:
     """The way whose network is the smallest that a destination is in."""
     fitting = [way for way in ways if destination in way[0]]
     return max(fitting, key=lambda way: way[0].prefixlen, default=None)
 
 
 def main_route(
-    interfaces: Sequence[Station], destination: IPAddress, at: Station | None = None
-) -> tuple[Way, Station] | None:
+    interfaces: Sequence[HostModel], destination: IPAddress, at: HostModel | None = None
+) -> tuple[Gatewayed, HostModel] | None:
     """The most specific route of a computer's main table and its interface; of equal ones that of `at`.
 
     None where the way leads past all of them, by the computer's own routes.
@@ -109,60 +109,60 @@ def main_route(
     return None if past is not None and past[0].prefixlen > way[0].prefixlen else (way, out)
 
 
-def stations(machine: Machine) -> list[Station]:
+def stations(machine: Machine) -> list[HostModel]:
     """All of them, in the order of the file; a gateway has one for each side."""
     return [each for path, element in machine.elements.items() for each in _of(machine, path, element)]
 
 
-def defaults(gateways: Iterable[IPAddress | None]) -> tuple[Way, ...]:
+def defaults(gateways: Iterable[IPAddress | None]) -> tuple[Gatewayed, ...]:
     """A default route through each gateway."""
     return tuple((DEFAULT[gateway.version], gateway) for gateway in gateways if gateway is not None)
 
 
-def _of(machine: Machine, path: str, element: Element) -> Iterator[Station]:
+def _of(machine: Machine, path: str, element: Element) -> Iterator[HostModel]:
     place = machine.places[path]
     port = element.ports[0] if element.ports else None
     if isinstance(element, Host):
         given = element.arguments
         routes = defaults((given.gateway, given.gateway6))
         own = tuple(each for each in (given.inet, given.inet6) if each is not None)
-        yield Station(element.name, element, port, place, "machine", own, routes, given.mtu)
+        yield HostModel(element.name, element, port, place, "machine", own, routes, given.mtu)
     elif isinstance(element, Gateway):
         yield from _gateway(element, place)
-    elif isinstance(element, TapElement):
+    elif isinstance(element, TunTap):
         yield _kernel(element, port, place, machine, machine.homes.get(path))
     elif not isinstance(element, PASS_ON):
         # Somebody is behind each connection, whose addresses the file does not know.
         for each in element.ports:
-            yield Station(element.name, element, each, place, type(element).__name__.lower(), (), (), PATH)
+            yield HostModel(element.name, element, each, place, type(element).__name__.lower(), (), (), PATH)
 
 
-def _gateway(element: Gateway, place: Place) -> Iterator[Station]:
+def _gateway(element: Gateway, place: Place) -> Iterator[HostModel]:
     given = element.arguments
     own = tuple(each for each in (given.inet, given.inet6) if each is not None)
     for port in element.ports:
         if port.kind == "ethernet":
-            yield Station(element.name, element, port, place, "gateway", own, (), given.mtu, forwards=True)
+            yield HostModel(element.name, element, port, place, "gateway", own, (), given.mtu, forwards=True)
         else:
             taken = None if port.peer is None else port.peer.element.mtu(port.peer)
             mtu = given.tunnel_mtu or taken or given.mtu
             # Whatever is not inside goes into the tunnel, which has no address of its own here.
             routes = tuple((network, None) for network in DEFAULT.values())
-            yield Station(element.name, element, port, place, "gateway", (), routes, mtu, forwards=True)
+            yield HostModel(element.name, element, port, place, "gateway", (), routes, mtu, forwards=True)
 
 
 def _kernel(
-    element: TapElement, port: Port | None, place: Place, machine: Machine, home: str | None
-) -> Station:
+    element: TunTap, port: Port | None, place: Place, machine: Machine, home: str | None
+) -> HostModel:
     device = element.interface or ("tunN" if element.kind == "ip" else "tapN")
     outside = Facts() if element.netns is not None else _outside(machine, home)
     made, refused = _planned(element, port, device, outside)
     own = [*element.own_addresses]
-    routes: list[Way] = []
+    routes: list[Gatewayed] = []
     past: list[IPNetwork] = []
-    tables: dict[int, tuple[Way, ...]] = {}
+    tables: dict[int, tuple[Gatewayed, ...]] = {}
     for change in made.changes:
-        if isinstance(change, Address) and change.interface not in own:
+        if isinstance(change, InterfaceAddress) and change.interface not in own:
             own.append(change.interface)
             if change.peer is not None:
                 routes.append((ipaddress.ip_network(change.peer), None))
@@ -180,7 +180,7 @@ def _kernel(
     routes += defaults(element.wanted.gateways)
     bridge = element.arguments.bridge if isinstance(element, Tap) else None
     router = element.around.router
-    return Station(
+    return HostModel(
         element.name,
         element,
         port,
@@ -214,7 +214,7 @@ def outer_address(machine: Machine, home: str | None) -> IPAddress | None:
 
 
 def _planned(
-    element: TapElement, port: Port | None, device: str, outside: Facts
+    element: TunTap, port: Port | None, device: str, outside: Facts
 ) -> tuple[Plan, tuple[IPNetwork, ...]]:
     """What an interface's link and its own words say of it, as far as that can be said without resolving.
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from tmelink.element import Element
 from tmelink.elements.builtin.gateway import Gateway
 from tmelink.elements.host_interfaces.bpf import Bpf
-from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.openvpn.options import network_options
 from tmelink.proof.hops import Journey
-from tmelink.proof.hosts import Station, numeric
+from tmelink.proof.hosts import HostModel, numeric
 from tmelink.proof.paths import Carrier
-from tmelink.proof.topology import Ground
+from tmelink.proof.topology import Topology
 from tmelink.proof.trace import carried
 from tmelink.routing.facts import IPAddress, IPNetwork
 from tmelink.source import Mistake, Place
@@ -33,14 +33,14 @@ class _Led:
 
     tunnel: Carrier
     peer: IPAddress
-    by: Station
+    by: HostModel
     into: Sequence[Element]
     lost: str
 
 
-def tunnels(ground: Ground) -> Iterator[Mistake]:
+def tunnels(topology: Topology) -> Iterator[Mistake]:
     """Tunnels whose own packets go into them, at once or through others, or into nothing."""
-    led = [each for tunnel in _carriers(ground) for each in _led(ground, tunnel)]
+    led = [each for tunnel in _carriers(topology) for each in _led(topology, tunnel)]
     told: set[Element] = set()
     for each in led:
         if each.tunnel in each.into:
@@ -53,7 +53,7 @@ def tunnels(ground: Ground) -> Iterator[Mistake]:
                 f"are lost: {each.lost}",
                 "give the network inside other addresses, or the peer a way",
             )
-    inside_of: dict[Element, list[Element]] = {tunnel: _around(tunnel) for tunnel in _carriers(ground)}
+    inside_of: dict[Element, list[Element]] = {tunnel: _around(tunnel) for tunnel in _carriers(topology)}
     for each in led:
         inside_of[each.tunnel] += each.into
     for tunnel in inside_of:
@@ -62,19 +62,19 @@ def tunnels(ground: Ground) -> Iterator[Mistake]:
             told.update(circle)
             names = [each.name for each in circle]
             yield Mistake(
-                ground.place(tunnel),
+                topology.place(tunnel),
                 f"{' goes by '.join([*names, names[0]])}: their packets go round and never leave",
                 "give the peer of one of them a way outside, or an address that no tunnel leads to",
             )
-    yield from _refused(ground)
-    yield from _pushed(ground)
+    yield from _refused(topology)
+    yield from _pushed(topology)
 
 
-def _carriers(ground: Ground) -> list[Carrier]:
+def _carriers(topology: Topology) -> list[Carrier]:
     return [
         element
-        for element in ground.machine.elements.values()
-        if isinstance(element, Link | Server | Encapsulation | Vxlan)
+        for element in topology.machine.elements.values()
+        if isinstance(element, Link | Server | TunnelElement | Vxlan)
     ]
 
 
@@ -96,23 +96,23 @@ def _kind(tunnel: Carrier) -> str:
 
 def _around(tunnel: Carrier) -> list[Element]:
     """What a connection has the packets of a tunnel travel in."""
-    outer = tunnel.outer if isinstance(tunnel, Encapsulation | Vxlan) else None
+    outer = tunnel.outer if isinstance(tunnel, TunnelElement | Vxlan) else None
     return [] if outer is None or outer.peer is None else [outer.peer.element]
 
 
-def _led(ground: Ground, tunnel: Carrier) -> Iterator[_Led]:
+def _led(topology: Topology, tunnel: Carrier) -> Iterator[_Led]:
     """Where the outer packets of a tunnel go, for each peer that they reach by an interface of the file's."""
-    mine = [each for each in ground.stations if each.computer == (ground.home(tunnel), None)]
+    mine = [each for each in topology.stations if each.computer == (topology.home(tunnel), None)]
     if not mine or _around(tunnel):
         return
-    own, peers = _outer_ends(ground, tunnel)
+    own, peers = _outer_ends(topology, tunnel)
     for peer in dict.fromkeys(peers):
-        by, entered, lost = carried(ground, Journey(mine[0], peer, own))
+        by, entered, lost = carried(topology, Journey(mine[0], peer, own))
         if by is not None:
             yield _Led(tunnel, peer, by, entered, lost)
 
 
-def _outer_ends(ground: Ground, tunnel: Carrier) -> tuple[IPAddress | None, list[IPAddress]]:
+def _outer_ends(topology: Topology, tunnel: Carrier) -> tuple[IPAddress | None, list[IPAddress]]:
     """The address that a tunnel is bound to, and those of its peers, as far as the file has them."""
     ends = tunnel.arguments
     if isinstance(ends, TunnelArguments):
@@ -121,11 +121,11 @@ def _outer_ends(ground: Ground, tunnel: Carrier) -> tuple[IPAddress | None, list
         return ends.local, list(ends.remote)
     assert isinstance(tunnel, Link | Server), "all others have their ends in their arguments"
     named = [remote.host for remote in tunnel.arguments.remotes]
-    others = ground.other_ends(tunnel) if not named else ()
+    others = topology.other_ends(tunnel) if not named else ()
     named += [
         address
         for other in others
-        if isinstance(other, Link | Server) and (address := ground.end(other).address) is not None
+        if isinstance(other, Link | Server) and (address := topology.end(other).address) is not None
     ]
     return numeric(tunnel.arguments.local), [found for each in named if (found := numeric(each)) is not None]
 
@@ -144,9 +144,9 @@ def _circle(inside_of: Mapping[Element, Sequence[Element]], tunnel: Element) -> 
     return []
 
 
-def _refused(ground: Ground) -> Iterator[Mistake]:
+def _refused(topology: Topology) -> Iterator[Mistake]:
     """Routes that a link asks for, and that are left out since its own packets would go into it."""
-    for station in ground.stations:
+    for station in topology.stations:
         link = None if station.port is None or station.port.peer is None else station.port.peer.element
         if not isinstance(link, Link | Server):
             continue
@@ -154,19 +154,19 @@ def _refused(ground: Ground) -> Iterator[Mistake]:
             peer = link.arguments.remotes[0].host
             host = f"--route {peer} 255.255.255.255" if network.version == 4 else f"--route-ipv6 {peer}/128"
             yield Mistake(
-                ground.place(link),
+                topology.place(link),
                 f"{link.name}: the route to {network} will be left out: the peer {peer} is in it, and the "
                 "link's own packets would go into the link",
                 f"add {host} net_gateway",
             )
 
 
-def _pushed(ground: Ground) -> Iterator[Mistake]:
+def _pushed(topology: Topology) -> Iterator[Mistake]:
     """Servers that, outside, are in a network that they lead their clients to network."""
-    for client, server in ground.served.items():
-        address, options = numeric(ground.end(server).address), server.arguments.server
+    for client, server in topology.served.items():
+        address, options = numeric(topology.end(server).address), server.arguments.server
         has_interface = any(
-            port.peer is not None and isinstance(port.peer.element, TapElement) for port in client.ports
+            port.peer is not None and isinstance(port.peer.element, TunTap) for port in client.ports
         )
         if address is None or options is None or not has_interface:
             continue
@@ -179,7 +179,7 @@ def _pushed(ground: Ground) -> Iterator[Mistake]:
         for network in networks:
             if address in network:
                 yield Mistake(
-                    ground.place(server),
+                    topology.place(server),
                     f"{server.name}: clients are led to {network} inside, and its own address {address} is "
                     f"in it, outside: the packets of {client.name} would go into the tunnel",
                     "give the network inside other addresses",
@@ -196,10 +196,10 @@ def _literal(option: str, words: Sequence[str]) -> IPNetwork | None:
 # Ethernets
 
 
-def wires(ground: Ground) -> Iterator[Mistake]:
+def wires(topology: Topology) -> Iterator[Mistake]:
     """Connections that close a circle, in which a broadcast would go round for ever."""
     circuit = _Groups()
-    for one, other, place, what in _wires(ground):
+    for one, other, place, what in _wires(topology):
         if not circuit.join(one, other):
             yield Mistake(
                 place,
@@ -226,22 +226,27 @@ class _Groups:
         return of
 
 
-def _wires(ground: Ground) -> Iterator[tuple[Hashable, Hashable, Place, str]]:
+def _wires(topology: Topology) -> Iterator[tuple[Hashable, Hashable, Place, str]]:
     """Everything that passes frames both ways, as pairs of what it joins."""
-    for port, peer in ground.machine.connections:
+    for port, peer in topology.machine.connections:
         one, other = port.element, peer.element
         if one is not other and port.kind == "ethernet" and not isinstance(one, Gateway) \
                 and not isinstance(other, Gateway):  # fmt: skip
-            yield one, other, port.place or ground.place(one), f"{one.name} at {other.name}"
+            yield one, other, port.place or topology.place(one), f"{one.name} at {other.name}"
     ends = _Groups()
-    for tunnel in _carriers(ground):
-        for other in ground.other_ends(tunnel) if _carries_ethernet(tunnel) else ():
+    for tunnel in _carriers(topology):
+        for other in topology.other_ends(tunnel) if _carries_ethernet(tunnel) else ():
             # All ends of one vxlan, or of a server, are one Ethernet, and none goes round in it.
             if ends.join(tunnel, other):
-                yield tunnel, other, ground.place(other), f"the {_kind(tunnel)} {tunnel.name} to {other.name}"
-    for element in ground.machine.elements.values():
-        if isinstance(element, Bpf | TapElement) and element.interface is not None:
-            yield element, ground.interface(element), ground.place(element), element.name
+                yield (
+                    tunnel,
+                    other,
+                    topology.place(other),
+                    f"the {_kind(tunnel)} {tunnel.name} to {other.name}",
+                )
+    for element in topology.machine.elements.values():
+        if isinstance(element, Bpf | TunTap) and element.interface is not None:
+            yield element, topology.interface(element), topology.place(element), element.name
 
 
 def _carries_ethernet(tunnel: Carrier) -> bool:

@@ -12,37 +12,37 @@ from collections.abc import Iterator
 from tmelink.elements.openvpn.link import Link
 from tmelink.machine import Machine
 from tmelink.proof import loops, wire
-from tmelink.proof.hosts import Station
+from tmelink.proof.hosts import HostModel
 from tmelink.proof.paths import Towards, nowhere, outer_version
 from tmelink.proof.sizes import IP_HEADER, PATH, UDP_HEADER
-from tmelink.proof.topology import Ground
+from tmelink.proof.topology import Topology
 from tmelink.source import Mistake
 
 
 def problems(machine: Machine, towards: Towards = nowhere) -> list[Mistake]:
     """Every warning, in the order of the file; `towards` asks the computer at hand about its paths."""
-    ground = Ground(machine, towards)
+    topology = Topology(machine, towards)
     found = [
-        *_sizes(ground),
-        *_ends(ground),
-        *_ethernets(ground),
-        *loops.tunnels(ground),
-        *loops.wires(ground),
+        *_sizes(topology),
+        *_ends(topology),
+        *_ethernets(topology),
+        *loops.tunnels(topology),
+        *loops.wires(topology),
     ]
     order = {id(place.source): at for at, place in enumerate(machine.places.values())}
     return sorted(dict.fromkeys(found), key=lambda m: (order.get(id(m.place.source), 0), m.place.line))
 
 
-def _sizes(ground: Ground) -> Iterator[Mistake]:
+def _sizes(topology: Topology) -> Iterator[Mistake]:
     """Links over UDP that were told to send what does not fit their path."""
-    for link in ground.links:
+    for link in topology.links:
         options = link.arguments
         mtu = wire.inner_mtu(options)
         unclamped = options.mssfix.given and not options.mssfix.size
         if wire.is_stream(options) or options.fragment or not (unclamped or mtu > PATH):
             continue
         host = options.remotes[0].host if options.remotes else None
-        path = ground.paths.of(link, options.local, host).mtu
+        path = topology.paths.of(link, options.local, host).mtu
         version = outer_version(options, host or options.local)
         (datagram,) = wire.datagrams(options, mtu + wire.inner_header(options))
         outside = IP_HEADER[version] + UDP_HEADER + datagram.size
@@ -51,17 +51,17 @@ def _sizes(ground: Ground) -> Iterator[Mistake]:
         fits = wire.whole(options, version, path)
         clamp = "--mssfix" if unclamped else "--fragment 1400"
         yield Mistake(
-            ground.place(link),
+            topology.place(link),
             f"{link.name}: {mtu}-byte packets become {outside} bytes on a {path}-byte path: they will be "
             "sent in fragments",
             f"add {clamp} or --tun-mtu {fits}",
         )
 
 
-def _ends(ground: Ground) -> Iterator[Mistake]:
+def _ends(topology: Topology) -> Iterator[Mistake]:
     """Two ends of a link in one file that do not understand each other."""
-    for link, other in ground.pairs.items():
-        if ground.links.index(link) > ground.links.index(other):
+    for link, other in topology.pairs.items():
+        if topology.links.index(link) > topology.links.index(other):
             continue
         ours, theirs = link.arguments, other.arguments
         same: dict[str, tuple[object, object]] = {
@@ -76,25 +76,25 @@ def _ends(ground: Ground) -> Iterator[Mistake]:
         for what, (one, another) in same.items():
             if one != another:
                 yield Mistake(
-                    ground.place(other),
+                    topology.place(other),
                     f"{other.name} differs from its other end {link.name} in {what}: no frame will pass",
-                    f"see {ground.place(link)}",
+                    f"see {topology.place(link)}",
                 )
         if wire.inner_mtu(ours) != wire.inner_mtu(theirs):
             yield Mistake(
-                ground.place(other),
+                topology.place(other),
                 f"{other.name} has --tun-mtu {wire.inner_mtu(theirs)} and its other end {link.name} "
                 f"{wire.inner_mtu(ours)}: larger packets pass one way only",
-                f"see {ground.place(link)}",
+                f"see {topology.place(link)}",
             )
 
 
-def _ethernets(ground: Ground) -> Iterator[Mistake]:
+def _ethernets(topology: Topology) -> Iterator[Mistake]:
     """What machines on one Ethernet must agree on."""
-    for members in _segments(ground):
+    for members in _segments(topology):
         yield from _twice(members)
-        yield from _gateways(ground, members)
-        mtus: dict[int, list[Station]] = defaultdict(list)
+        yield from _gateways(topology, members)
+        mtus: dict[int, list[HostModel]] = defaultdict(list)
         for each in members:
             if each.addresses:
                 mtus[each.mtu].append(each)
@@ -106,11 +106,11 @@ def _ethernets(ground: Ground) -> Iterator[Mistake]:
                 f"MTUs differ on one Ethernet ({told}): larger packets are lost, for no router tells",
                 "give all of them the smallest one",
             )
-        yield from _narrow(ground, members)
+        yield from _narrow(topology, members)
 
 
-def _twice(members: list[Station]) -> Iterator[Mistake]:
-    holders: dict[object, Station] = {}
+def _twice(members: list[HostModel]) -> Iterator[Mistake]:
+    holders: dict[object, HostModel] = {}
     for each in members:
         for own in each.addresses:
             first = holders.setdefault(own.ip, each)
@@ -122,7 +122,7 @@ def _twice(members: list[Station]) -> Iterator[Mistake]:
                 )
 
 
-def _gateways(ground: Ground, members: list[Station]) -> Iterator[Mistake]:
+def _gateways(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]:
     for each in members:
         for network, gateway in each.routes:
             if gateway is None or network.prefixlen or gateway.is_link_local:
@@ -133,7 +133,7 @@ def _gateways(ground: Ground, members: list[Station]) -> Iterator[Mistake]:
                     f"{each.name}: its gateway {gateway} is not in its network",
                     "a gateway is a neighbour: give it an address of that network",
                 )
-            elif not ground.reach(each).away and not any(
+            elif not topology.reach(each).away and not any(
                 own.ip == gateway for other in members for own in other.addresses
             ):
                 yield Mistake(
@@ -143,38 +143,38 @@ def _gateways(ground: Ground, members: list[Station]) -> Iterator[Mistake]:
                 )
 
 
-def _narrow(ground: Ground, members: list[Station]) -> Iterator[Mistake]:
+def _narrow(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]:
     """Links that drop what machines on their Ethernet send."""
     for each in members:
         if not each.addresses:
             continue
-        steps = [step for last in ground.reach(each).stations.values() for step in last.trail()]
-        steps += [step for last, _away in ground.reach(each).away for step in last.trail()]
+        steps = [step for last in topology.reach(each).stations.values() for step in last.trail()]
+        steps += [step for last, _away in topology.reach(each).away for step in last.trail()]
         for step in steps:
-            link = step.door.element
-            if step.passing.crosses and isinstance(link, Link):
+            link = step.ingress.element
+            if step.forwarding.crosses and isinstance(link, Link):
                 longest = wire.longest(link.arguments) - wire.inner_header(link.arguments)
                 if longest < each.mtu:
                     yield Mistake(
-                        ground.place(link),
+                        topology.place(link),
                         f"{link.name} drops packets above --tun-mtu {wire.inner_mtu(link.arguments)}, and "
                         f"{each.name} sends up to {each.mtu} bytes",
                         f"give {each.name} mtu {wire.inner_mtu(link.arguments)}",
                     )
 
 
-def _segments(ground: Ground) -> list[list[Station]]:
+def _segments(topology: Topology) -> list[list[HostModel]]:
     """The stations of each Ethernet."""
-    found: list[list[Station]] = []
-    placed: set[Station] = set()
-    for each in ground.stations:
+    found: list[list[HostModel]] = []
+    placed: set[HostModel] = set()
+    for each in topology.stations:
         if each in placed or each.port is None or each.port.kind != "ethernet":
             continue
-        members = [each, *ground.reach(each).stations]
+        members = [each, *topology.reach(each).stations]
         placed.update(members)
         found.append(members)
     return found
 
 
-def _names(stations: list[Station]) -> str:
+def _names(stations: list[HostModel]) -> str:
     return ", ".join(each.name for each in stations)

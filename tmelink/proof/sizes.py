@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from tmelink.ethernet import HEADER as ETHERNET_HEADER
 from tmelink.ip import IPV4_HEADER, IPV6_HEADER
 
-Version = Literal[4, 6]
+IPVersion = Literal[4, 6]
 
 IP_HEADER: dict[int, int] = {4: IPV4_HEADER, 6: IPV6_HEADER}
 
@@ -31,21 +31,21 @@ LOOPBACK = 65536
 """The MTU of the loopback interface (Linux)."""
 
 
-class Header(NamedTuple):
+class HeaderSize(NamedTuple):
     """What is put before a packet, or behind it."""
 
     name: str
     bytes: int
 
 
-ETHERNET = Header("Ethernet", ETHERNET_HEADER)
+ETHERNET = HeaderSize("Ethernet", ETHERNET_HEADER)
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class PingSize:
     """What is sent: an ICMP echo request with `data` bytes, which with `df` nobody may cut."""
 
-    version: Version
+    version: IPVersion
     data: int
     df: bool = False
 
@@ -55,7 +55,7 @@ class Ping:
         return IP_HEADER[self.version] + ICMP_HEADER + self.data
 
 
-def fragments(packet: int, mtu: int, version: Version) -> list[int]:
+def fragments(packet: int, mtu: int, version: IPVersion) -> list[int]:
     """The sizes of the IP packets that a packet becomes on a way of `mtu` bytes."""
     if packet <= mtu:
         return [packet]
@@ -68,7 +68,7 @@ def fragments(packet: int, mtu: int, version: Version) -> list[int]:
     return [each + min(room, data - at) for at in range(0, data, room)]
 
 
-def cut(packets: Sequence[int], mtu: int, version: Version) -> list[int]:
+def cut(packets: Sequence[int], mtu: int, version: IPVersion) -> list[int]:
     """The same for packets that may be fragments already."""
     return [piece for packet in packets for piece in fragments(packet, mtu, version)]
 

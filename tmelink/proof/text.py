@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tmelink.proof.hops import Hop, Outside, Proof
-from tmelink.proof.sizes import Header, listed
+from tmelink.proof.sizes import HeaderSize, listed
 
 _INDENT = "      "
 
@@ -47,7 +47,7 @@ def _hop(hop: Hop) -> list[str]:
     return found
 
 
-def headers(given: Sequence[Header]) -> str:
+def headers(given: Sequence[HeaderSize]) -> str:
     """Headers from the outside in."""
     return ", ".join(f"{header.name} {header.bytes}" for header in given)
 

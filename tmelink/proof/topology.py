@@ -7,32 +7,32 @@ from dataclasses import dataclass, field
 
 from tmelink.element import Element, Port
 from tmelink.elements.host_interfaces.bpf import Bpf
-from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 from tmelink.elements.tunnels.arguments import TunnelArguments
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.machine import Machine
-from tmelink.proof.forwarding import Away, Door, Passing, Way, passing
-from tmelink.proof.hosts import Station, outer_address, stations
+from tmelink.proof.forwarding import Away, Exit, Forwarding, Ingress, forward
+from tmelink.proof.hosts import HostModel, outer_address, stations
 from tmelink.proof.pairs import End, meet, pairs
-from tmelink.proof.paths import Paths, Towards, nowhere
+from tmelink.proof.paths import PathTable, Towards, nowhere
 from tmelink.routing.facts import IPAddress
 from tmelink.source import Place
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TraceStep:
     """A frame at a door, what the element does with it, and the step that it came by."""
 
-    door: Door
-    passing: Passing
-    before: Step | None = None
+    ingress: Ingress
+    forwarding: Forwarding
+    before: TraceStep | None = None
 
-    def trail(self) -> list[Step]:
+    def trail(self) -> list[TraceStep]:
         """The steps from the first to this one."""
-        steps: list[Step] = []
-        step: Step | None = self
+        steps: list[TraceStep] = []
+        step: TraceStep | None = self
         while step is not None:
             steps.append(step)
             step = step.before
@@ -43,12 +43,12 @@ class Step:
 class Reach:
     """How far a frame comes: who hears it, the steps by which it leaves the file, and dead ends."""
 
-    stations: dict[Station, Step] = field(default_factory=dict)
-    away: list[tuple[Step, Away]] = field(default_factory=list)
-    ends: list[Step] = field(default_factory=list)
+    stations: dict[HostModel, TraceStep] = field(default_factory=dict)
+    away: list[tuple[TraceStep, Away]] = field(default_factory=list)
+    ends: list[TraceStep] = field(default_factory=list)
 
 
-class Ground:
+class Topology:
     """A loaded machine with what follows from it; starts nothing.
 
     `towards` asks the computer that is at hand how it reaches an address, and `path_mtu` is what a person
@@ -59,7 +59,7 @@ class Ground:
         self.machine = machine
         self._names = {element: path for path, element in machine.elements.items()}
         found = stations(machine)
-        self.paths = Paths(machine, found, towards, path_mtu)
+        self.paths = PathTable(machine, found, towards, path_mtu)
         self.stations = [self.paths.suited(each) for each in found]
         self.links = [element for element in machine.elements.values() if isinstance(element, Link)]
         self.pairs = pairs(self.links, {link: self.computer_address(link) for link in self.links})
@@ -73,7 +73,7 @@ class Ground:
         }
         self._at_interface: dict[Hashable, list[Element]] = {}
         for element in machine.elements.values():
-            if isinstance(element, Bpf | TapElement) and element.interface is not None:
+            if isinstance(element, Bpf | TunTap) and element.interface is not None:
                 self._at_interface.setdefault(self.interface(element), []).append(element)
 
     def place(self, element: Element) -> Place:
@@ -88,7 +88,7 @@ class Ground:
         """The address that the file gives the computer that it is on."""
         return self.machine.hosts.get(self.home(element) or "")
 
-    def outer_address(self, station: Station) -> IPAddress | None:
+    def outer_address(self, station: HostModel) -> IPAddress | None:
         """The address outside that the file gives the computer of a station."""
         if station.computer is None or station.computer[1] is not None:
             return None
@@ -100,7 +100,7 @@ class Ground:
             (host for host in self.machine.hosts if outer_address(self.machine, host) == address), None
         )
 
-    def computer_at(self, address: IPAddress) -> Station | None:
+    def computer_at(self, address: IPAddress) -> HostModel | None:
         """A station of the computer that has an address outside."""
         return next((each for each in self.stations if self.outer_address(each) == address), None)
 
@@ -108,7 +108,7 @@ class Ground:
         """A link's or a server's end with the address of its computer."""
         return End(link.arguments, self.computer_address(link))
 
-    # What passing asks (`Surroundings`)
+    # What `forward` asks (`ForwardingContext`)
 
     def other_ends(self, element: Element) -> Sequence[Element]:
         """The other ends of a link, a server or a tunnel that are in the file."""
@@ -136,7 +136,7 @@ class Ground:
 
     def at_interface(self, element: Element) -> Sequence[Element]:
         """What else stands at its interface: packet taps, and the TAP that brings it."""
-        assert isinstance(element, Bpf | TapElement), f"{element.name} has no interface"
+        assert isinstance(element, Bpf | TunTap), f"{element.name} has no interface"
         return [each for each in self._at_interface.get(self.interface(element), ()) if each is not element]
 
     def towards(self, element: Element) -> str:
@@ -154,42 +154,42 @@ class Ground:
             return f"the clients of its {'TCP' if own.proto.startswith('tcp') else 'UDP'} port {own.lport}"
         return ", ".join(map(str, own.remote)) if isinstance(own, Vxlan.Arguments) else str(own.remote)
 
-    def interface(self, element: Bpf | TapElement) -> Hashable:
+    def interface(self, element: Bpf | TunTap) -> Hashable:
         """What tells the interface that it listens on or brings from all others."""
-        netns = element.netns if isinstance(element, TapElement) else None
+        netns = element.netns if isinstance(element, TunTap) else None
         return (self.home(element), netns, element.interface)
 
     # Walks on one Ethernet, or one tunnel
 
-    def reach(self, station: Station) -> Reach:
+    def reach(self, station: HostModel) -> Reach:
         """Everywhere that a frame of a station's comes, each station by the shortest way."""
         reach = Reach()
         seen: set[tuple[Element, int | None]] = set()
         by_element = {(each.element, each.port): each for each in self.stations}
-        waiting: list[tuple[Way, Step | None]] = []
+        waiting: list[tuple[Exit, TraceStep | None]] = []
         if station.port is not None:
             waiting.append((station.port, None))
         if station.computer is not None:
-            assert isinstance(station.element, TapElement), "a computer's station is an interface"
-            waiting += [(Door(each, None), None) for each in self.at_interface(station.element)]
+            assert isinstance(station.element, TunTap), "a computer's station is an interface"
+            waiting += [(Ingress(each, None), None) for each in self.at_interface(station.element)]
         for way, before in waiting:  # it grows
             if isinstance(way, Away):
                 assert before is not None, "a station's first step is in the file"
                 reach.away.append((before, way))
                 continue
-            door = self._door(way)
-            if door is None:
+            ingress = self._ingress(way)
+            if ingress is None:
                 if before is not None:
                     reach.ends.append(before)
                 continue
-            mark = (door.element, None if door.port is None else door.port.index)
-            if mark in seen or (isinstance(door.element, Bpf) and self._own_echo(door, before)):
+            mark = (ingress.element, None if ingress.port is None else ingress.port.index)
+            if mark in seen or (isinstance(ingress.element, Bpf) and self._own_echo(ingress, before)):
                 continue
             seen.add(mark)
-            does = passing(door.element, door.port, self)
-            step = Step(door, does, before)
+            does = forward(ingress.element, ingress.port, self)
+            step = TraceStep(ingress, does, before)
             if does.takes:
-                taker = by_element.get((door.element, door.port))
+                taker = by_element.get((ingress.element, ingress.port))
                 if taker is not None and taker is not station:
                     reach.stations.setdefault(taker, step)
             elif not does.to:
@@ -198,16 +198,16 @@ class Ground:
         return reach
 
     @staticmethod
-    def _door(way: Port | Door) -> Door | None:
-        if isinstance(way, Door):
+    def _ingress(way: Port | Ingress) -> Ingress | None:
+        if isinstance(way, Ingress):
             return way
-        return None if way.peer is None else Door(way.peer.element, way.peer)
+        return None if way.peer is None else Ingress(way.peer.element, way.peer)
 
     @staticmethod
-    def _own_echo(door: Door, before: Step | None) -> bool:
+    def _own_echo(ingress: Ingress, before: TraceStep | None) -> bool:
         """Whether a packet tap hears what it sent itself, which it knows and drops."""
         return (
-            door.port is None
+            ingress.port is None
             and before is not None
-            and any(step.door.element is door.element for step in before.trail())
+            and any(step.ingress.element is ingress.element for step in before.trail())
         )

@@ -12,28 +12,28 @@ from typing import NamedTuple
 from tmelink.element import Element
 from tmelink.elements.emulators.udp import Udp
 from tmelink.elements.host_interfaces.bpf import Bpf
-from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import Encapsulation
+from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.encapsulation import vxlan
 from tmelink.proof import wire
 from tmelink.proof.hops import Hop, Journey, Outside, Proof, Verdict
-from tmelink.proof.hosts import Station, Way, main_route, numeric
-from tmelink.proof.paths import Path, outer_version
+from tmelink.proof.hosts import Gatewayed, HostModel, main_route, numeric
+from tmelink.proof.paths import MeasuredPath, outer_version
 from tmelink.proof.sizes import (
     ETHERNET,
     IP_HEADER,
     PATH,
     UDP_HEADER,
-    Header,
-    Ping,
-    Version,
+    HeaderSize,
+    IPVersion,
+    PingSize,
     cut,
 )
-from tmelink.proof.topology import Ground, Step
+from tmelink.proof.topology import Topology, TraceStep
 from tmelink.routing.facts import IPAddress
 from tmelink.routing.translation import AUTO
 
@@ -41,20 +41,20 @@ MAX_ROUTERS = 16
 """Routers on one way: more than any file has without a loop."""
 
 
-def prove(ground: Ground, journey: Journey, ping: Ping) -> Proof:
+def prove(topology: Topology, journey: Journey, ping: PingSize) -> Proof:
     """The way of a ping from a station to another one, or to an address wherever that is."""
     source, target, sender = journey
-    walk = _Walk(ground, journey, ping)
+    walk = _Trace(topology, journey, ping)
     proof = walk.run()
-    if isinstance(target, Station):
+    if isinstance(target, HostModel):
         answering, own = target if proof.verdict == "arrives" else None, None
     else:
         # The network outside is not in the file, but a computer there may be, and its answer's way.
         reached = walk.left or proof.verdict == "arrives"
-        answering, own = ground.computer_at(target) if reached else None, target
+        answering, own = topology.computer_at(target) if reached else None, target
     if answering is None:
         return proof
-    answer = _Walk(ground, Journey(answering, sender or source, own), ping)
+    answer = _Trace(topology, Journey(answering, sender or source, own), ping)
     back = answer.run()
     there, again = ([hop.name for hop in each.hops] for each in (proof, back))
     if back.verdict == "dropped":
@@ -66,40 +66,40 @@ def prove(ground: Ground, journey: Journey, ping: Ping) -> Proof:
     return proof
 
 
-class Carried(NamedTuple):
+class Transit(NamedTuple):
     """The interface that a packet leaves its sender by, every tunnel that it enters, and why it is lost."""
 
-    by: Station | None
+    by: HostModel | None
     entered: list[Element]
     lost: str
 
 
-def carried(ground: Ground, journey: Journey) -> Carried:
+def carried(topology: Topology, journey: Journey) -> Transit:
     """The way of a small packet to an address; without a sender it goes by the main table."""
-    assert not isinstance(journey.target, Station), "an outer packet is for an address"
-    walk = _Walk(ground, journey, Ping(4 if journey.target.version == 4 else 6, 0))
+    assert not isinstance(journey.target, HostModel), "an outer packet is for an address"
+    walk = _Trace(topology, journey, PingSize(4 if journey.target.version == 4 else 6, 0))
     walk.sender = journey.sender
     proof = walk.run()
     lost = proof.reason if proof.verdict == "dropped" else ""
-    return Carried(walk.by, list(dict.fromkeys(walk.entered)), lost)
+    return Transit(walk.by, list(dict.fromkeys(walk.entered)), lost)
 
 
-class _Walk:
-    def __init__(self, ground: Ground, journey: Journey, ping: Ping) -> None:
-        self.ground = ground
+class _Trace:
+    def __init__(self, topology: Topology, journey: Journey, ping: PingSize) -> None:
+        self.topology = topology
         source, target, sender = journey
         self.sender = sender or source.address(ping.version)
-        self.by: Station | None = None
+        self.by: HostModel | None = None
         self.entered: list[Element] = []
         self.left = False  # whether it has left by a computer's own routes
-        self.target = target if isinstance(target, Station) else None
-        self.destination = target.address(ping.version) if isinstance(target, Station) else target
-        name = f"{target.name} ({self.destination})" if isinstance(target, Station) else str(target)
+        self.target = target if isinstance(target, HostModel) else None
+        self.destination = target.address(ping.version) if isinstance(target, HostModel) else target
+        name = f"{target.name} ({self.destination})" if isinstance(target, HostModel) else str(target)
         if self.destination is None:
             assert self.target is not None, "an address is a destination"
             name = self.target.name
         self.proof = Proof(source, name, ping, self.sender)
-        self.version: Version = ping.version
+        self.version: IPVersion = ping.version
         self.df = ping.df
         self.packets: tuple[int, ...] = (ping.packet,)
         self.wrapping = 0  # bytes around each of them by the tunnels that they are in
@@ -119,7 +119,7 @@ class _Walk:
 
     # From one who speaks IP to the next
 
-    def on_from(self, at: Station, first: bool) -> Station | None:
+    def on_from(self, at: HostModel, first: bool) -> HostModel | None:
         """What a station does with the packet; the next one, or None where the way has ended."""
         if not first and self.is_for(at):
             self.taken(at, "takes it")
@@ -144,38 +144,38 @@ class _Walk:
             return None
         return self.across(out, next_hop)
 
-    def taken(self, at: Station, does: str) -> None:
+    def taken(self, at: HostModel, does: str) -> None:
         """By whoever it is for; an emulator behind bare datagrams gets it in one of these."""
         if not isinstance(at.element, Udp):
             self.hop(at, does)
             return
         local, remote = at.element.arguments.local, at.element.arguments.remote
         host, port = (None, None) if remote is None else (remote.host, remote.port)
-        path = self.ground.paths.of(at.element, local.host, host)
+        path = self.topology.paths.of(at.element, local.host, host)
         address = numeric(host or local.host)
-        version: Version = 6 if address is not None and address.version == 6 else 4
-        headers = (Header(f"IPv{version}", IP_HEADER[version]), Header("UDP", UDP_HEADER))
+        version: IPVersion = 6 if address is not None and address.version == 6 else 4
+        headers = (HeaderSize(f"IPv{version}", IP_HEADER[version]), HeaderSize("UDP", UDP_HEADER))
         around = ETHERNET.bytes + sum(header.bytes for header in headers)
         sizes = tuple(cut([packet + around for packet in self.packets], path.mtu, version))
         remark = "sent outside in fragments" if len(sizes) > len(self.packets) else ""
         sent = Outside(local.host, host, "UDP", port, sizes, path=path)
         self.hop(at, does, headers=headers, outside=sent, remark=remark)
 
-    def is_for(self, at: Station) -> bool:
+    def is_for(self, at: HostModel) -> bool:
         if self.target is not None and self.target.element is at.element:
             return True
         mine = self.siblings(at)
         if any(own.ip == self.destination for each in mine for own in each.addresses):
             return True
-        return at.computer is not None and self.destination == self.ground.outer_address(at)
+        return at.computer is not None and self.destination == self.topology.outer_address(at)
 
-    def siblings(self, at: Station) -> list[Station]:
+    def siblings(self, at: HostModel) -> list[HostModel]:
         """All interfaces of the same computer or gateway."""
         if at.computer is not None:
-            return [each for each in self.ground.stations if each.computer == at.computer]
-        return [each for each in self.ground.stations if each.element is at.element]
+            return [each for each in self.topology.stations if each.computer == at.computer]
+        return [each for each in self.topology.stations if each.element is at.element]
 
-    def way(self, at: Station) -> tuple[Way | None, Station, str]:
+    def way(self, at: HostModel) -> tuple[Gatewayed | None, HostModel, str]:
         """The route that is taken, None where it leads past the file, its interface, and who chose it."""
         assert self.destination is not None, "only addresses are routed"
         interfaces = self.siblings(at)
@@ -196,7 +196,7 @@ class _Walk:
                 return way, owner, chosen
         return *(main_route(interfaces, self.destination, at) or (None, at)), ""
 
-    def no_way(self, at: Station, chosen: str) -> None:
+    def no_way(self, at: HostModel, chosen: str) -> None:
         if at.computer is None:
             self.hop(at, f"knows no way to {self.destination}")
             self.end("dropped", f"{at.name} has no route to {self.destination}")
@@ -207,16 +207,16 @@ class _Walk:
         known = "" if chosen else "no network of the file: "
         if not self.goes_out(at, f"{chosen}{known}by the computer's own routes{under}"):
             return
-        host = self.ground.host_at(self.destination)
+        host = self.topology.host_at(self.destination)
         towards = "" if host is None else f", to {host}"
         self.end("leaves", f"by the computer's own routes, which the file does not know{under}{towards}")
         self.left = True
 
-    def goes_out(self, at: Station, does: str) -> bool:
+    def goes_out(self, at: HostModel, does: str) -> bool:
         """By a computer's own routes, in fragments where the path wants them."""
         assert at.computer is not None, "only computers know ways outside"
         translated = at.nat is not None and at is not self.proof.source
-        path = self.ground.paths.past(at.computer[0], None, self.destination)
+        path = self.topology.paths.past(at.computer[0], None, self.destination)
         source = path.source if translated else self.sender
         count = len(self.packets)
         if not self.cut_to(path.mtu, at):
@@ -234,13 +234,13 @@ class _Walk:
         self.hop(at, does, room=path.mtu, remark=_cut(count, self.packets), outside=sent)
         return True
 
-    def by_frame(self, at: Station) -> Station | None:
+    def by_frame(self, at: HostModel) -> HostModel | None:
         """To a machine that has no address in the file."""
         if not self.fits(at, "puts it into a frame"):
             return None
         return self.across(at, None)
 
-    def fits(self, out: Station, does: str) -> bool:
+    def fits(self, out: HostModel, does: str) -> bool:
         """Send by an interface, in fragments where its MTU wants them; False where it may not be cut."""
         count = len(self.packets)
         if not self.cut_to(out.mtu, out):
@@ -253,7 +253,7 @@ class _Walk:
         self.hop(out, does, headers=headers, room=out.mtu, remark=_cut(count, self.packets))
         return True
 
-    def cut_to(self, mtu: int, out: Station) -> bool:
+    def cut_to(self, mtu: int, out: HostModel) -> bool:
         """Cut what is larger into fragments; False, and nothing done, where it may not be or cannot be."""
         if max(self.packets) <= mtu:
             return True
@@ -265,8 +265,8 @@ class _Walk:
 
     # Across one Ethernet, or one tunnel
 
-    def across(self, out: Station, next_hop: IPAddress | None) -> Station | None:
-        reach = self.ground.reach(out)
+    def across(self, out: HostModel, next_hop: IPAddress | None) -> HostModel | None:
+        reach = self.topology.reach(out)
         named = [each for each in reach.stations if any(own.ip == next_hop for own in each.addresses)]
         for station in [*named, *reach.stations]:
             if self.meant(station, out, next_hop):
@@ -296,55 +296,55 @@ class _Walk:
         elif reach.ends and not reach.stations:
             step = reach.ends[0]
             self.carried(step)
-            self.end("dropped", f"{step.door.element.name} is not connected")
+            self.end("dropped", f"{step.ingress.element.name} is not connected")
         elif next_hop is None:
             self.end("dropped", f"{self.proof.destination} is not on the same Ethernet")
         else:
             self.end("dropped", f"nobody there has {next_hop}")
         return None
 
-    def meant(self, station: Station, out: Station, next_hop: IPAddress | None) -> bool:
+    def meant(self, station: HostModel, out: HostModel, next_hop: IPAddress | None) -> bool:
         if next_hop is None:
             return station is self.target
         if out.port is not None and out.port.kind == "ip":
             return True
         return any(own.ip == next_hop for own in station.addresses)
 
-    def carried(self, last: Step) -> bool:
+    def carried(self, last: TraceStep) -> bool:
         """Every step to the last; False where the packet is dropped on the way."""
         trail = last.trail()
         self.entered += _crossed(last)
         for index, step in enumerate(trail):
-            element = step.door.element
-            if step.passing.takes and step is last:
+            element = step.ingress.element
+            if step.forwarding.takes and step is last:
                 return True  # whoever takes it has a hop of its own
-            onward = trail[index + 1].door.port if step is not last else None
+            onward = trail[index + 1].ingress.port if step is not last else None
             if isinstance(element, Server) and onward is not None:
                 self.pass_by(step)
-            elif step.passing.crosses and isinstance(element, Link | Server):
-                other = trail[index + 1].door.element if step is not last else None
+            elif step.forwarding.crosses and isinstance(element, Link | Server):
+                other = trail[index + 1].ingress.element if step is not last else None
                 if not self.linked(step, element, other):
                     return False
-            elif step.passing.crosses and isinstance(element, Encapsulation | Vxlan):
+            elif step.forwarding.crosses and isinstance(element, TunnelElement | Vxlan):
                 if not self.wrapped(step, element):
                     return False
             else:
-                if isinstance(element, Encapsulation | Vxlan):
+                if isinstance(element, TunnelElement | Vxlan):
                     self.wrapping -= element.overhead
                 self.pass_by(step)
         return True
 
-    def pass_by(self, step: Step) -> None:
-        element = step.door.element
+    def pass_by(self, step: TraceStep) -> None:
+        element = step.ingress.element
         room = None
-        if isinstance(element, Bpf | TapElement):
+        if isinstance(element, Bpf | TunTap):
             taps = [
-                each for each in (element, *self.ground.at_interface(element)) if isinstance(each, TapElement)
+                each for each in (element, *self.topology.at_interface(element)) if isinstance(each, TunTap)
             ]
             room = (taps[0].wanted.mtu or PATH) if taps else None
-        self.add(step, step.passing.does, room=room)
+        self.add(step, step.forwarding.does, room=room)
 
-    def linked(self, step: Step, link: Link | Server, other: Element | None) -> bool:
+    def linked(self, step: TraceStep, link: Link | Server, other: Element | None) -> bool:
         """Into the datagrams of a link or a server."""
         options = link.arguments
         epochs = options.tls is not None and other is not None
@@ -352,12 +352,12 @@ class _Walk:
         longest, room = wire.longest(options) - header, wire.inner_mtu(options) - self.wrapping
         carried = [packet + self.wrapping for packet in self.packets]
         if max(carried) > longest:
-            self.add(step, step.passing.does, room=room)
+            self.add(step, step.forwarding.does, room=room)
             self.end("dropped", f"{max(carried)} bytes are more than --tun-mtu of {link.name} allows")
             return False
         made = [wire.datagrams(options, packet + header, epochs=epochs) for packet in carried]
         if not all(made):
-            self.add(step, step.passing.does, room=room)
+            self.add(step, step.forwarding.does, room=room)
             self.end("dropped", f"--fragment {options.fragment} of {link.name} would make too many pieces")
             return False
         outside, path, version = self.outside(link, other)
@@ -366,33 +366,33 @@ class _Walk:
         if wire.is_stream(options):
             sizes = tuple(each.size for each in datagrams)
             outside = replace(outside, sizes=sizes)
-            self.add(step, step.passing.does, headers=headers, room=room, outside=outside,
+            self.add(step, step.forwarding.does, headers=headers, room=room, outside=outside,
                      remark=_STREAM)  # fmt: skip
             return True
         apart = [wire.outer_packets(options, each, version, path.mtu) for each in datagrams]
         outside = replace(outside, sizes=tuple(size for several in apart for size in several), path=path)
-        headers = (Header(f"IPv{version}", IP_HEADER[version]), Header("UDP", UDP_HEADER), *headers)
+        headers = (HeaderSize(f"IPv{version}", IP_HEADER[version]), HeaderSize("UDP", UDP_HEADER), *headers)
         room = wire.whole(options, version, path.mtu, epochs=epochs) - self.wrapping
         remark = ""
         if len(datagrams) > len(self.packets):
             remark = f"cut into {len(datagrams)} datagrams by --fragment {options.fragment}"
         torn = max(map(len, apart))
         if torn > 1 and options.mtu_disc == "yes":
-            self.add(step, step.passing.does, headers=headers, room=room, outside=outside)
+            self.add(step, step.forwarding.does, headers=headers, room=room, outside=outside)
             self.end("dropped", f"--mtu-disc yes: the datagram does not fit a path of {path.mtu} bytes")
             return False
         if torn > 1:
             remark = f"sent outside in {torn} fragments: the path takes packets of {room} whole"
-        self.add(step, step.passing.does, headers=headers, room=room, outside=outside, remark=remark)
+        self.add(step, step.forwarding.does, headers=headers, room=room, outside=outside, remark=remark)
         return True
 
-    def outside(self, link: Link | Server, other: Element | None) -> tuple[Outside, Path, Version]:
+    def outside(self, link: Link | Server, other: Element | None) -> tuple[Outside, MeasuredPath, IPVersion]:
         """The addresses outside, the path between them, and the IP version."""
-        own = self.ground.end(link)
-        theirs = self.ground.end(other) if isinstance(other, Link | Server) else None
+        own = self.topology.end(link)
+        theirs = self.topology.end(other) if isinstance(other, Link | Server) else None
         remote = link.arguments.remotes[0] if link.arguments.remotes else None
         host = remote.host if remote is not None else theirs.address if theirs is not None else None
-        path = self.ground.paths.of(link, link.arguments.local, host)
+        path = self.topology.paths.of(link, link.arguments.local, host)
         source = link.arguments.local or (str(path.source) if path.source is not None else own.computer)
         stream = wire.is_stream(link.arguments)
         called = theirs.port if theirs is not None else None
@@ -405,17 +405,17 @@ class _Walk:
             outer_version(link.arguments, host or source),
         )
 
-    def wrapped(self, step: Step, tunnel: Encapsulation | Vxlan) -> bool:
+    def wrapped(self, step: TraceStep, tunnel: TunnelElement | Vxlan) -> bool:
         """A header before each packet, and an outer IP header before that."""
         if isinstance(tunnel, Vxlan):
             return self.spread(step, tunnel)
-        path, version, does = self.ground.paths.outer(tunnel), self.version, step.passing.does
-        inner = self.ground.paths.inner(tunnel)
+        path, version, does = self.topology.paths.outer(tunnel), self.version, step.forwarding.does
+        inner = self.topology.paths.inner(tunnel)
         if self.wrapping:
             version = 4  # it is the outer packet of another tunnel that this one carries
-        headers = [Header("IPv4", IP_HEADER[4])]
+        headers = [HeaderSize("IPv4", IP_HEADER[4])]
         if tunnel.codec.header:
-            headers.append(Header(type(tunnel).__name__, tunnel.codec.header))
+            headers.append(HeaderSize(type(tunnel).__name__, tunnel.codec.header))
         carried = [packet + self.wrapping for packet in self.packets]
         cuts = tunnel.codec.kind == "ip" and max(carried) > inner
         if cuts and (self.df or version == 6):
@@ -440,57 +440,61 @@ class _Walk:
         self.wrapping += tunnel.overhead
         return True
 
-    def spread(self, step: Step, tunnel: Vxlan) -> bool:
+    def spread(self, step: TraceStep, tunnel: Vxlan) -> bool:
         """Into a datagram of VXLAN, which unless it is told to nobody cuts (RFC 7348, section 4.3)."""
         assert tunnel.inner is not None, "the packet came by it"
         own = tunnel.arguments
-        version: Version = 4 if own.remote[0].version == 4 else 6
-        headers = (Header(f"IPv{version}", IP_HEADER[version]), Header("UDP", UDP_HEADER), _VXLAN)
-        path = self.ground.paths.outer(tunnel)
-        room = self.ground.paths.inner(tunnel) - self.wrapping
+        version: IPVersion = 4 if own.remote[0].version == 4 else 6
+        headers = (HeaderSize(f"IPv{version}", IP_HEADER[version]), HeaderSize("UDP", UDP_HEADER), _VXLAN)
+        path = self.topology.paths.outer(tunnel)
+        room = self.topology.paths.inner(tunnel) - self.wrapping
         outer = [packet + self.wrapping + tunnel.overhead for packet in self.packets]
         cuts = cut(outer, path.mtu, version)
         local = None if own.local is None else str(own.local)
         sent = Outside(local, ", ".join(map(str, own.remote)), "UDP", own.port, tuple(cuts), path=path)
         if len(cuts) > len(outer) and not own.fragment:
-            self.add(step, step.passing.does, headers=headers, room=room)
+            self.add(step, step.forwarding.does, headers=headers, room=room)
             self.end(
                 "dropped", f"{max(outer)} bytes outside do not fit a path of {path.mtu} bytes; add 'fragment'"
             )
             return False
         remark = "sent outside in fragments" if len(cuts) > len(outer) else ""
-        self.add(step, step.passing.does, headers=headers, room=room, outside=sent, remark=remark)
+        self.add(step, step.forwarding.does, headers=headers, room=room, outside=sent, remark=remark)
         self.wrapping += tunnel.overhead
         return True
 
     # Hops
 
-    def name(self, station: Station) -> str:
+    def name(self, station: HostModel) -> str:
         kind = "Ethernet" if station.port is None or station.port.kind == "ethernet" else "tunnel"
         return station.interface or f"its {kind}"
 
-    def hop(self, at: Station, does: str, *, headers: tuple[Header, ...] = (), room: int | None = None,
+    def hop(self, at: HostModel, does: str, *, headers: tuple[HeaderSize, ...] = (), room: int | None = None,
             outside: Outside | None = None, remark: str = "") -> None:  # fmt: skip
         does = f"{at.what}: {does}"
         self.proof.hops.append(Hop(at.name, at.place, does, self.packets, headers, room, outside, remark))
 
-    def add(self, step: Step, does: str, *, headers: tuple[Header, ...] = (), room: int | None = None,
-            outside: Outside | None = None, remark: str = "") -> None:  # fmt: skip
-        element = step.door.element
-        place = self.ground.place(element)
+    def add(self, step: TraceStep, does: str, *, headers: tuple[HeaderSize, ...] = (),
+            room: int | None = None, outside: Outside | None = None, remark: str = "") -> None:  # fmt: skip
+        element = step.ingress.element
+        place = self.topology.place(element)
         self.proof.hops.append(Hop(element.name, place, does, self.packets, headers, room, outside, remark))
 
 
-_VXLAN = Header("VXLAN", vxlan.HEADER)
+_VXLAN = HeaderSize("VXLAN", vxlan.HEADER)
 
 _TOLD = "and the sender is told"
 
 _STREAM = "TCP cuts the stream as its path wants it, so nothing is sent in fragments"
 
 
-def _crossed(last: Step) -> list[Element]:
+def _crossed(last: TraceStep) -> list[Element]:
     """The tunnels that a frame enters on its way to a step."""
-    return [step.door.element for step in last.trail() if step.passing.crosses and step.door.port is not None]
+    return [
+        step.ingress.element
+        for step in last.trail()
+        if step.forwarding.crosses and step.ingress.port is not None
+    ]
 
 
 def _cut(before: int, packets: tuple[int, ...]) -> str:

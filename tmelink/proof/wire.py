@@ -20,7 +20,7 @@ from tmelink.openvpn.plain import mtu
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.tls.payload import TAGS
-from tmelink.proof.sizes import IP_HEADER, UDP_HEADER, Header, Version, fragments
+from tmelink.proof.sizes import IP_HEADER, UDP_HEADER, HeaderSize, IPVersion, fragments
 
 OPCODE_AND_PEER = 4
 PACKET_ID = 4
@@ -37,7 +37,7 @@ class Datagram:
     """One datagram of a link: `payload` bytes of a frame, and what is put around them."""
 
     payload: int
-    headers: tuple[Header, ...]
+    headers: tuple[HeaderSize, ...]
 
     @property
     def size(self) -> int:
@@ -72,10 +72,10 @@ def datagrams(options: Options, frame: int, *, epochs: bool = False) -> list[Dat
     `epochs`: both ends speak OpenVPN 2.7's data format, as two of tmelink's do under TLS 1.3.
     """
     framing = compress.overhead(settings(options).compress)
-    before = [Header("compression framing", framing)] if framing else []
+    before = [HeaderSize("compression framing", framing)] if framing else []
     if not options.fragment:
         return [_sealed(options, frame, before, epochs)]
-    before.append(Header("OpenVPN fragment", HEADER_BYTES))
+    before.append(HeaderSize("OpenVPN fragment", HEADER_BYTES))
     cutter = Fragments(_largest_piece(options, epochs), _NO_LIMIT, Counter())
     pieces = [len(piece) - HEADER_BYTES for piece in cutter.split(bytes(frame + framing))]
     made = []
@@ -86,12 +86,12 @@ def datagrams(options: Options, frame: int, *, epochs: bool = False) -> list[Dat
     return made
 
 
-def outer_packets(options: Options, datagram: Datagram, version: Version, path: int) -> list[int]:
+def outer_packets(options: Options, datagram: Datagram, version: IPVersion, path: int) -> list[int]:
     """The IP packets outside that a datagram over UDP travels in."""
     return fragments(IP_HEADER[version] + UDP_HEADER + datagram.size, path, version)
 
 
-def whole(options: Options, version: Version, path: int, *, epochs: bool = False) -> int:
+def whole(options: Options, version: IPVersion, path: int, *, epochs: bool = False) -> int:
     """The largest IP packet inside that crosses a path in one packet outside; 0 where none does."""
     for packet in range(min(inner_mtu(options), path), 0, -1):
         made = datagrams(options, packet + inner_header(options), epochs=epochs)
@@ -106,7 +106,7 @@ def _keyed(options: Options) -> Settings:
     return replace(settings(options), key=key)
 
 
-def _sealed(options: Options, payload: int, before: list[Header], epochs: bool) -> Datagram:
+def _sealed(options: Options, payload: int, before: list[HeaderSize], epochs: bool) -> Datagram:
     inside = payload + sum(header.bytes for header in before)
     if options.tls is not None:
         around = _tls(options, inside, epochs)
@@ -114,23 +114,23 @@ def _sealed(options: Options, payload: int, before: list[Header], epochs: bool) 
         around = _static(options, inside)
     else:
         around = []
-    stream = [Header("length", STREAM_LENGTH)] if is_stream(options) else []
+    stream = [HeaderSize("length", STREAM_LENGTH)] if is_stream(options) else []
     return Datagram(payload, (*stream, *around, *before))
 
 
-def _static(options: Options, inside: int) -> list[Header]:
+def _static(options: Options, inside: int) -> list[HeaderSize]:
     """Static keys; `tmelink.openvpn.data.static` has the layout."""
     cipher = static.cipher_name(options.cipher or "none")
     return _hmac(options) + _block_cipher(cipher, static.ID_BYTES, inside)
 
 
-def _tls(options: Options, inside: int, epochs: bool) -> list[Header]:
+def _tls(options: Options, inside: int, epochs: bool) -> list[HeaderSize]:
     cipher = data_cipher(options)
-    head = [Header("opcode and peer id", OPCODE_AND_PEER)]
+    head = [HeaderSize("opcode and peer id", OPCODE_AND_PEER)]
     if cipher in static.CIPHERS:
         return head + _hmac(options) + _block_cipher(cipher, PACKET_ID, inside)
     number = EPOCH_PACKET_ID if epochs and may_use_epochs(cipher) else PACKET_ID
-    return [*head, Header("packet id", number), Header(f"{cipher} tag", AEAD_TAG)]
+    return [*head, HeaderSize("packet id", number), HeaderSize(f"{cipher} tag", AEAD_TAG)]
 
 
 def data_cipher(options: Options) -> str:
@@ -139,16 +139,16 @@ def data_cipher(options: Options) -> str:
     return (*options.tls.data_ciphers, options.tls.data_ciphers_fallback or "none")[0]
 
 
-def _hmac(options: Options) -> list[Header]:
+def _hmac(options: Options) -> list[HeaderSize]:
     size = static.digest_size(static.digest_name(options.auth))
-    return [Header(f"HMAC {options.auth}", size)] if size else []
+    return [HeaderSize(f"HMAC {options.auth}", size)] if size else []
 
 
-def _block_cipher(cipher: str, number: int, inside: int) -> list[Header]:
+def _block_cipher(cipher: str, number: int, inside: int) -> list[HeaderSize]:
     if cipher == "none":
-        return [Header("packet id", number)]
+        return [HeaderSize("packet id", number)]
     padding = static.BLOCK - (number + inside) % static.BLOCK
-    return [Header("IV", static.BLOCK), Header("packet id", number), Header("padding", padding)]
+    return [HeaderSize("IV", static.BLOCK), HeaderSize("packet id", number), HeaderSize("padding", padding)]
 
 
 def _largest_piece(options: Options, epochs: bool) -> int:

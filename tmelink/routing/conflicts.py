@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tmelink.routing.facts import IPNetwork, Route
-from tmelink.routing.plan import Address, Plan
+from tmelink.routing.plan import InterfaceAddress, Plan
 from tmelink.routing.tunnel import HALVES
 
 
@@ -33,6 +33,6 @@ def _claimed(plan: Plan, device: str) -> list[tuple[IPNetwork, int]]:
     for change in plan.changes:
         if isinstance(change, Route) and change.device == device and change.table is None:
             found.append((change.destination, change.metric))
-        elif isinstance(change, Address) and change.device == device and change.peer is None:
+        elif isinstance(change, InterfaceAddress) and change.device == device and change.peer is None:
             found.append((change.interface.network, 0))
     return found

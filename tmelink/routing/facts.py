@@ -19,7 +19,7 @@ from typing import Literal
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
-Version = Literal[4, 6]
+IPVersion = Literal[4, 6]
 
 DEFAULT: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
@@ -57,7 +57,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlet:
+class RouteResult:
     """The interface by which a host reaches one address, its MTU, and the address that its packets get.
 
     `local` says that the address is the host's own.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tmelink.routing.facts import DEFAULT, Facts, IPAddress, IPInterface, Route
-from tmelink.routing.plan import Plan, Rule, Setting, Step
+from tmelink.routing.plan import Plan, PlanStep, Rule, SysctlSetting
 
 PRIORITIES = range(28_000, 30_000)
 """Where rules go: behind those that an administrator numbers by hand, before the main table (32766)."""
@@ -49,7 +49,7 @@ def plan(inside: Identity, facts: Facts, taken: Sequence[int] = ()) -> Plan:
     outside_table = _free(TABLES, used | {table})
     priorities = [p for p in PRIORITIES if p not in facts.rules and p not in taken]
     facts = facts.without(inside.device)
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     warnings: list[str] = []
     versions = sorted({own.version for own in inside.addresses})
     for version in versions:
@@ -62,10 +62,10 @@ def plan(inside: Identity, facts: Facts, taken: Sequence[int] = ()) -> Plan:
             continue
         for own in inside.addresses:
             if own.version == version and own.network.prefixlen < own.max_prefixlen:
-                steps.append(Step(Route(own.network, inside.device, None, 0, table),
+                steps.append(PlanStep(Route(own.network, inside.device, None, 0, table),
                                   "the inside identity: its own network"))  # fmt: skip
         steps.append(
-            Step(
+            PlanStep(
                 Route(DEFAULT[version], inside.device, gateway, 0, table),
                 "the inside identity: everything goes by the tunnel",
             )
@@ -77,7 +77,7 @@ def plan(inside: Identity, facts: Facts, taken: Sequence[int] = ()) -> Plan:
         )
         for route in outer:
             copy = Route(route.destination, route.device, route.gateway, route.metric, outside_table)
-            steps.append(Step(copy, "the outside identity: the ordinary way, without the tunnel"))
+            steps.append(PlanStep(copy, "the outside identity: the ordinary way, without the tunnel"))
         sources = [(own, table, "inside") for own in inside.addresses if own.version == version]
         if outer:
             sources += [
@@ -88,11 +88,11 @@ def plan(inside: Identity, facts: Facts, taken: Sequence[int] = ()) -> Plan:
         for own, number, which in sources:
             way = "by the tunnel" if which == "inside" else "by the ordinary way"
             rule = Rule(priorities.pop(0), ipaddress.ip_network(own.ip), number)
-            steps.append(Step(rule, f"packets from the {which} address {own.ip} go {way}"))
+            steps.append(PlanStep(rule, f"packets from the {which} address {own.ip} go {way}"))
     if 4 in versions:
         steps.append(
-            Step(
-                Setting(f"net/ipv4/conf/{inside.device}/rp_filter", LOOSE),
+            PlanStep(
+                SysctlSetting(f"net/ipv4/conf/{inside.device}/rp_filter", LOOSE),
                 "what comes by the tunnel is taken though the main table would answer another way",
             )
         )

@@ -16,7 +16,7 @@ _WIDTH = 68
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class InterfaceAddress:
     """An address of the interface; `peer` is the other end where there are just two."""
 
     device: str
@@ -53,7 +53,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SysctlSetting:
     """A sysctl, such as net/ipv4/conf/eth0/forwarding.
 
     `wide` says that the kernel changes the setting of the same name of every interface with it.
@@ -90,21 +90,21 @@ class Proxied:
         return f"{self.address} dev {self.device}"
 
 
-Change = Address | Mac | Route | Rule | Setting | Masquerade | Proxied
+Change = InterfaceAddress | Mac | Route | Rule | SysctlSetting | Masquerade | Proxied
 
 WORDS: dict[type, str] = {
-    Address: "address",
+    InterfaceAddress: "address",
     Mac: "mac",
     Route: "route",
     Rule: "rule",
-    Setting: "sysctl",
+    SysctlSetting: "sysctl",
     Masquerade: "nat",
     Proxied: "proxy",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     """One change and why; `stands` marks what is there already and stays, which is said and not done."""
 
     change: Change
@@ -119,7 +119,7 @@ class Step:
 class Plan:
     """Steps in the order in which they are done, undone in reverse; and what cannot work."""
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __add__(self, other: Plan) -> Plan:
@@ -146,7 +146,7 @@ class Plan:
         return {"steps": [_data(step) for step in self.steps], "warnings": list(self.warnings)}
 
 
-def _data(step: Step) -> dict[str, Any]:
+def _data(step: PlanStep) -> dict[str, Any]:
     return {
         "do": "stays" if step.stands else "add",
         "what": WORDS[type(step.change)],

@@ -9,13 +9,13 @@ import ipaddress
 from dataclasses import dataclass
 
 from tmelink.routing.facts import Facts, IPAddress, IPInterface, IPNetwork
-from tmelink.routing.plan import Masquerade, Plan, Proxied, Setting, Step
+from tmelink.routing.plan import Masquerade, Plan, PlanStep, Proxied, SysctlSetting
 
 AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class Router:
+class RouterSettings:
     """What an interface is to do for the network on it: `nat` and `proxy_arp` name the interface outside.
 
     `behind` are networks that are reached by it beside its own.
@@ -32,10 +32,10 @@ class Router:
     proxy_ndp: tuple[IPAddress, ...] = ()
 
 
-def plan(router: Router, facts: Facts) -> Plan:
+def plan(router: RouterSettings, facts: Facts) -> Plan:
     """Forwarding in both directions, translation on the way out, answers for the neighbours' neighbours."""
     facts = facts.without(router.device)
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     warnings: list[str] = []
     versions = sorted({own.version for own in router.addresses})
     for version in versions:
@@ -55,7 +55,7 @@ def plan(router: Router, facts: Facts) -> Plan:
             all_networks = (*(own.network for own in router.addresses), *router.behind)
             networks = tuple(dict.fromkeys(n for n in all_networks if n.version == version))
             steps.append(
-                Step(
+                PlanStep(
                     Masquerade(router.device, networks, outside),
                     f"packets from the network on {router.device} leave {outside} under its address",
                 )
@@ -64,50 +64,62 @@ def plan(router: Router, facts: Facts) -> Plan:
     return Plan(tuple(dict.fromkeys(steps)), tuple(warnings))
 
 
-def forwarding(version: int, device: str, others: list[str], facts: Facts) -> list[Step]:
+def forwarding(version: int, device: str, others: list[str], facts: Facts) -> list[PlanStep]:
     """Forwarding between `device` and `others`, as narrowly as the kernel allows."""
     reason = "packets that come in here are forwarded"
     if version == 4:
-        return [Step(Setting(f"net/ipv4/conf/{name}/forwarding", "1"), reason) for name in (device, *others)]
+        return [
+            PlanStep(SysctlSetting(f"net/ipv4/conf/{name}/forwarding", "1"), reason)
+            for name in (device, *others)
+        ]
     if facts.forwards_singly:
         return [
-            Step(Setting(f"net/ipv6/conf/{name}/force_forwarding", "1"), reason) for name in (device, *others)
+            PlanStep(SysctlSetting(f"net/ipv6/conf/{name}/force_forwarding", "1"), reason)
+            for name in (device, *others)
         ]
     steps = [step for name in others for step in _still_learning(name, facts)]
-    whole = Setting("net/ipv6/conf/all/forwarding", "1", wide=True)
-    return [*steps, Step(whole, "IPv6 is forwarded: this kernel knows only all interfaces or none")]
+    whole = SysctlSetting("net/ipv6/conf/all/forwarding", "1", wide=True)
+    return [*steps, PlanStep(whole, "IPv6 is forwarded: this kernel knows only all interfaces or none")]
 
 
-def _still_learning(name: str, facts: Facts) -> list[Step]:
+def _still_learning(name: str, facts: Facts) -> list[PlanStep]:
     """A router takes no router advertisements, unless it is told to."""
     learns = f"net/ipv6/conf/{name}/accept_ra"
     if facts.settings.get(learns) != "1":
         return []
-    return [Step(Setting(learns, "2"), "a router that still takes its own router's word")]
+    return [PlanStep(SysctlSetting(learns, "2"), "a router that still takes its own router's word")]
 
 
-def _proxies(router: Router, facts: Facts) -> list[Step]:
+def _proxies(router: RouterSettings, facts: Facts) -> list[PlanStep]:
     steps = []
     outside = router.proxy_arp
     if outside is not None:
         for name, whose in ((outside, router.device), (router.device, outside)):
             steps.append(
-                Step(
-                    Setting(f"net/ipv4/conf/{name}/proxy_arp", "1"),
+                PlanStep(
+                    SysctlSetting(f"net/ipv4/conf/{name}/proxy_arp", "1"),
                     f"who asks on {name} for an address behind {whose} is answered by this host",
                 )
             )
         if router.proxy_ndp:
             steps += _still_learning(outside, facts)
             steps.append(
-                Step(Setting(f"net/ipv6/conf/{outside}/forwarding", "1"), "only routers answer for others")
+                PlanStep(
+                    SysctlSetting(f"net/ipv6/conf/{outside}/forwarding", "1"),
+                    "only routers answer for others",
+                )
             )
             steps.append(
-                Step(Setting(f"net/ipv6/conf/{outside}/proxy_ndp", "1"), f"the same for IPv6 on {outside}")
+                PlanStep(
+                    SysctlSetting(f"net/ipv6/conf/{outside}/proxy_ndp", "1"),
+                    f"the same for IPv6 on {outside}",
+                )
             )
         for address in router.proxy_ndp:
             assert ipaddress.ip_address(address).version == 6
             steps.append(
-                Step(Proxied(outside, address), f"{address} is behind {router.device}, and answered for here")
+                PlanStep(
+                    Proxied(outside, address), f"{address} is behind {router.device}, and answered for here"
+                )
             )
     return steps

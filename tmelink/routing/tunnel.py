@@ -1,9 +1,9 @@
 """What a link's options ask of the host, as a plan: addresses, the route to the peer, routes into the tunnel.
 
-Knows what OpenVPN's options mean to a host (openvpn(8) 2.6, "VPN Network Options" and "Tunnel Options"). How they
-are written or pushed is in `tmelink.openvpn.options.network_options`. A route that OpenVPN would let carry a
-link's own packets into the link is left out, with a warning. No route of the host is ever removed: two halves of
-the world are more specific than any default route, with `def1` or without.
+Knows what OpenVPN's options mean to a host (openvpn(8) 2.6, "VPN Network Options" and "Tunnel Options"). How
+they are written or pushed is in `tmelink.openvpn.options.network_options`. A route that OpenVPN would let
+carry a link's own packets into the link is left out, with a warning. No route of the host is ever removed:
+two halves of the world are more specific than any default route, with `def1` or without.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from tmelink.routing.facts import Facts, IPAddress, IPInterface, IPNetwork, Route
-from tmelink.routing.plan import Address, Change, Mac, Plan, Step
+from tmelink.routing.plan import Change, InterfaceAddress, Mac, Plan, PlanStep
 
 HALVES: dict[int, tuple[IPNetwork, ...]] = {
     4: (IPv4Network("0.0.0.0/1"), IPv4Network("128.0.0.0/1")),
@@ -32,7 +32,7 @@ KEYWORDS = ("vpn_gateway", "net_gateway", "remote_host")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RouteRequest:
     """A --route or --route-ipv6: `network` and `gateway` are addresses, names or one of `KEYWORDS`.
 
     `six` tells --route-ipv6, for which the keywords mean IPv6 addresses.
@@ -61,7 +61,7 @@ class Tunnel:
     addresses: tuple[IPInterface, ...] = ()
     peers: Mapping[int, IPAddress] = field(default_factory=dict)
     gateways: Mapping[int, IPAddress | None] = field(default_factory=dict)
-    routes: tuple[Wanted, ...] = ()
+    routes: tuple[RouteRequest, ...] = ()
     redirect: frozenset[str] | None = None
     private: bool = False
     block_ipv6: bool = False
@@ -85,7 +85,7 @@ def plan(tunnel: Tunnel, device: str, facts: Facts) -> Plan:
 def behind(planned: Plan, device: str) -> Iterator[IPNetwork]:
     """The networks that a plan has behind the interface, beside its own; not all the world."""
     for change in planned.changes:
-        if isinstance(change, Address) and change.peer is not None:
+        if isinstance(change, InterfaceAddress) and change.peer is not None:
             yield _host(change.peer)
         elif (
             isinstance(change, Route)
@@ -100,7 +100,7 @@ class _Planning:
         self.tunnel = tunnel
         self.device = device
         self.facts = facts
-        self.steps: list[Step] = []
+        self.steps: list[PlanStep] = []
         self.warnings: list[str] = []
 
     def plan(self) -> Plan:
@@ -120,7 +120,7 @@ class _Planning:
 
     def add(self, change: Change, reason: str, *, stands: bool = False) -> None:
         if all(step.change != change for step in self.steps):
-            self.steps.append(Step(change, reason, stands))
+            self.steps.append(PlanStep(change, reason, stands))
 
     # Inside
 
@@ -130,9 +130,14 @@ class _Planning:
         for own in self.tunnel.addresses:
             peer = self.tunnel.peers.get(own.version) if own.version == 4 else None
             if peer is not None:
-                self.add(Address(self.device, own, peer), "the own address inside, and the other end's")
+                self.add(
+                    InterfaceAddress(self.device, own, peer), "the own address inside, and the other end's"
+                )
             else:
-                self.add(Address(self.device, own), f"the own address inside; {own.network} is in the tunnel")
+                self.add(
+                    InterfaceAddress(self.device, own),
+                    f"the own address inside; {own.network} is in the tunnel",
+                )
             self.compare(own.network if peer is None else ipaddress.ip_network(peer))
 
     def compare(self, network: IPNetwork) -> None:
@@ -175,14 +180,14 @@ class _Planning:
                 continue
             yield route, self.why(wanted, route)
 
-    def why(self, wanted: Wanted, route: Route) -> str:
+    def why(self, wanted: RouteRequest, route: Route) -> str:
         if route.device is None:
             return "IPv6 through the tunnel is blocked (--block-ipv6)"
         if route.device != self.device:
             return f"outside the tunnel, by {route.gateway} ({wanted.gateway})"
         return "a network behind the other end, through the tunnel"
 
-    def network(self, wanted: Wanted) -> tuple[IPNetwork | None, str]:
+    def network(self, wanted: RouteRequest) -> tuple[IPNetwork | None, str]:
         """The destination of a --route, or what is wrong with it."""
         address, problem = self.address(wanted.network, 6 if wanted.six else 4)
         if address is None:
@@ -211,7 +216,7 @@ class _Planning:
     def gateway(self, version: int) -> IPAddress | None:
         return self.tunnel.gateways.get(version) or self.tunnel.peers.get(version)
 
-    def route(self, network: IPNetwork, wanted: Wanted) -> tuple[Route | None, str]:
+    def route(self, network: IPNetwork, wanted: RouteRequest) -> tuple[Route | None, str]:
         metric = wanted.metric if wanted.metric is not None else self.tunnel.metric or 0
         if wanted.gateway is None:
             return self.into_tunnel(network, metric)
@@ -299,10 +304,10 @@ class _Planning:
 
     # The way to the peer
 
-    def bypasses(self) -> list[Step]:
+    def bypasses(self) -> list[PlanStep]:
         """Host routes that stay outside: to the peer, and to what else the options name."""
         flags = self.tunnel.redirect
-        steps: list[Step] = []
+        steps: list[PlanStep] = []
         remote = self.tunnel.remote
         default = self.facts.default(4)
         if (
@@ -312,14 +317,18 @@ class _Planning:
             and default.gateway is not None
         ):
             steps.append(
-                Step(Route(_host(default.gateway), default.device), "the default router itself stays near")
+                PlanStep(
+                    Route(_host(default.gateway), default.device), "the default router itself stays near"
+                )
             )
         if remote is not None and self.wants_host_route(remote):
             own = self.host_route(remote, "the peer's public address: the link's own packets stay outside")
             steps += own
             if any(not step.stands for step in own):
                 guard = Route(_host(remote), None, None, GUARD_METRIC)
-                steps.append(Step(guard, "and should that way be lost, they do not go into the link instead"))
+                steps.append(
+                    PlanStep(guard, "and should that way be lost, they do not go into the link instead")
+                )
         for flag, servers in (
             ("bypass-dns", self.facts.nameservers),
             ("bypass-dhcp", self.facts.dhcp_servers),
@@ -343,7 +352,7 @@ class _Planning:
         near = way is not None and way.gateway is None and way.destination.prefixlen > 0
         return not ("autolocal" in flags and near)
 
-    def literal_routes(self) -> Iterator[Wanted]:
+    def literal_routes(self) -> Iterator[RouteRequest]:
         for wanted in self.tunnel.routes:
             try:
                 ipaddress.ip_address(wanted.network)
@@ -351,7 +360,7 @@ class _Planning:
                 continue
             yield wanted
 
-    def host_route(self, address: IPAddress, reason: str) -> list[Step]:
+    def host_route(self, address: IPAddress, reason: str) -> list[PlanStep]:
         """A host route the way the address is reached now."""
         way = self.facts.way(address)
         if way is None:
@@ -360,10 +369,10 @@ class _Planning:
             )
             return []
         if way.device is None or way.destination.prefixlen == address.max_prefixlen:
-            return [Step(way, reason, stands=True)]
+            return [PlanStep(way, reason, stands=True)]
         if address.is_loopback or any(address == own.ip for _device, own in self.facts.addresses):
             return []
-        return [Step(Route(_host(address), way.device, way.gateway), reason)]
+        return [PlanStep(Route(_host(address), way.device, way.gateway), reason)]
 
     def add_inner(self, route: Route, reason: str) -> None:
         """A route inside, unless it stands anyway or would carry the link's own packets into the link."""

@@ -2,8 +2,8 @@
 
 Whatever is for the node's own network is on the Ethernet, everything else beyond the tunnel. Fragments are
 forwarded as they are and put together only where they are for the node itself. Pure: packets for the tunnel
-collect in a `Tunnel`. Rules for options and redirects do not concern a router of one network, and the quick
-way, which takes no decision but the usual one, leaves every other to the careful one.
+collect in a `TunnelSide`. Rules for options and redirects do not concern a router of one network, and the
+quick way, which takes no decision but the usual one, leaves every other to the careful one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tmelink.stack import icmp
 from tmelink.stack.fragments import fragments_v4
 from tmelink.stack.ipv4 import Ipv4
 from tmelink.stack.ipv6 import Ipv6
-from tmelink.stack.node import Wire
+from tmelink.stack.node import NodeState
 
 TUNNEL = b""
 """The next hop of what goes into the tunnel, where nobody has to be found."""
@@ -41,7 +41,7 @@ _UNSPECIFIED_OR_LOOPBACK = (bytes(16), bytes(15) + b"\x01")
 
 
 @dataclass(slots=True)
-class Tunnel:
+class TunnelSide:
     """The way out: the largest packet that it carries, and what is to go into it.
 
     `labels` are of those packets of `out` that are super-frames, by index.
@@ -72,7 +72,7 @@ def piece_size(packet: Frame, gso: Gso | None) -> int | None:
 class ForwardingV4(Ipv4):
     """One IPv4 address on an interface, and everything beyond its network behind a tunnel."""
 
-    def __init__(self, wire: Wire, interface: IPv4Interface, tunnel: Tunnel) -> None:
+    def __init__(self, wire: NodeState, interface: IPv4Interface, tunnel: TunnelSide) -> None:
         super().__init__(wire, interface)
         self._tunnel = tunnel
         self._ends = {interface.network.network_address.packed, interface.network.broadcast_address.packed}
@@ -173,7 +173,7 @@ class ForwardingV4(Ipv4):
 class ForwardingV6(Ipv6):
     """One IPv6 address beside the link-local one, and everything beyond its network behind a tunnel."""
 
-    def __init__(self, wire: Wire, interface: IPv6Interface, tunnel: Tunnel) -> None:
+    def __init__(self, wire: NodeState, interface: IPv6Interface, tunnel: TunnelSide) -> None:
         super().__init__(wire, interface)
         self._tunnel = tunnel
 

@@ -14,7 +14,7 @@ from tmelink.errors import ProtocolError
 from tmelink.frame import Frame
 from tmelink.stack.ipv4 import Ipv4
 from tmelink.stack.ipv6 import MIN_MTU, Ipv6
-from tmelink.stack.node import Wire
+from tmelink.stack.node import NodeState
 
 _ALL_SYSTEMS_MAC = ethernet.multicast_ipv4(bytes((224, 0, 0, 1)))
 
@@ -32,7 +32,7 @@ class Interface:
         gateway6: IPv6Address | None = None,
         mtu: int = 1500,
     ) -> None:
-        self.wire = Wire(mac, mtu)
+        self.wire = NodeState(mac, mtu)
         self.ipv4 = self.make_ipv4(inet, gateway) if inet else None
         self.ipv6 = self.make_ipv6(inet6, gateway6) if mtu >= MIN_MTU else None
         self._nodes = [node for node in (self.ipv4, self.ipv6) if node]

@@ -14,7 +14,7 @@ from tmelink.frame import Frame
 from tmelink.stack import arp, icmp
 from tmelink.stack.fragments import TIMEOUT_V4, fragments_v4
 from tmelink.stack.icmp import Quoted
-from tmelink.stack.node import Answer, Node, Wire
+from tmelink.stack.node import Answer, Node, NodeState
 
 DEFEND = 10.0
 """Seconds between two defences of an address that somebody else uses (RFC 5227's DEFEND_INTERVAL)."""
@@ -28,7 +28,7 @@ class Ipv4(Node):
 
     ethertype = ethernet.IPV4
 
-    def __init__(self, wire: Wire, interface: IPv4Interface, gateway: IPv4Address | None = None) -> None:
+    def __init__(self, wire: NodeState, interface: IPv4Interface, gateway: IPv4Address | None = None) -> None:
         super().__init__(wire, TIMEOUT_V4)
         self.address = interface.ip.packed
         self.gateway = gateway.packed if gateway else None
@@ -197,7 +197,7 @@ class Ipv4(Node):
         return True
 
     def ping(self, destination: bytes, identifier: int, sequence: int, data: Frame, now: float) -> None:
-        """Send an echo request; what comes of it goes to `Wire.answers`."""
+        """Send an echo request; what comes of it goes to `NodeState.answers`."""
         request = icmp.build(icmp.ECHO, 0, identifier, sequence, data)
         if not self.send(self.address, destination, ip.ICMP, request, now):
             lost = Answer(destination, self.address, identifier, sequence, error="no route to host")

@@ -16,7 +16,7 @@ from tmelink.frame import Frame
 from tmelink.stack import icmp, mld, ndp
 from tmelink.stack.fragments import TIMEOUT_V6, fragments_v6
 from tmelink.stack.icmp import Quoted
-from tmelink.stack.node import Answer, Node, Wire
+from tmelink.stack.node import Answer, Node, NodeState
 
 MIN_MTU = 1280
 """The least that every IPv6 link carries (RFC 8200 section 5)."""
@@ -41,7 +41,7 @@ class Ipv6(Node):
     ethertype = ethernet.IPV6
 
     def __init__(
-        self, wire: Wire, interface: IPv6Interface | None = None, gateway: IPv6Address | None = None
+        self, wire: NodeState, interface: IPv6Interface | None = None, gateway: IPv6Address | None = None
     ) -> None:
         super().__init__(wire, TIMEOUT_V6)
         self.link_local = ndp.link_local(wire.mac)
@@ -307,7 +307,7 @@ class Ipv6(Node):
         return path[0] if path else self.wire.mtu
 
     def ping(self, destination: bytes, identifier: int, sequence: int, data: Frame, now: float) -> None:
-        """Send an echo request; what comes of it goes to `Wire.answers`."""
+        """Send an echo request; what comes of it goes to `NodeState.answers`."""
         source = destination if destination in self.addresses else self.source_for(destination)
         request = icmp.build_v6(source, destination, icmp.ECHO_V6, 0, identifier, sequence, data)
         if not self.send(source, destination, ip.ICMPV6, request, now):

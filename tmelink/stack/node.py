@@ -1,7 +1,7 @@
 """What the two IP families of one interface have in common: the wire, its neighbours, and UDP echo.
 
-Pure. A `Node` appends the frames that it wants sent to `Wire.out`, and what it heard about echo requests of
-its own to `Wire.answers`; whoever drives it takes them from there.
+Pure. A `Node` appends the frames that it wants sent to `NodeState.out`, and what it heard about echo requests
+of its own to `NodeState.answers`; whoever drives it takes them from there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(slots=True)
-class Wire:
+class NodeState:
     """One interface as both families see it: its address, its limits, and what is to go out."""
 
     mac: bytes
@@ -55,7 +55,7 @@ class Node(ABC):
     udp_unreachable: tuple[int, int]
     """ICMP type and code that say that nobody listens at a port."""
 
-    def __init__(self, wire: Wire, reassembly_timeout: float) -> None:
+    def __init__(self, wire: NodeState, reassembly_timeout: float) -> None:
         self.wire = wire
         self.neighbours = Neighbours(self.ask, self.failed, wire.drops)
         self.reassembly = Reassembly(reassembly_timeout, wire.drops)
@@ -122,7 +122,7 @@ class Node(ABC):
         due = [at for at in (self.neighbours.deadline(), self.reassembly.deadline()) if at is not None]
         return min(due, default=None)
 
-    def serve_udp(self, source: bytes, own: bytes, datagram: ip.Udp, now: float) -> bool:
+    def serve_udp(self, source: bytes, own: bytes, datagram: ip.UdpHeader, now: float) -> bool:
         """Answer a datagram to this node alone; False where nobody listens at its port."""
         if datagram.destination != ECHO_PORT:
             return False

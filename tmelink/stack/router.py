@@ -14,7 +14,7 @@ from tmelink import ethernet
 from tmelink.errors import ProtocolError
 from tmelink.frame import Burst, Frame, Gso
 from tmelink.offload import segment
-from tmelink.stack.forwarding import HOP_LIMIT, ForwardingV4, ForwardingV6, Tunnel, decrement_ttl
+from tmelink.stack.forwarding import HOP_LIMIT, ForwardingV4, ForwardingV6, TunnelSide, decrement_ttl
 from tmelink.stack.interface import Interface
 from tmelink.stack.ipv4 import Ipv4
 from tmelink.stack.ipv6 import Ipv6
@@ -35,7 +35,7 @@ class Router(Interface):
         mtu: int = 1500,
         tunnel_mtu: int = 1500,
     ) -> None:
-        self.tunnel = Tunnel(tunnel_mtu)
+        self.tunnel = TunnelSide(tunnel_mtu)
         self.labels: dict[int, Gso] = {}
         """Labels of those frames of `wire.out` that are super-frames, by index."""
         self._v4: ForwardingV4 | None = None

@@ -27,7 +27,7 @@ _IFA_F_PERMANENT = 0x80
 _ADDRESS_NONE = 1  # IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
 
 
-class Address(NamedTuple):
+class AssignedAddress(NamedTuple):
     """One address of an interface; `peer` is the other end of a point-to-point one."""
 
     interface: IPv4Interface | IPv6Interface
@@ -37,7 +37,7 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
+class HostInterface:
     """What the kernel says of one interface; `kind` is rtnetlink's ("tun", "bridge"…), "" for hardware.
 
     `tuntap` tells a "tap" from a "tun", both of which have the kind "tun"; "" for everything else.
@@ -54,7 +54,7 @@ class Interface:
     master: int
     gso_max_size: int
     address_generation: int
-    addresses: tuple[Address, ...]
+    addresses: tuple[AssignedAddress, ...]
 
     def __str__(self) -> str:
         state = "up" if self.up else "down"
@@ -65,18 +65,18 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class InterfaceSettings:
     """What an interface is to be like; None and () leave as it is."""
 
     mac: bytes | None = None
     mtu: int | None = None
     bridge: str | None = None
-    addresses: Sequence[Address] = ()
+    addresses: Sequence[AssignedAddress] = ()
     gateways: Sequence[IPv4Address | IPv6Address] = ()
     gso_max_size: int | None = None
 
 
-class Request(NamedTuple):
+class RtnetlinkRequest(NamedTuple):
     """One rtnetlink call: `IPRoute.<call>(command, **arguments)`."""
 
     call: str
@@ -89,7 +89,7 @@ def broadcast(interface: IPv4Interface) -> IPv4Address | None:
     return interface.network.broadcast_address if interface.network.prefixlen < 31 else None
 
 
-def show(name: str) -> Interface | None:
+def show(name: str) -> HostInterface | None:
     """The interface `name`, or None where there is none."""
     with netlink(f"looking for the interface {name}") as ip:
         found = ip.link_lookup(ifname=name)
@@ -111,13 +111,13 @@ def bring_up(name: str) -> None:
         ip.link("set", index=_index(ip, name), state="up")
 
 
-def configure(name: str, wanted: Wanted) -> list[Request]:
+def configure(name: str, wanted: InterfaceSettings) -> list[RtnetlinkRequest]:
     """Make the interface as `wanted` and switch it on; returns the requests that undo it, in order.
 
     Nothing stays changed when it raises. An address of the interface's own is set without duplicate address
     detection: it was written down by hand, and a machine is to answer at once.
     """
-    inverses: list[Request] = []
+    inverses: list[RtnetlinkRequest] = []
     with netlink(f"configuring the interface {name}") as ip:
         try:
             for request, inverse in _changes(ip, name, wanted):
@@ -129,14 +129,14 @@ def configure(name: str, wanted: Wanted) -> list[Request]:
     return inverses
 
 
-def undo(requests: Sequence[Request]) -> None:
+def undo(requests: Sequence[RtnetlinkRequest]) -> None:
     """Carry out what `configure` returned; what is gone meanwhile is left alone."""
     if requests:
         with netlink("restoring an interface") as ip:
             _undo(ip, requests)
 
 
-def _undo(ip: Any, requests: Sequence[Request]) -> None:
+def _undo(ip: Any, requests: Sequence[RtnetlinkRequest]) -> None:
     from pyroute2.netlink.exceptions import NetlinkError
 
     for request in requests:
@@ -144,13 +144,15 @@ def _undo(ip: Any, requests: Sequence[Request]) -> None:
             getattr(ip, request.call)(request.command, **request.arguments)
 
 
-def _changes(ip: Any, name: str, wanted: Wanted) -> Iterator[tuple[Request, list[Request]]]:
+def _changes(
+    ip: Any, name: str, wanted: InterfaceSettings
+) -> Iterator[tuple[RtnetlinkRequest, list[RtnetlinkRequest]]]:
     """What to ask for and how to take each back, with the interface looked at before."""
     index = _index(ip, name)
     before = _interface(ip, ip.get_links(index)[0])
 
-    def link(**arguments: Any) -> Request:
-        return Request("link", "set", {"index": index, **arguments})
+    def link(**arguments: Any) -> RtnetlinkRequest:
+        return RtnetlinkRequest("link", "set", {"index": index, **arguments})
 
     if wanted.mac is not None and wanted.mac != bytes.fromhex(before.mac.replace(":", "")):
         yield link(address=wanted.mac.hex(":")), [link(address=before.mac)]
@@ -174,10 +176,12 @@ def _changes(ip: Any, name: str, wanted: Wanted) -> Iterator[tuple[Request, list
             yield _address("add", index, address), [_address("del", index, address)]
     for gateway in wanted.gateways:
         route = {"dst": "default", "gateway": str(gateway), "oif": index, "family": _family(gateway)}
-        yield Request("route", "add", route), [Request("route", "del", route)]
+        yield RtnetlinkRequest("route", "add", route), [RtnetlinkRequest("route", "del", route)]
 
 
-def _plug(ip: Any, before: Interface, bridge: str, link: Any) -> Iterator[tuple[Request, list[Request]]]:
+def _plug(
+    ip: Any, before: HostInterface, bridge: str, link: Any
+) -> Iterator[tuple[RtnetlinkRequest, list[RtnetlinkRequest]]]:
     found = ip.link_lookup(ifname=bridge)
     if not found:
         raise ElementError(
@@ -205,7 +209,7 @@ def _address_generation(mode: int) -> dict[str, Any]:
     return {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", mode)]})]}
 
 
-def _address(command: str, index: int, address: Address) -> Request:
+def _address(command: str, index: int, address: AssignedAddress) -> RtnetlinkRequest:
     arguments: dict[str, Any] = {
         "index": index,
         "address": str(address.interface.ip),
@@ -219,14 +223,14 @@ def _address(command: str, index: int, address: Address) -> Request:
             arguments["broadcast"] = str(address.broadcast)
         if address.interface.version == 6:
             arguments["flags"] = _IFA_F_NODAD
-    return Request("addr", command, arguments)
+    return RtnetlinkRequest("addr", command, arguments)
 
 
 def _family(address: IPv4Address | IPv6Address) -> int:
     return int(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
 
 
-def _perform(ip: Any, request: Request, name: str) -> None:
+def _perform(ip: Any, request: RtnetlinkRequest, name: str) -> None:
     from pyroute2.netlink.exceptions import NetlinkError
 
     try:
@@ -252,10 +256,10 @@ def _index(ip: Any, name: str) -> int:
     return int(found[0])
 
 
-def _interface(ip: Any, link: Any) -> Interface:
+def _interface(ip: Any, link: Any) -> HostInterface:
     kind = link.get(("linkinfo", "kind")) or ""
     data = link.get(("linkinfo", "data"))
-    return Interface(
+    return HostInterface(
         index=link["index"],
         name=link.get("ifname"),
         kind=kind,
@@ -271,12 +275,12 @@ def _interface(ip: Any, link: Any) -> Interface:
     )
 
 
-def _addresses(ip: Any, index: int) -> Iterator[Address]:
+def _addresses(ip: Any, index: int) -> Iterator[AssignedAddress]:
     for message in ip.get_addr(index=index):
         # A point-to-point address has the peer's in "address" and its own in "local".
         own = ipaddress.ip_interface((message.get("local") or message.get("address"), message["prefixlen"]))
         broadcast = message.get("broadcast")
-        yield Address(
+        yield AssignedAddress(
             own,
             IPv4Address(broadcast) if broadcast else None,
             bool((message.get("flags") or message["flags"]) & _IFA_F_PERMANENT),

@@ -9,13 +9,13 @@ import ipaddress
 import socket
 
 from tmelink.errors import ElementError
-from tmelink.routing.facts import IPAddress, Outlet
+from tmelink.routing.facts import IPAddress, RouteResult
 from tmelink.system import interfaces
 
 _LOCAL = 2  # RTN_LOCAL, linux/rtnetlink.h
 
 
-def towards(address: IPAddress) -> Outlet | None:
+def towards(address: IPAddress) -> RouteResult | None:
     """The way out to an address; None where there is none, or no kernel that could be asked."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
@@ -23,7 +23,7 @@ def towards(address: IPAddress) -> Outlet | None:
             for route in ip.route("get", dst=str(address), family=family):
                 (link,) = ip.get_links(route.get("oif"))
                 own = route.get("prefsrc")
-                return Outlet(
+                return RouteResult(
                     str(link.get("ifname")),
                     int(link.get("mtu")),
                     None if own is None else ipaddress.ip_address(own),

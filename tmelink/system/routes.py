@@ -15,7 +15,7 @@ from typing import Any
 
 from tmelink.errors import ElementError, MissingCapability
 from tmelink.routing.facts import Facts, Route
-from tmelink.routing.plan import Address, Change, Mac, Masquerade, Plan, Proxied, Rule, Setting
+from tmelink.routing.plan import Change, InterfaceAddress, Mac, Masquerade, Plan, Proxied, Rule, SysctlSetting
 from tmelink.system import facts, interfaces, journal, sysctls
 from tmelink.system.facts import PROTOCOL
 from tmelink.system.journal import Entry, Journal
@@ -90,7 +90,7 @@ class HostChanges:
             for change, entry in reversed(self._done[:]):
                 if _slot(change) in old:
                     self._undo(ip, change, entry)
-            if any(isinstance(change, Address) for change, _entry in old.values()):
+            if any(isinstance(change, InterfaceAddress) for change, _entry in old.values()):
                 # With the first address of a network the kernel drops those that were added to it later, and
                 # with them their routes.
                 for change, _entry in self._done:
@@ -100,7 +100,7 @@ class HostChanges:
         """Whether the change stays when the process is killed."""
         if not self._vanishes:
             return True
-        if isinstance(change, Setting):
+        if isinstance(change, SysctlSetting):
             return f"/conf/{self.device}/" not in change.name
         return getattr(change, "device", None) != self.device
 
@@ -109,7 +109,7 @@ class HostChanges:
 
     def _do(self, ip: Any, change: Change, standing: tuple[Change, Entry | None] | None) -> bool:
         """Make a change, in place of one that stands in its slot; False where somebody else has made it."""
-        if isinstance(change, Setting):
+        if isinstance(change, SysctlSetting):
             if not self._outlives(change):
                 sysctls.write(change.name, change.value)
                 self._done.append((change, None))
@@ -143,7 +143,7 @@ class HostChanges:
 
     def _again(self, ip: Any, change: Change) -> None:
         """Put back what the kernel has dropped, as it does with the routes of an interface that went down."""
-        if isinstance(change, Address | Route | Rule):
+        if isinstance(change, InterfaceAddress | Route | Rule):
             call, arguments = _request(ip, change)
             try:
                 _call(ip, call, "add", _added(change, arguments))
@@ -228,15 +228,15 @@ def _slot(change: Change) -> object:
     """What can be there only once: two changes of one slot exclude each other."""
     if isinstance(change, Route):
         return (Route, change.destination, change.metric, change.table)
-    if isinstance(change, Setting):
-        return (Setting, change.name)
+    if isinstance(change, SysctlSetting):
+        return (SysctlSetting, change.name)
     return change
 
 
 def _request(ip: Any, change: Change) -> tuple[str, dict[str, Any]]:
     """The call of IPRoute's for a change, and the arguments that name it to add it and to delete it."""
     match change:
-        case Address(device, own, peer):
+        case InterfaceAddress(device, own, peer):
             arguments: dict[str, Any] = {
                 "index": _index(ip, device),
                 "address": str(peer if peer is not None else own.ip),
@@ -289,7 +289,7 @@ def _request(ip: Any, change: Change) -> tuple[str, dict[str, Any]]:
 
 def _added(change: Change, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments with what only matters when it is added."""
-    if isinstance(change, Address) and change.interface.version == 6:
+    if isinstance(change, InterfaceAddress) and change.interface.version == 6:
         return {**arguments, "flags": _NODAD}
     return arguments
 

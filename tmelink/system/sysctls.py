@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tmelink.errors import ElementError, MissingCapability
-from tmelink.routing.plan import Setting
+from tmelink.routing.plan import SysctlSetting
 from tmelink.system.journal import Entry, Journal, others
 
 ROOT = Path("/proc/sys")
@@ -23,7 +23,7 @@ def read(name: str) -> str | None:
         return None
 
 
-def change(setting: Setting, journal: Journal) -> Entry | None:
+def change(setting: SysctlSetting, journal: Journal) -> Entry | None:
     """Set it; the entry that undoes it, or None where it stood so already and nobody is to change it back."""
     before = _before(setting)
     if setting.name not in before:
@@ -64,7 +64,7 @@ def _held(journal: Journal | None) -> list[Entry]:
     return [entry for _path, entries, _left in others(own) for entry in entries if entry[0] == "sysctl"]
 
 
-def _before(setting: Setting) -> dict[str, str]:
+def _before(setting: SysctlSetting) -> dict[str, str]:
     """What stands now: of a setting that reaches all interfaces, theirs too."""
     names = [setting.name]
     if setting.wide:

@@ -10,7 +10,7 @@ from tmelink.tmesh.statements import Side
 
 
 @dataclass(eq=False)
-class Planned(Named):
+class Declared(Named):
     """An element as the file has it. `elsewhere`: on a host that is not loaded."""
 
     name: Word
@@ -28,7 +28,7 @@ class Planned(Named):
 class Join:
     """A connection as the file has it; `at_creation` of its first side."""
 
-    sides: tuple[tuple[Planned, Side], tuple[Planned, Side]]
+    sides: tuple[tuple[Declared, Side], tuple[Declared, Side]]
     at_creation: bool
 
     @property
@@ -41,14 +41,14 @@ class Join:
 class Order:
     """`command ELEMENT words…`, or `log ELEMENT LEVEL` with `level` as `logging` counts."""
 
-    element: Planned
+    element: Declared
     words: tuple[Word, ...]
     level: int | None
     place: Place
 
 
 @dataclass(eq=False)
-class Host:
+class DeclaredHost:
     """A computer that a `host` block names."""
 
     address: str

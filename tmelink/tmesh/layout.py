@@ -16,7 +16,7 @@ from pathlib import Path
 from tmelink import values
 from tmelink.source import Mistake, Place, Report, Source, Word, suggestion
 from tmelink.tmesh import statements as st
-from tmelink.tmesh.declared import Host, Join, Order, Planned
+from tmelink.tmesh.declared import Declared, DeclaredHost, Join, Order
 from tmelink.tmesh.directory import Directory, Missing, Named, PathError, Tree
 from tmelink.tmesh.language import Script, parse
 from tmelink.tmesh.listing import listing
@@ -52,17 +52,17 @@ class Layout:
         self,
         report: Report,
         host: str | None = None,
-        unchecked: Callable[[Planned], bool] = lambda element: False,
+        unchecked: Callable[[Declared], bool] = lambda element: False,
     ) -> None:
         self.report = report
         self.only = host
         self.unchecked = unchecked
         self.tree = Tree()
-        self.elements: list[Planned] = []
+        self.elements: list[Declared] = []
         self.joins: list[Join] = []
         self.orders: list[Order] = []
         self.output: list[str] = []
-        self.hosts: dict[str, Host] = {}
+        self.hosts: dict[str, DeclaredHost] = {}
         self.positions: dict[Source, tuple[int, ...]] = {}
         self._host: str | None = None
         self._files: list[_File] = []
@@ -168,7 +168,7 @@ class Layout:
                 self._mv(old, new)
             case st.Alias(new, old):
                 self._alias(new, old)
-            case st.Command(element, words):
+            case st.CommandStatement(element, words):
                 self._order(element, words, None)
             case st.Log(element, level):
                 self._log(element, level)
@@ -196,23 +196,23 @@ class Layout:
     def _create(self, statement: st.Create) -> None:
         side, at = statement.side, statement.at
         name = side.element
-        planned = Planned(name, statement.module, statement.arguments, self._host, self.elsewhere)
+        declared = Declared(name, statement.module, statement.arguments, self._host, self.elsewhere)
         holder = None
         with self._paths(name):
             holder, last, taken = self.tree.look(name.text)
         if holder is None:
             return
         if taken is not None or not last:
-            first = f"the first is at {taken.name.place}" if isinstance(taken, Planned) else "a directory"
+            first = f"the first is at {taken.name.place}" if isinstance(taken, Declared) else "a directory"
             self.complain(name.place, f"{name} exists already", first)
             return
-        self.tree.link(holder, last, planned)
-        self.elements.append(planned)
+        self.tree.link(holder, last, declared)
+        self.elements.append(declared)
         if at is not None:
-            self._join(planned, side, self._look(at.element), at, at_creation=True)
+            self._join(declared, side, self._look(at.element), at, at_creation=True)
 
     def _join(
-        self, a: Planned | None, side: Side, b: Planned | None, at: Side, *, at_creation: bool = False
+        self, a: Declared | None, side: Side, b: Declared | None, at: Side, *, at_creation: bool = False
     ) -> None:
         if a is None or b is None:
             if not any(element and self.unchecked(element) for element in (a, b)):
@@ -235,16 +235,16 @@ class Layout:
             holder, name = self.tree.free(new.text)
             self.tree.link(holder, name, element)
 
-    def _element(self, word: Word) -> Planned | None:
+    def _element(self, word: Word) -> Declared | None:
         """The element that `word` names; None after saying that there is none."""
         element = self._look(word)
         if element is None:
             self._unknown(word)
         return element
 
-    def _look(self, word: Word) -> Planned | None:
+    def _look(self, word: Word) -> Declared | None:
         entry = self._entry(word)
-        return entry if isinstance(entry, Planned) else None
+        return entry if isinstance(entry, Declared) else None
 
     def _entry(self, word: Word) -> Directory | Named | None:
         try:
@@ -258,15 +258,15 @@ class Layout:
             return
         if self._excused(word.text):
             return
-        hint = self.near(word.text, (p for p, known in self._known() if isinstance(known, Planned)))
+        hint = self.near(word.text, (p for p, known in self._known() if isinstance(known, Declared)))
         if hint is None and self._unread:
             hint = f"is it in {self._unread[0]}, which could not be read?"
         self.complain(word.place, f"unknown element {word}", hint)
 
     def _order(self, element: Word, words: tuple[Word, ...], level: int | None) -> None:
-        planned = self._element(element)
-        if planned is not None:
-            self.orders.append(Order(planned, words, level, element.place))
+        declared = self._element(element)
+        if declared is not None:
+            self.orders.append(Order(declared, words, level, element.place))
 
     def _log(self, element: Word, level: Word) -> None:
         try:
@@ -287,7 +287,7 @@ class Layout:
                 _, _, entry = self.tree.look(path.text)
                 if entry is None:
                     raise Missing(f"{path} does not exist")
-        if isinstance(entry, Directory | Planned):
+        if isinstance(entry, Directory | Declared):
             self._print(listing(entry, self.tree.here, flags))
 
     def _print(self, text: str) -> None:
@@ -335,7 +335,7 @@ class Layout:
             hint = f"the first is at {taken.origin}; 'cd {name}' goes back into it" if taken.origin else None
             self.complain(name.place, f"{name} exists already", hint)
             return taken
-        assert isinstance(taken, Planned)
+        assert isinstance(taken, Declared)
         self.complain(name.place, f"{name} exists already", f"the first is at {taken.name.place}")
         return Directory(here, name.text)
 
@@ -355,7 +355,7 @@ class Layout:
                 values.host(address.text)
             except ValueError as error:
                 self.complain(address.place, str(error))
-        host = self.hosts.setdefault(name.text, Host(address.text, name.place))
+        host = self.hosts.setdefault(name.text, DeclaredHost(address.text, name.place))
         if host.address != address.text and address.text:
             hint = f"it is {host.address} at {host.place}"
             self.complain(address.place, f"host {name} has another address here", hint)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tmelink.source import Word
-from tmelink.tmesh.declared import Join, Planned
+from tmelink.tmesh.declared import Declared, Join
 from tmelink.tmesh.directory import Directory
 from tmelink.tmesh.statements import quoted
 
 
-def listing(entry: Directory | Planned, here: Directory, flags: str) -> str:
+def listing(entry: Directory | Declared, here: Directory, flags: str) -> str:
     """The lines for `entry` as seen from `here`.
 
     Flags: `a` every connection, not only that of the creation, and `.` and `..`; `l` absolute paths; `R`
@@ -31,12 +31,12 @@ def _directory(directory: Directory, flags: str) -> list[str]:
         shown = directory.join(name) if "l" in flags else name
         if isinstance(entry, Directory):
             lines.append(f"{shown}/")
-        elif isinstance(entry, Planned):
+        elif isinstance(entry, Declared):
             lines += _element(entry, shown, flags)
     return lines
 
 
-def _element(element: Planned, shown: str, flags: str) -> list[str]:
+def _element(element: Declared, shown: str, flags: str) -> list[str]:
     creation = f": {_words((element.module, *element.arguments))}"
     joins = [
         join
@@ -54,7 +54,7 @@ def _element(element: Planned, shown: str, flags: str) -> list[str]:
     return lines or [f"{quoted(shown)}{creation}"]
 
 
-def _seen_from(element: Planned, join: Join) -> tuple[list[str], Planned, list[str]]:
+def _seen_from(element: Declared, join: Join) -> tuple[list[str], Declared, list[str]]:
     """The element's own words of a connection, the other element and its words."""
     (a, side), (b, at) = join.sides
     own, other = [word.text for word in side.words], [word.text for word in at.words]

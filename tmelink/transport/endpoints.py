@@ -29,7 +29,7 @@ class Inet:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class UnixPath:
     """A unix socket's path."""
 
     path: str
@@ -38,7 +38,7 @@ class Path:
         return self.path
 
 
-Place = Inet | Path
+SocketAddress = Inet | UnixPath
 
 
 def inet(word: str) -> Inet:
@@ -69,24 +69,24 @@ def is_local(place: Inet) -> bool:
         return False
 
 
-def path(word: str) -> Path:
+def path(word: str) -> UnixPath:
     """A path for a unix socket."""
     if not word or "\0" in word or len(word.encode()) > MAX_PATH:
         raise ValueError(f"'{word}' is no path of a socket: 1 to {MAX_PATH} bytes")
-    return Path(word)
+    return UnixPath(word)
 
 
-def place(word: str) -> Place:
+def place(word: str) -> SocketAddress:
     """`HOST:PORT`, or a path, which has a slash in it."""
     return path(word) if "/" in word else inet(word)
 
 
-def local_place(word: str) -> Place:
+def local_place(word: str) -> SocketAddress:
     """`[ADDR:]PORT` of this computer, or a path, which has a slash in it."""
     return path(word) if "/" in word else local(word)
 
 
-def any_place(word: str) -> Place:
+def any_place(word: str) -> SocketAddress:
     """`[HOST:]PORT`, or a path, which has a slash in it."""
     if "/" in word:
         return path(word)

@@ -19,14 +19,14 @@ from tmelink.transport.handshakes import HandshakeError, read_until, send
 MAX_ANSWER = 16384
 """Bytes of a proxy's answer: generous for a status line and headers, little for a proxy that babbles."""
 
-Login = Literal["none", "basic", "digest", "auto", "auto-nct"]
+HttpLogin = Literal["none", "basic", "digest", "auto", "auto-nct"]
 
 
 @dataclass(frozen=True, slots=True)
 class HttpProxy:
     """How to log in, and what else to say: `headers` are whole lines. `auto-nct` never uses basic login."""
 
-    login: Login = "none"
+    login: HttpLogin = "none"
     user: str = ""
     password: str = field(default="", repr=False)
     version: str = "1.0"

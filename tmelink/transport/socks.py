@@ -31,20 +31,20 @@ _REFUSALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class SocksLogin:
     """User and password, 1 to 255 bytes each."""
 
     user: str
     password: str = field(repr=False)
 
 
-async def connect(sock: socket.socket, login: Login | None, host: str, port: int) -> None:
+async def connect(sock: socket.socket, login: SocksLogin | None, host: str, port: int) -> None:
     """Make a connection to the proxy one to `host`:`port`; raises `HandshakeError`."""
     await _greet(sock, login)
     await _request(sock, _CONNECT, host, port)
 
 
-async def associate(sock: socket.socket, login: Login | None) -> tuple[str, int]:
+async def associate(sock: socket.socket, login: SocksLogin | None) -> tuple[str, int]:
     """Ask for a relay for datagrams; returns the host and port to send them to.
 
     The relay lives as long as the connection. An unspecified address in the answer means the proxy's own. Our
@@ -59,7 +59,7 @@ async def associate(sock: socket.socket, login: Login | None) -> tuple[str, int]
     return host, port
 
 
-async def _greet(sock: socket.socket, login: Login | None) -> None:
+async def _greet(sock: socket.socket, login: SocksLogin | None) -> None:
     methods = bytes([_NO_LOGIN] if login is None else [_NO_LOGIN, _PASSWORD])
     await send(sock, bytes([5, len(methods)]) + methods)
     version, method = await read_exactly(sock, 2)

@@ -33,7 +33,7 @@ MIN_REQUEST = _HEAD.size + ADDRESS.size
 MAX_REQUEST = MIN_REQUEST + MAX_DESCRIPTION
 
 
-class Request(NamedTuple):
+class VdeRequest(NamedTuple):
     """What a plug asks for; `port` 0 is any."""
 
     path: str
@@ -46,7 +46,7 @@ class Request(NamedTuple):
         return _HEAD.pack(MAGIC, VERSION, NEW_CONTROL | self.port << 8) + address(self.path) + description
 
 
-def parse(data: bytes) -> Request:
+def parse(data: bytes) -> VdeRequest:
     """A request that has arrived; raises `ProtocolError`."""
     if len(data) < MIN_REQUEST:
         raise ProtocolError("short request")
@@ -56,7 +56,7 @@ def parse(data: bytes) -> Request:
     if kind & 0xFF not in (NEW_CONTROL, NEW_PORT0):
         raise ProtocolError("unknown request")
     description = data[MIN_REQUEST:MAX_REQUEST].split(b"\0")[0].decode(errors="replace")
-    return Request(path(data[_HEAD.size : MIN_REQUEST]), kind >> 8, description)
+    return VdeRequest(path(data[_HEAD.size : MIN_REQUEST]), kind >> 8, description)
 
 
 def address(path: str) -> bytes:

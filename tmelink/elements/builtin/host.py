@@ -243,13 +243,13 @@ class Host(Element):
     async def command(self, words: Sequence[str]) -> str:
         """`ping ADDR [count N] [interval S] [size BYTES] [timeout S]`, `neighbours`, `addresses`."""
         if words and words[0] == "ping":
-            asked = parse_ping(words[1:])
+            request = parse_ping(words[1:])
             result = await self.ping(
-                asked.address,
-                count=asked.count,
-                interval=asked.interval,
-                size=asked.size,
-                timeout=asked.timeout,
+                request.address,
+                count=request.count,
+                interval=request.interval,
+                size=request.size,
+                timeout=request.timeout,
             )
             return str(result)
         if list(words) == ["neighbours"]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tmelink import ethernet, values
 from tmelink.arguments import keyword
 from tmelink.devices.bus import Bus
-from tmelink.devices.virtio_net import VirtioNet as Device
+from tmelink.devices.virtio_net import VirtioNetDevice as Device
 from tmelink.element import Element, Port
 from tmelink.frame import Burst, Counters, Gso
 from tmelink.offload import segmented

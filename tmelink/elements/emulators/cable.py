@@ -14,7 +14,7 @@ from tmelink.frame import MIN_FRAME, Burst, Counters, Frame, Run, pieces
 from tmelink.offload import coalesce, cut
 
 
-class Way(Protocol):
+class Carrier(Protocol):
     """What carries an outlet's frames while there is a peer: a socket of any kind."""
 
     def send(self, items: Sequence[Frame | Run], /) -> None:
@@ -24,7 +24,7 @@ class Way(Protocol):
         """Read no more, where that makes the peer wait, or go on."""
 
 
-class Outlet:
+class Endpoint:
     """One connection's way out: `way` is None while there is no peer.
 
     `sent` and `received` count what crossed the wire and what was dropped there.
@@ -32,7 +32,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.port: Port | None = None
-        self.way: Way | None = None
+        self.way: Carrier | None = None
         self.sent = Counters()
         self.received = Counters()
 
@@ -81,24 +81,24 @@ class Cable(Element):
 
     def __init__(self, name: str, arguments: Any) -> None:
         super().__init__(name, arguments)
-        self.outlet = Outlet()
+        self.endpoint = Endpoint()
 
     def make_port(self) -> Port:
         """A port that takes super-frames: they are cut straight into what the socket takes."""
-        self.outlet.port = Port(self, offload=True)
-        return self.outlet.port
+        self.endpoint.port = Port(self, offload=True)
+        return self.endpoint.port
 
     def counters(self) -> dict[str, Counters]:
         """What crossed the wire, and what was dropped there."""
-        return {"wire sent": self.outlet.sent, "wire received": self.outlet.received}
+        return {"wire sent": self.endpoint.sent, "wire received": self.endpoint.received}
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Frames from the machine, for the peer."""
-        self.outlet.take(port, burst)
+        self.endpoint.take(port, burst)
 
     def hold(self, port: Port, held: bool) -> None:
         """The machine's side is full, or no longer."""
-        self.outlet.hold(held)
+        self.endpoint.hold(held)
 
 
 def _shortest(item: Frame | Run) -> int:

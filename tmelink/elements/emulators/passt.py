@@ -11,16 +11,16 @@ from ipaddress import IPv4Address, IPv4Interface
 from tmelink import values
 from tmelink.arguments import ArgumentError, flag, keyword, keywords
 from tmelink.element import Port
-from tmelink.elements.emulators.cable import Cable, Outlet
+from tmelink.elements.emulators.cable import Cable, Endpoint
 from tmelink.elements.emulators.qemu_command import extra
-from tmelink.elements.emulators.stream_carrier import StreamClient, StreamWay
-from tmelink.elements.emulators.supervisor import ALWAYS, Supervision
+from tmelink.elements.emulators.stream_carrier import StreamCarrier, StreamClient
+from tmelink.elements.emulators.supervisor import ALWAYS, Supervisor
 from tmelink.frame import Burst, Frame
 from tmelink.offload import segmented
 from tmelink.system import children
 from tmelink.system.children import Child
 from tmelink.transport import endpoints
-from tmelink.transport.endpoints import Path
+from tmelink.transport.endpoints import UnixPath
 
 MTU = 1500
 """What passt tells the machine by DHCP: its own default, 65520, fits no other Ethernet."""
@@ -56,7 +56,7 @@ class Passt(Cable):
         loopback: bool = flag(
             help="let the machine reach this computer's own loopback services at the gateway's address"
         )
-        socket: Path | None = keyword(
+        socket: UnixPath | None = keyword(
             "PATH", endpoints.path, default=None, help="the socket of a passt that runs already"
         )
         binary: str = keyword("PROGRAM", values.text, default="passt", help="the program (passt)")
@@ -99,25 +99,25 @@ class Passt(Cable):
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
         if arguments.inet is not None and arguments.gateway is not None:
-            self.outlet = _Guarded(arguments.inet.ip, arguments.gateway)
+            self.endpoint = _Guarded(arguments.inet.ip, arguments.gateway)
         self._client: StreamClient | None = None
-        self._supervision = Supervision(self, self._launch, ALWAYS)
+        self._supervisor = Supervisor(self, self._launch, ALWAYS)
 
     async def open(self) -> None:
         """Start passt, or begin to connect; raises `ElementError`."""
         if self.arguments.socket is not None:
-            self._client = StreamClient(self.outlet, self.log, self.changed, self.arguments.socket)
+            self._client = StreamClient(self.endpoint, self.log, self.changed, self.arguments.socket)
             await self._client.open()
             return
         if os.geteuid() == 0:
             self.log.info("passt changes to the user nobody, since root started it")
-        await self._supervision.open()
+        await self._supervisor.open()
 
     async def close(self) -> None:
         """End passt, or the connection with it."""
         if self._client is not None:
             await self._client.close()
-        await self._supervision.close()
+        await self._supervisor.close()
 
     async def _launch(self) -> _Running:
         ours, theirs = socket.socketpair()
@@ -132,13 +132,13 @@ class Passt(Cable):
                 ours.close()
                 raise
         self.changed(True, f"passt runs as process {child.pid}")
-        return _Running(child, StreamWay(self.outlet, ours))
+        return _Running(child, StreamCarrier(self.endpoint, ours))
 
 
 class _Running:
     """One passt from its start to its end."""
 
-    def __init__(self, child: Child, way: StreamWay) -> None:
+    def __init__(self, child: Child, way: StreamCarrier) -> None:
         self._child = child
         self._way = way
 
@@ -157,7 +157,7 @@ class _Running:
         await self._child.stop()
 
 
-class _Guarded(Outlet):
+class _Guarded(Endpoint):
     """Lets through to passt what one machine sends to it; passt itself would answer everybody for everybody.
 
     What passt's MAC address is, its own frames tell: before the first of them only ARP goes through.

@@ -14,15 +14,15 @@ from pathlib import Path as File
 from tmelink import values
 from tmelink.arguments import ArgumentError, keyword, rest
 from tmelink.element import Element, Port
-from tmelink.elements.emulators.cable import Outlet
+from tmelink.elements.emulators.cable import Endpoint
 from tmelink.elements.emulators.stream_carrier import StreamServer
-from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, Supervision
-from tmelink.elements.emulators.udp_carrier import UdpWay
+from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, Supervisor
+from tmelink.elements.emulators.udp_carrier import UdpCarrier
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Counters
 from tmelink.system import children
 from tmelink.system.children import Child
-from tmelink.transport.endpoints import Inet, Path
+from tmelink.transport.endpoints import Inet, UnixPath
 
 _BLANK = re.compile(r"\{(port|remote|socket)(\d{0,3})\}")
 
@@ -71,18 +71,18 @@ class Process(Element):
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
-        self._outlets: list[Outlet] = []
-        self._ends: list[UdpWay | StreamServer] = []
+        self._endpoints: list[Endpoint] = []
+        self._ends: list[UdpCarrier | StreamServer] = []
         self._filled: dict[str, str] = {}
         self._directory: File | None = None
-        self._supervision = Supervision(self, self._launch, arguments.restart)
+        self._supervisor = Supervisor(self, self._launch, arguments.restart)
 
     def port(self, words: Sequence[object] = ()) -> Port:
         """A NIC of the emulator's."""
         port = super().port(words)  # type: ignore[arg-type]
-        outlet = Outlet()
-        outlet.port = port
-        self._outlets.append(outlet)
+        endpoint = Endpoint()
+        endpoint.port = port
+        self._endpoints.append(endpoint)
         return port
 
     def make_port(self) -> Port:
@@ -93,31 +93,31 @@ class Process(Element):
         """What crossed each NIC's socket."""
         return {
             f"nic {number} {way}": counters
-            for number, outlet in enumerate(self._outlets)
-            for way, counters in (("sent", outlet.sent), ("received", outlet.received))
+            for number, endpoint in enumerate(self._endpoints)
+            for way, counters in (("sent", endpoint.sent), ("received", endpoint.received))
         }
 
     async def open(self) -> None:
         """Make the sockets and start the program; raises `ElementError`."""
         blanks = self.arguments.blanks()
-        for number, outlet in enumerate(self._outlets):
-            await self._wire(str(number or ""), blanks.pop(number, set()), outlet)
+        for number, endpoint in enumerate(self._endpoints):
+            await self._wire(str(number or ""), blanks.pop(number, set()), endpoint)
         for number in blanks:
             raise ElementError(f"the command has blanks for connection {number}, which there is not")
-        await self._supervision.open()
+        await self._supervisor.open()
 
-    async def _wire(self, number: str, blanks: set[str], outlet: Outlet) -> None:
+    async def _wire(self, number: str, blanks: set[str], endpoint: Endpoint) -> None:
         if blanks == {"socket"}:
             if self._directory is None:
                 # Only this user may enter it.
                 self._directory = File(await asyncio.to_thread(tempfile.mkdtemp, prefix="tmelink-"))
             path = str(self._directory / f"nic{number}")
-            end: UdpWay | StreamServer = StreamServer(outlet, self.log, self.changed, Path(path))
+            end: UdpCarrier | StreamServer = StreamServer(endpoint, self.log, self.changed, UnixPath(path))
             self._filled[f"socket{number}"] = path
         elif "port" in blanks and "socket" not in blanks:
             theirs, ours = _free_ports()
-            end = UdpWay(
-                outlet,
+            end = UdpCarrier(
+                endpoint,
                 self.log,
                 lambda peer: self.changed(True, peer),
                 local=Inet(LOOPBACK, ours),
@@ -135,7 +135,7 @@ class Process(Element):
 
     async def close(self) -> None:
         """End the program and give the sockets back."""
-        await self._supervision.close()
+        await self._supervisor.close()
         for end in self._ends:
             await end.close()
         self._ends.clear()
@@ -145,11 +145,11 @@ class Process(Element):
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Frames for the emulator."""
-        self._outlets[port.index].take(port, burst)
+        self._endpoints[port.index].take(port, burst)
 
     def hold(self, port: Port, held: bool) -> None:
         """Let the emulator wait, or go on."""
-        self._outlets[port.index].hold(held)
+        self._endpoints[port.index].hold(held)
 
     async def _launch(self) -> _Program:
         words = filled(self.arguments.command, self._filled)

@@ -14,10 +14,10 @@ from typing import Any
 from tmelink import arguments as declaration
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.emulators import qemu_command
-from tmelink.elements.emulators.cable import Outlet
-from tmelink.elements.emulators.qemu_command import LOG, PTY, Nic, Wiring
-from tmelink.elements.emulators.stream_carrier import StreamWay
-from tmelink.elements.emulators.supervisor import Supervision
+from tmelink.elements.emulators.cable import Endpoint
+from tmelink.elements.emulators.qemu_command import LOG, PTY, QemuNic, Wiring
+from tmelink.elements.emulators.stream_carrier import StreamCarrier
+from tmelink.elements.emulators.supervisor import Supervisor
 from tmelink.errors import ElementError, PortError
 from tmelink.ethernet import derived_mac
 from tmelink.frame import Burst, Counters
@@ -59,8 +59,8 @@ class Qemu(Element):
 
     def __init__(self, name: str, arguments: qemu_command.Arguments) -> None:
         super().__init__(name, arguments)
-        self._nics: list[tuple[Nic, Outlet]] = []
-        self._supervision = Supervision(self, self._launch, arguments.restart)
+        self._nics: list[tuple[QemuNic, Endpoint]] = []
+        self._supervisor = Supervisor(self, self._launch, arguments.restart)
 
     @classmethod
     def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Any:
@@ -80,12 +80,12 @@ class Qemu(Element):
         """A NIC, which `words` describe; raises `PortError`."""
         mistakes: list[Mistake] = []
         place = words[0].place if words else Place(Source("", ""), 1, 1)
-        nic = declaration.parse(Nic, words, place, mistakes.append)
+        nic = declaration.parse(QemuNic, words, place, mistakes.append)
         if nic is None:
             raise PortError("; ".join(mistake.message for mistake in mistakes))
-        outlet = Outlet()
-        self._nics.append((nic, outlet))
-        port = outlet.port = super().port()
+        endpoint = Endpoint()
+        self._nics.append((nic, endpoint))
+        port = endpoint.port = super().port()
         return port
 
     def make_port(self) -> Port:
@@ -101,17 +101,17 @@ class Qemu(Element):
         """What crossed each NIC's socket."""
         return {
             f"nic {number} {way}": counters
-            for number, (_nic, outlet) in enumerate(self._nics)
-            for way, counters in (("sent", outlet.sent), ("received", outlet.received))
+            for number, (_nic, endpoint) in enumerate(self._nics)
+            for way, counters in (("sent", endpoint.sent), ("received", endpoint.received))
         }
 
     async def open(self) -> None:
         """Start QEMU; raises `ElementError` with its own words where it does not run."""
-        await self._supervision.open()
+        await self._supervisor.open()
 
     async def close(self) -> None:
         """End QEMU."""
-        await self._supervision.close()
+        await self._supervisor.close()
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Frames for the guest."""
@@ -123,7 +123,7 @@ class Qemu(Element):
 
     async def command(self, words: Sequence[str]) -> str:
         """`console`, `powerdown` or `reset`."""
-        running = self._supervision.running
+        running = self._supervisor.running
         if list(words) not in (["console"], ["powerdown"], ["reset"]):
             raise ElementError(f"{self.name} knows the commands: {COMMANDS}")
         if not isinstance(running, _Guest):
@@ -156,7 +156,7 @@ class Qemu(Element):
                 sock.close()
             raise
         wires = opened[len(opened) - len(self._nics) :]
-        guest.plug([(outlet, ours) for (_nic, outlet), ours in zip(self._nics, wires, strict=True)])
+        guest.plug([(endpoint, ours) for (_nic, endpoint), ours in zip(self._nics, wires, strict=True)])
         self.changed(True, f"QEMU runs as process {child.pid}")
         return guest
 
@@ -174,7 +174,7 @@ class Qemu(Element):
         qmp = pair()
         console = pair() if given.console == LOG else None
         wirings = []
-        for number, (nic, _outlet) in enumerate(self._nics):
+        for number, (nic, _endpoint) in enumerate(self._nics):
             fd = pair(socket.SOCK_STREAM if nic.format == "stream" else socket.SOCK_DGRAM)
             mac = nic.mac or derived_mac(f"{socket.gethostname()} {self.name} {number}")
             wirings.append(Wiring(fd, nic.format, nic.model or given.model, mac))
@@ -189,8 +189,8 @@ class _Guest:
         self.qmp = Qmp(self._told)
         self._element = element
         self._child = child
-        self._ways: list[StreamWay | UnixDatagrams] = []
-        self._outlets: list[Outlet] = []
+        self._ways: list[StreamCarrier | UnixDatagrams] = []
+        self._endpoints: list[Endpoint] = []
         self._printing = None if printed is None else asyncio.create_task(self._print(printed))
 
     @property
@@ -208,15 +208,17 @@ class _Guest:
             status = await self._child.wait()
             raise ElementError(f"QEMU ended with status {status}: {self.said}") from None
 
-    def plug(self, wires: list[tuple[Outlet, socket.socket]]) -> None:
+    def plug(self, wires: list[tuple[Endpoint, socket.socket]]) -> None:
         """Wire the NICs to their outlets."""
-        for outlet, sock in wires:
-            self._outlets.append(outlet)
+        for endpoint, sock in wires:
+            self._endpoints.append(endpoint)
             if sock.type == socket.SOCK_STREAM:
-                self._ways.append(StreamWay(outlet, sock))
+                self._ways.append(StreamCarrier(endpoint, sock))
             else:
-                way = UnixDatagrams(sock, outlet.deliver, outlet.hold_machine, outlet.sent, outlet.received)
-                outlet.way = way
+                way = UnixDatagrams(
+                    sock, endpoint.deliver, endpoint.hold_machine, endpoint.sent, endpoint.received
+                )
+                endpoint.way = way
                 self._ways.append(way)
 
     async def wait(self) -> int:
@@ -236,8 +238,8 @@ class _Guest:
 
     async def end(self, *, kill: bool) -> None:
         """Give everything back."""
-        for outlet in self._outlets:
-            outlet.way = None
+        for endpoint in self._endpoints:
+            endpoint.way = None
         for way in self._ways:
             way.close()
         if kill:
@@ -248,12 +250,12 @@ class _Guest:
                 await self._printing
         await self.qmp.close()
 
-    async def console(self, asked: str) -> str:
+    async def console(self, request: str) -> str:
         """Where the serial console is, as a person reaches it."""
-        if asked == LOG:
+        if request == LOG:
             return "the console is in this log"
-        if asked != PTY:
-            return asked
+        if request != PTY:
+            return request
         for chardev in await self.qmp.execute("query-chardev"):
             if chardev["label"] == "console":
                 return str(chardev["filename"]).removeprefix("pty:")

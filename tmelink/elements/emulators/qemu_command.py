@@ -36,7 +36,7 @@ def _format(word: str) -> str:
 
 
 @dataclass(frozen=True)
-class Nic:
+class QemuNic:
     """What a machine file says of a NIC, on the machine's side of `at`."""
 
     model: str = keyword(

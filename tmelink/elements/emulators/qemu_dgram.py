@@ -10,11 +10,11 @@ from tmelink import values
 from tmelink.arguments import ArgumentError, keyword
 from tmelink.element import Claim
 from tmelink.elements.emulators.cable import Cable
-from tmelink.elements.emulators.udp_carrier import UdpWay
-from tmelink.elements.emulators.unix_carrier import UnixWay
+from tmelink.elements.emulators.udp_carrier import UdpCarrier
+from tmelink.elements.emulators.unix_carrier import UnixCarrier
 from tmelink.errors import ElementError
 from tmelink.transport import endpoints
-from tmelink.transport.endpoints import Inet, Path, Place
+from tmelink.transport.endpoints import Inet, SocketAddress, UnixPath
 from tmelink.transport.unix_datagrams import UnixDatagrams
 
 MAX_FD = 1 << 20
@@ -32,10 +32,12 @@ class QemuDgram(Cable):
     class Arguments:
         """The two ends, or the socket."""
 
-        local: Place | None = keyword(
+        local: SocketAddress | None = keyword(
             "[ADDR:]PORT|PATH", endpoints.local_place, default=None, help="where frames are awaited"
         )
-        remote: Place | None = keyword("ADDR:PORT|PATH", endpoints.place, default=None, help="QEMU's end")
+        remote: SocketAddress | None = keyword(
+            "ADDR:PORT|PATH", endpoints.place, default=None, help="QEMU's end"
+        )
         fd: int | None = keyword(
             "NUMBER",
             values.integer(3, MAX_FD, "descriptor"),
@@ -52,14 +54,14 @@ class QemuDgram(Cable):
             for name, other in (("local", "remote"), ("remote", "local")):
                 if getattr(self, name) is None:
                     raise ArgumentError(other, f"missing argument: '{name}' with its place, or 'fd NUMBER'")
-            if isinstance(self.local, Path) is not isinstance(self.remote, Path):
+            if isinstance(self.local, UnixPath) is not isinstance(self.remote, UnixPath):
                 raise ArgumentError("remote", "'local' and 'remote' are both addresses, or both paths")
 
     arguments: Arguments
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
-        self._way: UdpWay | UnixWay | None = None
+        self._way: UdpCarrier | UnixCarrier | None = None
         self._inherited: UnixDatagrams | None = None
 
     def claims(self) -> list[Claim]:
@@ -75,11 +77,11 @@ class QemuDgram(Cable):
         if fd is not None:
             self._inherit(fd)
             return
-        if isinstance(local, Path) and isinstance(remote, Path):
-            self._way = UnixWay(self.outlet, self.changed, local=local, remote=remote)
+        if isinstance(local, UnixPath) and isinstance(remote, UnixPath):
+            self._way = UnixCarrier(self.endpoint, self.changed, local=local, remote=remote)
         elif isinstance(local, Inet) and isinstance(remote, Inet):
-            self._way = UdpWay(
-                self.outlet,
+            self._way = UdpCarrier(
+                self.endpoint,
                 self.log,
                 lambda peer: self.changed(True, peer),
                 local=local,
@@ -98,15 +100,15 @@ class QemuDgram(Cable):
         if sock.type != socket.SOCK_DGRAM or sock.family != socket.AF_UNIX:
             sock.close()
             raise ElementError(f"fd {fd} is no unix datagram socket")
-        outlet = self.outlet
+        endpoint = self.endpoint
         self._inherited = UnixDatagrams(
-            sock, outlet.deliver, outlet.hold_machine, outlet.sent, outlet.received
+            sock, endpoint.deliver, endpoint.hold_machine, endpoint.sent, endpoint.received
         )
-        outlet.way = self._inherited
+        endpoint.way = self._inherited
 
     async def close(self) -> None:
         """Close the socket; an inherited one stays open for whoever it belongs to."""
-        self.outlet.way = None
+        self.endpoint.way = None
         if self._inherited is not None:
             self._inherited.close()
         if self._way is not None:

@@ -49,7 +49,7 @@ class QemuMulticast(Cable):
     async def open(self) -> None:
         """Join the group; raises `ElementError`."""
         group = (self.arguments.group.host, self.arguments.group.port)
-        outlet = self.outlet
+        endpoint = self.endpoint
         hearing = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -71,16 +71,16 @@ class QemuMulticast(Cable):
             ) from error
         self._own = sending.getsockname()
         self._hearing = Datagrams(
-            hearing, self._arrived, outlet.hold_machine, self.log, Counters(), outlet.received
+            hearing, self._arrived, endpoint.hold_machine, self.log, Counters(), endpoint.received
         )
         self._sending = Datagrams(
-            sending, self._strayed, outlet.hold_machine, self.log, outlet.sent, self._stray
+            sending, self._strayed, endpoint.hold_machine, self.log, endpoint.sent, self._stray
         )
-        outlet.way = self
+        endpoint.way = self
 
     async def close(self) -> None:
         """Leave the group."""
-        self.outlet.way = None
+        self.endpoint.way = None
         for datagrams in (self._hearing, self._sending):
             if datagrams is not None:
                 datagrams.close()
@@ -94,16 +94,16 @@ class QemuMulticast(Cable):
         """Nothing: a group does not notice."""
 
     def _arrived(self, items: list[Frame | Run], address: Address) -> None:
-        received = self.outlet.received
+        received = self.endpoint.received
         if address == self._own:
             received.frames -= frames_in(items)
             received.bytes -= sum(len(item.data) if isinstance(item, Run) else len(item) for item in items)
         else:
-            self.outlet.deliver(items)
+            self.endpoint.deliver(items)
 
     def _strayed(self, items: list[Frame | Run], address: Address) -> None:
         """What somebody sent to this socket rather than to the group."""
-        self.outlet.received.drops["not to the group"] += frames_in(items)
+        self.endpoint.received.drops["not to the group"] += frames_in(items)
 
     @staticmethod
     def _own_address(group: tuple[str | None, int]) -> str:

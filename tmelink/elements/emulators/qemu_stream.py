@@ -11,7 +11,7 @@ from tmelink.element import Claim
 from tmelink.elements.emulators.cable import Cable
 from tmelink.elements.emulators.stream_carrier import StreamClient, StreamServer
 from tmelink.transport import endpoints
-from tmelink.transport.endpoints import Inet, Place
+from tmelink.transport.endpoints import Inet, SocketAddress
 
 
 class QemuStream(Cable):
@@ -28,7 +28,7 @@ class QemuStream(Cable):
         role: str = positional(
             "server|connect", values.choice("server", "connect"), help="who waits for whom, seen from here"
         )
-        where: Place = positional(
+        where: SocketAddress = positional(
             "[ADDR:]PORT|PATH", endpoints.any_place, help="where to listen, or the server's ADDR:PORT or path"
         )
         remote: IPv4Address | IPv6Address | None = keyword(
@@ -65,10 +65,10 @@ class QemuStream(Cable):
         where, remote = self.arguments.where, self.arguments.remote
         if self.arguments.role == "server":
             self._end = StreamServer(
-                self.outlet, self.log, self.changed, where, None if remote is None else str(remote)
+                self.endpoint, self.log, self.changed, where, None if remote is None else str(remote)
             )
         else:
-            self._end = StreamClient(self.outlet, self.log, self.changed, where)
+            self._end = StreamClient(self.endpoint, self.log, self.changed, where)
         await self._end.open()
 
     async def close(self) -> None:

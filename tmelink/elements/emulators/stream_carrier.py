@@ -13,11 +13,11 @@ import socket
 from collections.abc import Callable
 from logging import Logger
 
-from tmelink.elements.emulators.cable import Outlet
+from tmelink.elements.emulators.cable import Endpoint
 from tmelink.elements.emulators.unix_carrier import bound
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
-from tmelink.transport.endpoints import Inet, Path, Place
+from tmelink.transport.endpoints import Inet, SocketAddress, UnixPath
 from tmelink.transport.streams import LONG, Stream
 
 LIMIT = 4096 + 65536
@@ -40,28 +40,28 @@ ended, and only not been looked at."""
 Changed = Callable[[bool, str], None]
 
 
-class StreamWay:
+class StreamCarrier:
     """An outlet's way over one connected stream; `over` is done, with the reason, once it has ended."""
 
-    def __init__(self, outlet: Outlet, sock: socket.socket) -> None:
+    def __init__(self, endpoint: Endpoint, sock: socket.socket) -> None:
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._outlet = outlet
+        self._endpoint = endpoint
         self._stream = Stream(
             sock,
-            outlet.deliver,
+            endpoint.deliver,
             self._ended,
-            outlet.hold_machine,
-            outlet.sent,
-            outlet.received,
+            endpoint.hold_machine,
+            endpoint.sent,
+            endpoint.received,
             limit=LIMIT,
             prefix=LONG,
         )
-        outlet.way = self._stream
+        endpoint.way = self._stream
 
     def close(self) -> None:
         """Close the connection."""
-        if self._outlet.way is self._stream:
-            self._outlet.way = None
+        if self._endpoint.way is self._stream:
+            self._endpoint.way = None
         self._stream.close()
 
     def _ended(self, reason: str) -> None:
@@ -73,8 +73,8 @@ class StreamWay:
 class StreamClient:
     """Connects to a place, and again after each break."""
 
-    def __init__(self, outlet: Outlet, log: Logger, changed: Changed, remote: Place) -> None:
-        self._outlet = outlet
+    def __init__(self, endpoint: Endpoint, log: Logger, changed: Changed, remote: SocketAddress) -> None:
+        self._endpoint = endpoint
         self._log = log
         self._changed = changed
         self._remote = remote
@@ -104,7 +104,7 @@ class StreamClient:
                     said = reason
             else:
                 said = ""
-                await carry(self._outlet, sock, self._changed, str(self._remote))
+                await carry(self._endpoint, sock, self._changed, str(self._remote))
             await asyncio.sleep(RETRY_PAUSE)
 
 
@@ -115,9 +115,14 @@ class StreamServer:
     """
 
     def __init__(
-        self, outlet: Outlet, log: Logger, changed: Changed, local: Place, remote: str | None = None
+        self,
+        endpoint: Endpoint,
+        log: Logger,
+        changed: Changed,
+        local: SocketAddress,
+        remote: str | None = None,
     ) -> None:
-        self._outlet = outlet
+        self._endpoint = endpoint
         self._log = log
         self._changed = changed
         self._local = local
@@ -137,13 +142,13 @@ class StreamServer:
         await _end(self._carrying)
         if self._listening is not None:
             self._listening.close()
-            if isinstance(self._local, Path):
+            if isinstance(self._local, UnixPath):
                 with contextlib.suppress(OSError):
                     os.unlink(self._local.path)
 
     async def _run(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        drops = self._outlet.received.drops
+        drops = self._endpoint.received.drops
         while True:
             try:
                 sock, address = await loop.sock_accept(listening)
@@ -161,7 +166,7 @@ class StreamServer:
             else:
                 configure(sock)
                 who = sockets.show(address) if isinstance(self._local, Inet) else self._local.path
-                self._carrying = loop.create_task(carry(self._outlet, sock, self._changed, who))
+                self._carrying = loop.create_task(carry(self._endpoint, sock, self._changed, who))
 
     async def _free(self) -> bool:
         """Whether no connection stands, or the one that does ends within `PARTING_SECONDS`."""
@@ -170,9 +175,9 @@ class StreamServer:
         return self._carrying is None or self._carrying.done()
 
 
-async def carry(outlet: Outlet, sock: socket.socket, changed: Changed, who: str) -> None:
+async def carry(endpoint: Endpoint, sock: socket.socket, changed: Changed, who: str) -> None:
     """Be the outlet's way over `sock` until it ends or the task is cancelled."""
-    way = StreamWay(outlet, sock)
+    way = StreamCarrier(endpoint, sock)
     try:
         changed(True, who)
         reason = await way.over
@@ -181,12 +186,12 @@ async def carry(outlet: Outlet, sock: socket.socket, changed: Changed, who: str)
         way.close()
 
 
-async def connected(remote: Place) -> socket.socket:
+async def connected(remote: SocketAddress) -> socket.socket:
     """A stream connected to `remote`; raises `OSError`."""
     loop = asyncio.get_running_loop()
     family: int = socket.AF_UNIX
     address: str | Address
-    if isinstance(remote, Path):
+    if isinstance(remote, UnixPath):
         address = remote.path
     else:
         assert remote.host is not None, "a remote has a host"
@@ -202,9 +207,9 @@ async def connected(remote: Place) -> socket.socket:
     return sock
 
 
-async def listening(local: Place) -> socket.socket:
+async def listening(local: SocketAddress) -> socket.socket:
     """A socket that listens at `local`; raises `ElementError`."""
-    if isinstance(local, Path):
+    if isinstance(local, UnixPath):
         sock = bound(local.path, socket.SOCK_STREAM)
     else:
         host = local.host or "0.0.0.0"

@@ -36,7 +36,7 @@ class Running(Protocol):
         """Its last words, to explain its end."""
 
 
-class Supervision:
+class Supervisor:
     """Starts a program and watches it; `launch` starts it once, and raises `ElementError` where it cannot."""
 
     def __init__(self, element: Element, launch: Callable[[], Awaitable[Running]], policy: str) -> None:

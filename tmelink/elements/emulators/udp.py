@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tmelink.arguments import ArgumentError, flag, keyword
 from tmelink.element import Claim
 from tmelink.elements.emulators.cable import Cable
-from tmelink.elements.emulators.udp_carrier import UdpWay
+from tmelink.elements.emulators.udp_carrier import UdpCarrier
 from tmelink.transport import endpoints
 from tmelink.transport.endpoints import Inet
 
@@ -40,7 +40,7 @@ class Udp(Cable):
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
-        self._way: UdpWay | None = None
+        self._way: UdpCarrier | None = None
 
     def claims(self) -> list[Claim]:
         """The local address and port."""
@@ -49,8 +49,8 @@ class Udp(Cable):
 
     async def open(self) -> None:
         """Bind; raises `ElementError` where the address cannot be had."""
-        self._way = UdpWay(
-            self.outlet,
+        self._way = UdpCarrier(
+            self.endpoint,
             self.log,
             lambda peer: self.changed(True, peer),
             local=self.arguments.local,

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from logging import Logger
 
-from tmelink.elements.emulators.cable import Outlet, frames_in
+from tmelink.elements.emulators.cable import Endpoint, frames_in
 from tmelink.elements.openvpn.link_sockets import RECEIVE_BUFFER
 from tmelink.frame import Frame, Run
 from tmelink.transport import sockets
@@ -22,7 +22,7 @@ RESOLVE_PAUSE = 5.0
 """Seconds before a name that could not be resolved is asked for again, as with a link's `--resolv-retry`."""
 
 
-class UdpWay:
+class UdpCarrier:
     """An outlet's way over UDP; `came_up(peer)` is called when a peer has been heard, and when it moved.
 
     With `remote` and without `floats` only that address and port is heard; else whoever sends, and frames go
@@ -31,7 +31,7 @@ class UdpWay:
 
     def __init__(
         self,
-        outlet: Outlet,
+        endpoint: Endpoint,
         log: Logger,
         came_up: Callable[[str], None],
         *,
@@ -40,7 +40,7 @@ class UdpWay:
         floats: bool,
     ) -> None:
         self.peer: Address | None = None
-        self._outlet = outlet
+        self._endpoint = endpoint
         self._log = log
         self._came_up = came_up
         self._local = local
@@ -61,11 +61,11 @@ class UdpWay:
             (host or ("::" if family == socket.AF_INET6 else "0.0.0.0"), self._local.port),
             sockets.Words("'local'", "the address after 'local'"),
         )
-        outlet = self._outlet
+        endpoint = self._endpoint
         self._datagrams = Datagrams(
-            sock, self._arrived, outlet.hold_machine, self._log, outlet.sent, outlet.received
+            sock, self._arrived, endpoint.hold_machine, self._log, endpoint.sent, endpoint.received
         )
-        outlet.way = self
+        endpoint.way = self
         if self._remote is None:
             return
         if sockets.literal_family(self._remote_host) is not None:
@@ -75,7 +75,7 @@ class UdpWay:
 
     async def close(self) -> None:
         """Close the socket."""
-        self._outlet.way = None
+        self._endpoint.way = None
         if self._resolving is not None:
             self._resolving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -109,7 +109,7 @@ class UdpWay:
         """Send to the peer; counted where there is none yet."""
         assert self._datagrams is not None, "an outlet has its way once it is open"
         if self.peer is None:
-            self._outlet.sent.drops["no peer yet"] += frames_in(items)
+            self._endpoint.sent.drops["no peer yet"] += frames_in(items)
         else:
             self._datagrams.send(items, self.peer)
 
@@ -119,11 +119,11 @@ class UdpWay:
     def _arrived(self, items: list[Frame | Run], address: Address) -> None:
         if address != self.peer:
             if not self._floats:
-                self._outlet.received.drops["not the remote"] += frames_in(items)
+                self._endpoint.received.drops["not the remote"] += frames_in(items)
                 return
             self.peer = address
             self._heard = False
         if not self._heard:
             self._heard = True
             self._came_up(sockets.show(address))
-        self._outlet.deliver(items)
+        self._endpoint.deliver(items)

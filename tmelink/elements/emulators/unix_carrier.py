@@ -15,23 +15,23 @@ import socket
 import stat
 from collections.abc import Callable, Sequence
 
-from tmelink.elements.emulators.cable import Outlet, frames_in
+from tmelink.elements.emulators.cable import Endpoint, frames_in
 from tmelink.errors import ElementError
 from tmelink.frame import Frame, Run
-from tmelink.transport.endpoints import Path
+from tmelink.transport.endpoints import UnixPath
 from tmelink.transport.unix_datagrams import UnixDatagrams
 
 LOOK_PAUSE = 1.0
 """Seconds between two looks at the peer's path."""
 
 
-class UnixWay:
+class UnixCarrier:
     """An outlet's way over unix datagrams; `changed(up, detail)` is called when the peer comes and goes."""
 
     def __init__(
-        self, outlet: Outlet, changed: Callable[[bool, str], None], *, local: Path, remote: Path
+        self, endpoint: Endpoint, changed: Callable[[bool, str], None], *, local: UnixPath, remote: UnixPath
     ) -> None:
-        self._outlet = outlet
+        self._endpoint = endpoint
         self._changed = changed
         self._local = local
         self._remote = remote
@@ -42,17 +42,17 @@ class UnixWay:
     async def open(self) -> None:
         """Bind, and begin to look for the peer; raises `ElementError` where the path cannot be had."""
         sock = bound(self._local.path)
-        outlet = self._outlet
+        endpoint = self._endpoint
         self._datagrams = UnixDatagrams(
-            sock, self._arrived, outlet.hold_machine, outlet.sent, outlet.received
+            sock, self._arrived, endpoint.hold_machine, endpoint.sent, endpoint.received
         )
-        outlet.way = self._datagrams
+        endpoint.way = self._datagrams
         self._look()
         self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
 
     async def close(self) -> None:
         """Close the socket and remove its path."""
-        self._outlet.way = None
+        self._endpoint.way = None
         if self._looking is not None:
             self._looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -67,9 +67,9 @@ class UnixWay:
             # Most likely the peer, which has come since it was looked for.
             self._look()
         if self._up:
-            self._outlet.deliver(items)
+            self._endpoint.deliver(items)
         else:
-            self._outlet.received.drops["no peer yet"] += frames_in(items)
+            self._endpoint.received.drops["no peer yet"] += frames_in(items)
 
     async def _keep_looking(self) -> None:
         while True:

@@ -82,10 +82,10 @@ class Vde(Cable):
         """Begin to plug in, or listen; raises `ElementError` where that cannot be."""
         given = self.arguments
         if given.listen:
-            self._end = VdeSocket(self.outlet, self.log, self.changed, given.path, mode=given.mode)
+            self._end = VdeSocket(self.endpoint, self.log, self.changed, given.path, mode=given.mode)
         else:
             self._end = VdePlug(
-                self.outlet,
+                self.endpoint,
                 self.log,
                 self.changed,
                 given.path,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from logging import Logger
 from pathlib import Path
 
-from tmelink.elements.emulators.cable import Outlet
+from tmelink.elements.emulators.cable import Endpoint
 from tmelink.errors import ProtocolError
 from tmelink.transport import vde
 from tmelink.transport.unix_datagrams import UnixDatagrams
@@ -33,7 +33,7 @@ class VdePlug:
 
     def __init__(
         self,
-        outlet: Outlet,
+        endpoint: Endpoint,
         log: Logger,
         changed: Callable[[bool, str], None],
         path: str,
@@ -41,7 +41,7 @@ class VdePlug:
         port: int,
         description: str,
     ) -> None:
-        self._outlet = outlet
+        self._endpoint = endpoint
         self._log = log
         self._changed = changed
         # The other end may have another working directory.
@@ -83,7 +83,7 @@ class VdePlug:
         control = self._path / "ctl" if self._path.is_dir() else self._path
         # Beside the control socket, where the switch can reach it whatever its own directory is.
         own = control.parent / f".tmelink-{os.getpid()}-{next(_numbers)}"
-        outlet = self._outlet
+        endpoint = self._endpoint
         with contextlib.ExitStack() as stack:
             asking = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             asking.setblocking(False)
@@ -92,21 +92,25 @@ class VdePlug:
                 await loop.sock_connect(asking, str(control))
                 data.bind(str(own))
                 stack.callback(_remove, own)
-                await loop.sock_sendall(asking, vde.Request(str(own), self._port, self._description).build())
+                await loop.sock_sendall(
+                    asking, vde.VdeRequest(str(own), self._port, self._description).build()
+                )
                 answer = await loop.sock_recv(asking, vde.ADDRESS.size)
             if not answer:
                 raise ProtocolError("the switch refuses the plug: it is full, or the port is taken")
             data.connect(vde.path(answer))
-            way = UnixDatagrams(data, outlet.deliver, outlet.hold_machine, outlet.sent, outlet.received)
+            way = UnixDatagrams(
+                data, endpoint.deliver, endpoint.hold_machine, endpoint.sent, endpoint.received
+            )
             stack.callback(way.close)
-            outlet.way = way
+            endpoint.way = way
             try:
                 self._changed(True, str(self._path))
                 # Nothing more is said on it; it ends with the switch, or when the port is removed.
                 while await loop.sock_recv(asking, 256):
                     pass
             finally:
-                outlet.way = None
+                endpoint.way = None
             self._changed(False, f"{self._path}: the switch has gone")
 
 

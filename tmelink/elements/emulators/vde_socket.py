@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from logging import Logger
 from pathlib import Path
 
-from tmelink.elements.emulators.cable import Outlet
+from tmelink.elements.emulators.cable import Endpoint
 from tmelink.elements.emulators.unix_carrier import bound
 from tmelink.errors import ElementError, ProtocolError
 from tmelink.frame import Frame, Run
@@ -32,9 +32,9 @@ class VdeSocket:
     """An outlet's way to every plug in the directory `path`, which is made with `mode` if it is missing."""
 
     def __init__(
-        self, outlet: Outlet, log: Logger, changed: Callable[[bool, str], None], path: str, *, mode: int
+        self, endpoint: Endpoint, log: Logger, changed: Callable[[bool, str], None], path: str, *, mode: int
     ) -> None:
-        self._outlet = outlet
+        self._endpoint = endpoint
         self._log = log
         self._changed = changed
         # The other end may have another working directory.
@@ -98,7 +98,7 @@ class VdeSocket:
         while True:
             sock, _ = await loop.sock_accept(listening)
             if len(self._visits) >= PLUGS:
-                self._outlet.received.drops["too many plugs"] += 1
+                self._endpoint.received.drops["too many plugs"] += 1
                 sock.close()
                 continue
             task = loop.create_task(self._attend(sock))
@@ -117,7 +117,7 @@ class VdeSocket:
             try:
                 plug, request = await self._plug(asking, number, own, stack)
             except (OSError, TimeoutError, ProtocolError):
-                self._outlet.received.drops["no plug's request"] += 1
+                self._endpoint.received.drops["no plug's request"] += 1
                 return
             self._join(number, plug)
             who = f"port {number}" + (f": {request.description}" if request.description else "")
@@ -134,7 +134,7 @@ class VdeSocket:
 
     async def _plug(
         self, asking: socket.socket, number: int, own: Path, stack: contextlib.ExitStack
-    ) -> tuple[UnixDatagrams, vde.Request]:
+    ) -> tuple[UnixDatagrams, vde.VdeRequest]:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(REQUEST_SECONDS):
             request = vde.parse(await loop.sock_recv(asking, vde.MAX_REQUEST))
@@ -144,13 +144,13 @@ class VdeSocket:
         stack.callback(_remove, own)
         os.chmod(own, self._mode)
         data.connect(request.path)
-        outlet = self._outlet
+        endpoint = self._endpoint
         plug = UnixDatagrams(
             data,
             lambda items: self._arrived(number, items),
-            outlet.hold_machine,
-            outlet.sent,
-            outlet.received,
+            endpoint.hold_machine,
+            endpoint.sent,
+            endpoint.received,
         )
         stack.callback(plug.close)
         await loop.sock_sendall(asking, vde.address(str(own)))
@@ -159,20 +159,20 @@ class VdeSocket:
     def _join(self, number: int, plug: UnixDatagrams) -> None:
         self._plugs[number] = plug
         if len(self._plugs) == 1:
-            self._outlet.way = self
+            self._endpoint.way = self
             self._changed(True, str(self._path))
 
     def _leave(self, number: int, plug: UnixDatagrams) -> None:
         del self._plugs[number]
         if not self._plugs:
-            self._outlet.way = None
+            self._endpoint.way = None
             self._changed(False, f"{self._path}: the last plug was pulled")
 
     def _arrived(self, number: int, items: Sequence[Frame | Run]) -> None:
         for other, plug in self._plugs.items():
             if other != number:
                 plug.send(items)
-        self._outlet.deliver(items)
+        self._endpoint.deliver(items)
 
 
 def _remove(path: Path) -> None:

@@ -16,7 +16,7 @@ from tmelink.elements.host_interfaces import scripts
 from tmelink.errors import ElementError
 from tmelink.routing import identities, translation, tunnel
 from tmelink.routing.facts import Facts, IPAddress, IPInterface, IPNetwork
-from tmelink.routing.plan import WORDS, Address, Plan
+from tmelink.routing.plan import WORDS, InterfaceAddress, Plan
 from tmelink.routing.tunnel import Tunnel
 from tmelink.system import namespaces, routes
 from tmelink.system.monitor import Monitor
@@ -24,18 +24,18 @@ from tmelink.system.routes import HostChanges
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HostNetworkRequest:
     """What an element's own arguments ask for; `identity` and `router` lack what is known only later."""
 
     identity: identities.Identity | None = None
-    router: translation.Router | None = None
+    router: translation.RouterSettings | None = None
 
     def __bool__(self) -> bool:
         return self.identity is not None or self.router is not None
 
 
 def plan(
-    asked: Asked,
+    request: HostNetworkRequest,
     inside: Tunnel | None,
     device: str,
     addresses: tuple[IPInterface, ...],
@@ -53,17 +53,19 @@ def plan(
     if inside is not None:
         planned = tunnel.plan(inside, device, facts)
         if not with_routes:
-            planned = Plan(tuple(s for s in planned.steps if isinstance(s.change, Address)), planned.warnings)
+            planned = Plan(
+                tuple(s for s in planned.steps if isinstance(s.change, InterfaceAddress)), planned.warnings
+            )
         whole += planned
         addresses = (*addresses, *inside.addresses)
         behind = list(tunnel.behind(planned, device))
         gateways = [g for g in (*inside.gateways.values(), *inside.peers.values()) if g is not None]
-    if asked.router is not None:
+    if request.router is not None:
         whole += translation.plan(
-            replace(asked.router, device=device, addresses=addresses, behind=tuple(behind)), facts
+            replace(request.router, device=device, addresses=addresses, behind=tuple(behind)), facts
         )
-    if asked.identity is not None:
-        identity = asked.identity
+    if request.identity is not None:
+        identity = request.identity
         gateways = [] if identity.point_to_point else [*identity.gateways, *gateways]
         whole += identities.plan(
             replace(identity, device=device, addresses=addresses, gateways=tuple(gateways)), facts
@@ -78,7 +80,7 @@ class HostNetwork:
         self,
         device: str,
         netns: str | None,
-        asked: Asked,
+        request: HostNetworkRequest,
         addresses: tuple[IPInterface, ...],
         mtu: int,
         log: logging.Logger,
@@ -88,7 +90,7 @@ class HostNetwork:
         self._device = device
         self._mtu = mtu
         self._netns = netns
-        self._asked = asked
+        self._request = request
         self._addresses = addresses
         self._log = log
         self._changes = HostChanges(device, vanishes=vanishes)
@@ -107,7 +109,7 @@ class HostNetwork:
         """Do what is asked for and begin to watch; raises `ElementError` with everything undone."""
         async with self._starting:
             self._take(inside)
-            if self._asked or inside is not None:
+            if self._request or inside is not None:
                 await self._start()
             else:
                 await namespaces.inside(routes.recover, self._netns)
@@ -192,7 +194,7 @@ class HostNetwork:
 
     async def _carry_out(self, *, first: bool) -> None:
         make: Callable[[Facts], Plan] = lambda facts: plan(  # noqa: E731 - of what holds just now
-            self._asked, self._inside, self._device, self._addresses, facts, with_routes=self._routes
+            self._request, self._inside, self._device, self._addresses, facts, with_routes=self._routes
         )
         # Once it has begun it comes to its end, even if we are cancelled: `inside` waits for its thread.
         made, problems = await namespaces.inside(lambda: self._changes.follow(make, first=first), self._netns)
@@ -201,7 +203,7 @@ class HostNetwork:
             for change in made.changes:
                 if change not in before:
                     # Whoever uses the machine wants to know its address, which may be another one next time.
-                    level = logging.INFO if isinstance(change, Address) else logging.DEBUG
+                    level = logging.INFO if isinstance(change, InterfaceAddress) else logging.DEBUG
                     self._log.log(level, "set: %s %s", WORDS[type(change)], change)
         self._plan = made
         for problem in (*made.warnings, *problems):

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from tmelink import values
 from tmelink.arguments import keyword, keywords, positional
 from tmelink.element import Claim
-from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.errors import ElementError
 from tmelink.system import interfaces, namespaces, programs
 
@@ -27,7 +27,7 @@ def _name(word: str) -> str:
     return word
 
 
-class Netns(TapElement):
+class Netns(TunTap):
     """A network namespace with a TAP inside: created and removed, or used as it was found."""
 
     @dataclass(frozen=True)
@@ -60,13 +60,16 @@ class Netns(TapElement):
         super().__init__(
             name,
             arguments,
-            asked=arguments.interface,
-            wanted=interfaces.Wanted(
+            request=arguments.interface,
+            wanted=interfaces.InterfaceSettings(
                 mac=arguments.mac,
                 mtu=arguments.mtu,
                 addresses=[
-                    *(interfaces.Address(inet, interfaces.broadcast(inet)) for inet in arguments.inet),
-                    *(interfaces.Address(inet6) for inet6 in arguments.inet6),
+                    *(
+                        interfaces.AssignedAddress(inet, interfaces.broadcast(inet))
+                        for inet in arguments.inet
+                    ),
+                    *(interfaces.AssignedAddress(inet6) for inet6 in arguments.inet6),
                 ],
                 gateways=[each for each in (arguments.gateway, arguments.gateway6) if each is not None],
             ),

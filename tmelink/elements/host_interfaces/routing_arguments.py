@@ -10,16 +10,16 @@ from typing import Protocol
 
 from tmelink import values
 from tmelink.arguments import ArgumentError, keyword, keywords
-from tmelink.elements.host_interfaces.host_network import Asked
+from tmelink.elements.host_interfaces.host_network import HostNetworkRequest
 from tmelink.routing.identities import Identity
-from tmelink.routing.translation import Router
+from tmelink.routing.translation import RouterSettings
 
 NONE = "none"
 FREE = "free"
 """policy-routing without a table: the next free one."""
 
 
-class Surroundings(Protocol):
+class RoutingArguments(Protocol):
     """Arguments with those below among them."""
 
     @property
@@ -100,7 +100,7 @@ def router() -> tuple[IPv4Address | IPv6Address, ...]:
     )
 
 
-def check(arguments: Surroundings) -> None:
+def check(arguments: RoutingArguments) -> None:
     """Raise `ArgumentError` for what does not go together."""
     if arguments.proxy_ndp and arguments.proxy_arp is None:
         raise ArgumentError("proxy-ndp", "'proxy-ndp' needs 'proxy-arp INTERFACE' beside it")
@@ -108,12 +108,12 @@ def check(arguments: Surroundings) -> None:
         raise ArgumentError("router", "'router' needs 'policy-routing' beside it")
 
 
-def asked(arguments: Surroundings, *, point_to_point: bool) -> Asked:
+def request(arguments: RoutingArguments, *, point_to_point: bool) -> HostNetworkRequest:
     """What the arguments ask of the host; device and addresses are filled in when they are known."""
     nat = None if arguments.nat == NONE else arguments.nat
     routes = nat or arguments.forward or arguments.proxy_arp
     table = arguments.policy_routing
-    return Asked(
+    return HostNetworkRequest(
         identity=None
         if table is None
         else Identity(
@@ -125,7 +125,7 @@ def asked(arguments: Surroundings, *, point_to_point: bool) -> Asked:
         ),
         router=None
         if not routes
-        else Router(
+        else RouterSettings(
             device="",
             nat=nat,
             forward=arguments.forward,

@@ -13,7 +13,7 @@ from tmelink import values
 from tmelink.arguments import ArgumentError, keyword, keywords
 from tmelink.element import Claim
 from tmelink.elements.host_interfaces import routing_arguments
-from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.system import interfaces
 
 
@@ -21,7 +21,7 @@ def _address(word: str) -> IPv4Interface | IPv4Address:
     return values.ipv4_interface(word) if "/" in word else values.ipv4(word)
 
 
-class Tap(TapElement):
+class Tap(TunTap):
     """`tme/host/tun/tap`: a TAP with TME's arguments."""
 
     @dataclass(frozen=True)
@@ -90,14 +90,14 @@ class Tap(TapElement):
                     f"('ip addr add … dev {self.bridge}') or leave 'bridge' out",
                 )
 
-        def addresses(self) -> list[interfaces.Address]:
+        def addresses(self) -> list[interfaces.AssignedAddress]:
             """The addresses as the interface is to have them; a bare IPv4 one has its class's netmask."""
-            own = [interfaces.Address(address) for address in self.inet6]
+            own = [interfaces.AssignedAddress(address) for address in self.inet6]
             if self.inet is not None:
                 inet = self.inet
                 if not isinstance(inet, IPv4Interface):
                     inet = IPv4Interface((inet, self.netmask if self.netmask is not None else _class(inet)))
-                own.insert(0, interfaces.Address(inet, self.bcast or interfaces.broadcast(inet)))
+                own.insert(0, interfaces.AssignedAddress(inet, self.bcast or interfaces.broadcast(inet)))
             return own
 
     arguments: Arguments
@@ -106,15 +106,15 @@ class Tap(TapElement):
         super().__init__(
             name,
             arguments,
-            asked=arguments.interface,
-            wanted=interfaces.Wanted(
+            request=arguments.interface,
+            wanted=interfaces.InterfaceSettings(
                 mac=arguments.mac,
                 mtu=arguments.mtu,
                 bridge=arguments.bridge,
                 addresses=arguments.addresses(),
             ),
             offload=arguments.offload,
-            around=routing_arguments.asked(arguments, point_to_point=False),
+            around=routing_arguments.request(arguments, point_to_point=False),
         )
 
     def claims(self) -> list[Claim]:

@@ -12,7 +12,7 @@ from tmelink import values
 from tmelink.arguments import ArgumentError, keyword, keywords
 from tmelink.element import Claim
 from tmelink.elements.host_interfaces import routing_arguments
-from tmelink.elements.host_interfaces.tuntap import TapElement
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.system import interfaces
 
 
@@ -20,7 +20,7 @@ def _address(word: str) -> IPv4Interface | IPv4Address:
     return values.ipv4_interface(word) if "/" in word else values.ipv4(word)
 
 
-class Tun(TapElement):
+class Tun(TunTap):
     """`tme/host/tun/tun`: a TUN, which exchanges IP packets with the host."""
 
     @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Tun(TapElement):
                     "inet", f"'inet {self.inet}' needs a network, as {self.inet}/24, or 'peer ADDR' beside it"
                 )
 
-        def addresses(self) -> list[interfaces.Address]:
+        def addresses(self) -> list[interfaces.AssignedAddress]:
             """The addresses as the interface is to have them."""
-            own = [interfaces.Address(address) for address in self.inet6]
+            own = [interfaces.AssignedAddress(address) for address in self.inet6]
             if self.inet is not None:
                 # A point-to-point address has no network of its own, so its prefix is the whole of it.
-                own.insert(0, interfaces.Address(IPv4Interface(self.inet), peer=self.peer))
+                own.insert(0, interfaces.AssignedAddress(IPv4Interface(self.inet), peer=self.peer))
             return own
 
     arguments: Arguments
@@ -81,11 +81,11 @@ class Tun(TapElement):
         super().__init__(
             name,
             arguments,
-            asked=arguments.interface,
-            wanted=interfaces.Wanted(mtu=arguments.mtu, addresses=arguments.addresses()),
+            request=arguments.interface,
+            wanted=interfaces.InterfaceSettings(mtu=arguments.mtu, addresses=arguments.addresses()),
             offload=arguments.offload,
             kind="ip",
-            around=routing_arguments.asked(arguments, point_to_point=True),
+            around=routing_arguments.request(arguments, point_to_point=True),
         )
 
     def claims(self) -> list[Claim]:

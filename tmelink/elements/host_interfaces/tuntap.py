@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from tmelink.element import Element, Port
-from tmelink.elements.host_interfaces.host_network import Asked, HostNetwork
+from tmelink.elements.host_interfaces.host_network import HostNetwork, HostNetworkRequest
 from tmelink.errors import ElementError
 from tmelink.ethernet import derived_mac
 from tmelink.frame import MIN_FRAME, Burst, Frame, Gso, Kind
@@ -31,7 +31,7 @@ READ_BUDGET = 64
 """Frames that are read before the loop turns to other elements: a burst that amortises its calls, and at
 64 KiB each a pause of a few milliseconds at most."""
 
-NOTHING = Asked()
+NOTHING = HostNetworkRequest()
 
 DEFAULT_MTU = 1500
 """Of a new TAP or TUN."""
@@ -39,10 +39,10 @@ DEFAULT_MTU = 1500
 _PLAIN = encode_header(None)
 
 
-class TapElement(Element):
+class TunTap(Element):
     """An Ethernet whose other end is an interface of the host, or of one of its network namespaces.
 
-    `asked` names the interface (None: the kernel's next tapN), `wanted` says what it is to be like, `netns`
+    `request` names the interface (None: the kernel's next tapN), `wanted` says what it is to be like, `netns`
     in which namespace it is (None: the process's own). With `kind` "ip" it is a TUN, and carries IP packets.
     `around` is what is to be done to the host around it, beside what a link says that it is connected to.
     """
@@ -54,22 +54,22 @@ class TapElement(Element):
         name: str,
         arguments: Any,
         *,
-        asked: str | None,
-        wanted: interfaces.Wanted,
+        request: str | None,
+        wanted: interfaces.InterfaceSettings,
         offload: bool,
         netns: str | None = None,
         kind: Kind = "ethernet",
-        around: Asked = NOTHING,
+        around: HostNetworkRequest = NOTHING,
     ) -> None:
         super().__init__(name, arguments)
         self.kind: Kind = kind
         self.netns = netns
         self.around = around
-        self._asked = asked
+        self._request = request
         self._wanted = wanted
         self._offload = offload
         self._tap: tuntap.TapDevice | None = None
-        self._undo: list[interfaces.Request] = []
+        self._undo: list[interfaces.RtnetlinkRequest] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held = False
         self._network: HostNetwork | None = None
@@ -82,7 +82,7 @@ class TapElement(Element):
     @property
     def interface(self) -> str | None:
         """The name of the interface once it is open, else the one that was asked for."""
-        return self._tap.name if self._tap is not None else self._asked
+        return self._tap.name if self._tap is not None else self._request
 
     def make_port(self) -> Port:
         """A port that takes super-frames unless they are switched off."""
@@ -137,7 +137,7 @@ class TapElement(Element):
             await namespaces.inside(self._give_back, self.netns)
 
     @property
-    def wanted(self) -> interfaces.Wanted:
+    def wanted(self) -> interfaces.InterfaceSettings:
         """What the element's own arguments want the interface to be like."""
         return self._wanted
 
@@ -162,14 +162,14 @@ class TapElement(Element):
             self.failed(error)
 
     def _take(self) -> None:
-        self._tap = tuntap.open_tap(self._asked, offload=self._offload, kind=self.kind)
+        self._tap = tuntap.open_tap(self._request, offload=self._offload, kind=self.kind)
         try:
             self._undo = interfaces.configure(self._tap.name, self._with_own_mac(self._wanted))
         except BaseException:
             self._give_back()
             raise
 
-    def _with_own_mac(self, wanted: interfaces.Wanted) -> interfaces.Wanted:
+    def _with_own_mac(self, wanted: interfaces.InterfaceSettings) -> interfaces.InterfaceSettings:
         """A new interface has the same MAC at every start: its neighbours remember whose it is."""
         tap = self._tap
         if tap is None or not tap.created or wanted.mac is not None or not wanted.addresses:
@@ -207,7 +207,7 @@ class TapElement(Element):
             raise ElementError(f"{self.name} is not open")
         name = tap.name
         undo = await namespaces.inside(
-            lambda: interfaces.configure(name, interfaces.Wanted(gso_max_size=size)), self.netns
+            lambda: interfaces.configure(name, interfaces.InterfaceSettings(gso_max_size=size)), self.netns
         )
         self._undo = undo + self._undo
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from tmelink.elements.openvpn.sessions import Files
 from tmelink.errors import ElementError
-from tmelink.openvpn.options.values import Bridge, GenToken, Options, Server
+from tmelink.openvpn.options.values import Bridge, GenToken, Options, ServerOptions
 from tmelink.openvpn.secret import Material
 from tmelink.openvpn.server import client_config
 from tmelink.openvpn.server.address_pool import AddressPool, Lease
-from tmelink.openvpn.server.auth_token import PREFIX, SECRET, AuthTokens, Token, parse_secret
-from tmelink.openvpn.server.client_config import ClientConfig, Inside, Welcome
+from tmelink.openvpn.server.auth_token import PREFIX, SECRET, AuthToken, AuthTokens, parse_secret
+from tmelink.openvpn.server.client_config import ClientConfig, ServerNetwork, Welcome
 from tmelink.openvpn.server.users import Users
 from tmelink.openvpn.session import Joining
 
@@ -32,10 +32,10 @@ class Refused(Exception):
     """A client may not join; the text is for it and for the log."""
 
 
-class Admission:
+class Authentication:
     """The door of one server. Opening it reads its files; raises `ElementError`."""
 
-    def __init__(self, options: Options, server: Server, log: Logger) -> None:
+    def __init__(self, options: Options, server: ServerOptions, log: Logger) -> None:
         self._server = server
         self._log = log
         self._inside = inside(options, server)
@@ -54,7 +54,7 @@ class Admission:
             return bool(joining.fingerprint)  # who shows no certificate either could be anybody
         return self._users.admits(joining.username, joining.password)
 
-    def shown_token(self, joining: Joining, unix_time: float, known: Token | None) -> Token | None:
+    def shown_token(self, joining: Joining, unix_time: float, known: AuthToken | None) -> AuthToken | None:
         """The token that a client gives for its password; None for a password, raises `Refused`."""
         if self._tokens is None or not joining.password.startswith(PREFIX):
             return None
@@ -63,7 +63,9 @@ class Admission:
         except ValueError as error:
             raise Refused(str(error)) from None
 
-    def new_token(self, joining: Joining, unix_time: float, before: Token | None) -> tuple[Token, str] | None:
+    def new_token(
+        self, joining: Joining, unix_time: float, before: AuthToken | None
+    ) -> tuple[AuthToken, str] | None:
         """A token with the option that gives it to a client; None where there are none, or for no user."""
         if self._tokens is None or not joining.username:
             return None
@@ -140,7 +142,7 @@ class Admission:
             self._log.warning("--ifconfig-pool-persist %s: %s", path, wrong)
 
 
-def inside(options: Options, server: Server) -> Inside:
+def inside(options: Options, server: ServerOptions) -> ServerNetwork:
     """What all clients share."""
     subnet = options.dev_type == "tap" or options.network.topology == "subnet"
     own = options.network.ifconfig
@@ -152,7 +154,7 @@ def inside(options: Options, server: Server) -> Inside:
         netmask = IPv4Network((0, server.bridge.prefix)).netmask
     elif subnet and own is not None:
         netmask = IPv4Address(own[1])
-    return Inside(
+    return ServerNetwork(
         topology="subnet" if options.dev_type == "tap" else options.network.topology,
         push=server.push,
         local=None if own is None else IPv4Address(own[0]),
@@ -162,7 +164,7 @@ def inside(options: Options, server: Server) -> Inside:
     )
 
 
-def _pool(options: Options, server: Server) -> AddressPool | None:
+def _pool(options: Options, server: ServerOptions) -> AddressPool | None:
     if server.pool is None and server.pool6 is None:
         return None
     net30 = options.dev_type == "tun" and options.network.topology == "net30"

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tmelink.elements.openvpn import link_sockets, proxies
-from tmelink.elements.openvpn.peers import Over, Owner, TcpPeer, TcpServer, UdpPeer, Wire
+from tmelink.elements.openvpn.peers import Over, PeerOwner, PeerTransport, TcpPeer, TcpServer, UdpPeer
 from tmelink.elements.openvpn.proxies import Proxy
 from tmelink.elements.openvpn.sessions import Files
-from tmelink.elements.openvpn.tcp_listener import TcpSeat, listen
-from tmelink.elements.openvpn.udp_listener import UdpSeat, udp
+from tmelink.elements.openvpn.tcp_listener import TcpLease, listen
+from tmelink.elements.openvpn.udp_listener import UdpLease, udp
 from tmelink.errors import ElementError
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import Exit, Restart
@@ -32,18 +32,18 @@ PATIENT_TRIES = 5
 JITTER = 0.1
 """The part of a pause that is left to chance, so that many links do not all knock at once."""
 
-Peer = UdpPeer | TcpServer | TcpPeer
-Way = tuple[Options, Proxy | None]
+LinkPeer = UdpPeer | TcpServer | TcpPeer
+RemoteChoice = tuple[Options, Proxy | None]
 """The options that hold for one remote, and the proxy on the way to it."""
 
-Taken = UdpSeat | TcpSeat
+Lease = UdpLease | TcpLease
 """A local port that is bound already."""
 
 
-class Link(Owner, Protocol):
+class ConnectorOwner(PeerOwner, Protocol):
     """What the attempts need of their link, beside what peers need."""
 
-    peer: Peer | None
+    peer: LinkPeer | None
     backoff: float
 
     def reaching(self, address: Address | None) -> None:
@@ -56,14 +56,14 @@ class Link(Owner, Protocol):
         """The link is over for good, and should not be."""
 
 
-class Attempts:
+class Connector:
     """The task that keeps a link's peer: tries every remote in turn, for ever or as often as allowed."""
 
-    def __init__(self, link: Link, options: Options) -> None:
+    def __init__(self, link: ConnectorOwner, options: Options) -> None:
         self._link = link
         self._options = options
-        self._ways: list[Way] = []
-        self._taken: Taken | None = None
+        self._ways: list[RemoteChoice] = []
+        self._taken: Lease | None = None
         self._begun = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -150,18 +150,18 @@ class Attempts:
         """Reach one address and stay with it until the peer is over."""
         taken, self._taken = self._taken, None
         self._link.reaching(address)
-        peer: Peer
+        peer: LinkPeer
         if options.proto.startswith("udp"):
             if proxy is None:
-                seat = taken if isinstance(taken, UdpSeat) else await udp(self._link, options, family)
-                make_wire = self._direct(seat)
+                lease = taken if isinstance(taken, UdpLease) else await udp(self._link, options, family)
+                make_wire = self._direct(lease)
             else:
                 assert address is not None, "a proxy has an address"
                 make_wire = await self._relayed(options, proxy, family, address)
                 address = (options.remotes[0].host, options.remotes[0].port)
             peer = UdpPeer(self._link, options, make_wire, address)
         elif options.proto.endswith("server"):
-            place = taken if isinstance(taken, TcpSeat) else await listen(self._link, options, family)
+            place = taken if isinstance(taken, TcpLease) else await listen(self._link, options, family)
             peer = TcpServer(self._link, options, place, address)
         else:
             assert address is not None, "the options see to it that a TCP client has a remote"
@@ -179,28 +179,28 @@ class Attempts:
             self._link.peer = None
             peer.close()
 
-    def _direct(self, seat: UdpSeat) -> Callable[[UdpPeer], Wire]:
+    def _direct(self, lease: UdpLease) -> Callable[[UdpPeer], PeerTransport]:
         """Datagrams through a port of our own, or one shared with other links."""
 
-        def make(peer: UdpPeer) -> Wire:
+        def make(peer: UdpPeer) -> PeerTransport:
             try:
-                seat.attend(peer)
+                lease.attend(peer)
             except ElementError:
-                seat.close()
+                lease.close()
                 raise
-            return seat
+            return lease
 
         return make
 
     async def _relayed(
         self, options: Options, proxy: Proxy, family: socket.AddressFamily, address: Address
-    ) -> Callable[[UdpPeer], Wire]:
+    ) -> Callable[[UdpPeer], PeerTransport]:
         """Datagrams through the relay of a SOCKS proxy."""
         sock, control, relay = await link_sockets.associate(options, family, address, proxy)
         self._link.log.info("%s relays from %s", proxy, sockets.show(relay))
         link = self._link
 
-        def make(peer: UdpPeer) -> Wire:
+        def make(peer: UdpPeer) -> PeerTransport:
             return Relayed(
                 sock,
                 control,
@@ -217,7 +217,7 @@ class Attempts:
 
         return make
 
-    async def _first(self) -> Taken | None:
+    async def _first(self) -> Lease | None:
         """The first attempt's port; None where it needs none, or a name has to be resolved before."""
         options, proxy = self._ways[0]
         if proxy is not None or options.proto.endswith("client"):

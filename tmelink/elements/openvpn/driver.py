@@ -13,7 +13,7 @@ from tmelink.frame import Frame
 from tmelink.openvpn.session import Carried, Event, Item, Session, Step
 
 
-class Conversation:
+class SessionDriver:
     """A session with its timer. `transmit` sends to the peer, `deliver` takes frames, `event` events."""
 
     def __init__(

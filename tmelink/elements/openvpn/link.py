@@ -1,8 +1,9 @@
 """The link: one side of a pair that carries a machine's frames in OpenVPN's wire protocol.
 
 Here frames meet the wire: super-frames are cut into runs of datagrams, and runs are joined into super-frames.
-`tmelink.elements.openvpn.connector` reaches the peer, `tmelink.elements.openvpn.peers` decides whose datagrams
-count, a session (`tmelink.openvpn`) knows what is in a datagram, and `tmelink.transport` carries it.
+`tmelink.elements.openvpn.connector` reaches the peer, `tmelink.elements.openvpn.peers` decides whose
+datagrams count, a session (`tmelink.openvpn`) knows what is in a datagram, and `tmelink.transport` carries
+it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import cast
 
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import shared_ports
-from tmelink.elements.openvpn.connector import Attempts, Peer
+from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.sessions import NewSession, longest_super_frame, problems, session_maker
-from tmelink.elements.openvpn.shaper import Shaping
-from tmelink.elements.openvpn.tunnel_network import Inside
+from tmelink.elements.openvpn.shaper import FrameShaper
+from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Counters, Frame, one_by_one, pieces
 from tmelink.offload import coalesce, coalesce_between, completed, cut
@@ -66,16 +67,16 @@ class Link(Element):
             self.stream_limit = MAX_DATAGRAM
         self.segment = arguments.udp_offload in ("send", "both")
         self.gro = arguments.udp_offload in ("receive", "both")
-        self.peer: Peer | None = None
+        self.peer: LinkPeer | None = None
         self._sessions: list[Session] = []
         self._make: NewSession | None = None
         self._token: Credentials | None = None
         self._refusal: AuthFailed | None = None
         self._complaint = ""
         self.backoff = 0.0
-        self._attempts: Attempts | None = None
-        self._shaping: Shaping | None = None
-        self._inside = Inside(self, arguments)
+        self._connector: Connector | None = None
+        self._shaper: FrameShaper | None = None
+        self._inside = TunnelNetwork(self, arguments)
 
     @classmethod
     def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Options | None:
@@ -138,20 +139,20 @@ class Link(Element):
         self._make = session_maker(self.arguments, self.log)
         if self.arguments.shaper:
             overhead = datagram_overhead(self.arguments.proto)
-            self._shaping = Shaping(
+            self._shaper = FrameShaper(
                 self.arguments.shaper, overhead, self._send_shaped, self.hold_machine, self.sent
             )
-        self._attempts = Attempts(self, self.arguments)
-        await self._attempts.open()
+        self._connector = Connector(self, self.arguments)
+        await self._connector.open()
 
     async def close(self) -> None:
         """End the attempts and with them the peer."""
-        if self._attempts is not None:
-            await self._attempts.close()
-            self._attempts = None
-        if self._shaping is not None:
-            self._shaping.close()
-            self._shaping = None
+        if self._connector is not None:
+            await self._connector.close()
+            self._connector = None
+        if self._shaper is not None:
+            self._shaper.close()
+            self._shaper = None
         await self._inside.close()
 
     # Frames
@@ -166,14 +167,14 @@ class Link(Element):
             peer.send(completed(burst, port.sent))
             return
         items = cut(burst, port.sent, ip=self._ip)
-        if self._shaping is None:
+        if self._shaper is None:
             peer.send(items)
         else:
-            self._shaping.take(items)
+            self._shaper.take(items)
 
     def receive_one(self, port: Port, frame: Frame) -> None:
         """A frame from the machine that comes alone."""
-        if self.peer is None or self._shaping is not None:
+        if self.peer is None or self._shaper is not None:
             self.receive(port, Burst([frame]))
         else:
             self.peer.send_one(frame)

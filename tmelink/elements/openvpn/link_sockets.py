@@ -26,7 +26,7 @@ two super-frames, and what arrives while the process does something else is lost
 RESOLVE_PAUSE = 5.0
 """Seconds before a name that could not be resolved is asked for again (`--resolv-retry`)."""
 
-Place = tuple[socket.AddressFamily, Address | None]
+DialTarget = tuple[socket.AddressFamily, Address | None]
 """Where to try; the family alone for a socket that waits to be found."""
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ T = TypeVar("T")
 _FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6}
 
 
-async def places(options: Options, proxy: Proxy | None, log: Logger) -> list[Place]:
+async def places(options: Options, proxy: Proxy | None, log: Logger) -> list[DialTarget]:
     """Where to try: every address of the peer's name or, where there is one, of the proxy's."""
     family = next((f for digit, f in _FAMILIES.items() if digit in options.proto), socket.AF_UNSPEC)
     if family == socket.AF_UNSPEC and options.local is not None:
@@ -97,14 +97,14 @@ def bound_socket(
     options: Options, kind: socket.SocketKind, family: socket.AddressFamily, address: Address | None
 ) -> socket.socket:
     """A socket as the options ask for it, bound to `address` if there is one."""
-    asked = sockets.SocketOptions(
+    request = sockets.SocketOptions(
         send_buffer=options.sndbuf,
         receive_buffer=_receive_buffer(options, kind),
         mark=options.mark,
         mtu_disc=options.mtu_disc,
         ipv6_only=options.bind_ipv6_only,
     )
-    return sockets.make_socket(family, kind, asked, address)
+    return sockets.make_socket(family, kind, request, address)
 
 
 def _receive_buffer(options: Options, kind: socket.SocketKind) -> int | None:

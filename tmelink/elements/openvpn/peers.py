@@ -12,9 +12,9 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from tmelink.elements.openvpn.driver import Conversation
-from tmelink.elements.openvpn.shared_ports import Guest
-from tmelink.elements.openvpn.tcp_listener import TcpSeat
+from tmelink.elements.openvpn.driver import SessionDriver
+from tmelink.elements.openvpn.shared_ports import PortUser
+from tmelink.elements.openvpn.tcp_listener import TcpLease
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import (
@@ -44,7 +44,7 @@ Over = Restart | Exit
 """Why a peer is over: to be tried again, or for good."""
 
 
-class Wire(Protocol):
+class PeerTransport(Protocol):
     """What carries a UDP peer's datagrams: a port of our own or a shared one, or a proxy's relay."""
 
     @property
@@ -55,7 +55,7 @@ class Wire(Protocol):
         """Give it back."""
 
 
-class Owner(Guest, Protocol):
+class PeerOwner(PortUser, Protocol):
     """What a peer needs of its link, beside what a port needs."""
 
     def new_session(self, options: Options) -> Session:
@@ -99,9 +99,9 @@ class UdpPeer:
 
     def __init__(
         self,
-        link: Owner,
+        link: PeerOwner,
         options: Options,
-        make_wire: Callable[[UdpPeer], Wire],
+        make_wire: Callable[[UdpPeer], PeerTransport],
         remote: Address | None,
     ) -> None:
         self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
@@ -110,45 +110,43 @@ class UdpPeer:
         self._link = link
         self._floats = options.float
         self._follows = options.float or remote is None or sockets.literal_family(remote[0]) is None
-        self._conversation = Conversation(
-            link.new_session(options), self._transmit, link.deliver, self._event
-        )
+        self._driver = SessionDriver(link.new_session(options), self._transmit, link.deliver, self._event)
         # Of a frame that comes alone; every call less is felt in its round trip.
-        self.send_one = self._conversation.send_one
+        self.send_one = self._driver.send_one
         try:
             self._wire = make_wire(self)
         except BaseException:
-            link.retire(self._conversation.session)
+            link.retire(self._driver.session)
             raise
-        self._conversation.start()
+        self._driver.start()
 
     def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""
-        self._conversation.send(items)
+        self._driver.send(items)
 
     def close(self) -> None:
         """Say goodbye where the session wants to, and close the socket."""
-        self._conversation.close()
+        self._driver.close()
         self._wire.close()
-        self._link.retire(self._conversation.session)
+        self._link.retire(self._driver.session)
 
     def arrived(self, items: list[Item], address: Address) -> bool:
         """Take datagrams; whether any of them was the peer's beyond doubt."""
         if address != self.remote and not self._follows:
             self._link.received.drops["not the remote"] += _count(items)
             return False
-        step = self._conversation.receive(items)
+        step = self._driver.receive(items)
         if address != self.remote and step.authentic:
             if self.remote is not None:
                 self._link.log.info("peer moved to %s", sockets.show(address))
             self.remote = address
             self._follows = self._floats
-        self._conversation.do(step)
+        self._driver.do(step)
         return step.authentic
 
     def arrived_alone(self, datagram: Frame, address: Address) -> None:
         """Take a datagram that came alone."""
-        frame = self._conversation.receive_one(datagram) if address == self.remote else None
+        frame = self._driver.receive_one(datagram) if address == self.remote else None
         if frame is None:
             self.arrived([datagram], address)
         else:
@@ -180,18 +178,16 @@ class TcpPeer:
     """A peer over one TCP connection, of which `head` was read before."""
 
     def __init__(
-        self, link: Owner, options: Options, sock: socket.socket, address: Address, head: bytes = b""
+        self, link: PeerOwner, options: Options, sock: socket.socket, address: Address, head: bytes = b""
     ) -> None:
         self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
         self.heard = False
         self.proven: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.address = address
         self._link = link
-        self._conversation = Conversation(
-            link.new_session(options), self._transmit, link.deliver, self._event
-        )
+        self._driver = SessionDriver(link.new_session(options), self._transmit, link.deliver, self._event)
         # Of a frame that comes alone; every call less is felt in its round trip.
-        self.send_one = self._conversation.send_one
+        self.send_one = self._driver.send_one
         self._stream = Stream(
             sock,
             self._arrived,
@@ -201,27 +197,27 @@ class TcpPeer:
             link.received,
             limit=link.stream_limit,
         )
-        self._conversation.start()
+        self._driver.start()
         self._stream.begin(head)
 
     def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""
-        self._conversation.send(items)
+        self._driver.send(items)
 
     def close(self) -> None:
         """Say goodbye where the session wants to, and close the connection."""
-        self._conversation.close()
+        self._driver.close()
         self._stream.close()
-        self._link.retire(self._conversation.session)
+        self._link.retire(self._driver.session)
 
     def _transmit(self, items: Sequence[Item]) -> None:
         self._stream.send(items)
 
     def _arrived(self, items: Sequence[Item]) -> None:
-        step = self._conversation.receive(items)
+        step = self._driver.receive(items)
         if step.authentic and not self.proven.done():
             self.proven.set_result(None)
-        self._conversation.do(step)
+        self._driver.do(step)
 
     def _ended(self, reason: str) -> None:
         if not self.over.done():
@@ -245,16 +241,16 @@ class TcpServer:
     connection unnoticed need not wait for ours to notice too.
     """
 
-    def __init__(self, link: Owner, options: Options, seat: TcpSeat, remote: Address | None) -> None:
+    def __init__(self, link: PeerOwner, options: Options, lease: TcpLease, remote: Address | None) -> None:
         self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
         self.heard = False
         self._link = link
-        self._seat = seat
+        self._lease = lease
         self._options = options
         self._current: TcpPeer | None = None
         self._peers: set[TcpPeer] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        seat.attend(self._take, None if options.float else remote)
+        lease.attend(self._take, None if options.float else remote)
 
     def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""
@@ -272,7 +268,7 @@ class TcpServer:
 
     def close(self) -> None:
         """Close the listening socket, unless other links need it, and every connection."""
-        self._seat.close()
+        self._lease.close()
         for task in self._tasks:
             task.cancel()
         for peer in list(self._peers):
@@ -331,7 +327,7 @@ class TcpServer:
             peer.close()
 
 
-def _tell(link: Owner, event: Event) -> None:
+def _tell(link: PeerOwner, event: Event) -> None:
     """What a session says that concerns the link, however the peer is reached."""
     if isinstance(event, Notice):
         link.notice(event)

@@ -9,7 +9,7 @@ import socket
 from logging import Logger
 from pathlib import Path
 
-from tmelink.openvpn.options.values import PortShare
+from tmelink.openvpn.options.values import PortShareOptions
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.splice import splice
@@ -24,10 +24,10 @@ JOURNAL_MODE = 0o640
 """The web server reads it by its group, as with OpenVPN; nobody else has to know who visits."""
 
 
-class WebServer:
+class PortShare:
     """Passes connections on to a web server, and tells it in a directory where they come from."""
 
-    def __init__(self, share: PortShare, log: Logger) -> None:
+    def __init__(self, share: PortShareOptions, log: Logger) -> None:
         self._share = share
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()

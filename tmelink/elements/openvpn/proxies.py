@@ -28,7 +28,7 @@ class Proxy:
     host: str
     port: int
     http: http_proxy.HttpProxy | None = None
-    login: socks.Login | None = None
+    login: socks.SocksLogin | None = None
 
     def __str__(self) -> str:
         return f"{'SOCKS' if self.http is None else 'HTTP'} proxy {sockets.show((self.host, self.port))}"
@@ -63,12 +63,12 @@ def proxy(options: Options, files: Files) -> Proxy | None:
     if options.socks_proxy is not None:
         given = options.socks_proxy
         user, password = _user_and_password(given.credentials, "socks-proxy", files)
-        login = None if given.credentials is None else socks.Login(user, password)
+        login = None if given.credentials is None else socks.SocksLogin(user, password)
         return Proxy(given.host, given.port, login=login)
     return None
 
 
-def _http(given: option_types.HttpProxy, files: Files) -> Proxy:
+def _http(given: option_types.HttpProxyOptions, files: Files) -> Proxy:
     user, password = _user_and_password(given.credentials, "http-proxy", files)
     headers = tuple(
         name if value is None else f"{name}: {value.reveal().decode()}" for name, value in given.headers

@@ -19,20 +19,20 @@ from typing import Any, cast
 
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import link_sockets, shared_ports
-from tmelink.elements.openvpn.authentication import Admission, Refused
+from tmelink.elements.openvpn.authentication import Authentication, Refused
 from tmelink.elements.openvpn.link import STREAM_ROOM, log_level
-from tmelink.elements.openvpn.server_bridge import ServerEthernet
-from tmelink.elements.openvpn.server_router import ServerPackets
+from tmelink.elements.openvpn.server_bridge import ServerBridge
+from tmelink.elements.openvpn.server_router import ServerRouter
 from tmelink.elements.openvpn.sessions import Files, problems, tls_parts, tls_settings, wall_clock
-from tmelink.elements.openvpn.tcp_listener import TcpSeat, listen
-from tmelink.elements.openvpn.tunnel_network import Inside
-from tmelink.elements.openvpn.udp_listener import UdpSeat, udp
+from tmelink.elements.openvpn.tcp_listener import TcpLease, listen
+from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
+from tmelink.elements.openvpn.udp_listener import UdpLease, udp
 from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst, Counters, Frame
 from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.server.address_pool import Lease
-from tmelink.openvpn.server.auth_token import Token
+from tmelink.openvpn.server.auth_token import AuthToken
 from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.server.server import Addressed, TlsServer
 from tmelink.openvpn.session import Exit, Item, Joining, Notice, Restart, Up
@@ -43,14 +43,14 @@ from tmelink.transport.streams import Stream
 
 
 @dataclass(slots=True)
-class _Client:
+class _ClientState:
     """One that was admitted."""
 
     name: str
     welcome: Welcome
     lease: Lease | None
     up: bool = False
-    token: Token | None = None
+    token: AuthToken | None = None
 
     @property
     def inside(self) -> str:
@@ -86,10 +86,10 @@ class Server(Element):
         self.segment = True
         self.gro = True
         self.remote: Address | None = None
-        self._inside = Inside(self, arguments)
-        self._fabric: ServerEthernet | ServerPackets
+        self._inside = TunnelNetwork(self, arguments)
+        self._fabric: ServerBridge | ServerRouter
         if self._ip:
-            self._fabric = ServerPackets(
+            self._fabric = ServerRouter(
                 self._send,
                 self.received,
                 lambda text: self.log.warning("%s", text),
@@ -97,21 +97,21 @@ class Server(Element):
             )
         else:
             stale = options.stale_routes_check
-            self._fabric = ServerEthernet(
+            self._fabric = ServerBridge(
                 f"{name} switch",
                 self._send,
                 self.received.drops,
                 client_to_client=options.client_to_client,
                 ageing=None if stale is None else max(1, stale[0]),
             )
-        self._clients: dict[int, _Client] = {}
+        self._clients: dict[int, _ClientState] = {}
         self._streams: dict[Address, Stream] = {}
         self._wall = wall_clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._seat: UdpSeat | TcpSeat | None = None
+        self._lease: UdpLease | TcpLease | None = None
         self._server: TlsServer | None = None
-        self._admission: Admission | None = None
+        self._authentication: Authentication | None = None
 
     # What a machine file says
 
@@ -187,7 +187,7 @@ class Server(Element):
             self.log.info(
                 "--tls-crypt-v2: clients of OpenVPN 2.5 and before cannot join, as with force-cookie"
             )
-        self._admission = Admission(arguments, options, self.log)
+        self._authentication = Authentication(arguments, options, self.log)
         self._server = TlsServer(
             replace(tls_settings(arguments, tls, wrap), ask_password=options.user_table is not None),
             context,
@@ -202,10 +202,10 @@ class Server(Element):
         family, _ = (await link_sockets.places(arguments, None, self.log))[0]
         alone = replace(arguments, float=False)
         if arguments.proto.startswith("udp"):
-            self._seat = seat = await udp(self, alone, family)
-            seat.attend(self)
+            self._lease = port_lease = await udp(self, alone, family)
+            port_lease.attend(self)
         else:
-            self._seat = listening = await listen(self, alone, family)
+            self._lease = listening = await listen(self, alone, family)
             listening.attend(self._take, None)
         if self._options.pool_persist_seconds:
             self._spawn(self._keep_pool(self._options.pool_persist_seconds))
@@ -230,21 +230,21 @@ class Server(Element):
         for stream in self._streams.values():
             stream.close()
         self._streams.clear()
-        if self._seat is not None:
-            self._seat.close()
-            self._seat = None
+        if self._lease is not None:
+            self._lease.close()
+            self._lease = None
         for client in list(self._clients):
             self._gone(client)
-        if self._admission is not None:
-            self._admission.save()
-            self._admission = None
+        if self._authentication is not None:
+            self._authentication.save()
+            self._authentication = None
         await self._fabric.close()
 
     async def _keep_pool(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            if self._admission is not None:
-                self._admission.save()
+            if self._authentication is not None:
+                self._authentication.save()
 
     # Frames
 
@@ -319,8 +319,8 @@ class Server(Element):
             self._gone(client, f"connection with {sockets.show(address)} ended: {reason}")
 
     def _transmit(self, items: Sequence[Item], address: Address) -> None:
-        if isinstance(self._seat, UdpSeat):
-            self._seat.send(items, address)
+        if isinstance(self._lease, UdpLease):
+            self._lease.send(items, address)
         elif (stream := self._streams.get(address)) is not None:
             stream.send(items)
 
@@ -353,9 +353,9 @@ class Server(Element):
 
     async def _decide(self, client: int, address: Address, joining: Joining) -> None:
         """Admit a client that shows who it is, or refuse it."""
-        server, admission = self._server, self._admission
+        server, authentication = self._server, self._authentication
         assert server is not None
-        assert admission is not None
+        assert authentication is not None
         # A client may be gone at any moment, and another one have its number.
         with contextlib.suppress(KeyError):
             session = server.session(client)
@@ -363,9 +363,9 @@ class Server(Element):
             try:
                 known = self._clients.get(client)
                 last = None if known is None else known.token
-                token = admission.shown_token(joining, self._wall(self._now), last)
+                token = authentication.shown_token(joining, self._wall(self._now), last)
                 if token is None and self._options.user_table:
-                    fits = await asyncio.to_thread(admission.password_fits, joining)
+                    fits = await asyncio.to_thread(authentication.password_fits, joining)
                     if server.session(client) is not session:
                         return
                     if not fits:
@@ -377,7 +377,7 @@ class Server(Element):
                 elif self._clients[client].name != name:
                     raise Refused("it came under another name")
                 known = self._clients[client]
-                given = admission.new_token(joining, self._wall(self._now), known.token or token)
+                given = authentication.new_token(joining, self._wall(self._now), known.token or token)
                 if given is not None:
                     known.token = given[0]
                     options.append(given[1])
@@ -388,14 +388,14 @@ class Server(Element):
 
     def _welcome(self, client: int, name: str) -> None:
         """Lend a client its addresses; one of its name that is here already leaves them to it."""
-        server, admission = self._server, self._admission
+        server, authentication = self._server, self._authentication
         assert server is not None
-        assert admission is not None
+        assert authentication is not None
         if name and not self._options.duplicate_cn:
             for other in [number for number, known in self._clients.items() if known.name == name]:
                 self._do((server.kick(other, f"'{name}' has connected anew", self._now),))
-        welcome, lease = admission.welcome(name)
-        self._clients[client] = _Client(name, welcome, lease)
+        welcome, lease = authentication.welcome(name)
+        self._clients[client] = _ClientState(name, welcome, lease)
 
     def _came(self, client: int, address: Address, event: Up) -> None:
         known = self._clients[client]
@@ -418,8 +418,8 @@ class Server(Element):
         """Forget a client; the log says why, where there is a reason."""
         known = self._clients.pop(client, None)
         self._fabric.leave(client)
-        if known is not None and known.lease is not None and self._admission is not None:
-            self._admission.give_back(known.lease, self._now)
+        if known is not None and known.lease is not None and self._authentication is not None:
+            self._authentication.give_back(known.lease, self._now)
         if not reason:
             return
         whose = f"client '{known.name}'" if known is not None else "a client that had not joined"
@@ -436,7 +436,7 @@ class Server(Element):
                 return "\n".join([f"{len(self._clients)} clients", *map(self._row, sorted(self._clients))])
             case ["kick", name]:
                 return self._kick(name)
-            case ["table"] if isinstance(self._fabric, ServerEthernet):
+            case ["table"] if isinstance(self._fabric, ServerBridge):
                 return await self._fabric.switch.command(words)
         known = "clients, kick NAME" if self._ip else "clients, kick NAME, table"
         raise ElementError(f"{self.name} knows the commands: {known}")

@@ -33,7 +33,7 @@ class _Side(Element):
         self._deliver(port, burst)
 
 
-class ServerEthernet:
+class ServerBridge:
     """`send(client, items)` takes frames for a client; `drops` counts what nobody may have.
 
     Unless `client_to_client`, clients reach the machine's connections and not each other.

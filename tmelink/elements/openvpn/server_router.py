@@ -23,7 +23,7 @@ MACHINE = -1
 """Where packets go that are for no client."""
 
 
-class ServerPackets:
+class ServerRouter:
     """`send(client, items)` takes packets for a client; `received.drops` counts what nobody may have."""
 
     def __init__(

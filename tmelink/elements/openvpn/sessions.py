@@ -19,7 +19,7 @@ from tmelink.frame import Kind
 from tmelink.openvpn import keys
 from tmelink.openvpn.data.compress import Framing
 from tmelink.openvpn.options.parse import Options
-from tmelink.openvpn.options.values import Tls
+from tmelink.openvpn.options.values import TlsOptions
 from tmelink.openvpn.plain import envelope, mtu
 from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.plain.settings import Settings
@@ -197,7 +197,7 @@ def _later() -> int:
     return _latest
 
 
-def _tls_maker(options: Options, tls: Tls, files: Files) -> NewSession:
+def _tls_maker(options: Options, tls: TlsOptions, files: Files) -> NewSession:
     user_pass = files.secret(tls.auth_user_pass, "auth-user-pass")
     context, wrap = tls_parts(options, tls, files)
     try:
@@ -221,7 +221,7 @@ def wall_clock() -> Callable[[float], float]:
     return lambda now: started + now - at
 
 
-def tls_parts(options: Options, tls: Tls, files: Files) -> tuple[TlsContext, tls_wrap.WrapKey]:
+def tls_parts(options: Options, tls: TlsOptions, files: Files) -> tuple[TlsContext, tls_wrap.WrapKey]:
     """Certificates and keys, read and checked; raises `ElementError` that says what to do."""
     wanted = _tls_files(tls, files)
     if options.server is not None:
@@ -236,7 +236,7 @@ def tls_parts(options: Options, tls: Tls, files: Files) -> tuple[TlsContext, tls
     return context, wrap
 
 
-def _tls_files(tls: Tls, files: Files) -> TlsFiles:
+def _tls_files(tls: TlsOptions, files: Files) -> TlsFiles:
     passphrase = files.secret(tls.askpass, "askpass")
     return TlsFiles(
         certificate=files.public(tls.cert, "cert"),
@@ -300,7 +300,7 @@ def _credentials(text: bytes) -> Credentials:
 
 
 def tls_settings(
-    options: Options, tls: Tls, wrap: tls_wrap.WrapKey = None, credentials: Credentials | None = None
+    options: Options, tls: TlsOptions, wrap: tls_wrap.WrapKey = None, credentials: Credentials | None = None
 ) -> TlsSettings:
     """The settings of a session with TLS."""
     kind: Kind = "ethernet" if options.dev_type == "tap" else "ip"

@@ -16,7 +16,7 @@ QUEUE = 256
 """Frames that may wait: at a rate where that is long, more would only arrive too late to be of use."""
 
 
-class Shaping:
+class FrameShaper:
     """Frames on their way through `send`, which counts what goes on the wire in `sent`.
 
     `overhead` is what each datagram has around it outside, in bytes.

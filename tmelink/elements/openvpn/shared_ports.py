@@ -22,7 +22,7 @@ from tmelink.openvpn.options.parse import Options
 from tmelink.transport import sockets
 
 
-class Guest(Protocol):
+class PortUser(Protocol):
     """What a port needs of a link."""
 
     name: str
@@ -57,39 +57,39 @@ def claim(options: Options) -> Claim | None:
     return Claim("udp" if udp else "tcp", (options.local or "", options.lport), marks)
 
 
-class Seat(Protocol):
+class PortLease(Protocol):
     """One link's share of a port."""
 
-    link: Guest
+    link: PortUser
     claim: Claim | None
 
 
-S = TypeVar("S", bound=Seat)
+S = TypeVar("S", bound=PortLease)
 
 
-class Port(Generic[S]):
+class SharedPort(Generic[S]):
     """A bound socket and the links that share it, each with a seat; alone, a link has it to itself."""
 
     def __init__(self, sock: socket.socket, key: object) -> None:
         self.sock = sock
-        self.seats: list[S] = []
+        self.leases: list[S] = []
         self._key = key
 
-    def join(self, seat: S) -> None:
+    def join(self, lease: S) -> None:
         """Take another link in; raises `ElementError` where it cannot be told from those that are there."""
-        for other in self.seats:
-            if seat.claim is None or other.claim is None or not seat.claim.beside(other.claim):
+        for other in self.leases:
+            if lease.claim is None or other.claim is None or not lease.claim.beside(other.claim):
                 raise ElementError(
                     f"{sockets.show(self.sock.getsockname())} is in use by {other.link.name}, and nothing "
                     "tells the two apart: give each a --remote, or a key, of its own, or choose another port "
                     "with --lport"
                 )
-        self.seats.append(seat)
+        self.leases.append(lease)
 
-    def leave(self, seat: S) -> None:
+    def leave(self, lease: S) -> None:
         """One link less; the last one closes the socket."""
-        self.seats.remove(seat)
-        if not self.seats:
+        self.leases.remove(lease)
+        if not self.leases:
             _open().pop(self._key, None)
             self.close()
 
@@ -98,7 +98,7 @@ class Port(Generic[S]):
         raise NotImplementedError
 
 
-P = TypeVar("P", bound=Port)  # type: ignore[type-arg]
+P = TypeVar("P", bound=SharedPort)  # type: ignore[type-arg]
 
 _ports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, object]] = WeakKeyDictionary()
 

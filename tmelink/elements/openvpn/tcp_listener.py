@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tmelink.elements.openvpn import shared_ports
-from tmelink.elements.openvpn.port_share import WebServer
-from tmelink.elements.openvpn.shared_ports import Guest
+from tmelink.elements.openvpn.port_share import PortShare
+from tmelink.elements.openvpn.shared_ports import PortUser
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.port_share import is_peer
 from tmelink.transport import sockets
@@ -35,25 +35,25 @@ READ = 65536
 ACCEPT_PAUSE = 0.1
 """Seconds before accepting is tried again when the system could not."""
 
-Take = Callable[[socket.socket, Address, bytes], None]
+AcceptHandler = Callable[[socket.socket, Address, bytes], None]
 """Takes a connection, where it comes from, and what was read of it before."""
 
 
-class TcpSeat:
+class TcpLease:
     """One link's share of a listening TCP port, and the web server that it names."""
 
-    def __init__(self, port: TcpPort, link: Guest, options: Options) -> None:
+    def __init__(self, port: TcpListener, link: PortUser, options: Options) -> None:
         self.link = link
         self.options = options
         self.claim = shared_ports.claim(options)
         self.remote: Address | None = None
-        self.take: Take | None = None
+        self.take: AcceptHandler | None = None
         self._port = port
         port.join(self)
         share = options.port_share
-        self.web = None if share is None else WebServer(share, link.log)
+        self.web = None if share is None else PortShare(share, link.log)
 
-    def attend(self, take: Take, remote: Address | None) -> None:
+    def attend(self, take: AcceptHandler, remote: Address | None) -> None:
         """Begin to accept what comes from `remote`, or from anywhere."""
         self.take = take
         self.remote = remote
@@ -67,7 +67,7 @@ class TcpSeat:
         self._port.leave(self)
 
 
-class TcpPort(shared_ports.Port[TcpSeat]):
+class TcpListener(shared_ports.SharedPort[TcpLease]):
     """The socket, and whose the connections are that it brings."""
 
     def __init__(self, sock: socket.socket, key: object) -> None:
@@ -101,33 +101,33 @@ class TcpPort(shared_ports.Port[TcpSeat]):
                 sock, address = await loop.sock_accept(self.sock)
             except OSError as error:
                 # Out of descriptors, or a connection that ended before its turn: neither ends the link.
-                self.seats[0].link.log.warning("accepting a connection: %s", error)
+                self.leases[0].link.log.warning("accepting a connection: %s", error)
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
-            here = [seat for seat in self.seats if seat.take is not None]
+            here = [lease for lease in self.leases if lease.take is not None]
             named = [s for s in here if s.remote is not None and sockets.same_host(address, s.remote)]
-            seats = named or [seat for seat in here if seat.remote is None]
-            web = next((seat.web for seat in here if seat.web is not None), None)
-            if web is None and len(seats) < 2:
-                self._give(seats[0] if seats else None, sock, address, b"")
+            leases = named or [lease for lease in here if lease.remote is None]
+            web = next((lease.web for lease in here if lease.web is not None), None)
+            if web is None and len(leases) < 2:
+                self._give(leases[0] if leases else None, sock, address, b"")
             else:
                 if len(self._undecided) >= UNDECIDED:
                     # The one that has been silent longest; whoever has something to say says it at once.
                     oldest = next(iter(self._undecided))
                     del self._undecided[oldest]
                     oldest.cancel()
-                    self.seats[0].link.received.drops["too many connections"] += 1
-                self._spawn(self._decide(sock, address, seats, web))
+                    self.leases[0].link.received.drops["too many connections"] += 1
+                self._spawn(self._decide(sock, address, leases, web))
             # Accepting does not wait while connections do: without a pause nothing else would have its turn.
             await asyncio.sleep(0)
 
     async def _decide(
-        self, sock: socket.socket, address: Address, seats: list[TcpSeat], web: WebServer | None
+        self, sock: socket.socket, address: Address, leases: list[TcpLease], web: PortShare | None
     ) -> None:
         """Read until it is plain whose the connection is, and hand it on with what was read."""
         try:
             async with asyncio.timeout(SILENT_SECONDS):
-                seat, head = await _recognise(sock, seats)
+                lease, head = await _recognise(sock, leases)
         except (TimeoutError, OSError):
             self._refuse(sock, "silent connection")
         except BaseException:
@@ -136,30 +136,30 @@ class TcpPort(shared_ports.Port[TcpSeat]):
         else:
             if not head:
                 self._refuse(sock, "silent connection")
-            elif seat is not None or web is None:
-                self._give(seat, sock, address, head)
+            elif lease is not None or web is None:
+                self._give(lease, sock, address, head)
             elif not web.take(sock, address, head):
                 self._refuse(sock, "too many connections")
 
-    def _give(self, seat: TcpSeat | None, sock: socket.socket, address: Address, head: bytes) -> None:
-        if seat is None or seat.take is None:
+    def _give(self, lease: TcpLease | None, sock: socket.socket, address: Address, head: bytes) -> None:
+        if lease is None or lease.take is None:
             self._refuse(sock, "connection not from the remote")
         else:
-            seat.take(sock, address, head)
+            lease.take(sock, address, head)
 
     def _refuse(self, sock: socket.socket, reason: str) -> None:
         sock.close()
-        self.seats[0].link.received.drops[reason] += 1
+        self.leases[0].link.received.drops[reason] += 1
 
 
-async def _recognise(sock: socket.socket, seats: list[TcpSeat]) -> tuple[TcpSeat | None, bytes]:
+async def _recognise(sock: socket.socket, leases: list[TcpLease]) -> tuple[TcpLease | None, bytes]:
     """The link whose the connection is, None for none of these, and what was read to find out."""
     loop = asyncio.get_running_loop()
     head = b""
     while (more := await loop.sock_recv(sock, READ)) and len(head) < READ + PREFIX:
         head += more
-        verdicts = {seat: _is_peer(head, seat) for seat in seats}
-        likely = [seat for seat, verdict in verdicts.items() if verdict]
+        verdicts = {lease: _is_peer(head, lease) for lease in leases}
+        likely = [lease for lease, verdict in verdicts.items() if verdict]
         if None in verdicts.values():
             continue
         if len(likely) < 2:
@@ -167,14 +167,14 @@ async def _recognise(sock: socket.socket, seats: list[TcpSeat]) -> tuple[TcpSeat
         end = PREFIX + int.from_bytes(head[:PREFIX], "big")
         if len(head) >= end:
             first = head[PREFIX:end]
-            return next((seat for seat in likely if seat.link.knows(seat.options, first)), None), head
+            return next((lease for lease in likely if lease.link.knows(lease.options, first)), None), head
     return None, head
 
 
-def _is_peer(head: bytes, seat: TcpSeat) -> bool | None:
-    return is_peer(head, tls=seat.options.tls is not None, longest=seat.link.stream_limit)
+def _is_peer(head: bytes, lease: TcpLease) -> bool | None:
+    return is_peer(head, tls=lease.options.tls is not None, longest=lease.link.stream_limit)
 
 
-async def listen(link: Guest, options: Options, family: socket.AddressFamily) -> TcpSeat:
+async def listen(link: PortUser, options: Options, family: socket.AddressFamily) -> TcpLease:
     """A share of the TCP port that the options ask for; raises `ElementError` where it cannot be had."""
-    return TcpSeat(await shared_ports.port(TcpPort, options, socket.SOCK_STREAM, family), link, options)
+    return TcpLease(await shared_ports.port(TcpListener, options, socket.SOCK_STREAM, family), link, options)

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 
 from tmelink.element import Element
 from tmelink.openvpn.options import network_options
-from tmelink.openvpn.options.values import Network, Options
+from tmelink.openvpn.options.values import NetworkOptions, Options
 from tmelink.routing.facts import IPAddress
 
 RESOLVE_SECONDS = 10.0
 """For all names in a link's routes; those that take longer are left out with a warning."""
 
 
-class Inside:
+class TunnelNetwork:
     """The network inside one link, as far as it is known."""
 
     def __init__(self, link: Element, options: Options) -> None:
@@ -58,7 +58,7 @@ class Inside:
             self._task = None
 
     def _hand_over(self) -> None:
-        if self._network == Network() or not self._link.ports:
+        if self._network == NetworkOptions() or not self._link.ports:
             return
         if self._task is not None:
             self._task.cancel()

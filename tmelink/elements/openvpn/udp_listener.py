@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tmelink.elements.openvpn import shared_ports
-from tmelink.elements.openvpn.shared_ports import Guest
+from tmelink.elements.openvpn.shared_ports import PortUser
 from tmelink.errors import ElementError
 from tmelink.frame import Counters, Frame, Run
 from tmelink.openvpn.options.parse import Options
@@ -22,7 +22,7 @@ PROBES = 100
 session, and a peer moves rarely."""
 
 
-class Hearer(Protocol):
+class DatagramHandler(Protocol):
     """What hears through a seat: a link's peer."""
 
     remote: Address | None
@@ -34,26 +34,26 @@ class Hearer(Protocol):
         """Take one."""
 
 
-class UdpSeat:
+class UdpLease:
     """One link's share of a UDP port. `send` is the socket's own where the link is alone there."""
 
     send: Callable[[Sequence[Item], Address], None]
 
-    def __init__(self, port: UdpPort, link: Guest, options: Options) -> None:
+    def __init__(self, port: UdpListener, link: PortUser, options: Options) -> None:
         self.link = link
         self.options = options
         self.claim = shared_ports.claim(options)
         self.follows = options.float
         self.address: Address | None = None
-        self.hearer: Hearer | None = None
+        self.handler: DatagramHandler | None = None
         self.send = self.send_shared
         self._port = port
         port.join(self)
 
-    def attend(self, hearer: Hearer) -> None:
+    def attend(self, handler: DatagramHandler) -> None:
         """Begin to hear; raises `ElementError` where another link has the same peer."""
-        self._port.place(self, hearer.remote)
-        self.hearer = hearer
+        self._port.place(self, handler.remote)
+        self.handler = handler
         self._port.settle()
 
     def send_shared(self, items: Sequence[Item], address: Address) -> None:
@@ -64,16 +64,16 @@ class UdpSeat:
 
     def close(self) -> None:
         """Give the share back; the last one closes the socket."""
-        self.hearer = None
+        self.handler = None
         self._port.leave(self)
 
 
-class UdpPort(shared_ports.Port[UdpSeat]):
+class UdpListener(shared_ports.SharedPort[UdpLease]):
     """The socket, and whose the datagrams are that it brings."""
 
-    def __init__(self, sock: socket.socket, key: object, link: Guest) -> None:
+    def __init__(self, sock: socket.socket, key: object, link: PortUser) -> None:
         super().__init__(sock, key)
-        self._by_address: dict[Address, UdpSeat] = {}
+        self._by_address: dict[Address, UdpLease] = {}
         self._undivided = Counters()
         self._probes = 0
         self._probes_since = 0.0
@@ -89,70 +89,70 @@ class UdpPort(shared_ports.Port[UdpSeat]):
             gro=link.gro,
         )
 
-    def join(self, seat: UdpSeat) -> None:
+    def join(self, lease: UdpLease) -> None:
         """Take another link in; from the second one on, what arrives is divided."""
-        super().join(seat)
+        super().join(lease)
         self.settle()
 
-    def leave(self, seat: UdpSeat) -> None:
+    def leave(self, lease: UdpLease) -> None:
         """One link less; the one that is left has the socket to itself."""
-        self.place(seat, None)
-        super().leave(seat)
-        if self.seats:
+        self.place(lease, None)
+        super().leave(lease)
+        if self.leases:
             self.settle()
 
     def close(self) -> None:
         """Close the socket."""
         self.datagrams.close()
 
-    def place(self, seat: UdpSeat, address: Address | None) -> None:
+    def place(self, lease: UdpLease, address: Address | None) -> None:
         """What comes from `address` is this link's from now on; raises `ElementError` if it is another's."""
-        if seat.address is not None and self._by_address.get(seat.address) is seat:
-            del self._by_address[seat.address]
-        seat.address = address
+        if lease.address is not None and self._by_address.get(lease.address) is lease:
+            del self._by_address[lease.address]
+        lease.address = address
         if address is None:
             return
         holder = self._by_address.get(address)
         if holder is not None and not holder.follows:
             raise ElementError(f"{sockets.show(address)} is the peer of {holder.link.name} on this port")
-        self._by_address[address] = seat
+        self._by_address[address] = lease
 
     def settle(self) -> None:
         """Give the socket to a link that is alone, or divide what it brings between several."""
         datagrams = self.datagrams
-        alone = self.seats[0] if len(self.seats) == 1 else None
-        if alone is not None and alone.hearer is not None:
-            datagrams.receive, datagrams.received = alone.hearer.arrived, alone.link.received
-            datagrams.receive_one = alone.hearer.arrived_alone
+        alone = self.leases[0] if len(self.leases) == 1 else None
+        if alone is not None and alone.handler is not None:
+            datagrams.receive, datagrams.received = alone.handler.arrived, alone.link.received
+            datagrams.receive_one = alone.handler.arrived_alone
             datagrams.sent, alone.send = alone.link.sent, datagrams.send
             return
         datagrams.receive, datagrams.received = self._divide, self._undivided
         datagrams.receive_one = None
-        for seat in self.seats:
-            seat.send = seat.send_shared
-            if seat.follows and seat.hearer is not None and seat.hearer.remote not in self._by_address:
+        for lease in self.leases:
+            lease.send = lease.send_shared
+            if lease.follows and lease.handler is not None and lease.handler.remote not in self._by_address:
                 # While it was alone, nobody noted where its peer went.
-                self.place(seat, seat.hearer.remote)
+                self.place(lease, lease.handler.remote)
 
     def _hold(self, held: bool) -> None:
-        for seat in self.seats:
-            seat.link.hold_machine(held)
+        for lease in self.leases:
+            lease.link.hold_machine(held)
 
     def _divide(self, items: list[Item], address: Address) -> None:
-        seat = self._by_address.get(address) or self._recognised(items[0])
-        received = (self.seats[0] if seat is None else seat).link.received
+        lease = self._by_address.get(address) or self._recognised(items[0])
+        received = (self.leases[0] if lease is None else lease).link.received
         undivided = self._undivided
         received.frames += undivided.frames
         received.bytes += undivided.bytes
         received.drops.update(undivided.drops)
         undivided.frames = undivided.bytes = 0
         undivided.drops.clear()
-        if seat is None or seat.hearer is None:
+        if lease is None or lease.handler is None:
             received.drops["not the remote"] += sum(map(_count, items))
-        elif seat.hearer.arrived(items, address) and seat.follows and seat.address != address:
-            self.place(seat, address)
+        elif lease.handler.arrived(items, address) and lease.follows and lease.address != address:
+            self.place(lease, address)
 
-    def _recognised(self, item: Item) -> UdpSeat | None:
+    def _recognised(self, item: Item) -> UdpLease | None:
         """The link under whose key a datagram from an unknown address is."""
         now = self._loop.time()
         if now - self._probes_since >= 1:
@@ -161,16 +161,16 @@ class UdpPort(shared_ports.Port[UdpSeat]):
             return None
         self._probes += 1
         datagram = item.data[: item.size] if isinstance(item, Run) else item
-        followers = (seat for seat in self.seats if seat.follows and seat.hearer is not None)
-        return next((seat for seat in followers if seat.link.knows(seat.options, datagram)), None)
+        followers = (lease for lease in self.leases if lease.follows and lease.handler is not None)
+        return next((lease for lease in followers if lease.link.knows(lease.options, datagram)), None)
 
 
-async def udp(link: Guest, options: Options, family: socket.AddressFamily) -> UdpSeat:
+async def udp(link: PortUser, options: Options, family: socket.AddressFamily) -> UdpLease:
     """A share of the UDP port that the options ask for; raises `ElementError` where it cannot be had."""
     port = await shared_ports.port(
-        lambda sock, key: UdpPort(sock, key, link), options, socket.SOCK_DGRAM, family
+        lambda sock, key: UdpListener(sock, key, link), options, socket.SOCK_DGRAM, family
     )
-    return UdpSeat(port, link, options)
+    return UdpLease(port, link, options)
 
 
 def _count(item: Item) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from tmelink import ip
 from tmelink.element import Claim, Element, Port
 from tmelink.encapsulation import ecn
-from tmelink.encapsulation.codec import Codec
+from tmelink.encapsulation.codec import TunnelCodec
 from tmelink.encapsulation.outer import Arrived, Outer
 from tmelink.errors import PortError, ProtocolError
 from tmelink.frame import Burst, Counters, Frame, Run
@@ -43,7 +43,7 @@ ETHERNET = 1500
 """The MTU that is assumed of an outer side that does not tell its own."""
 
 
-class Encapsulation(Element):
+class TunnelElement(Element):
     """A tunnel between `local` and `remote`; see the module.
 
     `capacity` is 2: the inner side and, named `outer` before `at`, the one that carries the outer packets.
@@ -55,7 +55,7 @@ class Encapsulation(Element):
         self,
         name: str,
         arguments: Any,
-        codec: Codec,
+        codec: TunnelCodec,
         *,
         local: IPv4Address,
         remote: IPv4Address,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import Encapsulation
-from tmelink.encapsulation.etherip import EtherIp as Codec
+from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.encapsulation.etherip import EtherIpCodec as Codec
 
 
-class EtherIp(Encapsulation):
+class EtherIp(TunnelElement):
     """EtherIP: Ethernet frames as IP protocol 97 between two IPv4 addresses.
 
     Outer packets go by the host's network, which needs CAP_NET_RAW, or by what is connected to its side

@@ -8,14 +8,14 @@ from tmelink import values
 from tmelink.arguments import flag, keyword
 from tmelink.element import Port
 from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import Encapsulation
-from tmelink.encapsulation.gre import Gre as Codec
+from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.encapsulation.gre import GreCodec as Codec
 from tmelink.frame import Kind
 
 _key = values.integer(0, 0xFFFFFFFF, "key")
 
 
-class Gre(Encapsulation):
+class Gre(TunnelElement):
     """GRE as IP protocol 47 between two IPv4 addresses.
 
     It carries IP packets, or where its inner side is joined to an Ethernet, frames (as Linux's gretap does).

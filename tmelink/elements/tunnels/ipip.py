@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import Encapsulation
-from tmelink.encapsulation.ipip import Ipip as Codec
+from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.encapsulation.ipip import IpipCodec as Codec
 
 
-class Ipip(Encapsulation):
+class Ipip(TunnelElement):
     """IP in IP: IPv4 packets as protocol 4, IPv6 packets as protocol 41, between two IPv4 addresses.
 
     Outer packets go by the host's network, which needs CAP_NET_RAW, or by what is connected to its side

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from numpy.typing import NDArray
 
 from tmelink.frame import Frame, Run
-from tmelink.openvpn.data.direction import Direction
+from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.data.replay import USUAL, Ages, Lateness
 from tmelink.openvpn.data.window import Window
 from tmelink.openvpn.session import Item
@@ -72,7 +72,7 @@ SUITES = {
 }
 
 
-class Half:
+class DirectionKey:
     """The key of one direction with its counters.
 
     `iv` is twelve bytes, over the first of which the packet id is laid by exclusive or; `id_bytes` is 4, or
@@ -141,11 +141,18 @@ def _blocks(size: int) -> int:
     return (size + 15) // 16
 
 
-def seal_each(half: Half, head: bytes, skip: int, frames: Sequence[Frame], *, tag_first: bool) -> list[bytes]:
+def seal_each(
+    direction_key: DirectionKey, head: bytes, skip: int, frames: Sequence[Frame], *, tag_first: bool
+) -> list[bytes]:
     """Packets one by one; `head` goes before the id, and all but its first `skip` bytes are authenticated."""
     packets = []
-    encrypt, id_bytes, xor, tail = half.aead.encrypt, half.id_bytes, half.xor, half.iv[half.id_bytes :]
-    number = half.base | half.number
+    encrypt, id_bytes, xor, tail = (
+        direction_key.aead.encrypt,
+        direction_key.id_bytes,
+        direction_key.xor,
+        direction_key.iv[direction_key.id_bytes :],
+    )
+    number = direction_key.base | direction_key.number
     for frame in frames:
         number += 1
         full = head + number.to_bytes(id_bytes, "big")
@@ -156,13 +163,19 @@ def seal_each(half: Half, head: bytes, skip: int, frames: Sequence[Frame], *, ta
             packets.append(b"".join((full, sealed[-TAG:], sealed[:-TAG])))
         else:
             packets.append(full + sealed)
-    half.number += len(frames)
-    half.blocks += sum((len(frame) + 15) // 16 for frame in frames)
+    direction_key.number += len(frames)
+    direction_key.blocks += sum((len(frame) + 15) // 16 for frame in frames)
     return packets
 
 
 def seal_run(
-    half: Half, head: bytes, skip: int, frames: Sequence[Frame], size: int, *, tag_first: bool
+    direction_key: DirectionKey,
+    head: bytes,
+    skip: int,
+    frames: Sequence[Frame],
+    size: int,
+    *,
+    tag_first: bool,
 ) -> Run:
     """A run of packets out of frames of `size` bytes, the last of which may be shorter.
 
@@ -170,21 +183,21 @@ def seal_run(
     places stay untouched until all is encrypted, and then tags and heads move into theirs in one go.
     """
     count = len(frames)
-    first = half.number + 1
-    half.number += count
-    half.blocks += _blocks(size) * count
-    begin = len(head) + half.id_bytes  # of the ciphertext, or of the tag before it
+    first = direction_key.number + 1
+    direction_key.number += count
+    direction_key.blocks += _blocks(size) * count
+    begin = len(head) + direction_key.id_bytes  # of the ciphertext, or of the tag before it
     wide = begin + TAG + size
     total = wide * (count - 1) + begin + TAG + len(frames[-1])
     heads = np.empty((count, begin), np.uint8)
     heads[:, : len(head)] = np.frombuffer(head, np.uint8)
     ids = heads[:, len(head) :]
-    kind = ">u4" if half.id_bytes == 4 else ">u8"
+    kind = ">u4" if direction_key.id_bytes == 4 else ">u8"
     ids[:] = (
-        (np.arange(first, first + count, dtype=np.uint64) | np.uint64(half.base))
+        (np.arange(first, first + count, dtype=np.uint64) | np.uint64(direction_key.base))
         .astype(kind)
         .view(np.uint8)
-        .reshape(count, half.id_bytes)
+        .reshape(count, direction_key.id_bytes)
     )
     aad = heads[:, skip:] if skip else heads
     packed = np.empty(wide * count + TAG, np.uint8)
@@ -193,9 +206,9 @@ def seal_run(
     places = [out[at : at + size + TAG] for at in range(text, wide * (count - 1), wide)]
     last = wide * (count - 1) + text
     places.append(out[last : last + len(frames[-1]) + TAG])
-    nonces = half.nonces(ids)
+    nonces = direction_key.nonces(ids)
     aads = _cutter(begin - skip, count).unpack(np.ascontiguousarray(aad).data)
-    for _ in map(half.aead.encrypt_into, nonces, frames, aads, places):
+    for _ in map(direction_key.aead.encrypt_into, nonces, frames, aads, places):
         pass
     rows = packed[: wide * count].reshape(count, wide)
     if tag_first:
@@ -208,10 +221,12 @@ def seal_run(
     return Run(out[:total], wide)
 
 
-def open_rows(half: Half, skip: int, at: int, rows: NDArray[np.uint8], *, tag_first: bool) -> memoryview:
+def open_rows(
+    direction_key: DirectionKey, skip: int, at: int, rows: NDArray[np.uint8], *, tag_first: bool
+) -> memoryview:
     """The frames, end to end, of packets that are rows of one size; `InvalidTag` if one is not authentic."""
     count, wide = rows.shape
-    begin = at + half.id_bytes
+    begin = at + direction_key.id_bytes
     size = wide - begin - TAG
     if tag_first:
         sealed = np.empty((count, size + TAG), np.uint8)
@@ -225,7 +240,9 @@ def open_rows(half: Half, skip: int, at: int, rows: NDArray[np.uint8], *, tag_fi
     packets = [source[at : at + size + TAG] for at in range(start, step * count, step)]
     places = [out[at : at + size] for at in range(0, count * size, size)]
     aads = _cutter(begin - skip, count).unpack(heads.data)
-    for _ in map(half.aead.decrypt_into, half.nonces(rows[:, at:begin]), packets, aads, places):
+    for _ in map(
+        direction_key.aead.decrypt_into, direction_key.nonces(rows[:, at:begin]), packets, aads, places
+    ):
         pass
     return out
 
@@ -276,32 +293,32 @@ class AeadKeys:
     def __init__(
         self,
         suite: Suite,
-        send: Direction,
-        receive: Direction,
+        send: StaticDirection,
+        receive: StaticDirection,
         drops: Counter[str],
         *,
         window: Lateness = USUAL,
     ) -> None:
         self._limited = suite.limited
         self._drops = drops
-        self._send = self._half(suite, send, window)
-        self._receive = self._half(suite, receive, window)
+        self._send = self._direction_key(suite, send, window)
+        self._receive = self._direction_key(suite, receive, window)
 
     @staticmethod
-    def _half(suite: Suite, direction: Direction, window: Lateness) -> Half:
+    def _direction_key(suite: Suite, direction: StaticDirection, window: Lateness) -> DirectionKey:
         iv = bytes(4) + direction.mac[:8]
-        return Half(suite, direction.cipher[: suite.key_bytes], iv, window=window)
+        return DirectionKey(suite, direction.cipher[: suite.key_bytes], iv, window=window)
 
     @property
     def overhead(self) -> int:
         """Bytes that a packet adds to its frame, beside the head."""
         return self.id_bytes + TAG
 
-    def fitting(self, room: int) -> int:
+    def max_payload(self, room: int) -> int:
         """The longest frame whose packet, without its head, takes no more than `room` bytes."""
         return room - self.overhead
 
-    def worn(self) -> bool:
+    def needs_rekey(self) -> bool:
         """Whether new keys are due."""
         send, receive = self._send, self._receive
         if send.number >= WORN_ID:
@@ -331,13 +348,13 @@ class AeadKeys:
         return sealed
 
     def _seal(self, head: bytes, skip: int, frames: Sequence[Frame], *, together: bool) -> Sequence[Item]:
-        half = self._sending()
-        if half.number + len(frames) > self.last_id:
+        direction_key = self._sending()
+        if direction_key.number + len(frames) > self.last_id:
             self._drops["packet ids used up"] += len(frames)
             return ()
         if together:
-            return (seal_run(half, head, skip, frames, len(frames[0]), tag_first=self.tag_first),)
-        return seal_each(half, head, skip, frames, tag_first=self.tag_first)
+            return (seal_run(direction_key, head, skip, frames, len(frames[0]), tag_first=self.tag_first),)
+        return seal_each(direction_key, head, skip, frames, tag_first=self.tag_first)
 
     def age(self, now: float) -> None:
         """Time passes: packets that came in the meantime are told from those too late."""
@@ -353,28 +370,28 @@ class AeadKeys:
                 drops["data packet too short"] += 1
                 continue
             number = int.from_bytes(packet[at:begin], "big")
-            half = self._receiving(number)
-            if half is None:
+            direction_key = self._receiving(number)
+            if direction_key is None:
                 drops["unknown epoch"] += 1
                 continue
-            if limited and half.failures >= MAX_FAILURES:
+            if limited and direction_key.failures >= MAX_FAILURES:
                 drops["too many forgeries"] += 1
                 continue
             sealed: Frame = packet[begin:]
             if tag_first:
                 sealed = b"".join((sealed[TAG:], sealed[:TAG]))
-            nonce = (number ^ half.xor).to_bytes(id_bytes, "big") + half.iv[id_bytes:]
+            nonce = (number ^ direction_key.xor).to_bytes(id_bytes, "big") + direction_key.iv[id_bytes:]
             try:
-                frame = half.aead.decrypt(nonce, sealed, packet[skip:begin])
+                frame = direction_key.aead.decrypt(nonce, sealed, packet[skip:begin])
             except InvalidTag:
-                half.failures += 1
+                direction_key.failures += 1
                 drops["not authentic"] += 1
                 continue
-            self._opened(half)
-            if not half.window.accept(number - half.base):
+            self._opened(direction_key)
+            if not direction_key.window.accept(number - direction_key.base):
                 drops["repeated packet"] += 1
                 continue
-            half.blocks += (len(frame) + 15) // 16
+            direction_key.blocks += (len(frame) + 15) // 16
             opened.append(frame)
         return opened
 
@@ -389,34 +406,34 @@ class AeadKeys:
         rows = np.frombuffer(data, np.uint8, count * wide).reshape(count, wide)
         ids = np.ascontiguousarray(rows[:, at:begin]).view(">u4" if self.id_bytes == 4 else ">u8")[:, 0]
         numbers: list[int] = ids.tolist()
-        half = self._receiving(numbers[0])
-        if half is None or (self.id_bytes == 8 and numbers[-1] >> 48 != numbers[0] >> 48):
+        direction_key = self._receiving(numbers[0])
+        if direction_key is None or (self.id_bytes == 8 and numbers[-1] >> 48 != numbers[0] >> 48):
             return self.open_each(at, skip, run.pieces())
         try:
-            frames = open_rows(half, skip, at, rows, tag_first=self.tag_first)
+            frames = open_rows(direction_key, skip, at, rows, tag_first=self.tag_first)
         except InvalidTag:
             return self.open_each(at, skip, run.pieces())
-        self._opened(half)
-        half.blocks += _blocks(size) * count
+        self._opened(direction_key)
+        direction_key.blocks += _blocks(size) * count
         opened: list[Item] = []
         first = numbers[0]
         in_order = numbers == list(range(first, first + count))
-        if in_order and half.window.accept_next(first - half.base, count):
+        if in_order and direction_key.window.accept_next(first - direction_key.base, count):
             opened.append(Run(frames, size))
         else:
             for index, number in enumerate(numbers):
-                if half.window.accept(number - half.base):
+                if direction_key.window.accept(number - direction_key.base):
                     opened.append(frames[index * size : (index + 1) * size])
                 else:
                     self._drops["repeated packet"] += 1
         rest = data[count * wide :]
         return opened + self.open_each(at, skip, [rest]) if len(rest) else opened
 
-    def _sending(self) -> Half:
+    def _sending(self) -> DirectionKey:
         return self._send
 
-    def _receiving(self, number: int) -> Half | None:
+    def _receiving(self, number: int) -> DirectionKey | None:
         return self._receive
 
-    def _opened(self, half: Half) -> None:
-        """A packet was authentic under `half`."""
+    def _opened(self, direction_key: DirectionKey) -> None:
+        """A packet was authentic under `direction_key`."""

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data.aead import LAST_ID, WORN_ID, runs
-from tmelink.openvpn.data.direction import Direction
+from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.data.replay import USUAL, Ages, Lateness
 from tmelink.openvpn.data.static import BLOCK, CIPHERS, DIGESTS, digest_name, digest_size
 from tmelink.openvpn.data.window import Window
@@ -45,8 +45,8 @@ class CbcKeys:
         self,
         cipher: str,
         auth: str,
-        send: Direction,
-        receive: Direction,
+        send: StaticDirection,
+        receive: StaticDirection,
         drops: Counter[str],
         *,
         window: Lateness = USUAL,
@@ -72,11 +72,11 @@ class CbcKeys:
         """Bytes that a packet adds to its frame at most, beside the head."""
         return self._mac_size + ID + (2 * BLOCK if self._encryptor is not None else 0)
 
-    def worn(self) -> bool:
+    def needs_rekey(self) -> bool:
         """Whether new keys are due."""
         return self._number >= WORN_ID
 
-    def fitting(self, room: int) -> int:
+    def max_payload(self, room: int) -> int:
         """The longest frame whose packet, without its head, takes no more than `room` bytes."""
         room -= self._mac_size
         if self._encryptor is not None:

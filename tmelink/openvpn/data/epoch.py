@@ -11,8 +11,8 @@ import hmac
 import struct
 from collections import Counter
 
-from tmelink.openvpn.data.aead import USAGE_LIMIT, AeadKeys, Half, Suite
-from tmelink.openvpn.data.direction import Direction
+from tmelink.openvpn.data.aead import USAGE_LIMIT, AeadKeys, DirectionKey, Suite
+from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.data.replay import USUAL, Lateness
 
 FUTURE = 4
@@ -42,15 +42,15 @@ def expand_label(secret: bytes, label: bytes, length: int) -> bytes:
 class _Epochs:
     """The chain of one direction's secrets, from which each epoch's key is made once."""
 
-    def __init__(self, suite: Suite, direction: Direction, window: Lateness) -> None:
+    def __init__(self, suite: Suite, direction: StaticDirection, window: Lateness) -> None:
         self._suite = suite
         self._window = window
         self._secret = direction.cipher[:32]
         self.epoch = 1
 
-    def key(self) -> Half:
+    def key(self) -> DirectionKey:
         """The key of the current epoch."""
-        return Half(
+        return DirectionKey(
             self._suite,
             expand_label(self._secret, b"data_key", self._suite.key_bytes),
             expand_label(self._secret, b"data_iv", 12),
@@ -59,7 +59,7 @@ class _Epochs:
             window=self._window,
         )
 
-    def advance(self) -> Half:
+    def advance(self) -> DirectionKey:
         """The key of the next epoch, which becomes the current one."""
         self._secret = expand_label(self._secret, b"datakey upd", 32)
         self.epoch += 1
@@ -76,8 +76,8 @@ class EpochKeys(AeadKeys):
     def __init__(
         self,
         suite: Suite,
-        send: Direction,
-        receive: Direction,
+        send: StaticDirection,
+        receive: StaticDirection,
         drops: Counter[str],
         *,
         window: Lateness = USUAL,
@@ -88,11 +88,11 @@ class EpochKeys(AeadKeys):
         self._send = self._sending_epochs.key()
         self._receive = self._receiving_epochs.key()
         self._receive_epoch = 1
-        self._retired: Half | None = None
-        self._future: dict[int, Half] = {}
+        self._retired: DirectionKey | None = None
+        self._future: dict[int, DirectionKey] = {}
         self._look_ahead()
 
-    def worn(self) -> bool:
+    def needs_rekey(self) -> bool:
         """Whether new keys are due: the epochs come to their end."""
         return self._sending_epochs.epoch >= WORN_EPOCH
 
@@ -104,12 +104,16 @@ class EpochKeys(AeadKeys):
 
     def _look_ahead(self) -> None:
         """Keep the keys of the next epochs ready, so that a packet of one costs no more than any other."""
-        self._future = {epoch: half for epoch, half in self._future.items() if epoch > self._receive_epoch}
+        self._future = {
+            epoch: direction_key
+            for epoch, direction_key in self._future.items()
+            if epoch > self._receive_epoch
+        }
         while self._receiving_epochs.epoch < self._receive_epoch + FUTURE:
-            half = self._receiving_epochs.advance()
-            self._future[self._receiving_epochs.epoch] = half
+            direction_key = self._receiving_epochs.advance()
+            self._future[self._receiving_epochs.epoch] = direction_key
 
-    def _sending(self) -> Half:
+    def _sending(self) -> DirectionKey:
         """The sending key, which moves on where it or the peer's has seen enough."""
         send, receive = self._send, self._receive
         if self._sending_epochs.epoch >= 0xFFFF:
@@ -121,7 +125,7 @@ class EpochKeys(AeadKeys):
             self._send = self._sending_epochs.advance()
         return self._send
 
-    def _receiving(self, number: int) -> Half | None:
+    def _receiving(self, number: int) -> DirectionKey | None:
         """The key of a packet id's epoch, or None where that is too old or too far ahead."""
         epoch = number >> 48
         if epoch == self._receive_epoch:
@@ -130,12 +134,12 @@ class EpochKeys(AeadKeys):
             return self._retired
         return self._future.get(epoch) if epoch <= LAST_EPOCH else None
 
-    def _opened(self, half: Half) -> None:
+    def _opened(self, direction_key: DirectionKey) -> None:
         """The peer has moved on to a later epoch: follow it, sending in no earlier one."""
-        if half.base <= self._receive.base:
+        if direction_key.base <= self._receive.base:
             return
-        self._retired, self._receive = self._receive, half
-        self._receive_epoch = half.base >> 48
+        self._retired, self._receive = self._receive, direction_key
+        self._receive_epoch = direction_key.base >> 48
         self._look_ahead()
         while self._sending_epochs.epoch < self._receive_epoch:
             self._send = self._sending_epochs.advance()

@@ -12,7 +12,7 @@ from typing import Protocol
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data.aead import SUITES, AeadKeys
 from tmelink.openvpn.data.cbc import CbcKeys
-from tmelink.openvpn.data.direction import Direction
+from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.data.epoch import EpochKeys
 from tmelink.openvpn.data.replay import Lateness
 from tmelink.openvpn.data.static import CIPHERS
@@ -30,11 +30,11 @@ class DataKeys(Protocol):
         """Bytes that a packet adds to its frame at most, beside the head."""
         ...
 
-    def worn(self) -> bool:
+    def needs_rekey(self) -> bool:
         """Whether new keys are due."""
         ...
 
-    def fitting(self, room: int) -> int:
+    def max_payload(self, room: int) -> int:
         """The longest frame whose packet, without its head, takes no more than `room` bytes."""
         ...
 
@@ -68,8 +68,8 @@ def may_use_epochs(cipher: str) -> bool:
 def make(
     cipher: str,
     auth: str,
-    send: Direction,
-    receive: Direction,
+    send: StaticDirection,
+    receive: StaticDirection,
     drops: Counter[str],
     *,
     epoch: bool,

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data.replay import ReplayWindow
-from tmelink.openvpn.keys import Direction, halves
+from tmelink.openvpn.keys import KeyDirection, direction_keys
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Item
 
@@ -85,7 +85,7 @@ class StaticKey:
     def __init__(
         self,
         key: Secret,
-        direction: Direction | None,
+        direction: KeyDirection | None,
         *,
         cipher: str,
         auth: str,
@@ -96,7 +96,7 @@ class StaticKey:
     ) -> None:
         if unix_time <= 0:
             raise ValueError("packet ids of a static key need the Unix time")
-        sending, receiving = halves(key, direction)
+        sending, receiving = direction_keys(key, direction)
         key_size = CIPHERS[cipher]
         self._mac_size = digest_size(auth)
         self._sign = _hmac(sending.hmac, auth)

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Collection, Iterator, Sequence
 
 from tmelink.openvpn.options import tls_checks
-from tmelink.openvpn.options.fields import Chosen, Path, transport
+from tmelink.openvpn.options.fields import Chosen, RemotePath, transport
 from tmelink.openvpn.options.network_options import SCRIPTS
 from tmelink.openvpn.options.reading import Fault
 from tmelink.openvpn.options.table import Feature
@@ -19,7 +19,7 @@ from tmelink.source import Mistake, Place, Report
 
 def check(
     chosen: Chosen,
-    paths: Sequence[Path],
+    paths: Sequence[RemotePath],
     place: Place,
     features: Collection[Feature],
     report: Report,
@@ -53,7 +53,7 @@ def serves(chosen: Chosen) -> bool:
     return bool(chosen.value("mode") == "server" or any(map(chosen.has, helpers)))
 
 
-def remarks(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Note]:
+def remarks(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Note]:
     """What OpenVPN takes without a word, or with a warning, and a person should know."""
     silence = [setting for name in ("ping-restart", "ping-exit") for setting in chosen.all(name)]
     if len({setting.name for setting in silence}) > 1:
@@ -112,7 +112,7 @@ def _liveness(chosen: Chosen) -> Iterator[Fault]:
                 yield setting, f"--{name} and --keepalive say the same: leave one out", None
 
 
-def _binding(path: Path) -> Iterator[Fault]:
+def _binding(path: RemotePath) -> Iterator[Fault]:
     chosen = path.chosen
     nobind = chosen.last("nobind")
     if nobind is not None:
@@ -123,7 +123,7 @@ def _binding(path: Path) -> Iterator[Fault]:
             yield nobind, f"--nobind leaves --proto {path.fields['proto']} without a port to listen on", None
 
 
-def _lonely(path: Path) -> Iterator[Fault]:
+def _lonely(path: RemotePath) -> Iterator[Fault]:
     """Without a peer to go to there must be a place where it can come."""
     proto = path.fields["proto"]
     if transport(proto) == "tcp-client":
@@ -134,7 +134,7 @@ def _lonely(path: Path) -> Iterator[Fault]:
         yield path.chosen.last("nobind"), message, hint
 
 
-def _addresses(path: Path) -> Iterator[Fault]:
+def _addresses(path: RemotePath) -> Iterator[Fault]:
     fields, proto = path.fields, path.fields["proto"]
     wanted = {"4": 4, "6": 6}.get(proto[3:4])
     local = path.chosen.last("local")
@@ -166,7 +166,7 @@ def _version(host: str) -> int | None:
         return None
 
 
-def _sizes(path: Path) -> Iterator[Fault]:
+def _sizes(path: RemotePath) -> Iterator[Fault]:
     chosen, kind = path.chosen, transport(path.fields["proto"])
     link_mtu = chosen.last("link-mtu")
     if link_mtu is not None and chosen.has("tun-mtu"):
@@ -177,7 +177,7 @@ def _sizes(path: Path) -> Iterator[Fault]:
                 yield setting, f"--{name} needs --proto udp", None
 
 
-def _proxies(path: Path) -> Iterator[Fault]:
+def _proxies(path: RemotePath) -> Iterator[Fault]:
     http, socks = path.chosen.last("http-proxy"), path.chosen.last("socks-proxy")
     kind = transport(path.fields["proto"])
     if http is not None and kind != "tcp-client":
@@ -188,7 +188,7 @@ def _proxies(path: Path) -> Iterator[Fault]:
         yield socks, "--socks-proxy cannot take connections for --proto tcp-server", None
 
 
-def _several(paths: Sequence[Path]) -> Iterator[Fault]:
+def _several(paths: Sequence[RemotePath]) -> Iterator[Fault]:
     for path in paths:
         if transport(path.fields["proto"]) == "tcp-server":
             message = "--proto tcp-server takes one --remote: the peer whose connections it accepts"
@@ -204,7 +204,7 @@ def _compression(chosen: Chosen) -> Iterator[Fault]:
         yield setting, message, "write compress stub-v2, or leave one out"
 
 
-def _super_frames(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Fault]:
+def _super_frames(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
     setting = chosen.last("super-frames")
     if setting is None:
         return
@@ -218,7 +218,7 @@ def _super_frames(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Fault]:
         yield setting, "--super-frames and --shaper exclude each other: a pace is kept frame by frame", None
 
 
-def _network(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Fault]:
+def _network(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
     """Addresses inside the tunnel must differ from each other and from those outside."""
     kind = chosen.last("dev-type") or chosen.last("dev")
     if (script := chosen.last(*SCRIPTS)) and chosen.value("script-security", 1) < 2:

@@ -53,7 +53,7 @@ class Directive:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _ConfigLine:
     text: str
     number: int
     ended: bool
@@ -62,8 +62,8 @@ class _Line:
 def read(data: bytes, name: str, report: Report) -> list[Directive]:
     """The directives of a configuration file; every mistake in its syntax is reported and passed over."""
     text = data.decode("utf-8-sig", "surrogateescape")
-    lines = [_Line(line, number, True) for number, line in enumerate(text.split("\n"), 1)]
-    lines[-1] = _Line(lines[-1].text, lines[-1].number, False)
+    lines = [_ConfigLine(line, number, True) for number, line in enumerate(text.split("\n"), 1)]
+    lines[-1] = _ConfigLine(lines[-1].text, lines[-1].number, False)
     if not lines[-1].text:
         lines.pop()
     source = Source(name, "\n".join(_shown(lines)))
@@ -73,11 +73,13 @@ def read(data: bytes, name: str, report: Report) -> list[Directive]:
 def read_block(block: Block, source: Source, report: Report) -> list[Directive]:
     """The directives inside a `<connection>` block of `source`."""
     text = block.text.reveal().decode("utf-8", "surrogateescape")
-    lines = [_Line(line, number, True) for number, line in enumerate(text.split("\n")[:-1], block.first)]
+    lines = [
+        _ConfigLine(line, number, True) for number, line in enumerate(text.split("\n")[:-1], block.first)
+    ]
     return list(_directives(lines, source, report))
 
 
-def _directives(lines: list[_Line], source: Source, report: Report) -> Iterator[Directive]:
+def _directives(lines: list[_ConfigLine], source: Source, report: Report) -> Iterator[Directive]:
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -109,7 +111,7 @@ def _tag(words: list[str]) -> str | None:
     return word[1:-1] if len(word) > 1 and word[0] == "<" and word[-1] == ">" else None
 
 
-def _end(lines: list[_Line], start: int, tag: str) -> int | None:
+def _end(lines: list[_ConfigLine], start: int, tag: str) -> int | None:
     closing = f"</{tag}>"
     for at in range(start, len(lines)):
         if lines[at].text.lstrip(_BLANKS).startswith(closing):
@@ -122,7 +124,7 @@ def _bare(word: Word) -> Word:
     return Word(word.text[2:], word.place) if word.text.startswith("--") and len(word.text) > 2 else word
 
 
-def _shown(lines: list[_Line]) -> Iterator[str]:
+def _shown(lines: list[_ConfigLine]) -> Iterator[str]:
     """The lines as a mistake may show them: blocks other than <connection>, and key material, hidden."""
     closing: str | None = None
     for line in lines:
@@ -153,7 +155,7 @@ class BadLine(ValueError):
         self.hint = hint
 
 
-def _words(line: _Line, source: Source, report: Report) -> list[Word]:
+def _words(line: _ConfigLine, source: Source, report: Report) -> list[Word]:
     """The words of one line, or none where it is empty, a comment or (reported) wrong."""
 
     def place(start: int, end: int) -> Place:

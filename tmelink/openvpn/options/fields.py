@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from tmelink.openvpn.options.reading import OptionList, Setting
+from tmelink.openvpn.options.reading import OptionList, OptionSetting
 from tmelink.openvpn.options.values import (
-    Compression,
-    HttpProxy,
+    CompressionMode,
+    HttpProxyOptions,
     Mssfix,
-    PortShare,
+    PortShareOptions,
     Remote,
-    SocksProxy,
+    SocksProxyOptions,
 )
 from tmelink.openvpn.secret import Material, Secret
 from tmelink.source import Mistake, Report
@@ -35,17 +35,17 @@ _MAX_RETRY = 0xFFFF
 class Chosen:
     """Settings by name; where an option may stand once, its last setting holds, as in OpenVPN."""
 
-    def __init__(self, settings: Iterable[Setting]) -> None:
+    def __init__(self, settings: Iterable[OptionSetting]) -> None:
         self.settings = tuple(settings)
-        self._by_name: dict[str, list[Setting]] = {}
+        self._by_name: dict[str, list[OptionSetting]] = {}
         for setting in self.settings:
             self._by_name.setdefault(setting.name, []).append(setting)
 
-    def all(self, name: str) -> list[Setting]:
+    def all(self, name: str) -> list[OptionSetting]:
         """Every setting of an option, in order."""
         return self._by_name.get(name, [])
 
-    def last(self, *names: str) -> Setting | None:
+    def last(self, *names: str) -> OptionSetting | None:
         """The last setting of any of these options."""
         found = [setting for setting in self.settings if setting.name in names]
         return found[-1] if found else None
@@ -61,11 +61,11 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class RemotePath:
     """One way to the peer: the settings that hold for it, its --remote, and the fields they make."""
 
     chosen: Chosen
-    remote: Setting | None
+    remote: OptionSetting | None
     fields: dict[str, Any]
 
     def as_remote(self) -> Remote:
@@ -76,7 +76,7 @@ class Path:
         return Remote(host, port, self.fields["proto"], self.fields)
 
 
-def paths(options: OptionList, general: Chosen, report: Report) -> list[Path]:
+def paths(options: OptionList, general: Chosen, report: Report) -> list[RemotePath]:
     """A path for every <connection>, or else every --remote, less what --proto-force excludes; never none."""
     blocks = [Chosen(connection.settings) for connection in options.connections]
     ways = [(block, block.last("remote")) for block in blocks]
@@ -87,7 +87,7 @@ def paths(options: OptionList, general: Chosen, report: Report) -> list[Path]:
         if remote is not None and len(remote.values) > 2:
             proto = protocol(remote.values[2], remote, general, report)
         fields = _path_fields(options, chosen, general, report, proto, remote is not None)
-        found.append(Path(chosen, remote, fields))
+        found.append(RemotePath(chosen, remote, fields))
     forced = general.last("proto-force")
     if forced is None:
         return found
@@ -102,7 +102,7 @@ def transport(proto: str) -> str:
     return proto.replace("4", "").replace("6", "")
 
 
-def protocol(proto: str, setting: Setting, general: Chosen, report: Report) -> str:
+def protocol(proto: str, setting: OptionSetting, general: Chosen, report: Report) -> str:
     """The protocol with its role: 'tcp' alone is the client's or the server's where that is plain."""
     if transport(proto) != "tcp":
         return proto
@@ -210,7 +210,9 @@ def _wrapping(options: OptionList, chosen: Chosen) -> dict[str, Any]:
     }
 
 
-def _http_proxy(options: OptionList, chosen: Chosen, general: Chosen, report: Report) -> HttpProxy | None:
+def _http_proxy(
+    options: OptionList, chosen: Chosen, general: Chosen, report: Report
+) -> HttpProxyOptions | None:
     setting = chosen.last("http-proxy")
     extras = chosen.all("http-proxy-option")
     if setting is None:
@@ -245,16 +247,16 @@ def _http_proxy(options: OptionList, chosen: Chosen, general: Chosen, report: Re
         else:
             name, _, value = (text, "", content[0]) if content else text.partition(":")
             headers.append((name, Secret(value.strip().encode()) if content or _ else None))
-    return HttpProxy(host, port, auth, credentials, version, agent, tuple(headers))
+    return HttpProxyOptions(host, port, auth, credentials, version, agent, tuple(headers))
 
 
-def _socks_proxy(options: OptionList, chosen: Chosen) -> SocksProxy | None:
+def _socks_proxy(options: OptionList, chosen: Chosen) -> SocksProxyOptions | None:
     setting = chosen.last("socks-proxy")
     if setting is None:
         return None
     host, *rest = setting.values
     credentials = Material(path=options.resolve(setting, rest[1])) if len(rest) > 1 else None
-    return SocksProxy(host, rest[0] if rest else 1080, credentials)
+    return SocksProxyOptions(host, rest[0] if rest else 1080, credentials)
 
 
 def sockets(chosen: Chosen) -> dict[str, Any]:
@@ -332,7 +334,7 @@ def data_channel(options: OptionList, chosen: Chosen, report: Report) -> dict[st
         "mtu_test": chosen.has("mtu-test"),
         "port_share": None
         if share is None
-        else PortShare(
+        else PortShareOptions(
             share.values[0],
             share.values[1],
             options.resolve(share, share.values[2]) if len(share.values) > 2 else None,
@@ -373,7 +375,7 @@ def canonical(name: str) -> str:
     return "none" if name == "none" else name.upper()
 
 
-def _compression(chosen: Chosen, report: Report) -> Compression | None:
+def _compression(chosen: Chosen, report: Report) -> CompressionMode | None:
     setting = chosen.last("comp-lzo", "compress")
     if setting is None:
         return None
@@ -389,4 +391,4 @@ def _compression(chosen: Chosen, report: Report) -> Compression | None:
             )
         )
         return None
-    return cast(Compression, kind)
+    return cast(CompressionMode, kind)

@@ -13,9 +13,9 @@ from ipaddress import IPv4Interface
 from typing import Literal
 
 from tmelink import values
-from tmelink.openvpn.options.values import Network, Options
+from tmelink.openvpn.options.values import NetworkOptions, Options
 from tmelink.routing.facts import IPAddress, IPInterface
-from tmelink.routing.tunnel import KEYWORDS, Tunnel, Wanted
+from tmelink.routing.tunnel import KEYWORDS, RouteRequest, Tunnel
 
 MAX_PUSHED = 1024
 """Routes that a server may push: more than any network has, and few enough to set in a moment."""
@@ -36,8 +36,8 @@ REDIRECT_FLAGS = (
 
 
 def with_pushed(
-    own: Network, lines: Sequence[str], *, nopull: bool = False, fqdn: bool = False
-) -> tuple[Network, list[str]]:
+    own: NetworkOptions, lines: Sequence[str], *, nopull: bool = False, fqdn: bool = False
+) -> tuple[NetworkOptions, list[str]]:
     """The network as the server's options change it, and notes on those that cannot be read.
 
     With `nopull` (--route-nopull) addresses and gateways are taken, and no routes; only with `fqdn`
@@ -64,7 +64,7 @@ def with_pushed(
 _ROUTES = ("route", "route-ipv6", "redirect-gateway", "redirect-private", "block-ipv6")
 
 
-def _changed(network: Network, name: str, words: list[str]) -> Network:
+def _changed(network: NetworkOptions, name: str, words: list[str]) -> NetworkOptions:
     match name:
         case "ifconfig":
             return replace(network, ifconfig=(str(values.ipv4(words[0])), str(values.ipv4(words[1]))))
@@ -106,7 +106,7 @@ def _topology(word: str) -> Literal["net30", "p2p", "subnet"]:
 
 def tunnel(
     options: Options,
-    network: Network,
+    network: NetworkOptions,
     remote: IPAddress | None = None,
     names: Mapping[str, IPAddress] | None = None,
 ) -> Tunnel:
@@ -156,7 +156,7 @@ def tunnel(
     )
 
 
-def _environment(network: Network, options: Options, remote: IPAddress | None) -> dict[str, str]:
+def _environment(network: NetworkOptions, options: Options, remote: IPAddress | None) -> dict[str, str]:
     """What OpenVPN tells its scripts (openvpn(8), "Environmental Variables")."""
     told: dict[str, str] = {"dev_type": options.dev_type}
     if network.ifconfig is not None:
@@ -178,7 +178,7 @@ def _environment(network: Network, options: Options, remote: IPAddress | None) -
     return told
 
 
-def names(network: Network) -> list[str]:
+def names(network: NetworkOptions) -> list[str]:
     """The host names in it, to be resolved before `tunnel`."""
     texts = [*(network.ifconfig or ()), network.route_gateway]
     for words in (*network.routes, *network.routes6):
@@ -204,7 +204,7 @@ def _address(text: str, known: Mapping[str, IPAddress], option: str) -> IPAddres
         raise ValueError(f"{option}: {text} is no address, and does not resolve") from None
 
 
-def read_route(option: str, words: Sequence[str]) -> Wanted:
+def read_route(option: str, words: Sequence[str]) -> RouteRequest:
     """--route NETWORK [NETMASK [GATEWAY [METRIC]]] or --route-ipv6 NETWORK/BITS [GATEWAY [METRIC]].
 
     Any but the first may be "default"; raises `ValueError`.
@@ -212,17 +212,17 @@ def read_route(option: str, words: Sequence[str]) -> Wanted:
     return _wanted6(words) if option == "route-ipv6" else _wanted(words)
 
 
-def _wanted(words: Sequence[str]) -> Wanted:
+def _wanted(words: Sequence[str]) -> RouteRequest:
     network, mask, gateway, metric = (*words, *("default",) * (4 - len(words)))[:4]
     prefix = 32 if mask == "default" else values.netmask(mask)
-    return Wanted(network, prefix, None if gateway == "default" else gateway, _metric(metric))
+    return RouteRequest(network, prefix, None if gateway == "default" else gateway, _metric(metric))
 
 
-def _wanted6(words: Sequence[str]) -> Wanted:
+def _wanted6(words: Sequence[str]) -> RouteRequest:
     network, gateway, metric = (*words, *("default",) * (3 - len(words)))[:3]
     address, _, bits = network.partition("/")
     prefix = values.integer(0, 128, "prefix length")(bits) if bits else 128
-    return Wanted(address, prefix, None if gateway == "default" else gateway, _metric(metric), six=True)
+    return RouteRequest(address, prefix, None if gateway == "default" else gateway, _metric(metric), six=True)
 
 
 def _metric(word: str) -> int | None:

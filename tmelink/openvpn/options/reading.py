@@ -15,7 +15,7 @@ from typing import Any
 
 from tmelink.openvpn.options.config_file import Block, Directive, quoted, read, read_block
 from tmelink.openvpn.options.rows import ROWS
-from tmelink.openvpn.options.table import Feature, Row, Status
+from tmelink.openvpn.options.table import Feature, OptionStatus, Row
 from tmelink.openvpn.secret import Material
 from tmelink.source import Mistake, Place, Report, Word, suggestion
 
@@ -39,12 +39,12 @@ class Understood:
 
     option: str
     place: Place
-    status: Status
+    status: OptionStatus
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class OptionSetting:
     """An option that works: its row, its arguments as values, and the directory its file names start from."""
 
     row: Row
@@ -60,7 +60,7 @@ class Setting:
         return self.row.same or self.row.name
 
 
-Fault = tuple[Setting | None, str, str | None]
+Fault = tuple[OptionSetting | None, str, str | None]
 """The option at fault (None for the link as a whole), what is wrong, what to write instead."""
 
 
@@ -68,7 +68,7 @@ Fault = tuple[Setting | None, str, str | None]
 class Connection:
     """A <connection> block: what holds inside it, and where it stands."""
 
-    settings: tuple[Setting, ...]
+    settings: tuple[OptionSetting, ...]
     place: Place
 
 
@@ -78,7 +78,7 @@ class OptionList:
     def __init__(
         self, report: Report, read_file: ReadFile, features: Collection[Feature], base: str | None = None
     ) -> None:
-        self.settings: list[Setting] = []
+        self.settings: list[OptionSetting] = []
         self.connections: list[Connection] = []
         self.understood: list[Understood] = []
         self.cd: str | None = None
@@ -111,11 +111,11 @@ class OptionList:
                 self._include(extra, word, base, row)
             at = end
 
-    def resolve(self, setting: Setting, path: str) -> str:
+    def resolve(self, setting: OptionSetting, path: str) -> str:
         """A file name of `setting` as the process can open it: --cd goes before the file it stands in."""
         return posixpath.join(self.cd if self.cd is not None else setting.base, path)
 
-    def material(self, setting: Setting | None) -> Material | None:
+    def material(self, setting: OptionSetting | None) -> Material | None:
         """The file or inline block that `setting` names."""
         if setting is None:
             return None
@@ -125,7 +125,7 @@ class OptionList:
 
     # One option
 
-    def _take(self, directive: Directive, base: str, inside: list[Setting] | None = None) -> None:
+    def _take(self, directive: Directive, base: str, inside: list[OptionSetting] | None = None) -> None:
         """Judge one option and keep it; `inside` collects the settings of a <connection> block."""
         lenient = self._pass_over_all or directive.name.text in self._pass_over
         if directive.name.text == "setenv" and [w.text for w in directive.arguments[:1]] == ["opt"]:
@@ -169,9 +169,9 @@ class OptionList:
             if setting is not None:
                 self._keep(directive, setting, base, inside)
 
-    def _setting(self, directive: Directive, row: Row, base: str) -> Setting | None:
+    def _setting(self, directive: Directive, row: Row, base: str) -> OptionSetting | None:
         if directive.block is not None:
-            return Setting(row, (), directive.name.place, (), directive.block, base)
+            return OptionSetting(row, (), directive.name.place, (), directive.block, base)
         values = []
         for at, word in enumerate(directive.arguments):
             argument = row.arguments[min(at, len(row.arguments) - 1)]
@@ -181,9 +181,11 @@ class OptionList:
                 self._mistake(directive, word.place, f"--{row.name}: {error}")
                 return None
         places = tuple(word.place for word in directive.arguments)
-        return Setting(row, tuple(values), directive.name.place, places, None, base)
+        return OptionSetting(row, tuple(values), directive.name.place, places, None, base)
 
-    def _keep(self, directive: Directive, setting: Setting, base: str, inside: list[Setting] | None) -> None:
+    def _keep(
+        self, directive: Directive, setting: OptionSetting, base: str, inside: list[OptionSetting] | None
+    ) -> None:
         """Keep a setting, or do at once what it asks of the reading."""
         name = setting.name
         status, why = setting.row.judge(self._features)
@@ -220,7 +222,7 @@ class OptionList:
     def _connection(self, directive: Directive, base: str) -> None:
         """Read a <connection> block; what stood before it holds inside too."""
         assert directive.block is not None
-        own: list[Setting] = []
+        own: list[OptionSetting] = []
         place = directive.name.place
         for inner in read_block(directive.block, place.source, self._report):
             self._take(inner, base, own)
@@ -288,7 +290,7 @@ class OptionList:
         reason = message.removeprefix(f"--{directive.name}: ")
         self._judged(directive, "refused", f"{reason} ({hint})" if hint else reason)
 
-    def _judged(self, directive: Directive, status: Status, reason: str) -> None:
+    def _judged(self, directive: Directive, status: OptionStatus, reason: str) -> None:
         self.understood.append(Understood(_shown(directive), directive.name.place, status, reason))
 
 

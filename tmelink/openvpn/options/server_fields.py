@@ -1,4 +1,4 @@
-"""From settings to `Server` and `Network`: clients' addresses, what is pushed to them, routes.
+"""From settings to `ServerOptions` and `NetworkOptions`: clients' addresses, what is pushed to them, routes.
 
 Knows OpenVPN's helper options --server, --server-ipv6 and --server-bridge and what they expand to (openvpn(8)
 2.6, "Server options"). Hands out no address and sets no route.
@@ -13,8 +13,8 @@ from typing import Any, Literal
 from tmelink import values
 from tmelink.openvpn.options.fields import Chosen
 from tmelink.openvpn.options.network_options import SCRIPTS, read_route
-from tmelink.openvpn.options.reading import OptionList, Setting
-from tmelink.openvpn.options.values import Bridge, GenToken, Network, Pool, Server, Topology
+from tmelink.openvpn.options.reading import OptionList, OptionSetting
+from tmelink.openvpn.options.values import Bridge, GenToken, NetworkOptions, Pool, ServerOptions, Topology
 from tmelink.source import Mistake, Report
 
 _SMALL_POOL6 = 112
@@ -30,10 +30,10 @@ class _Plan:
     bridge: Bridge | Literal["dhcp", "nogw"] | None = None
     push: list[str] = field(default_factory=list)
     own: dict[str, Any] = field(default_factory=dict)
-    """Fields of `Network` that the server takes for itself."""
+    """Fields of `NetworkOptions` that the server takes for itself."""
 
 
-def network(chosen: Chosen, dev_type: str, report: Report) -> Network:
+def network(chosen: Chosen, dev_type: str, report: Report) -> NetworkOptions:
     """Addresses and routes inside the tunnel."""
     ifconfig = chosen.last("ifconfig")
     ifconfig6 = chosen.last("ifconfig-ipv6")
@@ -45,7 +45,7 @@ def network(chosen: Chosen, dev_type: str, report: Report) -> Network:
             read_route(setting.name, setting.values)
         except ValueError as error:
             report(Mistake(setting.place, f"--{setting.name}: {error}"))
-    return Network(
+    return NetworkOptions(
         ifconfig=None if ifconfig is None else (ifconfig.values[0], ifconfig.values[1]),
         ifconfig_ipv6=None if ifconfig6 is None else (ifconfig6.values[0], ifconfig6.values[1]),
         ifconfig_noexec=chosen.has("ifconfig-noexec"),
@@ -65,7 +65,7 @@ def network(chosen: Chosen, dev_type: str, report: Report) -> Network:
     )
 
 
-def _check_ifconfig(setting: Setting, dev_type: str, report: Report) -> None:
+def _check_ifconfig(setting: OptionSetting, dev_type: str, report: Report) -> None:
     """A tap has an address and a netmask, a tun two addresses (or names of them)."""
     if dev_type != "tap":
         return
@@ -80,8 +80,8 @@ def _check_ifconfig(setting: Setting, dev_type: str, report: Report) -> None:
 
 def server(
     found: OptionList, chosen: Chosen, dev_type: str, topology: Topology, report: Report
-) -> tuple[Server, dict[str, Any]]:
-    """The server's options, and the fields of `Network` that its helpers set."""
+) -> tuple[ServerOptions, dict[str, Any]]:
+    """The server's options, and the fields of `NetworkOptions` that its helpers set."""
     plan = _Plan(push=[setting.values[0] for setting in chosen.all("push")])
     inside = _expand_server(chosen, dev_type, topology, plan, report)
     _expand_server_ipv6(chosen, plan)
@@ -102,7 +102,7 @@ def server(
     table = chosen.last("auth-user-pass-table")
     subnet = dev_type == "tap" or topology == "subnet"
     return (
-        Server(
+        ServerOptions(
             network=inside,
             bridge=plan.bridge,
             pool=plan.pool,
@@ -237,5 +237,5 @@ def _constraint(chosen: Chosen) -> IPv4Network | None:
     return None if setting is None else IPv4Network((setting.values[0], setting.values[1]), strict=False)
 
 
-def _pair(setting: Setting | None) -> tuple[int, int] | None:
+def _pair(setting: OptionSetting | None) -> tuple[int, int] | None:
     return None if setting is None else (setting.values[0], setting.values[1])

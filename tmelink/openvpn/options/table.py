@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from tmelink import values
 
-Status = Literal["works", "ignored", "refused"]
+OptionStatus = Literal["works", "ignored", "refused"]
 
 Feature = Literal[
     "compress",
@@ -141,7 +141,7 @@ class Row:
     name: str
     syntax: str = ""
     about: str = ""
-    status: Status = "works"
+    status: OptionStatus = "works"
     needs: Feature | None = None
     instead: str | None = None
     same: str | None = None
@@ -164,7 +164,7 @@ class Row:
         """How many arguments it takes; None for any number."""
         return None if any(a.many for a in self.arguments) else len(self.arguments)
 
-    def judge(self, features: Collection[Feature] = FEATURES) -> tuple[Status, str]:
+    def judge(self, features: Collection[Feature] = FEATURES) -> tuple[OptionStatus, str]:
         """What becomes of the option where `features` stand, and why."""
         if self.needs is not None and self.needs not in features:
             return "refused", "not yet supported"

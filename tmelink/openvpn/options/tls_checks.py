@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tmelink.openvpn.options.fields import Chosen, Path, transport
+from tmelink.openvpn.options.fields import Chosen, RemotePath, transport
 from tmelink.openvpn.options.reading import Fault
 
 _TLS_ONLY = [
@@ -59,7 +59,7 @@ _SERVER_ONLY = [
 _HELPERS = ("server", "server-ipv6", "server-bridge")
 
 
-def faults(chosen: Chosen, paths: Sequence[Path], *, serves: bool, complete: bool) -> Iterator[Fault]:
+def faults(chosen: Chosen, paths: Sequence[RemotePath], *, serves: bool, complete: bool) -> Iterator[Fault]:
     """What is wrong; unless `complete`, nothing is said to be missing."""
     secured = serves or any(map(chosen.has, ("tls-client", "tls-server", "client")))
     yield from _roles(chosen, serves)
@@ -128,7 +128,7 @@ def _missing(chosen: Chosen, serves: bool) -> Iterator[Fault]:
         yield exclusive, "--ccd-exclusive needs --client-config-dir", None
 
 
-def _wrapping(path: Path) -> Iterator[Fault]:
+def _wrapping(path: RemotePath) -> Iterator[Fault]:
     auth, crypt, crypt2 = (path.chosen.last(name) for name in ("tls-auth", "tls-crypt", "tls-crypt-v2"))
     if auth is not None and crypt is not None:
         yield crypt, "--tls-crypt and --tls-auth exclude each other", None
@@ -136,7 +136,7 @@ def _wrapping(path: Path) -> Iterator[Fault]:
         yield crypt2, "--tls-crypt-v2 of a client replaces --tls-auth and --tls-crypt", "leave the others out"
 
 
-def _server(chosen: Chosen, paths: Sequence[Path]) -> Iterator[Fault]:
+def _server(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
     for name in ("remote", "nobind", "http-proxy", "socks-proxy", "shaper", "redirect-gateway"):
         for setting in chosen.all(name)[-1:]:
             yield setting, f"--{name} cannot be used by a server", None

@@ -1,4 +1,4 @@
-"""From settings to `Tls`: what the options of the TLS handshake and of a client come to.
+"""From settings to `TlsOptions`: what the options of the TLS handshake and of a client come to.
 
 Knows what the options mean (openvpn(8) 2.6) and which values tmelink has. Reads no certificate: files and
 inline blocks are handed on as `Material`.
@@ -11,8 +11,8 @@ import re
 from typing import Any, Literal
 
 from tmelink.openvpn.options.fields import Chosen, canonical
-from tmelink.openvpn.options.reading import OptionList, Setting
-from tmelink.openvpn.options.values import Tls
+from tmelink.openvpn.options.reading import OptionList, OptionSetting
+from tmelink.openvpn.options.values import TlsOptions
 from tmelink.openvpn.secret import Material, Secret
 from tmelink.openvpn.tls.engine import CURVES
 from tmelink.openvpn.tls.identity import Rules, parse_fingerprint, remote_cert_tls
@@ -32,14 +32,14 @@ def role(chosen: Chosen, server: bool) -> Literal["client", "server"] | None:
     return "client" if chosen.has("tls-client") or chosen.has("client") else None
 
 
-def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], report: Report) -> Tls:
+def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], report: Report) -> TlsOptions:
     """The TLS options; defaults are OpenVPN 2.6's."""
     lowest, highest = _versions(chosen, report)
     revoked = chosen.last("crl-verify")
     revoked_each = revoked is not None and revoked.values[1:] == ("dir",)
     user_pass = chosen.last("auth-user-pass")
     fallback = chosen.last("data-ciphers-fallback")
-    return Tls(
+    return TlsOptions(
         role=side,
         ca=found.material(chosen.last("ca")),
         cert=found.material(chosen.last("cert")),
@@ -74,7 +74,7 @@ def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], re
     )
 
 
-def _pkcs12(found: OptionList, setting: Setting | None, report: Report) -> Material | None:
+def _pkcs12(found: OptionList, setting: OptionSetting | None, report: Report) -> Material | None:
     """A PKCS#12 file is binary; a block of one is written in base64."""
     if setting is None or setting.block is None:
         return found.material(setting)
@@ -119,7 +119,7 @@ def _versions(chosen: Chosen, report: Report) -> tuple[Literal["1.2", "1.3"], Li
     return lowest, highest
 
 
-def _group(setting: Setting | None, report: Report) -> str | None:
+def _group(setting: OptionSetting | None, report: Report) -> str | None:
     """The one curve that TLS is to use; pyOpenSSL takes no list, and no curve but those of NIST."""
     if setting is None or setting.values[0] in CURVES:
         return None if setting is None else setting.values[0]
@@ -152,7 +152,7 @@ def _rules(chosen: Chosen, report: Report) -> Rules:
     )
 
 
-def _usage_masks(setting: Setting, report: Report) -> tuple[int, ...]:
+def _usage_masks(setting: OptionSetting, report: Report) -> tuple[int, ...]:
     masks = []
     for text, place in zip(setting.values, setting.places, strict=True):
         if re.fullmatch(r"(0[xX])?[0-9A-Fa-f]{1,4}", text):
@@ -198,7 +198,7 @@ def _data_ciphers(chosen: Chosen, report: Report) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _data_cipher(setting: Setting, report: Report) -> str:
+def _data_cipher(setting: OptionSetting, report: Report) -> str:
     name = canonical(setting.values[0])
     known = (*DATA_CIPHERS, *DATA_CIPHERS_CBC, "none")
     if name not in known:

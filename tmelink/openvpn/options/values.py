@@ -15,9 +15,9 @@ from tmelink.openvpn.secret import Material, Secret
 from tmelink.openvpn.tls.identity import Rules
 from tmelink.source import Place
 
-Direction = Literal[0, 1]
+KeyDirection = Literal[0, 1]
 Topology = Literal["net30", "p2p", "subnet"]
-Compression = Literal["lzo-stub", "stub", "stub-v2", "lz4", "lz4-v2", "migrate"]
+CompressionMode = Literal["lzo-stub", "stub", "stub-v2", "lz4", "lz4-v2", "migrate"]
 
 NO_RULES = Rules()
 
@@ -55,7 +55,7 @@ class Mssfix:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpProxy:
+class HttpProxyOptions:
     """--http-proxy and its options; "auto" answers what the proxy asks for, "auto-nct" never basic."""
 
     host: str
@@ -68,7 +68,7 @@ class HttpProxy:
 
 
 @dataclass(frozen=True, slots=True)
-class SocksProxy:
+class SocksProxyOptions:
     """--socks-proxy."""
 
     host: str
@@ -77,7 +77,7 @@ class SocksProxy:
 
 
 @dataclass(frozen=True, slots=True)
-class PortShare:
+class PortShareOptions:
     """--port-share: where what is not OpenVPN goes, and where a web server finds its clients' addresses."""
 
     host: str
@@ -86,7 +86,7 @@ class PortShare:
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
+class TlsOptions:
     """Everything about the TLS handshake, the keys that come of it, and what a client takes and gives."""
 
     role: Literal["client", "server"]
@@ -149,7 +149,7 @@ class GenToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerOptions:
     """--mode server: networks and pools as the helper options expand to them, and what clients may do."""
 
     network: IPv4Network | None = None
@@ -176,7 +176,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class NetworkOptions:
     """Addresses and routes inside the tunnel, as they are written."""
 
     ifconfig: tuple[str, str] | None = None
@@ -258,27 +258,27 @@ class Options:
     shaper: int = 0
     mtu_test: bool = False
 
-    http_proxy: HttpProxy | None = None
-    socks_proxy: SocksProxy | None = None
-    port_share: PortShare | None = None
+    http_proxy: HttpProxyOptions | None = None
+    socks_proxy: SocksProxyOptions | None = None
+    port_share: PortShareOptions | None = None
 
     secret: Material | None = None
-    key_direction: Direction | None = None
+    key_direction: KeyDirection | None = None
     cipher: str | None = None
     auth: str = "SHA1"
     replay_window: int = 64
     replay_time: int = 15
     mute_replay_warnings: bool = False
-    compress: Compression | None = None
+    compress: CompressionMode | None = None
     allow_compression: Literal["no", "asym", "yes"] = "no"
 
-    tls: Tls | None = None
+    tls: TlsOptions | None = None
     tls_auth: Material | None = None
     tls_crypt: Material | None = None
     tls_crypt_v2: Material | None = None
     tls_crypt_v2_force_cookie: bool = False
-    server: Server | None = None
-    network: Network = Network()
+    server: ServerOptions | None = None
+    network: NetworkOptions = NetworkOptions()
 
     notes: tuple[Note, ...] = field(default=(), repr=False, compare=False)
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from tmelink.frame import Kind
 from tmelink.openvpn.data.compress import Allow, Framing
-from tmelink.openvpn.keys import Direction
+from tmelink.openvpn.keys import KeyDirection
 from tmelink.openvpn.secret import Secret
 
 
@@ -52,7 +52,7 @@ class Settings:
 
     key: Secret | None = None
     """The 256 bytes of --secret."""
-    key_direction: Direction | None = None
+    key_direction: KeyDirection | None = None
     cipher: str = "BF-CBC"
     """OpenVPN's default, which is refused: it is broken, so --cipher has to be written."""
     auth: str = "SHA1"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface
 from typing import Final, Literal, NamedTuple
 
-Layout = Literal["single", "net30"]
+PoolLayout = Literal["single", "net30"]
 """One address a client, or four of which a client gets the third and its gateway the second."""
 
 LARGEST: Final = 65536
@@ -47,7 +47,7 @@ class AddressPool:
         last: IPv4Address | None,
         first6: IPv6Interface | None,
         *,
-        layout: Layout = "single",
+        layout: PoolLayout = "single",
         duplicate_cn: bool = False,
         fixed: bool = False,
     ) -> None:

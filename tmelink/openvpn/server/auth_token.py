@@ -32,7 +32,7 @@ _FILE: Final = 128
 """Bytes in a key file: 64 for a cipher, which is not used, and 64 of which the HMAC takes the first."""
 
 
-class Token(NamedTuple):
+class AuthToken(NamedTuple):
     """What a token says: which session, when that began, and when the token was made."""
 
     session_id: bytes
@@ -65,16 +65,16 @@ class AuthTokens:
         self._lifetime = lifetime
         self._renewal = renewal
 
-    def issue(self, username: str, unix_time: float, before: Token | None) -> tuple[Token, str]:
+    def issue(self, username: str, unix_time: float, before: AuthToken | None) -> tuple[AuthToken, str]:
         """A new token for a user, in the same session as the one before."""
         now = int(unix_time)
         if before is None:
-            before = Token(secrets.token_bytes(SESSION_ID), now, now)
+            before = AuthToken(secrets.token_bytes(SESSION_ID), now, now)
         token = before._replace(made=now)
         raw = token.session_id + _TIMES.pack(token.begun, token.made)
         return token, PREFIX + base64.b64encode(raw + self._sign(username, raw)).decode("ascii")
 
-    def judge(self, username: str, text: str, unix_time: float, known: Token | None) -> Token:
+    def judge(self, username: str, text: str, unix_time: float, known: AuthToken | None) -> AuthToken:
         """A user's token read; `known` is the one that this session was given last.
 
         Raises `ValueError` with the reason why it is not taken.
@@ -86,7 +86,7 @@ class AuthTokens:
         signed, mac = raw[: _LENGTH - 32], raw[_LENGTH - 32 :]
         if len(raw) != _LENGTH or not hmac.compare_digest(self._sign(username, signed), mac):
             raise ValueError("the token is none of this server's, or another user's")
-        token = Token(signed[:SESSION_ID], *_TIMES.unpack(signed[SESSION_ID:]))
+        token = AuthToken(signed[:SESSION_ID], *_TIMES.unpack(signed[SESSION_ID:]))
         if known is not None and known.session_id != token.session_id:
             raise ValueError("the token is of another session")
         if token.made < token.begun or unix_time < token.made:

@@ -31,7 +31,7 @@ class ClientConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class ServerNetwork:
     """What all clients of a server share.
 
     `local` and `local6` are the server's own addresses inside; `netmask` that of the clients' network where
@@ -105,7 +105,7 @@ def _option(config: ClientConfig, name: str, values: Sequence[str]) -> dict[str,
             raise ValueError(f"'{name}' is no option of one client here")
 
 
-def welcome(inside: Inside, lease: Lease | None, config: ClientConfig) -> tuple[Welcome, list[str]]:
+def welcome(inside: ServerNetwork, lease: Lease | None, config: ClientConfig) -> tuple[Welcome, list[str]]:
     """What a client gets, and in words what of its file cannot be had."""
     wrong: list[str] = []
     options = [] if config.push_reset else list(inside.push)
@@ -123,7 +123,7 @@ def _removes(text: str, option: str) -> bool:
 
 
 def _ifconfig(
-    inside: Inside, lease: Lease | None, config: ClientConfig, wrong: list[str]
+    inside: ServerNetwork, lease: Lease | None, config: ClientConfig, wrong: list[str]
 ) -> tuple[IPv4Address | None, str]:
     if config.ifconfig is not None:
         local, other = config.ifconfig
@@ -137,7 +137,9 @@ def _ifconfig(
     return (lease.local, f"ifconfig {lease.local} {end}") if end is not None else (None, "")
 
 
-def _ifconfig6(inside: Inside, lease: Lease | None, config: ClientConfig) -> tuple[IPv6Address | None, str]:
+def _ifconfig6(
+    inside: ServerNetwork, lease: Lease | None, config: ClientConfig
+) -> tuple[IPv6Address | None, str]:
     local, remote = config.ifconfig6 or (None if lease is None else lease.local6, None)
     remote = remote or inside.local6
     if local is None or remote is None:

@@ -19,9 +19,9 @@ from tmelink.openvpn.data.packet import CLIENT_RESETS, SESSION_ID, WITH_WRAPPED_
 from tmelink.openvpn.tls.negotiation import RESEND_WRAPPED_KEY
 from tmelink.openvpn.tls.wrap import (
     EARLY_NEGOTIATION,
-    Codec,
     Crypt,
     ServerKey,
+    WrapCodec,
     WrapKey,
     codec,
     fresh_enough,
@@ -42,7 +42,7 @@ class Proven(NamedTuple):
 
     local: bytes
     remote: bytes
-    codec: Codec
+    codec: WrapCodec
     material: bytes
 
     def __repr__(self) -> str:
@@ -104,7 +104,7 @@ class Cookies:
                 return Proven(body.acked, remote, codec, material)
         raise ProtocolError("control packet of no session")
 
-    def _codec(self, datagram: bytes, opcode: Opcode, unix_time: float) -> tuple[bytes, Codec, bytes]:
+    def _codec(self, datagram: bytes, opcode: Opcode, unix_time: float) -> tuple[bytes, WrapCodec, bytes]:
         """A packet without what is appended to it, and the codec and key for it."""
         wrap = self._wrap
         if not isinstance(wrap, ServerKey):

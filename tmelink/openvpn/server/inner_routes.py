@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 
-Network = IPv4Network | IPv6Network
+InnerNetwork = IPv4Network | IPv6Network
 
 
 class InnerRoutes:
@@ -17,7 +17,7 @@ class InnerRoutes:
     def __init__(self) -> None:
         self._tables: dict[int, dict[int, dict[int, int]]] = {4: {}, 16: {}}
 
-    def add(self, client: int, networks: Iterable[Network]) -> list[Network]:
+    def add(self, client: int, networks: Iterable[InnerNetwork]) -> list[InnerNetwork]:
         """Packets for these go to `client`; those that another one has already are returned instead."""
         taken = []
         for network in networks:
@@ -46,5 +46,5 @@ class InnerRoutes:
                 return client
         return None
 
-    def _table(self, network: Network) -> dict[int, dict[int, int]]:
+    def _table(self, network: InnerNetwork) -> dict[int, dict[int, int]]:
         return self._tables[4 if network.version == 4 else 16]

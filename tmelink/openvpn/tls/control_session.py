@@ -1,8 +1,8 @@
 """Two session ids that belong together, and the control packets between them.
 
-An `Association` holds the wrapping of one pair of ends and their negotiations: the current one, and the one
-before it while its keys still count. It turns packets into progress and progress into packets; what the keys
-are used for it does not know.
+An `ControlSession` holds the wrapping of one pair of ends and their negotiations: the current one, and the
+one before it while its keys still count. It turns packets into progress and progress into packets; what the
+keys are used for it does not know.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tmelink.openvpn.data import packet
 from tmelink.openvpn.data.packet import HEADER, MAX_ACKS, RESETS, SESSION_ID, WITH_WRAPPED_KEY, Body, Opcode
 from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.key_method import EXPORTER_DYNAMIC_TLS_CRYPT, KEY2, Message
-from tmelink.openvpn.tls.negotiated import Agreed
+from tmelink.openvpn.tls.negotiated import NegotiatedOptions
 from tmelink.openvpn.tls.negotiation import Negotiation
 from tmelink.openvpn.tls.reliable import PIGGYBACK_ACKS, Reliable
 from tmelink.openvpn.tls.wrap import Wrapping, dynamic, split_wrapped_key
@@ -28,7 +28,7 @@ BODY = 1 + SESSION_ID + 4 * PIGGYBACK_ACKS + 4
 """Bytes of a body before its payload, with as many acks as there may be."""
 
 
-class Association:
+class ControlSession:
     """This end's and the peer's session id (None until it is heard) and all their negotiations.
 
     `identity` is the peer's common name and fingerprint, which renewals must not change. `first` is the
@@ -53,7 +53,7 @@ class Association:
     ) -> None:
         self.local = local or secrets.token_bytes(SESSION_ID)
         self.remote = remote
-        self.agreed: Agreed | None = None
+        self.negotiated: NegotiatedOptions | None = None
         self.identity: tuple[str, str] | None = None
         self.current: Negotiation | None = None
         self.previous: Negotiation | None = None

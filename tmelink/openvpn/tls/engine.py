@@ -20,7 +20,7 @@ from OpenSSL import SSL, crypto
 
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.tls import identity
-from tmelink.openvpn.tls.identity import Peer, Rules
+from tmelink.openvpn.tls.identity import PeerIdentity, Rules
 
 TlsVersion = Literal["1.2", "1.3"]
 
@@ -264,7 +264,7 @@ class TlsEngine:
         else:
             connection.set_connect_state()
         self.established = False
-        self.peer: Peer | None = None
+        self.peer: PeerIdentity | None = None
         self.refused: str | None = None
         self._unsent = bytearray()
 

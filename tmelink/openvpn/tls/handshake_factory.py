@@ -11,7 +11,7 @@ from collections.abc import Callable
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data.packet import Opcode
 from tmelink.openvpn.tls import negotiated, peer_info
-from tmelink.openvpn.tls.control_session import Association
+from tmelink.openvpn.tls.control_session import ControlSession
 from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.key_method import KeySource, Message
 from tmelink.openvpn.tls.settings import Credentials, TlsSettings
@@ -29,7 +29,7 @@ from tmelink.openvpn.tls.wrap import (
 )
 
 
-class Beginning:
+class HandshakeFactory:
     """What every association of one session is made of."""
 
     def __init__(
@@ -51,10 +51,10 @@ class Beginning:
         local: bytes | None = None,
         remote: bytes | None = None,
         first: int = 0,
-    ) -> Association:
+    ) -> ControlSession:
         """An association that nothing was sent in."""
         settings = self._settings
-        return Association(
+        return ControlSession(
             self._context,
             wrapping,
             material,
@@ -68,18 +68,18 @@ class Beginning:
             first=first,
         )
 
-    def ask(self, credentials: Credentials | None, now: float) -> Association:
+    def ask(self, credentials: Credentials | None, now: float) -> ControlSession:
         """A client's association, its reset on the way."""
         wrap = self._settings.wrap
         first, wrapped, reset = 0, b"", Opcode.CONTROL_HARD_RESET_CLIENT_V2
         if isinstance(wrap, ClientKey):
             first, wrapped, reset = EARLY_NEGOTIATION, wrap.wrapped, Opcode.CONTROL_HARD_RESET_CLIENT_V3
         wrapping = Wrapping(codec(wrap, server=False), self._wall, first=first, wrapped=wrapped)
-        association = self.associate(wrapping, key_material(wrap))
-        association.start(self.introduction(credentials), now, reset)
-        return association
+        control_session = self.associate(wrapping, key_material(wrap))
+        control_session.start(self.introduction(credentials), now, reset)
+        return control_session
 
-    def answer(self, datagram: bytes, opcode: Opcode, now: float) -> Association:
+    def answer(self, datagram: bytes, opcode: Opcode, now: float) -> ControlSession:
         """A server's association for a client that begins, not started yet; `ProtocolError`."""
         wrap = self._settings.wrap
         if not isinstance(wrap, ServerKey):

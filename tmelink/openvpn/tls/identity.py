@@ -50,7 +50,7 @@ _USAGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class PeerIdentity:
     """The peer as its certificate names it; the fingerprint as `fingerprint` writes it."""
 
     common_name: str = ""
@@ -158,9 +158,9 @@ def subject(certificate: x509.Certificate) -> str:
     )
 
 
-def peer(certificate: x509.Certificate) -> Peer:
+def peer(certificate: x509.Certificate) -> PeerIdentity:
     """The peer of a certificate."""
-    return Peer(
+    return PeerIdentity(
         common_name(certificate), subject(certificate), fingerprint(certificate), certificate.serial_number
     )
 

@@ -129,9 +129,9 @@ def _p_hash(algorithm: str, secret: bytes, seed: bytes, length: int) -> bytes:
 
 def prf(secret: bytes, seed: bytes, length: int) -> bytes:
     """TLS 1.0's pseudo-random function: P_MD5 of one half of the secret xor P_SHA1 of the other."""
-    half = (len(secret) + 1) // 2
-    md5 = _p_hash("md5", secret[:half], seed, length)
-    sha1 = _p_hash("sha1", secret[-half:], seed, length)
+    direction_key = (len(secret) + 1) // 2
+    md5 = _p_hash("md5", secret[:direction_key], seed, length)
+    sha1 = _p_hash("sha1", secret[-direction_key:], seed, length)
     return bytes(a ^ b for a, b in zip(md5, sha1, strict=True))
 
 

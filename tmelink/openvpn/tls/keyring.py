@@ -17,9 +17,9 @@ from tmelink.openvpn.data.packet import DATA_V1, DATA_V2
 from tmelink.openvpn.data.replay import Lateness
 from tmelink.openvpn.session import Carried, Item
 from tmelink.openvpn.tls import key_method
-from tmelink.openvpn.tls.control_session import Association
+from tmelink.openvpn.tls.control_session import ControlSession
 from tmelink.openvpn.tls.key_method import EXPORTER_DATA_KEYS, KEY2
-from tmelink.openvpn.tls.negotiated import Agreed
+from tmelink.openvpn.tls.negotiated import NegotiatedOptions
 from tmelink.openvpn.tls.negotiation import Negotiation
 from tmelink.openvpn.tls.settings import TlsSettings
 
@@ -30,27 +30,27 @@ class Keyring:
     def __init__(self, settings: TlsSettings, drops: Counter[str]) -> None:
         self._settings = settings
         self._drops = drops
-        self._association: Association | None = None
+        self._control_session: ControlSession | None = None
         self._sealing: Negotiation | None = None
         self._opening: dict[int, Negotiation] = {}
         self._head = b""
         self._skip = 0
         self.switch_at: float | None = None
 
-    def follow(self, association: Association | None, now: float) -> None:
+    def follow(self, control_session: ControlSession | None, now: float) -> None:
         """Use the keys that an association has now, and no others."""
-        self._association = association
-        negotiations = [] if association is None else association.negotiations()
+        self._control_session = control_session
+        negotiations = [] if control_session is None else control_session.negotiations()
         self._opening = {n.key_id: n for n in negotiations if n.keys is not None}
         self.choose(now)
 
     def choose(self, now: float) -> None:
         """Choose what seals."""
-        association = self._association
+        control_session = self._control_session
         self.switch_at = self._sealing = None
-        if association is None or association.agreed is None:
+        if control_session is None or control_session.negotiated is None:
             return
-        new, old = association.current, association.previous
+        new, old = control_session.current, control_session.previous
         if old is not None and old.keys is None:
             old = None
         if new is not None and (new.keys is None or not new.ready):
@@ -62,7 +62,7 @@ class Keyring:
                 chosen, self.switch_at = old, switch_at
         self._sealing = chosen
         if chosen is not None:
-            self._head, self._skip = _head(association.agreed, chosen.key_id)
+            self._head, self._skip = _head(control_session.negotiated, chosen.key_id)
 
     def _patience(self) -> float:
         """How long after a negotiation began the peer surely has its keys (as OpenVPN reckons)."""
@@ -107,49 +107,64 @@ class Keyring:
                 self.choose(now)
         return opened
 
-    def worn(self) -> bool:
+    def needs_rekey(self) -> bool:
         """Whether the current keys have carried so much that new ones are due."""
-        current = None if self._association is None else self._association.current
+        current = None if self._control_session is None else self._control_session.current
         if current is None or current.keys is None or not current.ready:
             return False
         settings = self._settings
         return (
             0 < settings.reneg_bytes <= current.bytes
             or 0 < settings.reneg_pkts <= current.packets
-            or current.keys.worn()
+            or current.keys.needs_rekey()
         )
 
-    def make(self, association: Association, negotiation: Negotiation, agreed: Agreed, now: float) -> None:
+    def make(
+        self,
+        control_session: ControlSession,
+        negotiation: Negotiation,
+        negotiated: NegotiatedOptions,
+        now: float,
+    ) -> None:
         """Make a negotiation's keys of what both ends have said, and forget what they were made of."""
         settings, remote = self._settings, negotiation.remote
-        if agreed.exporter:
+        if negotiated.exporter:
             material = negotiation.engine.export(EXPORTER_DATA_KEYS, KEY2)
         else:
             assert remote is not None
-            assert association.remote is not None
-            ends = [(negotiation.local.source, association.local), (remote.source, association.remote)]
+            assert control_session.remote is not None
+            ends = [
+                (negotiation.local.source, control_session.local),
+                (remote.source, control_session.remote),
+            ]
             (client, client_id), (server, server_id) = reversed(ends) if settings.server else ends
             material = key_method.expand(client, server, client_id, server_id)
         send, receive = direction.split(material, server=settings.server)
         window = Lateness(settings.replay_window, settings.replay_seconds)
         negotiation.keys = data_keys.make(
-            agreed.cipher, settings.auth, send, receive, self._drops, epoch=agreed.epoch, window=window
+            negotiated.cipher,
+            settings.auth,
+            send,
+            receive,
+            self._drops,
+            epoch=negotiated.epoch,
+            window=window,
         )
         negotiation.local = negotiation.local.without_secrets()
         negotiation.remote = None if remote is None else remote.without_secrets()
-        self.follow(association, now)
+        self.follow(control_session, now)
 
 
-def fragment_room(keys: DataKeys, agreed: Agreed, datagram: int) -> int:
+def fragment_room(keys: DataKeys, negotiated: NegotiatedOptions, datagram: int) -> int:
     """The longest payload whose packet is no longer than `datagram` bytes."""
-    return keys.fitting(datagram - len(_head(agreed, 0)[0]))
+    return keys.max_payload(datagram - len(_head(negotiated, 0)[0]))
 
 
-def _head(agreed: Agreed, key_id: int) -> tuple[bytes, int]:
+def _head(negotiated: NegotiatedOptions, key_id: int) -> tuple[bytes, int]:
     """What goes before a packet id, and how much of it is not authenticated."""
-    if agreed.peer_id is None:
+    if negotiated.peer_id is None:
         return bytes((DATA_V1 << 3 | key_id,)), 1
-    return bytes((DATA_V2 << 3 | key_id,)) + agreed.peer_id.to_bytes(3, "big"), 0
+    return bytes((DATA_V2 << 3 | key_id,)) + negotiated.peer_id.to_bytes(3, "big"), 0
 
 
 def count_of(item: Carried) -> int:

@@ -32,7 +32,7 @@ no cipher is given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Agreed:
+class NegotiatedOptions:
     """What both ends use on the data channel, said once and kept through renegotiations."""
 
     cipher: str
@@ -43,7 +43,9 @@ class Agreed:
     dynamic_wrap: bool = False
 
 
-def as_equals(settings: TlsSettings, remote: Message, export: Callable[[bytes, int], bytes]) -> Agreed | None:
+def as_equals(
+    settings: TlsSettings, remote: Message, export: Callable[[bytes, int], bytes]
+) -> NegotiatedOptions | None:
     """What two equal ends agree on, or None where they have no cipher in common."""
     info = peer_info.parse(remote.peer_info)
     proto = peer_info.proto(info)
@@ -54,15 +56,15 @@ def as_equals(settings: TlsSettings, remote: Message, export: Callable[[bytes, i
     if cipher is None:
         return None
     if not proto & Proto.NCP_P2P:
-        return Agreed(cipher)
+        return NegotiatedOptions(cipher)
     peer_id = None
     if proto & Proto.DATA_V2:
         raw = export(EXPORTER_PEER_ID, 3) if proto & Proto.TLS_KEY_EXPORT else b"vpn"
         peer_id = int.from_bytes(raw, "big")
-    return _agreed(cipher, proto, peer_id)
+    return _negotiated(cipher, proto, peer_id)
 
 
-def as_server(settings: TlsSettings, remote: Message) -> Agreed | None:
+def as_server(settings: TlsSettings, remote: Message) -> NegotiatedOptions | None:
     """What a server settles with a client, or None where they have no cipher in common."""
     info = peer_info.parse(remote.peer_info)
     proto = peer_info.proto(info)
@@ -70,12 +72,12 @@ def as_server(settings: TlsSettings, remote: Message) -> Agreed | None:
     cipher = peer_info.agree_as_server(settings.data_ciphers, info, named, settings.data_ciphers_fallback)
     if cipher is None:
         return None
-    return _agreed(cipher, proto, settings.peer_id if proto & Proto.DATA_V2 else None)
+    return _negotiated(cipher, proto, settings.peer_id if proto & Proto.DATA_V2 else None)
 
 
-def _agreed(cipher: str, proto: Proto, peer_id: int | None) -> Agreed:
+def _negotiated(cipher: str, proto: Proto, peer_id: int | None) -> NegotiatedOptions:
     exporter = bool(proto & Proto.TLS_KEY_EXPORT)
-    return Agreed(
+    return NegotiatedOptions(
         cipher,
         exporter,
         epoch=exporter and bool(proto & Proto.DATA_EPOCH) and may_use_epochs(cipher),
@@ -85,24 +87,24 @@ def _agreed(cipher: str, proto: Proto, peer_id: int | None) -> Agreed:
     )
 
 
-def options_to_push(settings: TlsSettings, remote: Message, agreed: Agreed) -> list[str]:
+def options_to_push(settings: TlsSettings, remote: Message, negotiated: NegotiatedOptions) -> list[str]:
     """The options in which a server tells its client what was agreed."""
     info = peer_info.parse(remote.peer_info)
     options = []
-    if agreed.peer_id is not None:
-        options.append(f"peer-id {agreed.peer_id}")
+    if negotiated.peer_id is not None:
+        options.append(f"peer-id {negotiated.peer_id}")
     if "IV_CIPHERS" in info or "IV_NCP" in info:
-        options.append(f"cipher {agreed.cipher}")
+        options.append(f"cipher {negotiated.cipher}")
     flags = []
-    if agreed.exit_message:
+    if negotiated.exit_message:
         flags.append("cc-exit")
-        if agreed.exporter:
+        if negotiated.exporter:
             flags.append("tls-ekm")
-    elif agreed.exporter:
+    elif negotiated.exporter:
         options.append("key-derivation tls-ekm")
-    if agreed.dynamic_wrap:
+    if negotiated.dynamic_wrap:
         flags.append("dyn-tls-crypt")
-    if agreed.epoch:
+    if negotiated.epoch:
         flags.append("aead-epoch")
     if flags:
         options.append(" ".join(("protocol-flags", *flags)))
@@ -111,7 +113,7 @@ def options_to_push(settings: TlsSettings, remote: Message, agreed: Agreed) -> l
     return options
 
 
-def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> Agreed | str:
+def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> NegotiatedOptions | str:
     """What a server's options say of the data channel, or in words why this client does not take it."""
     named = peer_info.options_cipher(remote.options)
     cipher = named if named in settings.data_ciphers else settings.data_ciphers_fallback
@@ -127,7 +129,7 @@ def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> Ag
             flags.update(values)
     if cipher is None or cipher not in {*settings.data_ciphers, settings.data_ciphers_fallback}:
         return f"the server wants cipher '{cipher or named or 'unknown'}', which --data-ciphers lacks"
-    return Agreed(
+    return NegotiatedOptions(
         cipher,
         exporter="tls-ekm" in flags,
         epoch="aead-epoch" in flags,

@@ -13,21 +13,21 @@ from tmelink.openvpn.liveness import Liveness
 from tmelink.openvpn.session import AuthFailed, Event, Exit, Notice, Pushed, Restart, Token
 from tmelink.openvpn.tls import negotiated, push_messages
 from tmelink.openvpn.tls.key_method import Message
-from tmelink.openvpn.tls.negotiated import Agreed
+from tmelink.openvpn.tls.negotiated import NegotiatedOptions
 from tmelink.openvpn.tls.settings import Credentials, TlsSettings
 
 REQUEST_SECONDS: Final = 5.0
 """Between two requests for options (OpenVPN's PUSH_REQUEST_INTERVAL)."""
 
 
-class Taken(NamedTuple):
+class PullResult(NamedTuple):
     """What a message came to: events to tell, and what was agreed, once it is."""
 
     events: list[Event]
-    agreed: Agreed | None = None
+    negotiated: NegotiatedOptions | None = None
 
 
-class Pulling:
+class PullClient:
     """The state of one client; `credentials` change to the token that a server gives."""
 
     def __init__(self, settings: TlsSettings) -> None:
@@ -50,33 +50,33 @@ class Pulling:
         self.request_at = now + REQUEST_SECONDS
         return True
 
-    def message(self, text: str, remote: Message, *, agreed: bool, now: float) -> Taken | None:
+    def message(self, text: str, remote: Message, *, agreed: bool, now: float) -> PullResult | None:
         """Take a message of the server, or None where it is not for a client."""
         if (reply := push_messages.parse_reply(text)) is not None:
             return self._reply(reply, remote, agreed)
         if (refusal := push_messages.parse_refusal(text)) is not None:
-            return Taken(self._refused(refusal))
+            return PullResult(self._refused(refusal))
         if (pending := push_messages.parse_pending(text)) is not None:
             longest = max(self._settings.reneg_sec / 2, self._settings.hand_window)
             if self.answer_by is not None:
                 self.answer_by = now + min(pending or self._settings.hand_window, longest)
-            return Taken([Notice("info", "the server wants to decide about this client later")])
+            return PullResult([Notice("info", "the server wants to decide about this client later")])
         if text.startswith(push_messages.RESTART):
-            return Taken([Restart("the server restarts")])
+            return PullResult([Restart("the server restarts")])
         if text.startswith("HALT"):
-            return Taken([Exit("the server ends the link")])
+            return PullResult([Exit("the server ends the link")])
         return None
 
-    def _reply(self, reply: push_messages.Reply, remote: Message, agreed: bool) -> Taken:
+    def _reply(self, reply: push_messages.Reply, remote: Message, agreed: bool) -> PullResult:
         self._options += reply.options
         if len(self._options) > push_messages.MAX_OPTIONS:
-            return Taken([Restart("the server pushes options without end")])
+            return PullResult([Restart("the server pushes options without end")])
         if reply.more:
-            return Taken([])
+            return PullResult([])
         options, self._options = self._options, []
         kept, rejected = push_messages.filtered(options, self._settings.pull_filters)
         if rejected is not None:
-            return Taken([Restart(f"the server pushes '{rejected}', which --pull-filter rejects")])
+            return PullResult([Restart(f"the server pushes '{rejected}', which --pull-filter rejects")])
         events: list[Event] = []
         for option in kept:
             name, _, value = option.partition(" ")
@@ -85,13 +85,13 @@ class Pulling:
                 self.credentials = Credentials(user, value)
                 events.append(Token(user, value))
         if agreed:
-            return Taken(events)  # a renewal: only a new token comes so late
+            return PullResult(events)  # a renewal: only a new token comes so late
         settled = negotiated.pushed(self._settings, remote, kept)
         if isinstance(settled, str):
-            return Taken([*events, Restart(settled)])
+            return PullResult([*events, Restart(settled)])
         self.request_at = self.answer_by = None
         shown = tuple(option for option in kept if not option.startswith("auth-token"))
-        return Taken([*events, Pushed(shown)], settled)
+        return PullResult([*events, Pushed(shown)], settled)
 
     def _refused(self, refusal: push_messages.Refusal) -> list[Event]:
         reason, temporary, wait = refusal

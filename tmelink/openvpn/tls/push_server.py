@@ -12,7 +12,7 @@ from typing import Final
 from tmelink.openvpn.session import Restart
 from tmelink.openvpn.tls import negotiated, peer_info, push_messages
 from tmelink.openvpn.tls.key_method import Message
-from tmelink.openvpn.tls.negotiated import Agreed
+from tmelink.openvpn.tls.negotiated import NegotiatedOptions
 from tmelink.openvpn.tls.peer_info import Proto
 from tmelink.openvpn.tls.settings import TlsSettings
 
@@ -23,7 +23,7 @@ NO_CIPHER: Final = "Data channel cipher negotiation failed (no shared cipher)"
 """What a client without a common cipher is told, in OpenVPN's words."""
 
 
-class Pushing:
+class PushServer:
     """The state of one client at its server."""
 
     def __init__(self, settings: TlsSettings) -> None:
@@ -38,7 +38,7 @@ class Pushing:
         """Whether the client has its options."""
         return self._options is not None
 
-    def admit(self, options: Sequence[str], remote: Message) -> Agreed | None:
+    def admit(self, options: Sequence[str], remote: Message) -> NegotiatedOptions | None:
         """Settle what the client gets; None where there is no cipher in common."""
         agreed = negotiated.as_server(self._settings, remote)
         if agreed is not None:

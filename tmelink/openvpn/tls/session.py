@@ -1,7 +1,7 @@
 """A link with TLS as a value: one pair of ends, from the first reset to frames under changing keys.
 
-Stands on `Association` for the control channel, on `Keyring` for the data channel, on `Payloads` for what is
-in it, and decides between them: which association counts, what follows from what the peer says, when keys
+Stands on `ControlSession` for the control channel, on `Keyring` for the data channel, on `Payloads` for what
+is in it, and decides between them: which association counts, what follows from what the peer says, when keys
 are renewed, when a peer is gone. The same session serves two equal ends, a client that pulls its options, and
 a server's side of one client (`mode` of `TlsSettings`). Opens no socket, reads no clock, writes no log.
 """
@@ -36,15 +36,15 @@ from tmelink.openvpn.session import (
     Up,
 )
 from tmelink.openvpn.tls import negotiated, peer_info, push_messages
-from tmelink.openvpn.tls.control_session import Association, may_begin
+from tmelink.openvpn.tls.control_session import ControlSession, may_begin
 from tmelink.openvpn.tls.engine import TlsContext
-from tmelink.openvpn.tls.handshake_factory import Beginning
+from tmelink.openvpn.tls.handshake_factory import HandshakeFactory
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.keyring import Keyring, count_of, fragment_room, size_of
 from tmelink.openvpn.tls.negotiation import Negotiation
 from tmelink.openvpn.tls.payload import Payloads
-from tmelink.openvpn.tls.pull_client import Pulling, follow_timers
-from tmelink.openvpn.tls.push_server import NO_CIPHER, Pushing
+from tmelink.openvpn.tls.pull_client import PullClient, follow_timers
+from tmelink.openvpn.tls.push_server import NO_CIPHER, PushServer
 from tmelink.openvpn.tls.settings import TlsSettings
 from tmelink.openvpn.tls.wrap import Wrapping
 
@@ -83,13 +83,13 @@ class TlsSession:
         check(settings)
         self.settings = settings
         self.drops: Counter[str] = Counter()
-        self._beginning = Beginning(settings, context, wall, self.drops)
+        self._beginning = HandshakeFactory(settings, context, wall, self.drops)
         self._payloads = Payloads(settings, self.drops, secrets.randbelow(256))
         self._keyring = Keyring(settings, self.drops)
-        self._pulling = Pulling(settings)
-        self._pushing = Pushing(settings)
-        self._active: Association | None = None
-        self._incoming: Association | None = None
+        self._pulling = PullClient(settings)
+        self._pushing = PushServer(settings)
+        self._active: ControlSession | None = None
+        self._incoming: ControlSession | None = None
         self._ended = False
         self._up = False
         self._wire: list[Item] = []
@@ -131,14 +131,14 @@ class TlsSession:
                 continue
             control = True
             for datagram in packets.pieces() if isinstance(packets, Run) else packets:
-                association = self._control(bytes(datagram), now)
-                if association is not None:
+                control_session = self._control(bytes(datagram), now)
+                if control_session is not None:
                     heard = True
-                    authentic |= self._may_follow(association)
+                    authentic |= self._may_follow(control_session)
         if heard:
             self._liveness.last_received = now
             self._liveness.unheard = False
-        if control or self._events or self._keyring.worn():
+        if control or self._events or self._keyring.needs_rekey():
             return self._finish(now, frames, authentic)
         return Step((), frames, (), authentic) if frames or authentic else NOTHING
 
@@ -152,7 +152,7 @@ class TlsSession:
         liveness.last_sent = now
         if liveness.quiet_seconds:
             liveness.active(size_of(wire), now)
-        if self._keyring.worn():
+        if self._keyring.needs_rekey():
             step = self._finish(now)
             return Step([*wire, *step.wire], (), step.events)
         return Step(wire)
@@ -165,7 +165,7 @@ class TlsSession:
             or liveness.quiet_seconds
             or not self._payloads.passes(frame)
             or not keyring.ready(now)
-            or keyring.worn()
+            or keyring.needs_rekey()
         ):
             return None
         liveness.last_sent = now
@@ -179,8 +179,8 @@ class TlsSession:
         """What time asks for: repetitions, new keys, pings, the end of what took too long."""
         if self._ended:
             return NOTHING
-        for association in self._associations():
-            self._mind(association, now)
+        for control_session in self._control_sessions():
+            self._mind(control_session, now)
         if self._pulling.request_due(now):
             self._tell(push_messages.PUSH_REQUEST, now)
         ended = self._pushing.forgotten(now) or self._liveness.ended(now)
@@ -203,11 +203,11 @@ class TlsSession:
             self._pushing.forget_at,
             self._liveness.deadline(),
         ]
-        for association in self._associations():
-            times.append(association.deadline())
-            times += [self._give_up_at(association), self._renew_at(association)]
-            if association.previous is not None:
-                times.append(association.previous.expires)
+        for control_session in self._control_sessions():
+            times.append(control_session.deadline())
+            times += [self._give_up_at(control_session), self._renew_at(control_session)]
+            if control_session.previous is not None:
+                times.append(control_session.previous.expires)
         return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> Step:
@@ -215,8 +215,8 @@ class TlsSession:
         if self._ended:
             return NOTHING
         active, notices = self._active, self.settings.explicit_exit_notify
-        if self._up and notices and active is not None and active.agreed is not None:
-            if active.agreed.exit_message:
+        if self._up and notices and active is not None and active.negotiated is not None:
+            if active.negotiated.exit_message:
                 self._tell(push_messages.EXIT, now)
                 self._wire += active.transmit(now)
             elif not self.settings.stream:
@@ -251,17 +251,17 @@ class TlsSession:
         joining = self._joining()
         if joining is None:
             return NOTHING
-        association, negotiation, remote = joining
+        control_session, negotiation, remote = joining
         negotiation.allowed = True
         if self.settings.mode == "push" and self._pushing.admitted:
             self._pushing.update(options)
         elif self.settings.mode == "push":
-            association.agreed = self._pushing.admit(options, remote)
-            if association.agreed is None:
+            control_session.negotiated = self._pushing.admit(options, remote)
+            if control_session.negotiated is None:
                 negotiation.allowed = False
                 return self.refuse(NO_CIPHER, now)
-        if association is self._active:
-            self._serve(association, negotiation, now)
+        if control_session is self._active:
+            self._serve(control_session, negotiation, now)
         return self._finish(now)
 
     def refuse(self, reason: str, now: float) -> Step:
@@ -269,17 +269,17 @@ class TlsSession:
         joining = self._joining()
         if joining is None:
             return NOTHING
-        association, negotiation, _ = joining
+        control_session, negotiation, _ = joining
         negotiation.send(self._pushing.refuse(reason, now))
-        self._go_on(association, negotiation, now)
+        self._go_on(control_session, negotiation, now)
         return self._finish(now)
 
-    def _joining(self) -> tuple[Association, Negotiation, Message] | None:
+    def _joining(self) -> tuple[ControlSession, Negotiation, Message] | None:
         """The negotiation that waits to be admitted."""
-        for association in self._associations():
-            current = association.current
+        for control_session in self._control_sessions():
+            current = control_session.current
             if current is not None and current.remote is not None and not current.allowed:
-                return association, current, current.remote
+                return control_session, current, current.remote
         return None
 
     # The control channel.
@@ -287,82 +287,84 @@ class TlsSession:
     def _introduction(self) -> Message:
         return self._beginning.introduction(self._pulling.credentials)
 
-    def _associations(self) -> list[Association]:
+    def _control_sessions(self) -> list[ControlSession]:
         return [a for a in (self._active, self._incoming) if a is not None]
 
-    def _control(self, datagram: bytes, now: float) -> Association | None:
+    def _control(self, datagram: bytes, now: float) -> ControlSession | None:
         """Take one control packet; the association that it belongs to, or None after counting why not."""
         try:
             opcode, key_id, session_id = packet.parse_header(datagram)
-            association = next((a for a in self._associations() if a.remote == session_id), None)
-            if association is None:
-                association, body = self._newcomer(datagram, opcode, key_id, session_id, now)
-                negotiation = association.current
+            control_session = next((a for a in self._control_sessions() if a.remote == session_id), None)
+            if control_session is None:
+                control_session, body = self._newcomer(datagram, opcode, key_id, session_id, now)
+                negotiation = control_session.current
             else:
-                body = association.open(datagram, opcode, key_id)
-                negotiation = association.find(key_id)
+                body = control_session.open(datagram, opcode, key_id)
+                negotiation = control_session.find(key_id)
             if negotiation is None:
-                negotiation = self._renewed(association, opcode, key_id, now)
+                negotiation = self._renewed(control_session, opcode, key_id, now)
         except ProtocolError as error:
             self.drops[str(error)] += 1
             return None
-        association.take(negotiation, opcode, body)
-        self._go_on(association, negotiation, now)
-        return association
+        control_session.take(negotiation, opcode, body)
+        self._go_on(control_session, negotiation, now)
+        return control_session
 
-    def _may_follow(self, association: Association) -> bool:
+    def _may_follow(self, control_session: ControlSession) -> bool:
         """Whether the link may follow the address that a control packet came from.
 
         While a peer is up, only a packet of its own session does that, sealed in a key: any other can be made
         or repeated by anybody.
         """
-        return not self._up or (association is self._active and association.wrapped)
+        return not self._up or (control_session is self._active and control_session.wrapped)
 
     def _newcomer(
         self, datagram: bytes, opcode: Opcode, key_id: int, session_id: bytes, now: float
-    ) -> tuple[Association, packet.Body]:
+    ) -> tuple[ControlSession, packet.Body]:
         """A reset of a session not known yet: the answer to this client's, or a peer that begins anew."""
         settings = self.settings
         if not may_begin(opcode, key_id, server=settings.server):
             raise ProtocolError("control packet of no session")
         active, incoming = self._active, self._incoming
         if active is not None and active.remote is None:
-            association = active
+            control_session = active
         elif active is not None and (settings.mode != "equal" or settings.single_session):
             raise ProtocolError("control packet of no session")
         elif incoming is not None and incoming.current is not None and incoming.current.reliable.idle():
             raise ProtocolError("another session is beginning")
         elif settings.server:
-            association = self._beginning.answer(datagram, opcode, now)
+            control_session = self._beginning.answer(datagram, opcode, now)
         else:
-            association = self._beginning.ask(self._pulling.credentials, now)
-        body = association.open(datagram, opcode, key_id)
-        association.remote = session_id
-        if association is not active:
-            if association.current is None:
-                association.start(self._introduction(), now, Opcode.CONTROL_HARD_RESET_SERVER_V2)
+            control_session = self._beginning.ask(self._pulling.credentials, now)
+        body = control_session.open(datagram, opcode, key_id)
+        control_session.remote = session_id
+        if control_session is not active:
+            if control_session.current is None:
+                control_session.start(self._introduction(), now, Opcode.CONTROL_HARD_RESET_SERVER_V2)
             if settings.mode == "push":
-                self._active = association
+                self._active = control_session
             else:
-                self._incoming = association
-        return association, body
+                self._incoming = control_session
+        return control_session, body
 
-    def _renewed(self, association: Association, opcode: Opcode, key_id: int, now: float) -> Negotiation:
+    def _renewed(
+        self, control_session: ControlSession, opcode: Opcode, key_id: int, now: float
+    ) -> Negotiation:
         """The peer begins to negotiate new keys."""
-        current = association.current
+        current = control_session.current
         if (
             opcode is not Opcode.CONTROL_SOFT_RESET_V1
-            or key_id != association.next_key_id()
+            or key_id != control_session.next_key_id()
             or current is None
             or current.keys is None
-            or association is not self._active
+            or control_session is not self._active
         ):
             raise ProtocolError("unknown key id")
-        return self._start_renewal(association, now)
+        return self._start_renewal(control_session, now)
 
-    def _start_renewal(self, association: Association, now: float) -> Negotiation:
-        negotiation = association.start(self._introduction(), now, Opcode.CONTROL_SOFT_RESET_V1)
-        self._keyring.follow(association, now)
+    def _start_renewal(self, control_session: ControlSession, now: float) -> Negotiation:
+        negotiation = control_session.start(self._introduction(), now, Opcode.CONTROL_SOFT_RESET_V1)
+        self._keyring.follow(control_session, now)
         return negotiation
 
     def _renegotiate(self, now: float) -> None:
@@ -371,62 +373,64 @@ class TlsSession:
         if active is not None and active.current is not None and active.current.ready and active.current.keys:
             self._start_renewal(active, now)
 
-    def _go_on(self, association: Association, negotiation: Negotiation, now: float) -> None:
+    def _go_on(self, control_session: ControlSession, negotiation: Negotiation, now: float) -> None:
         """Let a negotiation take its next steps, and draw the consequences."""
         try:
-            association.advance(negotiation, now)
+            control_session.advance(negotiation, now)
         except ProtocolError as error:
-            self._failed(association, str(error), now)
+            self._failed(control_session, str(error), now)
             return
         if negotiation.remote is not None and not negotiation.introduced:
             negotiation.introduced = True
-            self._introduced(association, negotiation, negotiation.remote, now)
-        if negotiation.ready and association is self._incoming:
-            self._active, self._incoming = association, None
-            self._keyring.follow(association, now)
+            self._introduced(control_session, negotiation, negotiation.remote, now)
+        if negotiation.ready and control_session is self._incoming:
+            self._active, self._incoming = control_session, None
+            self._keyring.follow(control_session, now)
             self._up, self._liveness.ping = False, 0  # nothing to seal a ping with until it is up again
-        if association is self._active:
-            self._serve(association, negotiation, now)
+        if control_session is self._active:
+            self._serve(control_session, negotiation, now)
             messages, negotiation.messages = negotiation.messages, []
             for message in messages:
                 if not self._ended:
-                    self._message(association, negotiation, message, now)
+                    self._message(control_session, negotiation, message, now)
 
-    def _failed(self, association: Association, reason: str, now: float) -> None:
-        self._wire += association.transmit(now)
-        if association is self._incoming:
+    def _failed(self, control_session: ControlSession, reason: str, now: float) -> None:
+        self._wire += control_session.transmit(now)
+        if control_session is self._incoming:
             self._incoming = None
             self._events.append(Notice("warning", f"a peer did not become one: {reason}"))
         else:
             self._finish_with(Restart(reason), now)
 
     def _introduced(
-        self, association: Association, negotiation: Negotiation, remote: Message, now: float
+        self, control_session: ControlSession, negotiation: Negotiation, remote: Message, now: float
     ) -> None:
         """The peer has said who it is: compare, agree, admit or ask."""
         settings = self.settings
         peer = negotiation.engine.peer
         identity = (peer.common_name, peer.fingerprint) if peer else ("", "")
-        first = association.identity is None
+        first = control_session.identity is None
         if first and settings.super_frames and not super_frames.asked(remote.options):
             self._events.append(Notice("error", super_frames.REFUSAL))
             if self._active is None:
                 # The connection is this peer's, and there is no other that it could interrupt.
                 self._finish_with(Restart(super_frames.REFUSED), now)
             else:
-                self._failed(association, super_frames.REFUSED, now)
+                self._failed(control_session, super_frames.REFUSED, now)
             return
         if first and settings.occ and remote.options:
             told = differences(negotiated.options_string(settings, remote=True), remote.options)
             self._events += [Notice("warning", text) for text in told]
-        if not first and identity != association.identity:
-            self._failed(association, "the peer showed another certificate when keys were renewed", now)
+        if not first and identity != control_session.identity:
+            self._failed(control_session, "the peer showed another certificate when keys were renewed", now)
             return
-        association.identity = identity
-        if settings.mode == "equal" and association.agreed is None:
-            association.agreed = negotiated.as_equals(settings, remote, negotiation.engine.export)
-            if association.agreed is None:
-                self._failed(association, "no cipher in common with the peer: compare --data-ciphers", now)
+        control_session.identity = identity
+        if settings.mode == "equal" and control_session.negotiated is None:
+            control_session.negotiated = negotiated.as_equals(settings, remote, negotiation.engine.export)
+            if control_session.negotiated is None:
+                self._failed(
+                    control_session, "no cipher in common with the peer: compare --data-ciphers", now
+                )
                 return
         if settings.server and (settings.ask_password or (settings.mode == "push" and first)):
             info = peer_info.parse(remote.peer_info)
@@ -434,12 +438,14 @@ class TlsSession:
         else:
             negotiation.allowed = True
 
-    def _message(self, association: Association, negotiation: Negotiation, message: str, now: float) -> None:
+    def _message(
+        self, control_session: ControlSession, negotiation: Negotiation, message: str, now: float
+    ) -> None:
         """A text message of the peer."""
         taken = None
         if self.settings.mode == "pull":
             assert negotiation.remote is not None
-            agreed = association.agreed is not None
+            agreed = control_session.negotiated is not None
             taken = self._pulling.message(message, negotiation.remote, agreed=agreed, now=now)
         if taken is not None:
             for event in taken.events:
@@ -449,9 +455,9 @@ class TlsSession:
                 if isinstance(event, Pushed):
                     follow_timers(self._liveness, event.options, now)
                 self._events.append(event)
-            if taken.agreed is not None:
-                association.agreed = taken.agreed
-                self._serve(association, negotiation, now)
+            if taken.negotiated is not None:
+                control_session.negotiated = taken.negotiated
+                self._serve(control_session, negotiation, now)
         elif message == push_messages.PUSH_REQUEST and self.settings.mode == "push":
             self._pushing.asked()
             self._push_replies(now)
@@ -462,13 +468,13 @@ class TlsSession:
 
     def _tell(self, message: str, now: float) -> None:
         """Send a text message in the newest negotiation that has come so far."""
-        association = self._active
-        if association is None or self._ended:
+        control_session = self._active
+        if control_session is None or self._ended:
             return
-        for negotiation in association.negotiations():
+        for negotiation in control_session.negotiations():
             if negotiation.remote is not None:
                 negotiation.send(message)
-                self._go_on(association, negotiation, now)
+                self._go_on(control_session, negotiation, now)
                 return
 
     def _push_replies(self, now: float) -> None:
@@ -477,9 +483,9 @@ class TlsSession:
 
     # Keys and frames.
 
-    def _serve(self, association: Association, negotiation: Negotiation, now: float) -> None:
+    def _serve(self, control_session: ControlSession, negotiation: Negotiation, now: float) -> None:
         """Put a negotiation's keys to use as far as it has come."""
-        settings, agreed = self.settings, association.agreed
+        settings, agreed = self.settings, control_session.negotiated
         if agreed is None:
             if settings.mode == "pull" and negotiation.ready:
                 self._pulling.start(now)
@@ -487,14 +493,14 @@ class TlsSession:
                     self._tell(push_messages.PUSH_REQUEST, now)
             return
         if negotiation.keys is None and negotiation.allowed and negotiation.remote is not None:
-            self._keyring.make(association, negotiation, agreed, now)
+            self._keyring.make(control_session, negotiation, agreed, now)
             assert negotiation.keys is not None
             self._payloads.fit(fragment_room(negotiation.keys, agreed, settings.fragment))
             self._payloads.clamp(fragment_room(negotiation.keys, agreed, settings.mss_datagram))
             if negotiation.key_id == 0 and agreed.dynamic_wrap:
-                association.wrap_dynamically(negotiation)
+                control_session.wrap_dynamically(negotiation)
         if negotiation.ready and negotiation.keys is not None:
-            previous = association.previous
+            previous = control_session.previous
             if previous is not None and previous.expires is None:
                 previous.expires = now + settings.tran_window
             self._keyring.choose(now)
@@ -528,34 +534,34 @@ class TlsSession:
 
     # Time.
 
-    def _mind(self, association: Association, now: float) -> None:
+    def _mind(self, control_session: ControlSession, now: float) -> None:
         """What time does to one association."""
-        give_up, renew = self._give_up_at(association), self._renew_at(association)
+        give_up, renew = self._give_up_at(control_session), self._renew_at(control_session)
         if give_up is not None and now >= give_up:
             window = self.settings.hand_window
-            self._failed(association, f"no keys agreed on within {window:g} s (--hand-window)", now)
+            self._failed(control_session, f"no keys agreed on within {window:g} s (--hand-window)", now)
             return
-        previous = association.previous
+        previous = control_session.previous
         if previous is not None and previous.expires is not None and now >= previous.expires:
-            association.previous = None
-            self._keyring.follow(association, now)
+            control_session.previous = None
+            self._keyring.follow(control_session, now)
         elif self._keyring.switch_at is not None and now >= self._keyring.switch_at:
             self._keyring.choose(now)
         if renew is not None and now >= renew:
             self._renegotiate(now)
 
-    def _give_up_at(self, association: Association) -> float | None:
+    def _give_up_at(self, control_session: ControlSession) -> float | None:
         """When a negotiation under way has taken too long."""
-        current = association.current
+        current = control_session.current
         if current is None or (current.ready and (current.keys is not None or self.settings.mode == "pull")):
             return None
         return current.started + self.settings.hand_window
 
-    def _renew_at(self, association: Association) -> float | None:
-        current = association.current
+    def _renew_at(self, control_session: ControlSession) -> float | None:
+        current = control_session.current
         if not self.settings.reneg_sec or current is None or current.established is None:
             return None
-        if current.keys is None or association is not self._active:
+        if current.keys is None or control_session is not self._active:
             return None
         return current.established + self.settings.reneg_sec
 
@@ -563,10 +569,10 @@ class TlsSession:
 
     def _finish(self, now: float, frames: Sequence[Carried] = (), authentic: bool = False) -> Step:
         """The step that has gathered, with every control packet that is due."""
-        if self._keyring.worn():
+        if self._keyring.needs_rekey():
             self._renegotiate(now)
-        for association in self._associations():
-            self._wire += association.transmit(now)
+        for control_session in self._control_sessions():
+            self._wire += control_session.transmit(now)
         wire, self._wire = self._wire, []
         events, self._events = self._events, []
         return Step(wire, frames, events, authentic) if wire or frames or events or authentic else NOTHING
@@ -574,8 +580,8 @@ class TlsSession:
     def _finish_with(self, event: Event, now: float) -> None:
         """End with an event, after what is due has gone out once more."""
         if not self._ended:
-            for association in self._associations():
-                self._wire += association.transmit(now)
+            for control_session in self._control_sessions():
+                self._wire += control_session.transmit(now)
             self._events.append(event)
             self._end(now)
 

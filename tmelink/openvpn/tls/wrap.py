@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tmelink.errors import ProtocolError
 from tmelink.openvpn import pem as pem_file
-from tmelink.openvpn.data.direction import Direction, split
+from tmelink.openvpn.data.direction import StaticDirection, split
 from tmelink.openvpn.data.packet import HEADER, WITH_WRAPPED_KEY, Opcode
 from tmelink.openvpn.data.replay import ReplayWindow
 from tmelink.openvpn.tls.key_method import KEY2
@@ -41,7 +41,7 @@ EARLY_NEGOTIATION = 0x0F000000
 _LONG_ID = struct.Struct(">II")
 
 
-class Codec(Protocol):
+class WrapCodec(Protocol):
     """How packets are protected, without any state."""
 
     overhead: int
@@ -136,19 +136,19 @@ class Crypt:
         return number, time, body
 
 
-def _siv(key: Direction, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+def _siv(key: StaticDirection, head: bytes, body: bytes) -> tuple[bytes, bytes]:
     """Tag and ciphertext: HMAC-SHA256 of all, whose first half is the IV of AES-256-CTR."""
     tag = hmac.digest(key.mac[:32], head + body, "sha256")
     return tag, _ctr(key, tag, body)
 
 
-def _siv_open(key: Direction, head: bytes, tag: bytes, encrypted: bytes) -> bytes | None:
+def _siv_open(key: StaticDirection, head: bytes, tag: bytes, encrypted: bytes) -> bytes | None:
     body = _ctr(key, tag, encrypted)
     right = hmac.digest(key.mac[:32], head + body, "sha256")
     return body if hmac.compare_digest(right, tag) else None
 
 
-def _ctr(key: Direction, tag: bytes, data: bytes) -> bytes:
+def _ctr(key: StaticDirection, tag: bytes, data: bytes) -> bytes:
     return Cipher(algorithms.AES(key.cipher[:32]), modes.CTR(tag[:16])).encryptor().update(data)
 
 
@@ -190,7 +190,7 @@ class ServerKey:
 WrapKey = AuthKey | CryptKey | ClientKey | ServerKey | None
 
 
-def codec(key: WrapKey, *, server: bool) -> Codec:
+def codec(key: WrapKey, *, server: bool) -> WrapCodec:
     """The codec of a configured key; a tls-crypt-v2 server has one for each client only."""
     match key:
         case None:
@@ -227,7 +227,7 @@ class Wrapping:
     """
 
     def __init__(
-        self, codec: Codec, wall: Callable[[float], float], *, first: int = 0, wrapped: bytes = b""
+        self, codec: WrapCodec, wall: Callable[[float], float], *, first: int = 0, wrapped: bytes = b""
     ) -> None:
         self.codec = codec
         self.wrapped = wrapped
@@ -276,7 +276,7 @@ def wrap_client_key(server_key: bytes, client_key: bytes, metadata: bytes) -> by
         raise ValueError(f"metadata of {len(metadata)} bytes; at most {MAX_METADATA} fit")
     plain = client_key + metadata
     length = struct.pack(">H", TAG + len(plain) + 2)
-    tag, encrypted = _siv(Direction(server_key[:64], server_key[64:128]), length, plain)
+    tag, encrypted = _siv(StaticDirection(server_key[:64], server_key[64:128]), length, plain)
     return tag + encrypted + length
 
 
@@ -287,7 +287,7 @@ def unwrap_client_key(server_key: bytes, wrapped: bytes) -> Unwrapped:
     ):
         raise ProtocolError("no wrapped client key")
     plain = _siv_open(
-        Direction(server_key[:64], server_key[64:128]), wrapped[-2:], wrapped[:TAG], wrapped[TAG:-2]
+        StaticDirection(server_key[:64], server_key[64:128]), wrapped[-2:], wrapped[:TAG], wrapped[TAG:-2]
     )
     if plain is None:
         raise ProtocolError("wrapped client key not authentic")
