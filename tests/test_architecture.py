@@ -34,6 +34,15 @@ LAYERS = [
 OPENVPN = ["server", "options", "tls", "plain", "data"]
 """The rooms of `openvpn/`, each of which may import those after it."""
 
+ELEMENT_ROOMS = {
+    "openvpn": {"builtin"},  # a server in tap mode is a switch with a port for each client
+    "host_interfaces": set(),
+    "emulators": set(),
+    "tunnels": set(),
+    "builtin": set(),
+}
+"""The rooms of `elements/`, and the other rooms that each may import from."""
+
 LAYER = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 
@@ -79,6 +88,33 @@ def test_below_the_protocols_rooms_nothing_is_imported_from_them() -> None:
     for path in (ROOT / "openvpn").glob("*.py"):
         for name in imports(path):
             assert not name.startswith(tuple(f"tmelink.openvpn.{room}" for room in OPENVPN)), path
+
+
+def arrows_between_rooms() -> set[tuple[str, str, str]]:
+    """(room, other room, module) for every import that crosses a wall inside `elements/`."""
+    found = set()
+    for path in (ROOT / "elements").rglob("*.py"):
+        room = path.relative_to(ROOT / "elements").parts[0]
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] == ["tmelink", "elements"] and len(parts) > 3 and parts[2] != room:
+                found.add((room, parts[2], ".".join(parts[:4])))
+    return found
+
+
+def test_the_rooms_of_elements_keep_to_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    """No module stands outside the rooms, and only the arrows of ELEMENT_ROOMS cross their walls."""
+    flat = [path.name for path in (ROOT / "elements").glob("*.py") if path.name != "__init__.py"]
+    assert flat == []
+    assert {path.name for path in (ROOT / "elements").iterdir() if (path / "__init__.py").exists()} == set(
+        ELEMENT_ROOMS
+    )
+    arrows = arrows_between_rooms()
+    with capsys.disabled():
+        print(f"\narrows between rooms of elements/: {len(arrows)}: {sorted(arrows)}")
+    assert arrows, "the search for arrows finds none, not even the one that stands there"
+    for room, other, module in arrows:
+        assert other in ELEMENT_ROOMS[room], f"elements/{room} imports {module}"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "openvpn").rglob("*.py")), ids=lambda p: p.name)

@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from tests.devices.memory import Memory
 from tests.devices.virtio_driver import HEADER, MRG_RXBUF, OFFLOADS, Driver
 from tests.fuzzing import examples
-from tmelink.devices.virtio_net import VirtioNet as Device
+from tmelink.devices.virtio_net import VirtioNetDevice as Device
 from tmelink.element import connect
 from tmelink.elements.builtin.virtio_net import VirtioNet
 from tmelink.frame import Burst, Gso

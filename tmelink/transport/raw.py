@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from tmelink.errors import ElementError, MissingCapability
 from tmelink.frame import Counters, Frame
+from tmelink.transport import sockets
 
 IP_MTU = 14
 """The path's MTU as the kernel knows it, of a connected socket (ip(7))."""
@@ -24,9 +25,6 @@ READS = 64
 
 LARGEST = 65536
 """Room for the largest packet."""
-
-RECEIVE_BUFFER = 4 << 20
-"""Bytes that may wait; what arrives while the process does something else is lost beyond it."""
 
 
 class RawSocket:
@@ -105,7 +103,7 @@ def _make(protocol: int, local: str, remote: str) -> socket.socket:
         raw.setblocking(False)
         raw.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
         with contextlib.suppress(OSError):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, sockets.RECEIVE_BUFFER)
         raw.bind((local, 0))
         raw.connect((remote, 0))
     except OSError as error:

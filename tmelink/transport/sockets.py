@@ -17,6 +17,10 @@ from typing import Literal, NamedTuple
 from tmelink.errors import ElementError, MissingCapability, UnsupportedHere
 from tmelink.transport.datagrams import Address
 
+RECEIVE_BUFFER = 4 << 20
+"""Bytes that may wait in a receiving socket, as far as the system allows. The system's own default holds two
+super-frames; what arrives beyond that while the process does something else is lost."""
+
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
 _MTU_DISC = {"no": 0, "maybe": 1, "yes": 2}

@@ -10,10 +10,9 @@ from ipaddress import IPv4Address
 from tmelink import values
 from tmelink.arguments import keyword, positional
 from tmelink.elements.emulators.cable import Cable, frames_in
-from tmelink.elements.openvpn.link_sockets import RECEIVE_BUFFER
 from tmelink.errors import ElementError
 from tmelink.frame import Counters, Frame, Run
-from tmelink.transport import endpoints
+from tmelink.transport import endpoints, sockets
 from tmelink.transport.datagrams import Address, Datagrams
 from tmelink.transport.endpoints import Inet
 
@@ -55,7 +54,7 @@ class QemuMulticast(Cable):
         try:
             own = str(self.arguments.local or self._own_address(group))
             hearing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            hearing.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            hearing.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, sockets.RECEIVE_BUFFER)
             hearing.bind(group)
             member = socket.inet_aton(str(group[0])) + socket.inet_aton(own)
             hearing.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from logging import Logger
 
 from tmelink.elements.emulators.cable import Endpoint, frames_in
-from tmelink.elements.openvpn.link_sockets import RECEIVE_BUFFER
 from tmelink.frame import Frame, Run
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address, Datagrams
@@ -57,7 +56,7 @@ class UdpCarrier:
         sock = sockets.make_socket(
             family,
             socket.SOCK_DGRAM,
-            sockets.SocketOptions(receive_buffer=RECEIVE_BUFFER),
+            sockets.SocketOptions(receive_buffer=sockets.RECEIVE_BUFFER),
             (host or ("::" if family == socket.AF_INET6 else "0.0.0.0"), self._local.port),
             sockets.Words("'local'", "the address after 'local'"),
         )

@@ -19,10 +19,6 @@ from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.handshakes import HandshakeError
 
-RECEIVE_BUFFER = 4 << 20
-"""Bytes of datagrams that may wait for a UDP link, as far as the system allows: the system's own default is
-two super-frames, and what arrives while the process does something else is lost beyond it."""
-
 RESOLVE_PAUSE = 5.0
 """Seconds before a name that could not be resolved is asked for again (`--resolv-retry`)."""
 
@@ -111,7 +107,7 @@ def _receive_buffer(options: Options, kind: socket.SocketKind) -> int | None:
     if options.rcvbuf is not None:
         return options.rcvbuf or None
     # TCP measures for itself what it needs.
-    return RECEIVE_BUFFER if kind == socket.SOCK_DGRAM else None
+    return sockets.RECEIVE_BUFFER if kind == socket.SOCK_DGRAM else None
 
 
 async def connect(

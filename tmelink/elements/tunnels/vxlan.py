@@ -36,9 +36,6 @@ STATIONS = 4096
 AGEING = 300.0
 """Seconds until a silent station is forgotten, as bridges and Linux's vxlan do."""
 
-RECEIVE_BUFFER = 4 << 20
-"""Bytes that may wait while the process does something else."""
-
 _UDP_NO_CHECK6_RX = 102
 _WORDS = sockets.Words("'port'", "'local'")
 _vni = values.integer(0, vxlan.MAX_VNI, "network number")
@@ -164,7 +161,9 @@ class Vxlan(Element):
         version = arguments.remote[0].version
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         options = sockets.SocketOptions(
-            receive_buffer=RECEIVE_BUFFER, mtu_disc="no" if arguments.fragment else "yes", ipv6_only=True
+            receive_buffer=sockets.RECEIVE_BUFFER,
+            mtu_disc="no" if arguments.fragment else "yes",
+            ipv6_only=True,
         )
         anywhere = "0.0.0.0" if version == 4 else "::"
         bound = (anywhere if arguments.local is None else str(arguments.local), arguments.port)
