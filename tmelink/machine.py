@@ -33,7 +33,7 @@ SOCKETS = ("udp", "tcp")
 
 
 @dataclass(frozen=True)
-class Command:
+class ElementCommand:
     """`command ELEMENT words…` where `level` is None, else `log ELEMENT LEVEL` with `logging`'s level.
 
     A level of 0 is the one that all others have.
@@ -60,7 +60,7 @@ class Machine:
     network_only: bool = False
     elements: dict[str, Element] = field(default_factory=dict)
     connections: list[tuple[Port, Port]] = field(default_factory=list)
-    commands: list[Command] = field(default_factory=list)
+    commands: list[ElementCommand] = field(default_factory=list)
     hosts: dict[str, str] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     homes: dict[str, str] = field(default_factory=dict)
@@ -186,7 +186,7 @@ class _Assembly:
         for order in layout.orders:
             target = self.made.get(order.element)
             if target is not None and target.element is not None:
-                machine.commands.append(Command(target.element, order.words, order.level, order.place))
+                machine.commands.append(ElementCommand(target.element, order.words, order.level, order.place))
         machine.hosts = {name: host.address for name, host in layout.hosts.items()}
         machine.output = layout.output
 

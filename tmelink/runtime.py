@@ -19,7 +19,7 @@ from tmelink.elements.builtin.nic import Nic
 from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedHere
 from tmelink.frame import Counters
 from tmelink.logs import set_level
-from tmelink.machine import Command, Machine
+from tmelink.machine import ElementCommand, Machine
 
 CLOSE_SECONDS = 1.5
 """What all elements together have for closing; a signal is to be answered within 2 s."""
@@ -162,7 +162,7 @@ class Lab(Mapping[str, Element]):
                 raise ElementError(f"{element.name}: {error}") from error
             element.log.error("%s", error)
 
-    async def _command(self, command: Command) -> None:
+    async def _command(self, command: ElementCommand) -> None:
         try:
             text = await command.element.command([str(word) for word in command.words])
         except TmelinkError as error:

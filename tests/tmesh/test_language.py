@@ -89,7 +89,7 @@ def test_unquoted_colons_in_every_place_that_takes_them() -> None:
     create, command, log, host = read(text)
     assert isinstance(create, st.Create)
     assert create.arguments[-1].text == "fd00::2"
-    assert isinstance(command, st.CommandStatement)
+    assert isinstance(command, st.Command)
     assert [word.text for word in command.words] == ["remote", "fd00::3", "to=x:y"]
     assert isinstance(log, st.Log)
     assert log.level.text == "a:b"
@@ -440,7 +440,7 @@ COMMANDS = some.one_of(
     some.builds(st.Ls, some.just(HERE), some.none() | OPTIONS, some.none() | NAMES),
     some.builds(st.Mv, NAMES, NAMES),
     some.builds(st.Alias, NAMES, NAMES),
-    some.builds(st.CommandStatement, NAMES, LISTS),
+    some.builds(st.Command, NAMES, LISTS),
     some.builds(st.Log, NAMES, WORDS),
 )
 INNER = some.recursive(
@@ -465,7 +465,7 @@ def test_what_tme_takes_is_printed_as_tme_takes_it() -> None:
 @pytest.mark.parametrize("text", ["", "at", 'a"b', "a\0", "\ufffd", "b\ud800"])
 def test_words_that_cannot_be_written(text: str) -> None:
     with pytest.raises(ValueError, match="no word of a machine file can be"):
-        unparse([st.CommandStatement(Word("x", HERE), (Word(text, HERE),))])
+        unparse([st.Command(Word("x", HERE), (Word(text, HERE),))])
 
 
 @pytest.mark.parametrize("text", ["cd", "-x"])

@@ -139,7 +139,7 @@ class _Builder:
 
     def command(self, children: list[Any]) -> Statement:
         element, *words = map(self.word, children)
-        return st.CommandStatement(element, tuple(words))
+        return st.Command(element, tuple(words))
 
     def word(self, token: Token) -> Word:
         return Word(_unquoted(token), self.place(token))

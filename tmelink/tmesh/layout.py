@@ -168,7 +168,7 @@ class Layout:
                 self._mv(old, new)
             case st.Alias(new, old):
                 self._alias(new, old)
-            case st.CommandStatement(element, words):
+            case st.Command(element, words):
                 self._order(element, words, None)
             case st.Log(element, level):
                 self._log(element, level)

@@ -112,7 +112,7 @@ class Alias:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandStatement:
+class Command:
     """`command ELEMENT [WORD…]`."""
 
     element: Word
@@ -156,7 +156,7 @@ Statement = (
     | Rm
     | Mv
     | Alias
-    | CommandStatement
+    | Command
     | Log
     | MachineBlock
     | HostBlock
@@ -211,7 +211,7 @@ def _lines(statement: Statement) -> list[str]:
             return [f"mv {quoted_name(old.text)} {quoted_name(new.text)}"]
         case Alias(new, old):
             return [f"alias {quoted_name(new.text)} {quoted_name(old.text)}"]
-        case CommandStatement(element, words):
+        case Command(element, words):
             return [" ".join(filter(None, ("command", quoted_name(element.text), _words(words))))]
         case Log(element, level):
             return [f"log {quoted_name(element.text)} {quoted(level.text)}"]
