@@ -207,7 +207,7 @@ def test_the_digest_of_the_rfcs_own_example() -> None:
         (
             HttpProxy("digest", "a", "b"),
             [NEEDED + b"Proxy-Authenticate: Digest realm=x, nonce=y, algorithm=SHA-512\r\n\r\n"],
-            "its digest algorithm is SHA-512; known are MD5, SHA-256",
+            "its digest algorithm is SHA-512; known are MD5, SHA-256, SHA-512-256",
         ),
         (
             HttpProxy("digest", "a", "b"),

@@ -25,16 +25,3 @@ async def read_exactly(sock: socket.socket, count: int) -> bytes:
             raise HandshakeError("it closed the connection in the middle of its answer")
         data += more
     return data
-
-
-async def read_until(sock: socket.socket, end: bytes, limit: int) -> bytes:
-    """Everything up to and with `end`, at most `limit` bytes.
-
-    Byte by byte, since nothing can be put back: a handshake is short, and happens once a connection.
-    """
-    data = bytearray()
-    while not data.endswith(end):
-        if len(data) >= limit:
-            raise HandshakeError(f"its answer is longer than {limit} bytes")
-        data += await read_exactly(sock, 1)
-    return bytes(data)

@@ -1,25 +1,27 @@
-"""Through an HTTP proxy: CONNECT (RFC 9110, section 9.3.6) with basic (RFC 7617) or digest (RFC 7616) login.
+"""Through an HTTP proxy: CONNECT (RFC 9110, section 9.3.6), and the proxy's answers (RFC 9112).
 
-Takes a TCP connection to the proxy and turns it into one to the peer. Knows nothing of links and options.
+Takes a TCP connection to the proxy and turns it into one to the peer. How to log in is
+`tmelink.transport.http_login`'s. Knows nothing of links and options.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
 import re
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
-from tmelink.transport.handshakes import HandshakeError, read_until, send
+from tmelink.transport import http_login
+from tmelink.transport.handshakes import HandshakeError, read_exactly, send
+from tmelink.transport.http_login import HttpLogin, User, printable
 
 MAX_ANSWER = 16384
 """Bytes of a proxy's answer: generous for a status line and headers, little for a proxy that babbles."""
 
-HttpLogin = Literal["none", "basic", "digest", "auto", "auto-nct"]
+MAX_LOGINS = 3
+"""Requests to one proxy: without a login, with one, and once more where its nonce has grown old meanwhile."""
+
+_STATUS_LINE = re.compile(r"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?:[ \t]+(.*))?[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,9 @@ async def connect(
     Raises `HandshakeError` with what the proxy answered, and `OSError` for the connection to it.
     """
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    authorization = _basic(proxy) if proxy.login == "basic" else None
-    for attempt in range(2):
+    user = User(proxy.login, proxy.user, proxy.password)
+    authorization = http_login.basic(user) if proxy.login == "basic" else None
+    for attempt in range(MAX_LOGINS):
         sock = await dial()
         try:
             status, reason, headers = await _ask(sock, proxy, authority, authorization)
@@ -55,9 +58,10 @@ async def connect(
         sock.close()
         if status != 407:
             raise HandshakeError(f"it answered {status} {reason}".rstrip())
-        if attempt == 1 or proxy.login in ("none", "basic"):
+        challenges = [value for name, value in headers if name == "proxy-authenticate"]
+        if proxy.login in ("none", "basic") or (attempt and not http_login.is_stale(challenges)):
             break
-        authorization = _answer(proxy, authority, headers)
+        authorization = http_login.answer(user, authority, challenges)
     wants = "needs a user and password" if proxy.login == "none" else "refused the user or the password"
     raise HandshakeError(f"it {wants} (407 {reason})")
 
@@ -74,72 +78,27 @@ async def _ask(
     if authorization is not None:
         lines.append(f"Proxy-Authorization: {authorization}")
     await send(sock, "\r\n".join((*lines, "", "")).encode())
-    answer = (await read_until(sock, b"\r\n\r\n", MAX_ANSWER)).decode("latin-1")
-    first, *rest = answer.split("\r\n")
-    match = re.fullmatch(r"HTTP/\d\.\d (\d{3})(?: (.*))?", first)
-    if match is None:
-        raise HandshakeError(f"it does not speak HTTP: {first[:80]!r}")
+    status = 100
+    room = MAX_ANSWER
+    while 100 <= status < 200:
+        # Interim answers go before the one that counts (RFC 9110, section 15.2).
+        answer = await _read_head(sock, room)
+        room -= len(answer)
+        # A line may end with LF alone (RFC 9112, section 2.2), and go on in one that begins with a space.
+        first, *rest = re.split(r"\r?\n", re.sub(r"\r?\n[ \t]+", " ", answer.decode("latin-1")))
+        match = _STATUS_LINE.fullmatch(first)
+        if match is None:
+            raise HandshakeError(f"it does not speak HTTP: {first[:80]!r}")
+        status, reason = int(match[1]), printable(match[2] or "")
     headers = [(name.strip().lower(), value.strip()) for name, _, value in (h.partition(":") for h in rest)]
-    return int(match[1]), _printable(match[2] or ""), headers
+    return status, reason, headers
 
 
-def _printable(text: str) -> str:
-    return "".join(c for c in text if c.isprintable())[:80]
-
-
-def _answer(proxy: HttpProxy, authority: str, headers: list[tuple[str, str]]) -> str:
-    """What to answer to the proxy's challenges: digest before basic, as it gives less away."""
-    challenges = [value for name, value in headers if name == "proxy-authenticate"]
-    for challenge in challenges:
-        if challenge.lower().startswith("digest "):
-            return _digest(proxy, authority, challenge[7:])
-    basic = any(challenge.lower().startswith("basic") for challenge in challenges)
-    if basic and proxy.login == "auto":
-        return _basic(proxy)
-    offered = ", ".join(_printable(c.split(" ")[0]) for c in challenges) or "no way"
-    raise HandshakeError(f"it offers {offered} to log in, and --http-proxy allows {proxy.login}")
-
-
-def _basic(proxy: HttpProxy) -> str:
-    return "Basic " + base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
-
-
-_DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
-_PARAMETER = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,]+))')
-
-
-def _digest(proxy: HttpProxy, authority: str, challenge: str) -> str:
-    """The answer to a digest challenge (RFC 7616, section 3.4), also without `qop` (RFC 2069)."""
-    given = {name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(challenge)}
-    algorithm = given.get("algorithm", "MD5").upper()
-    session = algorithm.endswith("-SESS")
-    digest = _DIGESTS.get(algorithm.removesuffix("-SESS"))
-    if digest is None:
-        raise HandshakeError(
-            f"its digest algorithm is {_printable(algorithm)}; known are {', '.join(_DIGESTS)}"
-        )
-
-    def hashed(text: str) -> str:
-        return digest(text.encode()).hexdigest()
-
-    realm, nonce = given.get("realm", ""), given.get("nonce", "")
-    nonce_count, own_nonce = "00000001", os.urandom(8).hex()
-    login = hashed(f"{proxy.user}:{realm}:{proxy.password}")
-    if session:
-        login = hashed(f"{login}:{nonce}:{own_nonce}")
-    request = hashed(f"CONNECT:{authority}")
-    fields = {"username": proxy.user, "realm": realm, "nonce": nonce, "uri": authority}
-    bare = {"algorithm": algorithm}
-    if "auth" in re.split(r"[\s,]+", given.get("qop", "")):
-        proof = hashed(f"{login}:{nonce}:{nonce_count}:{own_nonce}:auth:{request}")
-        fields["cnonce"] = own_nonce
-        bare |= {"qop": "auth", "nc": nonce_count}
-    elif "qop" in given:
-        raise HandshakeError("it wants a digest over the body, and a CONNECT has none")
-    else:
-        proof = hashed(f"{login}:{nonce}:{request}")
-    fields["response"] = proof
-    if "opaque" in given:
-        fields["opaque"] = given["opaque"]
-    quoted = (f'{name}="{value}"' for name, value in fields.items())
-    return "Digest " + ", ".join((*quoted, *(f"{name}={value}" for name, value in bare.items())))
+async def _read_head(sock: socket.socket, room: int) -> bytes:
+    """An answer's lines, and not one byte of what follows the empty one; at most `room` bytes."""
+    data = bytearray()
+    while not data.endswith((b"\n\n", b"\n\r\n")):
+        if len(data) >= room:
+            raise HandshakeError(f"its answer is longer than {MAX_ANSWER} bytes")
+        data += await read_exactly(sock, 1)
+    return bytes(data)
