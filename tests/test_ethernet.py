@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.l2 import Dot1Q, Ether
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink import ethernet
 from tmelink.errors import ProtocolError
 

@@ -19,7 +19,7 @@ from scapy.layers.inet6 import (
     RouterAlert,
 )
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink import ip
 from tmelink.errors import ProtocolError
 

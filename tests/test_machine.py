@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink import registry, values
 from tmelink.arguments import keyword, positional, rest
 from tmelink.element import Claim, Element, Port

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tmelink
+from tests.support.aio import run
 from tmelink import registry
 from tmelink.arguments import flag
 from tmelink.elements.builtin.host import Host
@@ -43,7 +44,7 @@ def test_machines_ping_each_other_and_the_counters_agree() -> None:
             assert text.splitlines()[0].split() == ["connection", "frames", "bytes", "dropped"]
             assert any(line.startswith("b/le0 -> sw0") for line in text.splitlines())
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_nic_is_taken_hold_of_by_name() -> None:
@@ -58,7 +59,7 @@ def test_a_nic_is_taken_hold_of_by_name() -> None:
             with pytest.raises(tmelink.TmelinkError, match="did you mean"):
                 lab["onee"]
 
-    asyncio.run(body())
+    run(body)
 
 
 class Spy(tmelink.Element):
@@ -101,7 +102,7 @@ def test_elements_close_in_reverse_order(events: list[str]) -> None:
             assert events == ["open a", "open b", "open c"]
         assert events[3:] == ["close c", "close b", "close a"]
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_one_that_fails_to_open_closes_everything(events: list[str]) -> None:
@@ -111,7 +112,7 @@ def test_one_that_fails_to_open_closes_everything(events: list[str]) -> None:
             await lab.__aenter__()
         assert events[3:] == ["close c", "close b", "close a"]
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_keep_going_runs_the_rest(events: list[str], caplog: pytest.LogCaptureFixture) -> None:
@@ -121,7 +122,7 @@ def test_keep_going_runs_the_rest(events: list[str], caplog: pytest.LogCaptureFi
         assert events[2:] == ["close b", "close a"]
 
     with caplog.at_level(logging.ERROR, "tmelink"):
-        asyncio.run(body())
+        run(body)
     assert "told to" in caplog.text
 
 
@@ -134,7 +135,7 @@ def test_one_that_hangs_does_not_keep_the_lab_from_closing(
         async with tmelink.load("a: test/spy\nb: test/spy hangs\n").run():
             pass
 
-    asyncio.run(body())
+    run(body)
     assert "close b" in events
 
 
@@ -147,7 +148,7 @@ def test_a_lab_that_is_still_opening_stops_at_once(events: list[str]) -> None:
                 await lab.wait()
         assert events == ["open a", "open b", "close b", "close a"]
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_one_that_fails_does_not_wait_for_one_that_waits(events: list[str]) -> None:
@@ -157,7 +158,7 @@ def test_one_that_fails_does_not_wait_for_one_that_waits(events: list[str]) -> N
                 await tmelink.load("a: test/spy waits\nb: test/spy fails\n").run().__aenter__()
         assert events[2:] == ["close b", "close a"]
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_lab_stops_when_every_element_has_failed(events: list[str]) -> None:
@@ -169,7 +170,7 @@ def test_a_lab_stops_when_every_element_has_failed(events: list[str]) -> None:
                 await lab.wait()
             assert list(lab.failures) == ["a", "b"]
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_machine_runs_once(events: list[str]) -> None:
@@ -180,7 +181,7 @@ def test_a_machine_runs_once(events: list[str]) -> None:
         with pytest.raises(tmelink.ClosedError):
             await lab.__aenter__()
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_commands_are_carried_out_in_order_and_print() -> None:
@@ -191,7 +192,7 @@ def test_commands_are_carried_out_in_order_and_print() -> None:
             assert len(printed) == 1
             assert "2 received" in printed[0]
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_command_that_an_element_does_not_know_names_its_line(tmp_path: Path) -> None:
@@ -201,4 +202,4 @@ def test_a_command_that_an_element_does_not_know_names_its_line(tmp_path: Path) 
         with pytest.raises(tmelink.ElementError, match=r"m\.conf:2:9: "):
             await tmelink.load(file).run().__aenter__()
 
-    asyncio.run(body())
+    run(body)

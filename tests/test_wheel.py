@@ -157,5 +157,5 @@ async def main():
             print((await n0.recv()).hex())
 
 
-asyncio.run(main())
+run(main)
 """

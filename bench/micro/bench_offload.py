@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.packets import Flow, noise
+from tests.support.packets import Flow, noise
 from tmelink.frame import Burst, Counters, Frame, Gso, Run
 from tmelink.offload import cut, segment
 from tmelink.offload.checksum import complete_checksum

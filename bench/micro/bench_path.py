@@ -16,7 +16,7 @@ import pytest
 
 import tmelink
 from bench.scale import lab
-from tests.packets import Flow, noise
+from tests.support.packets import Flow, noise
 from tmelink.element import Element, Port, connect
 from tmelink.elements.builtin.switch import Switch
 from tmelink.frame import Burst, Run, SuperFrame

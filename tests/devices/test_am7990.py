@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tests.devices.memory import Memory
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.devices.am7990 import MAX_FRAME, RAP, RDP, Lance, logical_hash
 
 MAC = bytes.fromhex("080020112233")

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from tests.devices.memory import Memory
 from tests.devices.virtio_driver import HEADER, MRG_RXBUF, OFFLOADS, Driver
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.devices.virtio_net import VirtioNetDevice as Device
 from tmelink.element import connect
 from tmelink.elements.builtin.virtio_net import VirtioNet

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.netns import Net, host_state, network
+from tests.support.netns import Net, host_state, network
 
 
 @pytest.fixture
 def net() -> Iterator[Net]:
-    """Namespaces for one test; see `tests.e2e.netns`."""
+    """Namespaces for one test; see `tests.support.netns`."""
     if shutil.which("ip") is None:
         pytest.skip("needs ip, which is not installed: apt-get install iproute2")
     before = host_state()

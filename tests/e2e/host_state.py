@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from tests.e2e.netns import Namespace
+from tests.support.netns import Namespace
 
 _COMMANDS = {
     "addresses": "ip -o addr",

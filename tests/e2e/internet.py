@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.netns import Namespace, Net
+from tests.support.netns import Namespace, Net
 from tmelink.openvpn import keys
 from tmelink.resources import folder
 

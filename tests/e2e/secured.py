@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from tests.e2e.netns import Namespace, Net, Process
-from tests.openvpn.pki import Authority
+from tests.support.netns import Namespace, Net, Process
+from tests.support.pki import Authority
 
 
 @dataclass

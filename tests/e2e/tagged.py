@@ -14,7 +14,7 @@ import sys
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
-from tests.e2e.machines import opened
+from tests.support.machines import opened
 from tmelink.element import Element, Port, connect
 from tmelink.elements.host_interfaces.tap import Tap
 from tmelink.elements.openvpn.link import Link

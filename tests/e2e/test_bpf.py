@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.machines import EXPERIMENTAL, Events, Machine, frame, opened, raw_socket, received
-from tests.e2e.netns import Namespace, Net
+from tests.support.machines import EXPERIMENTAL, Events, Machine, frame, opened, raw_socket
+from tests.support.netns import Namespace, Net
+from tests.support.sockets import received
 from tmelink.element import Element, Port, connect
 from tmelink.elements.host_interfaces import bpf as bpf_module
 from tmelink.elements.host_interfaces.bpf import Bpf

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tmelink
-from tests.e2e.netns import Namespace, Net
+from tests.support.netns import Namespace, Net
 from tmelink.elements.builtin.host import Host
 from tmelink.resources import folder
 

@@ -14,8 +14,8 @@ import pytest
 import tmelink
 from tests.e2e import internet
 from tests.e2e.internet import WORLD, Internet
-from tests.e2e.netns import Namespace, Net
 from tests.e2e.test_gateway import certificates, server
+from tests.support.netns import Namespace, Net
 from tmelink.cli import main
 from tmelink.elements.builtin.host import Host
 from tmelink.machine import load

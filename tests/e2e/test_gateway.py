@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import tmelink
-from tests.e2e.netns import Namespace, Net, Process
-from tests.openvpn.pki import Authority
+from tests.support.netns import Namespace, Net, Process
+from tests.support.pki import Authority
 from tmelink.elements.builtin.host import Host
 from tmelink.resources import folder
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.machines import opened
-from tests.e2e.netns import Namespace, Net
+from tests.support.machines import opened
+from tests.support.netns import Namespace, Net
 from tmelink import ethernet
 from tmelink.element import connect
 from tmelink.elements.builtin.host import Host

@@ -15,8 +15,8 @@ import pytest
 import tmelink
 from tests.e2e.host_state import state
 from tests.e2e.internet import WORLD, WORLD6, Internet, identities, internet, sample, wire
-from tests.e2e.netns import Namespace, Net, Process
-from tests.openvpn.pki import Authority
+from tests.support.netns import Namespace, Net, Process
+from tests.support.pki import Authority
 from tmelink.elements.builtin.host import Host
 from tmelink.resources import folder
 

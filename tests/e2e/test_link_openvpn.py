@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.e2e.netns import Namespace, Process, host_state, network
+from tests.support.netns import Namespace, Process, host_state, network
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn", "tcpdump")]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net
+from tests.support.netns import Namespace, Net
 from tmelink.resources import folder
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping")]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.machines import opened
-from tests.e2e.netns import Net
+from tests.support.machines import opened
+from tests.support.netns import Net
 from tmelink.element import connect
 from tmelink.elements.host_interfaces.netns import Netns
 from tmelink.errors import ElementError

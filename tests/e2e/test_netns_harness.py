@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.e2e.netns import Net, host_state, network
+from tests.support.netns import Net, host_state, network
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping")]
 

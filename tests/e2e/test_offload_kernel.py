@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net
-from tests.packets import Flow, noise
+from tests.support.netns import Namespace, Net
+from tests.support.packets import Flow, noise
 from tmelink.frame import Burst, Frame, Gso, Run
 from tmelink.offload import segment
 from tmelink.offload.coalesce import coalesce

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net, Process
+from tests.support.netns import Namespace, Net, Process
 from tmelink.openvpn import keys
 from tmelink.openvpn.tls import keygen
 

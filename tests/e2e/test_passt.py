@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e import guests
 from tests.e2e.guests import Console
-from tests.e2e.netns import Namespace, Process, network
+from tests.support.netns import Namespace, Process, network
 
 pytestmark = [
     pytest.mark.needs_root,

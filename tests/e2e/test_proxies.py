@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net, Process
+from tests.support.netns import Namespace, Net, Process
 from tmelink.openvpn import keys
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "socat")]

@@ -12,7 +12,7 @@ import pytest
 
 import tmelink
 from tests.e2e import guests
-from tests.e2e.netns import Namespace, Net, Process
+from tests.support.netns import Namespace, Net, Process
 from tmelink.cli import main
 from tmelink.elements.builtin.host import Host
 from tmelink.resources import folder

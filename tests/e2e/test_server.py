@@ -12,9 +12,9 @@ import pytest
 from cryptography import x509
 
 import tmelink
-from tests.e2e.machines import TIMEOUT
-from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.secured import Site
+from tests.support.aio import TIMEOUT
+from tests.support.netns import Namespace, Net, Process
 from tmelink.elements.openvpn.server import Server
 from tmelink.openvpn.server import users
 from tmelink.openvpn.tls.keygen import generate

@@ -11,19 +11,19 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net
-from tmelink.frame import Frame, Run
+from tests.support.netns import Namespace, Net
+from tests.support.wire import pieces
 from tmelink.openvpn import keys
 from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.plain.settings import Settings
-from tmelink.openvpn.session import Event, Item, Notice, Restart, Step, Up
+from tmelink.openvpn.session import Event, Notice, Restart, Step, Up
 from tmelink.stack.interface import Interface
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn")]
@@ -118,13 +118,6 @@ class Shell(asyncio.DatagramProtocol):
         self.timer.cancel()
         self.do(self.session.close(time.monotonic()))
         self.transport.close()
-
-
-def pieces(items: Sequence[Item]) -> list[Frame]:
-    flat: list[Frame] = []
-    for item in items:
-        flat += item.pieces() if isinstance(item, Run) else [item]
-    return flat
 
 
 class Pair:

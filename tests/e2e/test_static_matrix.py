@@ -25,9 +25,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.machines import Events
-from tests.e2e.netns import Namespace, Net, Process
-from tests.elements.test_link import link as make_link
+from tests.support.links import link as make_link
+from tests.support.machines import Events
+from tests.support.netns import Namespace, Net, Process
 from tmelink.elements.builtin.host import Host
 from tmelink.machine import load
 from tmelink.openvpn import keys

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.test_offload_transfer import (
     BYTES,
     SUPER,
@@ -22,6 +21,7 @@ from tests.e2e.test_offload_transfer import (
     tmelink,
     transfer,
 )
+from tests.support.netns import Namespace, Net, Process
 from tmelink.openvpn.data.super_frames import REFUSAL, REFUSED
 
 SIZE = BYTES // 3

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.machines import TIMEOUT
-from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.secured import Site
+from tests.support.aio import TIMEOUT
+from tests.support.netns import Namespace, Net, Process
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn", "tcpdump")]
 

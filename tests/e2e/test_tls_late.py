@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from tests.e2e.machines import TIMEOUT
-from tests.e2e.netns import Net
 from tests.e2e.secured import Site
+from tests.support.aio import TIMEOUT
+from tests.support.netns import Net
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn")]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.secured import Site
-from tests.openvpn.pki import Authority
+from tests.support.netns import Namespace, Net, Process
+from tests.support.pki import Authority
 from tmelink.openvpn.tls.keygen import generate
 from tmelink.resources import folder
 

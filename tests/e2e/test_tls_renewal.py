@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net, Process
 from tests.e2e.secured import Site
+from tests.support.netns import Namespace, Net, Process
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "openvpn", "iperf3", "tcpdump")]
 

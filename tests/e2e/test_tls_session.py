@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net, Process
-from tests.openvpn.pki import Authority, Pair
+from tests.support.netns import Namespace, Net, Process
+from tests.support.pki import Authority, Pair
 from tmelink.openvpn.tls.keygen import generate
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn", "tcpdump")]

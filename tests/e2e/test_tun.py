@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.e2e.netns import Namespace, Net, Process
+from tests.support.netns import Namespace, Net, Process
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn")]
 

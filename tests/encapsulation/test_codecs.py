@@ -12,7 +12,7 @@ from scapy.layers.l2 import GRE, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.encapsulation import vxlan
 from tmelink.encapsulation.codec import TunnelCodec
 from tmelink.encapsulation.etherip import EtherIpCodec

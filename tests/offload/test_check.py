@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
-from tests.packets import Flow, flows, noise
+from tests.support.fuzzing import examples
+from tests.support.packets import Flow, flows, noise
 from tmelink.frame import Gso
 from tmelink.offload import checked, segment
 from tmelink.offload.segment import MAX_OUTPUT

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.utils import checksum as scapy_checksum
 
-from tests.fuzzing import examples
-from tests.packets import Flow, flows, noise
+from tests.support.fuzzing import examples
+from tests.support.packets import Flow, flows, noise
 from tmelink.frame import Gso
 from tmelink.offload.checksum import LONG, complete_checksum, pseudo_header, total
 from tmelink.offload.headers import locate

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
-from tests.packets import Flow, flows, noise
+from tests.support.fuzzing import examples
+from tests.support.packets import Flow, flows, noise
 from tmelink.frame import Burst, Frame, Gso, Run
 from tmelink.offload import segment
 from tmelink.offload.checksum import complete_checksum

@@ -9,8 +9,8 @@ from scapy.compat import raw
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
-from tests.fuzzing import examples
-from tests.packets import Flow, flows
+from tests.support.fuzzing import examples
+from tests.support.packets import Flow, flows
 from tmelink.ip import MAX_EXTENSIONS
 from tmelink.offload.headers import Headers, locate, set_lengths
 

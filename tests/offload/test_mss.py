@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scapy.compat import raw
 from scapy.layers.inet import TCP
 
-from tests.fuzzing import examples
-from tests.packets import Flow, flows
+from tests.support.fuzzing import examples
+from tests.support.packets import Flow, flows
 from tmelink.offload.mss import clamp_mss
 
 PROPERTY = examples(150)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
-from tests.packets import Flow, flows, noise
+from tests.support.fuzzing import examples
+from tests.support.packets import Flow, flows, noise
 from tmelink.frame import Burst, Counters, Frame, Gso, Run
 from tmelink.offload.checksum import complete_checksum, pseudo_header
 from tmelink.offload.headers import locate

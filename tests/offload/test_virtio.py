@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.frame import Gso
 from tmelink.offload.virtio import HEADER, HEADER_WITH_BUFFERS, TCP4, decode_header, encode_header
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from tests.openvpn.wire import pieces
+from tests.support.wire import pieces
 from tmelink.frame import Run
 from tmelink.openvpn.data import aead
 from tmelink.openvpn.data.aead import RUN, SUITES, AeadKeys

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from tests.openvpn.wire import pieces
+from tests.support.wire import pieces
 from tmelink.frame import Run
 from tmelink.openvpn.data.cbc import CbcKeys
 from tmelink.openvpn.data.direction import split

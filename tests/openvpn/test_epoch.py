@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from tests.openvpn.wire import pieces
+from tests.support.wire import pieces
 from tmelink.frame import Run
 from tmelink.openvpn.data import epoch
 from tmelink.openvpn.data.aead import SUITES

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data.fragment import PARTIALS, SECONDS, Fragments
 

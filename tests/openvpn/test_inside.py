@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.openvpn.options import network_options
 from tmelink.openvpn.options.values import NetworkOptions, Options
 from tmelink.routing.tunnel import RouteRequest, Tunnel

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -11,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
-from tmelink.frame import Frame, Run
+from tests.support.fuzzing import examples
+from tests.support.wire import pieces
 from tmelink.openvpn import occ
 from tmelink.openvpn.plain.envelope import problems
 from tmelink.openvpn.plain.point_to_point import NOTICE_SECONDS, PointToPoint
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
-from tmelink.openvpn.session import Item, Notice, Restart, Up
+from tmelink.openvpn.session import Notice, Restart, Up
 
 KEY = Secret(Random(1).randbytes(256))
 
@@ -43,13 +42,6 @@ def session(seed: int = 1, unix_time: int = 1000, **options: Any) -> PointToPoin
     made = PointToPoint(Settings(occ=False, **options), Random(seed).randbytes, unix_time)
     made.connected(0.0)
     return made
-
-
-def pieces(items: Sequence[Item]) -> list[Frame]:
-    flat: list[Frame] = []
-    for item in items:
-        flat += item.pieces() if isinstance(item, Run) else [item]
-    return flat
 
 
 def frame(random: Random, number: int) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.openvpn.wire import START
+from tests.support.wire import START
 from tmelink.openvpn.tls import keygen
 from tmelink.openvpn.tls.identity import Rules, parse_fingerprint
 

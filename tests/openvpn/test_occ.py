@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.openvpn import occ
 from tmelink.openvpn.occ import Occ
 from tmelink.openvpn.session import Notice

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
-from tests.fuzzing import examples
 from tests.openvpn.test_tls_session import equals, up
-from tests.openvpn.wire import pieces
+from tests.support.fuzzing import examples
+from tests.support.wire import pieces
 from tmelink.openvpn import occ
 from tmelink.openvpn.data.aead import LAST_ID, SUITES, AeadKeys
 from tmelink.openvpn.data.direction import StaticDirection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.openvpn.options_of import bad, good, read
+from tests.support.options_of import bad, good, read
 
 
 def test_defaults_are_those_of_openvpn() -> None:

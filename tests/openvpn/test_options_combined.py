@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.openvpn.options_of import read
+from tests.support.options_of import read
 from tmelink.openvpn.options.table import ALL_FEATURES
 
 TLS = "--ca ca --cert c --key k"

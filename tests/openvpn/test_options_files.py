@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
-from tests.openvpn.options_of import bad, good, reader
+from tests.support.fuzzing import examples
+from tests.support.options_of import bad, good, reader
 from tmelink.openvpn.options.config_file import quoted
 from tmelink.openvpn.options.parse import parse, understand
 from tmelink.openvpn.options.rows import ROWS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.openvpn.options_of import bad, good
+from tests.support.options_of import bad, good
 from tmelink.openvpn.options.parse import understand
 from tmelink.openvpn.options.table import ALL_FEATURES
 from tmelink.openvpn.options.values import (

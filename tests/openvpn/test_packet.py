@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data import packet
 from tmelink.openvpn.data.packet import Body, Opcode

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
+from tests.support.wire import pieces
 from tmelink.frame import Frame, Run
 from tmelink.openvpn import occ
 from tmelink.openvpn.liveness import PING
@@ -25,13 +25,6 @@ def session(**options: object) -> PointToPoint:
     made = PointToPoint(Settings(**options), Random(1).randbytes)  # type: ignore[arg-type]
     made.connected(0.0)
     return made
-
-
-def pieces(items: Sequence[Item]) -> list[bytes]:
-    flat: list[bytes] = []
-    for item in items:
-        flat += map(bytes, item.pieces() if isinstance(item, Run) else [item])
-    return flat
 
 
 def run(*frames: bytes) -> Run:

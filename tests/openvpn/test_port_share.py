@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
+from tests.support.sockets import framed
 from tmelink.openvpn.port_share import DECIDED, is_peer
 
 HELLO = bytes.fromhex("16 03 01 02 00 01 00 01 fc 03 03") + bytes(20)
@@ -21,10 +22,6 @@ WEB = [
     HELLO,
 ]
 PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
-
-
-def framed(datagram: bytes) -> bytes:
-    return len(datagram).to_bytes(2, "big") + datagram
 
 
 def decided(stream: bytes, *, tls: bool, longest: int = 1642) -> tuple[bool, int]:

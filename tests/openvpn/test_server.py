@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.openvpn.pki import Authority
-from tests.openvpn.wire import START, End, pieces, wall
+from tests.support.pki import Authority
+from tests.support.wire import START, End, pieces, wall
 from tmelink.frame import Run
 from tmelink.openvpn.data.packet import Opcode, header
 from tmelink.openvpn.server.server import Addressed, TlsServer

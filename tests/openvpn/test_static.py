@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
-from tmelink.frame import Frame, Run
+from tests.support.fuzzing import examples
+from tests.support.wire import pieces
+from tmelink.frame import Run
 from tmelink.openvpn.data import static
 from tmelink.openvpn.data.replay import ReplayWindow
 from tmelink.openvpn.data.static import StaticKey
 from tmelink.openvpn.keys import KeyDirection
 from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.secret import Secret
-from tmelink.openvpn.session import Item
 
 KEY = Secret(bytes(range(256)))
 
@@ -108,13 +108,6 @@ def made(
         drops=drops,
     )
     return end, drops
-
-
-def pieces(items: list[Item]) -> list[Frame]:
-    flat: list[Frame] = []
-    for item in items:
-        flat += item.pieces() if isinstance(item, Run) else [item]
-    return flat
 
 
 @pytest.mark.parametrize(("cipher", "auth", "direction", "first", "second"), OPENVPN)

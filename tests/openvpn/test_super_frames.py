@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
 from tests.openvpn.test_tls_session import equals, session, up
-from tests.openvpn.wire import Wire
-from tests.packets import Flow, noise
+from tests.support.fuzzing import examples
+from tests.support.packets import Flow, noise
+from tests.support.wire import Wire
 from tmelink.frame import Frame, Gso, Run, SuperFrame
 from tmelink.offload import segment
 from tmelink.openvpn.data import super_frames

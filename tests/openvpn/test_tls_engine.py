@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from tests.openvpn.pki import Authority
-from tests.openvpn.wire import START
+from tests.support.pki import Authority
+from tests.support.wire import START
 from tmelink.openvpn.tls.engine import TlsContext, TlsEngine, TlsFiles, TlsVersion
 from tmelink.openvpn.tls.key_method import EXPORTER_DATA_KEYS, EXPORTER_DYNAMIC_TLS_CRYPT
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.openvpn.pki import Authority, Pair
-from tests.openvpn.wire import START, End, Wire, wall
+from tests.support.pki import Authority, Pair
+from tests.support.wire import START, End, Wire, wall
 from tmelink.frame import Run
 from tmelink.openvpn.data.aead import DirectionKey
 from tmelink.openvpn.session import AuthFailed, Exit, Joining, Notice, Pushed, Restart, Token, Up

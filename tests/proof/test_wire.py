@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.openvpn.options_of import read
 from tests.openvpn.test_tls_session import equals, up
+from tests.support.options_of import read
 from tmelink.elements.openvpn.sessions import settings
 from tmelink.frame import Run
 from tmelink.openvpn import keys

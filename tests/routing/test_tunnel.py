@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.routing import conflicts, tunnel
 from tmelink.routing.facts import Facts, Route, parse
 from tmelink.routing.plan import InterfaceAddress, Plan

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, defragment
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, defragment6
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink import ip
 from tmelink.errors import ProtocolError
 from tmelink.stack import fragments

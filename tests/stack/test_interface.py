@@ -39,7 +39,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink import ethernet, ip
 from tmelink.stack import icmp, neighbours
 from tmelink.stack.fragments import TIMEOUT_V4, TIMEOUT_V6

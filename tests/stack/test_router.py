@@ -25,7 +25,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink import ip
 from tmelink.frame import Burst, Counters, Gso
 from tmelink.offload import segmented, virtio

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.e2e.netns import Net, network
+from tests.support.netns import Net, network
 from tmelink.routing.facts import RouteResult
 from tmelink.system import namespaces, route_lookup
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.resources import folder
 from tmelink.source import Place, Source, Word
 from tmelink.tmesh import statements as st

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.aio import run
 from tmelink.frame import Counters, Frame, Run
 from tmelink.transport.datagrams import MAX_RUN, MAX_SEGMENTS, Address, Datagrams
 
@@ -64,7 +65,7 @@ def run_pair(body: Callable[[End, End], Any], family: int = socket.AF_INET, **op
             a.datagrams.close()
             b.datagrams.close()
 
-    asyncio.run(both())
+    run(both)
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

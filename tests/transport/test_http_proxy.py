@@ -8,15 +8,17 @@ import contextlib
 import hashlib
 import re
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
-from tests.transport.scripted import Script, dial, proxy
+from tests.support.aio import run
+from tests.support.fuzzing import examples
+from tests.support.sockets import dial
+from tests.transport.scripted import Script, proxy
 from tmelink.transport.handshakes import HandshakeError
 from tmelink.transport.http_proxy import MAX_ANSWER, HttpProxy, connect
 
@@ -38,10 +40,6 @@ def answering(*answers: bytes, told: list[bytes]) -> list[Script]:
         return serve
 
     return [script(answer) for answer in answers]
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(main())
 
 
 def tried(settings: HttpProxy, *answers: bytes, host: str = "peer.example", port: int = 1194) -> list[bytes]:

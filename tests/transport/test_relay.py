@@ -6,11 +6,11 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
+from tests.support.aio import run
 from tmelink.frame import Counters, Frame, Run
 from tmelink.transport import socks
 from tmelink.transport.datagrams import Address
@@ -80,10 +80,6 @@ class Lab:
         self.relayed.close()
         self.relay.close()
         self.control.close()
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(main())
 
 
 @pytest.mark.parametrize("segment", [True, False])

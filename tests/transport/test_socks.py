@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
-from tests.transport.scripted import Script, dial, proxy
+from tests.support.aio import run
+from tests.support.fuzzing import examples
+from tests.support.sockets import dial
+from tests.transport.scripted import Script, proxy
 from tmelink.transport import socks
 from tmelink.transport.handshakes import HandshakeError
 
 GRANTED = b"\5\0\0\1\x0a\1\0\2\x04\xaa"
 """Granted, by a proxy whose own end is 10.1.0.2 port 1194."""
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(main())
 
 
 def script(*said: tuple[int, bytes], told: list[bytes]) -> Script:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.aio import run
 from tmelink.transport.splice import CHUNK, splice
 
 TIMEOUT = 10
@@ -44,7 +45,7 @@ def spliced(
             await joined
         assert a.fileno() == b.fileno() == -1
 
-    asyncio.run(main())
+    run(main)
 
 
 async def send(sock: socket.socket, data: bytes) -> None:
@@ -138,4 +139,4 @@ def test_cancelled_it_closes_both() -> None:
         visitor.close()
         server.close()
 
-    asyncio.run(main())
+    run(main)

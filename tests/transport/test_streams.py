@@ -6,13 +6,14 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.aio import run
+from tests.support.fuzzing import examples
+from tests.support.wire import pieces
 from tmelink.frame import Counters, Frame, Run
 from tmelink.transport.streams import FULL, LONG, SHORT, Framer, Stream, framed
 
@@ -22,13 +23,6 @@ DATAGRAMS = st.lists(st.binary(min_size=1, max_size=300), max_size=40)
 def feed(framer: Framer, data: bytes) -> list[bytes]:
     framer.room()[: len(data)] = data
     return pieces(framer.feed(len(data)))
-
-
-def pieces(items: Sequence[Frame | Run]) -> list[bytes]:
-    found: list[bytes] = []
-    for item in items:
-        found += map(bytes, item.pieces() if isinstance(item, Run) else [item])
-    return found
 
 
 @examples()
@@ -163,7 +157,7 @@ def test_frames_that_arrive_together_are_all_delivered_at_once() -> None:
         assert (ends.received.frames, ends.received.bytes) == (3, 11)
         ends.close()
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_paused_stream_leaves_what_comes_to_the_connection() -> None:
@@ -181,7 +175,7 @@ def test_a_paused_stream_leaves_what_comes_to_the_connection() -> None:
         ends.close()
         ends.stream.pause(False)
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_bad_length_is_counted_and_resets_the_connection() -> None:
@@ -194,7 +188,7 @@ def test_a_bad_length_is_counted_and_resets_the_connection() -> None:
         assert "0 bytes" in (ends.reason or "")
         ends.theirs.close()
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_big_transfer_waits_for_its_reader_and_arrives_whole() -> None:
@@ -218,7 +212,7 @@ def test_a_big_transfer_waits_for_its_reader_and_arrives_whole() -> None:
         assert not ends.sent.drops
         ends.close()
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_full_queue_drops_and_counts_and_a_break_counts_what_was_queued() -> None:
@@ -235,7 +229,7 @@ def test_a_full_queue_drops_and_counts_and_a_break_counts_what_was_queued() -> N
         assert ends.sent.drops["not connected"] == 1
         ends.close()
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_the_peer_closing_is_told_once() -> None:
@@ -248,4 +242,4 @@ def test_the_peer_closing_is_told_once() -> None:
         ends.stream.close("again")
         assert ends.reason == "closed by the peer"
 
-    asyncio.run(body())
+    run(body)

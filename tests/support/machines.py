@@ -7,11 +7,9 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 
+from tests.support.aio import TIMEOUT
 from tmelink.element import Element, Port
 from tmelink.frame import Burst, Gso
-
-TIMEOUT = 20
-"""Seconds to await what must come."""
 
 EXPERIMENTAL = 0x88B5
 """The EtherType that IEEE 802 sets aside for local experiments; nothing but a test's own frames has it."""
@@ -26,7 +24,9 @@ class Machine(Element):
         self.got: list[tuple[bytes, Gso | None]] = []
         self.bursts: list[int] = []
         """How many frames came together, each time."""
-        self._arrived = asyncio.Event()
+        self.held: list[bool] = []
+        """What the other end said of holding, each time."""
+        self.arrived = asyncio.Event()
 
     def make_port(self) -> Port:
         return Port(self, offload=self.offload)
@@ -34,7 +34,16 @@ class Machine(Element):
     def receive(self, port: Port, burst: Burst) -> None:
         self.bursts.append(len(burst.frames))
         self.got += zip(map(bytes, burst.frames), burst.gso or [None] * len(burst.frames), strict=True)
-        self._arrived.set()
+        self.arrived.set()
+
+    def hold(self, port: Port, held: bool) -> None:
+        self.held.append(held)
+        self.arrived.set()
+
+    @property
+    def frames(self) -> list[bytes]:
+        """The frames that arrived, without their labels."""
+        return [frame for frame, _ in self.got]
 
     def send(self, *frames: bytes) -> None:
         self.ports[0].send(Burst(list(frames)))
@@ -49,8 +58,8 @@ class Machine(Element):
         """Wait until what arrived makes `condition` true."""
         async with asyncio.timeout(TIMEOUT):
             while not condition():
-                self._arrived.clear()
-                await self._arrived.wait()
+                self.arrived.clear()
+                await self.arrived.wait()
 
 
 class Events:
@@ -95,8 +104,3 @@ def raw_socket(interface: str, protocol: int = 0) -> socket.socket:
     raw.setblocking(False)
     raw.bind((interface, protocol))
     return raw
-
-
-async def received(raw: socket.socket) -> bytes:
-    async with asyncio.timeout(TIMEOUT):
-        return await asyncio.get_running_loop().sock_recv(raw, 70_000)

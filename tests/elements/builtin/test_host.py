@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
-import selectors
-from collections.abc import Callable, Coroutine
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -14,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.aio import run_jumping as run
+from tests.support.fuzzing import examples
 from tmelink import ethernet
 from tmelink.arguments import parse
 from tmelink.element import Element, connect, disconnect
@@ -25,31 +24,6 @@ from tmelink.elements.builtin.switch import Switch
 from tmelink.errors import ElementError
 from tmelink.frame import Burst
 from tmelink.source import Mistake, Place, Source, Word
-
-
-class _Jump(selectors.DefaultSelector):
-    """Waits for nothing: what would be waited for is added to the time."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        assert timeout is not None, "everybody waits for ever"
-        self.now += max(0.0, timeout)
-        return super().select(0)
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
-
-    def time(self) -> float:
-        return self._jump.now
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
-        runner.run(test())
 
 
 def arguments(text: str) -> tuple[Host.Arguments | None, list[Mistake]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.aio import run
+from tests.support.fuzzing import examples
 from tmelink.arguments import parse
 from tmelink.element import connect
 from tmelink.elements.builtin.nic import Nic
@@ -31,14 +32,6 @@ def pair(**arguments: Any) -> tuple[Nic, Nic]:
     nic, other = Nic("nic", Nic.Arguments(**arguments)), Nic("other", Nic.Arguments())
     connect(nic.port(), other.port())
     return nic, other
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(10):
-            await test()
-
-    asyncio.run(limited())
 
 
 async def waiting(nic: Nic) -> list[bytes]:

@@ -7,9 +7,11 @@ import socket
 
 import pytest
 
-from tests.e2e.machines import Machine, opened
-from tests.elements.test_link import eventually, free_port, link, run
-from tests.packets import Flow, noise
+from tests.support.aio import eventually, run
+from tests.support.links import link
+from tests.support.machines import Machine, opened
+from tests.support.packets import Flow, noise
+from tests.support.sockets import free_port
 from tmelink.element import connect
 from tmelink.elements.openvpn.link import Link
 from tmelink.frame import Burst, Gso

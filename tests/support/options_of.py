@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from tests.support.statements import FILE, words
 from tmelink.openvpn.options.parse import parse
 from tmelink.openvpn.options.table import FEATURES, Feature
 from tmelink.openvpn.options.values import Options
-from tmelink.source import Mistake, Place, Source, Word
+from tmelink.source import Mistake, Place, Source
 
 Files = Mapping[str, bytes]
 
@@ -23,25 +24,13 @@ def reader(files: Files | None) -> Callable[[str], bytes]:
     return read_file
 
 
-def words_of(line: str) -> list[Word]:
-    """The words of a machine file's line that has no quotes."""
-    source = Source("/machines/lab.conf", line)
-    words: list[Word] = []
-    at = 0
-    for text in line.split():
-        at = line.index(text, at)
-        words.append(Word(text, Place(source, 1, at + 1, len(text))))
-        at += len(text)
-    return words
-
-
 def read(
     line: str, files: Files | None = None, features: Collection[Feature] = FEATURES
 ) -> tuple[Options | None, list[Mistake]]:
     """The options of a machine file's line, and the mistakes in them."""
     mistakes: list[Mistake] = []
-    place = Place(Source("/machines/lab.conf", line), 1, 1)
-    options = parse(words_of(line), place, mistakes.append, read_file=reader(files), features=features)
+    place = Place(Source(FILE, line), 1, 1)
+    options = parse(words(line), place, mistakes.append, read_file=reader(files), features=features)
     assert (options is None) == bool(mistakes)
     for mistake in mistakes:
         mistake.render()

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.elements.test_link import End, dial, eventually, frame, framed, free_port, received, run
+from tests.support.aio import eventually, run
+from tests.support.links import End
+from tests.support.machines import frame
+from tests.support.sockets import dial, framed, free_port, received
 from tmelink.elements.openvpn import tcp_listener, udp_listener
 from tmelink.errors import ElementError, MachineError
 from tmelink.machine import load
@@ -46,14 +49,14 @@ def test_udp_links_hear_only_their_own_remotes() -> None:
         async with ends[0], ends[1], ends[2]:
             for number, (end, peer) in enumerate(zip(ends, peers, strict=True)):
                 peer.sendto(frame(number), ("127.0.0.1", port))
-                await end.machine.until(lambda e=end, n=number: e.machine.got == [frame(n)])  # type: ignore[misc]
+                await end.machine.until(lambda e=end, n=number: e.machine.frames == [frame(n)])  # type: ignore[misc]
                 end.machine.send(frame(10 + number))
                 assert await received(peer) == frame(10 + number)
             stranger = bound("127.0.0.1")
             stranger.sendto(frame(666), ("127.0.0.1", port))
             await eventually(lambda: ends[0].drops("wire received") == {"not the remote": 1})
             for number, end in enumerate(ends):
-                assert end.machine.got == [frame(number)]
+                assert end.machine.frames == [frame(number)]
                 wire = end.link.counters()["wire received"]
                 assert wire.frames == (2 if number == 0 else 1)
                 assert end.link.counters()["wire sent"].frames == 1
@@ -80,7 +83,7 @@ def test_a_udp_port_outlives_each_of_its_links() -> None:
                 # Alone again, b has the socket to itself.
                 assert b.link.peer._wire.send == b.link.peer._wire._port.datagrams.send  # type: ignore[union-attr]
                 peers[1].sendto(frame(20 + turn), ("127.0.0.1", port))
-                await b.machine.until(lambda t=turn: frame(20 + t) in b.machine.got)  # type: ignore[misc]
+                await b.machine.until(lambda t=turn: frame(20 + t) in b.machine.frames)  # type: ignore[misc]
         again = bound("127.0.0.1")
         again.close()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -100,25 +103,25 @@ def test_floating_udp_links_are_told_apart_by_their_keys(secrets: list[str]) -> 
         spokes = [End(f"{there} {secret}") for secret in secrets]
         async with hubs[0], hubs[1], spokes[1], spokes[2]:
             spokes[1].machine.send(frame(1))
-            await hubs[1].machine.until(lambda: hubs[1].machine.got == [frame(1)])
+            await hubs[1].machine.until(lambda: hubs[1].machine.frames == [frame(1)])
             async with spokes[0]:
                 spokes[0].machine.send(frame(0))
-                await hubs[0].machine.until(lambda: hubs[0].machine.got == [frame(0)])
+                await hubs[0].machine.until(lambda: hubs[0].machine.frames == [frame(0)])
                 for number, (hub, spoke) in enumerate(zip(hubs, spokes, strict=False)):
                     hub.machine.send(frame(10 + number))
-                    await spoke.machine.until(lambda s=spoke: len(s.machine.got) == 1)  # type: ignore[misc]
-                    assert spoke.machine.got == [frame(10 + number)]
+                    await spoke.machine.until(lambda s=spoke: len(s.machine.frames) == 1)  # type: ignore[misc]
+                    assert spoke.machine.frames == [frame(10 + number)]
             # The peer comes back from another port.
             async with spokes[0]:
                 spokes[0].machine.send(frame(2))
-                await hubs[0].machine.until(lambda: hubs[0].machine.got == [frame(0), frame(2)])
+                await hubs[0].machine.until(lambda: hubs[0].machine.frames == [frame(0), frame(2)])
             # Under a key that no link has: nobody's.
             before = sum(hub.drops("wire received").get("not the remote", 0) for hub in hubs)
             spokes[2].machine.send(frame(3))
             await eventually(
                 lambda: sum(h.drops("wire received").get("not the remote", 0) for h in hubs) > before
             )
-            assert [hub.machine.got for hub in hubs] == [[frame(0), frame(2)], [frame(1)]]
+            assert [hub.machine.frames for hub in hubs] == [[frame(0), frame(2)], [frame(1)]]
             assert all(set(hub.drops("wire received")) <= {"not the remote"} for hub in hubs)
 
     run(body)
@@ -171,7 +174,7 @@ def test_tcp_links_hear_only_their_own_remotes() -> None:
             for number, (hub, spoke) in enumerate(zip(hubs, spokes, strict=True)):
                 await hub.until_connected()
                 hub.machine.send(frame(number))
-                await spoke.machine.until(lambda s=spoke, n=number: s.machine.got == [frame(n)])  # type: ignore[misc]
+                await spoke.machine.until(lambda s=spoke, n=number: s.machine.frames == [frame(n)])  # type: ignore[misc]
             stranger = await dial(port)
             assert await received(stranger) == b""
             assert hubs[0].drops("wire received") == {"connection not from the remote": 1}
@@ -210,13 +213,13 @@ def test_links_with_tls_are_told_apart_by_what_wraps_their_packets(
         async with hubs[0], hubs[1], spokes[1], spokes[0]:
             for number, (hub, spoke) in enumerate(zip(hubs, spokes, strict=True)):
                 async with asyncio.timeout(20):
-                    while not hub.machine.got:
+                    while not hub.machine.frames:
                         spoke.machine.send(frame(number))
                         await asyncio.sleep(0.05)
                 hub.machine.send(frame(10 + number))
-                await spoke.machine.until(lambda s=spoke: bool(s.machine.got))  # type: ignore[misc]
-                assert set(hub.machine.got) == {frame(number)}
-                assert set(spoke.machine.got) == {frame(10 + number)}
+                await spoke.machine.until(lambda s=spoke: bool(s.machine.frames))  # type: ignore[misc]
+                assert set(hub.machine.frames) == {frame(number)}
+                assert set(spoke.machine.frames) == {frame(10 + number)}
 
     run(body)
 
@@ -233,10 +236,10 @@ def test_tcp_links_are_told_apart_by_the_key_of_the_first_datagram(secrets: list
                 await hubs[number].until_connected()
                 hubs[number].machine.send(frame(number))
                 await spokes[number].machine.until(
-                    lambda n=number: spokes[n].machine.got == [frame(n)]  # type: ignore[misc]
+                    lambda n=number: spokes[n].machine.frames == [frame(n)]  # type: ignore[misc]
                 )
             await eventually(lambda: "connection not from the remote" in hubs[0].drops("wire received"))
-            assert not spokes[2].machine.got
+            assert not spokes[2].machine.frames
 
     run(body)
 
@@ -271,7 +274,7 @@ def test_what_was_read_to_decide_is_not_lost() -> None:
                 peer.send(bytes([byte]))
                 await asyncio.sleep(0)
             peer.send(stream[3:])
-            await end.machine.until(lambda: end.machine.got == [frame(n) for n in range(20)])
+            await end.machine.until(lambda: end.machine.frames == [frame(n) for n in range(20)])
             peer.close()
         web.close()
         await web.wait_closed()
@@ -325,7 +328,7 @@ def test_a_machine_file_may_not_where_nothing_tells_the_links_apart(
         load(FILE.format(first, local, second))
 
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "proxies-and-shared-ports.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "proxies-and-shared-ports.md"
 EXAMPLES = re.findall(r"```tmesh\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
 
 

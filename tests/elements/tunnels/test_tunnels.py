@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Coroutine
 from typing import Any
@@ -14,7 +13,8 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import GRE, Ether
 from scapy.packet import Packet
 
-from tests.e2e.machines import opened
+from tests.support.aio import run
+from tests.support.machines import opened
 from tmelink import machine
 from tmelink.element import Element, Port, connect
 from tmelink.elements.builtin.host import Host
@@ -81,7 +81,7 @@ class Lab:
             finally:
                 await self.tunnel.close()
 
-        asyncio.run(opened())
+        run(opened)
 
     def out(self, *packets: Packet | bytes) -> list[Packet]:
         """What is outside of what is sent inside."""
@@ -278,7 +278,7 @@ def test_tunnels_inside_each_other_and_their_mtus() -> None:
                 result = await host.ping("10.0.0.2", count=2, interval=0.01, size=size)
                 assert result.received == 2, size
 
-    asyncio.run(main())
+    run(main)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_loop_at_run_time_ends() -> None:
         inside.send(INNER / UDP())
         await tunnel.close()
 
-    asyncio.run(main())
+    run(main)
     assert sum(tunnel.inner.sent.drops.values()) == 1
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.machines import TIMEOUT, Events, Machine, frame
-from tests.elements.test_formats import eventually, mistakes, words
+from tests.support.aio import TIMEOUT, eventually, run
+from tests.support.machines import Events, Machine, frame
+from tests.support.statements import mistakes, words
 from tmelink import registry
 from tmelink.element import Element, connect
 from tmelink.elements.emulators import qemu_command, supervisor
@@ -97,7 +98,7 @@ def test_each_connection_has_its_socket() -> None:
             await one.until(lambda: one.numbers == [1])
             await two.until(lambda: 2 in two.numbers)
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_blanks_and_connections_go_together() -> None:
@@ -112,7 +113,7 @@ def test_blanks_and_connections_go_together() -> None:
                 async with running(make("tmelink/process", *given), count):
                     pass
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_command_is_filled_in() -> None:
@@ -149,7 +150,7 @@ def test_a_program_is_started_again_by_policy(
                 assert (await events.next())[0] == "down"
                 assert len(note.read_text()) >= 2
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_program_that_hears_no_signal_is_killed_with_its_children() -> None:
@@ -165,7 +166,7 @@ def test_a_program_that_hears_no_signal_is_killed_with_its_children() -> None:
             pids = [int(part.split()[1]) for part in program.said.split("; ")]
         await eventually(lambda: not any(alive(pid) for pid in pids))
 
-    asyncio.run(body())
+    run(body)
 
 
 def alive(pid: int) -> bool:
@@ -193,7 +194,7 @@ def test_a_program_ends_with_a_tmelink_that_was_killed(tmp_path: Path) -> None:
         await process.wait()
         await eventually(lambda: not alive(pid))
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_what_a_program_writes_is_bounded() -> None:
@@ -207,7 +208,7 @@ def test_what_a_program_writes_is_bounded() -> None:
         assert said.replace("; ", "").endswith("xend")
         assert len(said) < 3000
 
-    asyncio.run(body())
+    run(body)
 
 
 # QEMU
@@ -295,7 +296,7 @@ def test_qemu_is_told_to_quit_and_what_it_cannot_is_said(fake: Path, tmp_path: P
         with pytest.raises(ElementError, match="does not run"):
             await element.command(["reset"])
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_qemu_that_does_not_quit_is_killed(fake: Path) -> None:
@@ -305,7 +306,7 @@ def test_a_qemu_that_does_not_quit_is_killed(fake: Path) -> None:
             pid = int((await events.next())[1].split()[-1])
         assert not alive(pid)
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_qemu_that_cannot_start_is_an_error_in_its_own_words(fake: Path) -> None:
@@ -320,7 +321,7 @@ def test_a_qemu_that_cannot_start_is_an_error_in_its_own_words(fake: Path) -> No
             async with running(make("tmelink/qemu", "qemu-system-nothing")):
                 pass
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_nic_is_described_beside_the_machines_name() -> None:
@@ -411,4 +412,4 @@ def test_only_one_machines_frames_reach_a_shared_passt(tmp_path: Path) -> None:
                         await loop.sock_sendall(passt, struct.pack("!I", len(reply)) + reply)
                         await machine.until(lambda: len(machine.got) > 0)
 
-    asyncio.run(body())
+    run(body)

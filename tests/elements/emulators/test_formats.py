@@ -7,25 +7,23 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.machines import TIMEOUT, Events, Machine, frame
+from tests.support.aio import TIMEOUT, eventually, run
+from tests.support.machines import Events, Machine, frame
+from tests.support.sockets import free_port
+from tests.support.statements import mistakes, words
 from tmelink import registry
 from tmelink.element import connect
 from tmelink.elements.emulators import unix_carrier
 from tmelink.elements.emulators.cable import Cable
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Gso
-from tmelink.source import Mistake, Place, Source, Word
+from tmelink.source import Mistake, Place, Source
 from tmelink.transport import vde
-
-
-def words(text: str) -> list[Word]:
-    source = Source("test.conf", text)
-    return [Word(word, Place(source, 1, 1, len(word))) for word in text.split()]
 
 
 def make(module: str, text: str) -> Cable:
@@ -36,13 +34,6 @@ def make(module: str, text: str) -> Cable:
     element = cls("cable", arguments)
     assert isinstance(element, Cable)
     return element
-
-
-def mistakes(module: str, text: str) -> list[str]:
-    found: list[Mistake] = []
-    place = Place(Source("test.conf", text), 1, 1)
-    assert registry.element_class(module).parse(words(text), place, found.append) is None
-    return [mistake.message for mistake in found]
 
 
 @contextlib.asynccontextmanager
@@ -57,18 +48,6 @@ async def running(*cables: Cable) -> AsyncIterator[list[Machine]]:
             stack.push_async_callback(cable.close)
             await cable.open()
         yield machines
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    with socket.socket(type=kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def pair_of(kind: str, directory: Path) -> tuple[Cable, Cable]:
@@ -127,7 +106,7 @@ def test_both_ends_exchange_frames_of_every_size(kind: str, tmp_path: Path) -> N
                 assert cable.endpoint.sent.frames >= 15
         assert sorted(os.listdir(tmp_path)) == []
 
-    asyncio.run(body())
+    run(body)
 
 
 async def meet(a: Machine, b: Machine) -> None:
@@ -155,7 +134,7 @@ def test_a_super_frame_is_cut_into_what_the_peer_takes(kind: str, tmp_path: Path
             pieces = [got[54:] for got, _ in b.got[before:] if got[12:14] == b"\x08\0"]
             assert b"".join(pieces) == payload
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_only_the_remote_is_heard() -> None:
@@ -176,7 +155,7 @@ def test_only_the_remote_is_heard() -> None:
         assert machine.numbers == [2, 3]
         assert cable.endpoint.received.drops == {"not the remote": 1, "short frame": 1}
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_floating_end_answers_where_it_was_last_addressed_from() -> None:
@@ -197,7 +176,7 @@ def test_a_floating_end_answers_where_it_was_last_addressed_from() -> None:
                     assert (await events.next())[0] == "up"
         assert cable.endpoint.sent.drops == {"no peer yet": 1}
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_stream_comes_back_after_its_peer_was_restarted(tmp_path: Path) -> None:
@@ -215,7 +194,7 @@ def test_a_stream_comes_back_after_its_peer_was_restarted(tmp_path: Path) -> Non
                 assert before is not None
                 assert before.sent.drops["link down"] == number
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_server_keeps_its_peer_when_another_one_connects(
@@ -234,7 +213,7 @@ def test_a_server_keeps_its_peer_when_another_one_connects(
             other.send(frame(5))
             await machine.until(lambda: 5 in machine.numbers)
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_server_lets_in_whoever_follows_a_peer_that_just_ended(tmp_path: Path) -> None:
@@ -249,7 +228,7 @@ def test_a_server_lets_in_whoever_follows_a_peer_that_just_ended(tmp_path: Path)
                 await machine.until(lambda number=number: number in machine.numbers)
         assert machine.numbers == [1, 2, 3]
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_stream_server_lets_in_only_its_remote() -> None:
@@ -261,7 +240,7 @@ def test_a_stream_server_lets_in_only_its_remote() -> None:
                 await eventually(lambda: server.endpoint.received.drops["not the remote"] == 1)
             assert server.endpoint.way is None
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_length_beyond_qemus_ends_the_connection(tmp_path: Path) -> None:
@@ -273,7 +252,7 @@ def test_a_length_beyond_qemus_ends_the_connection(tmp_path: Path) -> None:
                 peer.sendall(struct.pack("!I", 4096 + 65536 + 1))
                 await eventually(lambda: server.endpoint.received.drops["bad length"] == 1)
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_unix_peer_that_was_restarted_is_found_again(
@@ -292,7 +271,7 @@ def test_a_unix_peer_that_was_restarted_is_found_again(
                     await a.until(lambda number=number: number in a.numbers)
                 a.got.clear()
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_an_abandoned_socket_file_is_replaced_and_one_in_use_is_not(tmp_path: Path) -> None:
@@ -323,7 +302,7 @@ def test_an_abandoned_socket_file_is_replaced_and_one_in_use_is_not(tmp_path: Pa
         await element.close()
         assert path.read_text() == "no socket"
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_an_inherited_socket_is_used_and_left_open() -> None:
@@ -340,7 +319,7 @@ def test_an_inherited_socket_is_used_and_left_open() -> None:
         with pytest.raises(ElementError, match="is no open socket"):
             await make("tmelink/qemu/dgram", "fd 99999").open()
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_group_does_not_hand_back_what_was_sent() -> None:
@@ -354,7 +333,7 @@ def test_a_group_does_not_hand_back_what_was_sent() -> None:
             assert a.numbers == [20]
         assert one.endpoint.received.frames == 1
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_plug_finds_its_switch_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +348,7 @@ def test_a_plug_finds_its_switch_again(tmp_path: Path, monkeypatch: pytest.Monke
                     await plugged.until(lambda number=number: number in plugged.numbers)
                 plugged.got.clear()
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_all_plugs_share_one_segment(tmp_path: Path) -> None:
@@ -384,7 +363,7 @@ def test_all_plugs_share_one_segment(tmp_path: Path) -> None:
                 await other.until(lambda other=other: 1 in other.numbers)
             assert 1 not in others[0].numbers
 
-    asyncio.run(body())
+    run(body)
 
 
 @pytest.mark.parametrize(
@@ -403,7 +382,7 @@ def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
                 assert visitor.recv(1) == b""
             assert sorted(os.listdir(tmp_path / "vde")) == ["ctl"]
 
-    asyncio.run(body())
+    run(body)
 
 
 @pytest.mark.parametrize(
@@ -457,7 +436,7 @@ def test_a_full_peer_is_waited_for_within_a_bound(tmp_path: Path) -> None:
                 assert got == [frame(number) for number in range(3000 - drops)]
                 assert held == [True, False]
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_a_held_stream_leaves_what_comes_to_its_peer(tmp_path: Path) -> None:
@@ -475,4 +454,4 @@ def test_a_held_stream_leaves_what_comes_to_its_peer(tmp_path: Path) -> None:
             a.ports[0].hold(False)
             await a.until(lambda: 7 in a.numbers)
 
-    asyncio.run(body())
+    run(body)

@@ -8,118 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
-from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tmelink.element import Element, Port, connect
+from tests.support.aio import eventually, run
+from tests.support.links import OCC, PING, End
+from tests.support.machines import frame
+from tests.support.sockets import bare_peer, dial, framed, free_port, received
+from tmelink.element import Element
 from tmelink.elements.openvpn import connector
-from tmelink.elements.openvpn.link import Link
 from tmelink.errors import ElementError
-from tmelink.frame import Burst
-from tmelink.source import Mistake, Place, Source, Word
-
-PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
-OCC = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
-
-
-def frame(number: int, size: int = 100) -> bytes:
-    return b"\x02\0\0\0\0\x02\x02\0\0\0\0\x01\x08\0" + number.to_bytes(4, "big") * ((size - 14) // 4)
-
-
-class Machine(Element):
-    """The machine at a link's end: keeps what arrives."""
-
-    def __init__(self) -> None:
-        super().__init__("machine", None)
-        self.got: list[bytes] = []
-        self.held: list[bool] = []
-        self.changed = asyncio.Event()
-
-    def receive(self, port: Port, burst: Burst) -> None:
-        self.got += map(bytes, burst.frames)
-        self.changed.set()
-
-    def hold(self, port: Port, held: bool) -> None:
-        self.held.append(held)
-        self.changed.set()
-
-    def send(self, *frames: bytes) -> None:
-        self.ports[0].send(Burst(list(frames)))
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
-
-
-class End:
-    """A link and the machine on it."""
-
-    def __init__(self, options: str) -> None:
-        self.link = link(options)
-        self.machine = Machine()
-        connect(self.link.port(), self.machine.port())
-
-    async def __aenter__(self) -> End:
-        await self.link.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.link.close()
-
-    async def until_connected(self) -> None:
-        """Wait until a TCP link has its connection."""
-        await eventually(lambda: self.connected)
-
-    @property
-    def connected(self) -> bool:
-        return getattr(self.link.peer, "_current", self.link.peer) is not None
-
-    def drops(self, counter: str) -> dict[str, int]:
-        return dict(self.link.counters()[counter].drops)
-
-
-def link(options: str) -> Link:
-    source = Source("test", options)
-    mistakes: list[Mistake] = []
-    words = [Word(word, Place(source, 1, 1)) for word in options.split()]
-    parsed = Link.parse(words, Place(source, 1, 1), mistakes.append)
-    assert parsed is not None, mistakes
-    return Link("link0", parsed)
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """For what has no event of its own, such as a link having lost its peer."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM, host: str = "127.0.0.1") -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, kind) as sock:
-        sock.bind((host, 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def bare_peer() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-    sock.setblocking(False)
-    return sock
-
-
-async def received(sock: socket.socket) -> bytes:
-    async with asyncio.timeout(10):
-        return await asyncio.get_running_loop().sock_recv(sock, 65536)
-
-
-def run(body: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(body())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -131,11 +29,11 @@ def test_udp_carries_frames_both_ways_and_nobody_has_to_speak_first(host: str) -
             End(f"--dev tap --local {host} --lport {two} --remote {host} {one}") as b,
         ):
             a.machine.send(frame(1), frame(2, 1514))
-            await b.machine.until(lambda: len(b.machine.got) == 2)
-            assert b.machine.got == [frame(1), frame(2, 1514)]
+            await b.machine.until(lambda: len(b.machine.frames) == 2)
+            assert b.machine.frames == [frame(1), frame(2, 1514)]
             b.machine.send(frame(3))
-            await a.machine.until(lambda: bool(a.machine.got))
-            assert a.machine.got == [frame(3)]
+            await a.machine.until(lambda: bool(a.machine.frames))
+            assert a.machine.frames == [frame(3)]
 
     run(body)
 
@@ -162,8 +60,8 @@ def test_pings_and_occ_messages_never_reach_the_machine() -> None:
         ) as end:
             for datagram in (PING, OCC + b"\x00", OCC + b"\x01V4,dev-type tap\0", b"short", frame(1)):
                 peer.sendto(datagram, ("127.0.0.1", port))
-            await end.machine.until(lambda: bool(end.machine.got))
-            assert end.machine.got == [frame(1)]
+            await end.machine.until(lambda: bool(end.machine.frames))
+            assert end.machine.frames == [frame(1)]
             assert end.drops("wire received") == {"too short": 1}
         peer.close()
 
@@ -179,8 +77,8 @@ def test_a_stranger_is_not_heard_and_counted() -> None:
         ) as end:
             stranger.sendto(frame(666), ("127.0.0.1", port))
             peer.sendto(frame(1), ("127.0.0.1", port))
-            await end.machine.until(lambda: bool(end.machine.got))
-            assert end.machine.got == [frame(1)]
+            await end.machine.until(lambda: bool(end.machine.frames))
+            assert end.machine.frames == [frame(1)]
             assert end.drops("wire received") == {"not the remote": 1}
         peer.close()
         stranger.close()
@@ -197,7 +95,7 @@ def test_a_floating_link_may_send_before_it_knows_a_peer_and_follows_it() -> Non
             assert end.drops("wire sent") == {"no peer yet": 1}
             for number, peer in enumerate((first, second), 2):
                 peer.sendto(frame(number), ("127.0.0.1", port))
-                await end.machine.until(lambda n=number: frame(n) in end.machine.got)  # type: ignore[misc]
+                await end.machine.until(lambda n=number: frame(n) in end.machine.frames)  # type: ignore[misc]
                 end.machine.send(frame(10 * number))
                 assert await received(peer) == frame(10 * number)
         first.close()
@@ -262,9 +160,9 @@ def test_either_tcp_end_may_start_first_and_either_may_restart(server_first: boo
                 await a.until_connected()
                 await b.until_connected()
                 a.machine.send(frame(turn))
-                await b.machine.until(lambda t=turn: frame(t) in b.machine.got)  # type: ignore[misc]
+                await b.machine.until(lambda t=turn: frame(t) in b.machine.frames)  # type: ignore[misc]
                 b.machine.send(frame(turn + 100))
-                await a.machine.until(lambda t=turn: frame(t + 100) in a.machine.got)  # type: ignore[misc]
+                await a.machine.until(lambda t=turn: frame(t + 100) in a.machine.frames)  # type: ignore[misc]
                 restarted, other = (a, b) if turn % 2 else (b, a)
                 await restarted.link.close()
                 await eventually(lambda o=other: not o.connected)  # type: ignore[misc]
@@ -285,20 +183,9 @@ def test_a_tcp_server_that_waits_stops_nobody() -> None:
             waiting.machine.send(frame(0))
             assert waiting.drops("wire sent") == {"not connected": 1}
             a.machine.send(frame(1))
-            await b.machine.until(lambda: b.machine.got == [frame(1)])
+            await b.machine.until(lambda: b.machine.frames == [frame(1)])
 
     run(body)
-
-
-async def dial(port: int) -> socket.socket:
-    sock = socket.socket()
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    return sock
-
-
-def framed(*datagrams: bytes) -> bytes:
-    return b"".join(struct.pack("!H", len(d)) + d for d in datagrams)
 
 
 def test_frames_that_arrive_together_over_tcp_are_all_delivered() -> None:
@@ -307,7 +194,7 @@ def test_frames_that_arrive_together_over_tcp_are_all_delivered() -> None:
         async with End(SERVER.format(port=port)) as end:
             peer = await dial(port)
             peer.send(framed(*(frame(n) for n in range(20)), PING))
-            await end.machine.until(lambda: len(end.machine.got) == 20)
+            await end.machine.until(lambda: len(end.machine.frames) == 20)
             peer.close()
 
     run(body)
@@ -342,13 +229,13 @@ def test_a_passer_by_cannot_end_a_connection_but_the_returned_peer_can() -> None
         async with End(SERVER.format(port=port)) as end:
             peer = await dial(port)
             peer.send(framed(frame(1)))
-            await end.machine.until(lambda: end.machine.got == [frame(1)])
+            await end.machine.until(lambda: end.machine.frames == [frame(1)])
             passer_by = await dial(port)
             end.machine.send(frame(2))
             assert await received(peer) == framed(frame(2))
             returned = await dial(port)
             returned.send(framed(frame(3)))
-            await end.machine.until(lambda: frame(3) in end.machine.got)
+            await end.machine.until(lambda: frame(3) in end.machine.frames)
             assert await received(peer) == b""
             end.machine.send(frame(4))
             assert await received(returned) == framed(frame(4))
@@ -365,14 +252,14 @@ def test_a_length_that_cannot_be_resets_the_connection(length: bytes) -> None:
         async with End(SERVER.format(port=port)) as end:
             peer = await dial(port)
             peer.send(framed(frame(1)) + length + b"x" * 50)
-            await end.machine.until(lambda: bool(end.machine.got))
+            await end.machine.until(lambda: bool(end.machine.frames))
             with pytest.raises(ConnectionResetError):
                 await received(peer)
             await eventually(lambda: end.drops("wire received") == {"bad length": 1})
             peer.close()
             again = await dial(port)
             again.send(framed(frame(2)))
-            await end.machine.until(lambda: frame(2) in end.machine.got)
+            await end.machine.until(lambda: frame(2) in end.machine.frames)
             again.close()
 
     run(body)
@@ -400,7 +287,7 @@ def test_the_next_remote_is_tried_when_one_does_not_answer() -> None:
         ):
             await client.until_connected()
             client.machine.send(frame(1))
-            await server.machine.until(lambda: server.machine.got == [frame(1)])
+            await server.machine.until(lambda: server.machine.frames == [frame(1)])
 
     run(body)
 
@@ -480,7 +367,7 @@ def test_keepalive_restarts_a_silent_udp_link_and_it_comes_back() -> None:
             assert first is not None
             await eventually(lambda: end.link.peer not in (None, first))
             peer.sendto(frame(1), ("127.0.0.1", port))
-            await end.machine.until(lambda: end.machine.got == [frame(1)])
+            await end.machine.until(lambda: end.machine.frames == [frame(1)])
         peer.close()
 
     run(body)

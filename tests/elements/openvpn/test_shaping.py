@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from tests.elements.test_link import End, bare_peer, frame, free_port, received, run
+from tests.support.aio import run
+from tests.support.links import End
+from tests.support.machines import frame
+from tests.support.sockets import bare_peer, free_port, received
 from tmelink.elements.openvpn import shaper
 from tmelink.elements.openvpn.shaper import QUEUE, FrameShaper
 from tmelink.frame import Counters, Frame, Run

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.arguments import parse
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin import switch as module

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from ipaddress import IPv4Interface
 
 import pytest
 
+from tests.support.aio import run
 from tmelink import machine
 from tmelink.element import Element, Port, connect
 from tmelink.elements.builtin.gateway import Gateway
@@ -123,7 +123,7 @@ def test_a_machine_reaches_the_other_side_and_learns_of_a_narrow_tunnel() -> Non
             await host.close()
             await gateway.close()
 
-    asyncio.run(main())
+    run(main)
     assert [len(packet) <= 1300 for packet in tunnel.got] == [True, True]
     assert gateway.ports[0].sent.frames >= 1
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
 import tmelink
-from tests.e2e.machines import Machine, frame
+from tests.support.aio import run
+from tests.support.machines import Machine, frame
 from tmelink.element import Port, connect
 from tmelink.elements.openvpn.server_bridge import ServerBridge
 from tmelink.elements.openvpn.server_router import ServerRouter
@@ -108,7 +108,7 @@ def test_clients_reach_each_other_only_if_they_may(together: bool) -> None:
         assert drops["frame of no client"] == 1
         await fabric.close()
 
-    asyncio.run(main())
+    run(main)
 
 
 def packet(source: str, destination: str) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 
 import tmelink
 from tests.devices.memory import Memory
+from tests.support.aio import run
 from tmelink.elements.builtin.am7990 import RAP, RDP, Am7990
 
 WORKSTATION = """
@@ -39,7 +40,7 @@ def test_without_a_bus_it_is_a_card() -> None:
             with pytest.raises(RuntimeError, match="le0 has no bus"):
                 le0.read(RDP)
 
-    asyncio.run(body())
+    run(body)
 
 
 def test_with_a_bus_frames_wait_for_the_ring() -> None:
@@ -79,4 +80,4 @@ def test_with_a_bus_frames_wait_for_the_ring() -> None:
             assert memory.word(0x202) == 0x4300
             assert memory.word(0x206) == 0x0800
 
-    asyncio.run(body())
+    run(body)
