@@ -1,0 +1,195 @@
+"""The client of the control socket: `connect(name)`, then `call` and `stream`; what the command line uses.
+
+Blocking, and for one thread at a time. Raises `ControlError` for what the lab refuses.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from tmelink.control import places
+from tmelink.control.protocol import (
+    MAX_REPLY,
+    VERSION,
+    Failure,
+    Hello,
+    Item,
+    Lines,
+    Message,
+    Reply,
+    Request,
+    encode,
+    read_message,
+)
+from tmelink.errors import TmelinkError
+
+TIMEOUT = 10.0
+"""Seconds for a lab to answer; one that does not is stuck."""
+
+CHUNK = 1 << 18
+
+
+class ControlError(TmelinkError):
+    """The lab refuses a request: `code` and `data` are the protocol's."""
+
+    def __init__(self, message: str, code: int = 0, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+class NotRunning(ControlError):
+    """No lab of the name runs, or none at all."""
+
+
+def connect(name: str | None = None, *, timeout: float | None = TIMEOUT) -> Client:
+    """The control of the running lab of that name; without a name, of the only one.
+
+    `timeout` in seconds is for each reply. Raises `NotRunning`, and `ControlError` where it does not answer.
+    """
+    lab = _only() if name is None else places.find(name)
+    if lab is None:
+        running = ", ".join(other.name for other in places.running())
+        raise NotRunning(f"no lab named '{name}' is running" + (f"; there are {running}" if running else ""))
+    return Client(lab, timeout)
+
+
+def _only() -> places.Running:
+    running = places.running()
+    if not running:
+        raise NotRunning("no lab is running: 'tmelink run FILE' starts one")
+    if len(running) > 1:
+        names = ", ".join(lab.name for lab in running)
+        raise NotRunning(f"{len(running)} labs are running, so say which: {names}")
+    return running[0]
+
+
+class Client:
+    """A connection to one lab's control socket; use as a context manager, or `close` it."""
+
+    def __init__(self, lab: places.Running, timeout: float | None = TIMEOUT) -> None:
+        self.lab = lab
+        self._timeout = timeout
+        self._number = 0
+        self._lines = Lines(MAX_REPLY)
+        self._waiting: list[bytes | None] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(timeout)
+            self._socket.connect(os.fspath(places.socket_path(lab.name)))
+            self.hello = self._greeting()
+        except OSError as error:
+            self.close()
+            raise self._silent(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _greeting(self) -> Hello:
+        message = self._receive()
+        if isinstance(message, Failure):
+            raise ControlError(message.message, message.code, message.data)
+        if not isinstance(message, Hello):
+            raise ControlError(f"lab '{self.lab.name}' does not greet as tmelink does")
+        if message.protocol != VERSION:
+            raise ControlError(
+                f"lab '{self.lab.name}' runs tmelink {message.version}, with version {message.protocol} of "
+                f"the control protocol, and this is version {VERSION}: restart the lab"
+            )
+        return message
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection, and every stream of it."""
+        self._socket.close()
+
+    def call(self, method: str, /, *, wait: float | None = -1.0, **parameters: Any) -> Any:
+        """The result of a request; `wait` seconds for it, None for as long as it takes.
+
+        A parameter that is None is left out. Raises `ControlError`.
+        """
+        self._socket.settimeout(self._timeout if wait is not None and wait < 0 else wait)
+        number = self._send(method, parameters)
+        while True:
+            message = self._received()
+            if isinstance(message, Reply | Failure) and message.id in (number, None):
+                return _result(message)
+
+    def stream(self, method: str, /, **parameters: Any) -> Iterator[Item]:
+        """The items of a stream, until it ends or the iterator is closed; nothing else is asked meanwhile."""
+        number = self._send(method, parameters)
+        self._socket.settimeout(None)
+        over = False
+        try:
+            while True:
+                message = self._received()
+                if isinstance(message, Item) and message.id == number:
+                    yield message
+                elif isinstance(message, Reply | Failure) and message.id in (number, None):
+                    over = True
+                    _result(message)
+                    return
+        finally:
+            if not over:
+                self._end(number)
+
+    def _end(self, number: int) -> None:
+        """Leave the connection fit for the next request."""
+        try:
+            self.call("cancel", request=number)
+        except (ControlError, OSError):
+            self.close()
+
+    def _send(self, method: str, parameters: dict[str, Any]) -> int:
+        self._number += 1
+        given = {name: value for name, value in parameters.items() if value is not None}
+        try:
+            self._socket.sendall(encode(Request(self._number, method, given)))
+        except OSError as error:
+            raise self._silent(error) from error
+        return self._number
+
+    def _received(self) -> Message:
+        try:
+            return self._receive()
+        except OSError as error:
+            raise self._silent(error) from error
+
+    def _receive(self) -> Message:
+        while True:
+            while self._waiting:
+                message = read_message(self._waiting.pop(0))
+                if message is not None:
+                    return message
+            data = self._socket.recv(CHUNK)
+            if not data:
+                raise ControlError(f"lab '{self.lab.name}' has ended")
+            self._waiting += self._lines.feed(data)
+
+    def _silent(self, error: OSError) -> ControlError:
+        lab = self.lab
+        if isinstance(error, TimeoutError):
+            return ControlError(f"lab '{lab.name}' (process {lab.pid}) does not answer")
+        return ControlError(
+            f"lab '{lab.name}' (process {lab.pid}) cannot be reached: {error.strerror or error}"
+        )
+
+
+def _result(message: Reply | Failure) -> Any:
+    if isinstance(message, Failure):
+        raise ControlError(message.message, message.code, message.data)
+    return message.result
