@@ -12,7 +12,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -42,6 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fuzz: tries many examples; TMELINK_FUZZ=N tries N times as many")
     config.addinivalue_line("markers", "needs_root: needs root, for namespaces and interfaces")
     config.addinivalue_line("markers", "needs(program, …): runs against programs that must be installed")
+
+
+@pytest.fixture(autouse=True)
+def _labs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Labs of a test have their names among themselves, whatever else runs on this computer."""
+    # Short, since a socket's address takes no more than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="tm-") as directory:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

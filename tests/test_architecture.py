@@ -15,6 +15,7 @@ ROOT = Path(tmelink.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"control"},
     {"api"},
     {"threads"},
     {"runtime", "summary", "proof"},
@@ -28,7 +29,7 @@ LAYERS = [
     {"routing"},
     {"ethernet", "ip", "frame"},
     {"arguments", "logs"},
-    {"errors", "values", "resources"},
+    {"errors", "values", "resources", "state"},
     {"source"},
 ]
 OPENVPN = ["server", "options", "tls", "plain", "data"]

@@ -9,7 +9,8 @@ counted by reason.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from tmelink import arguments as declaration
@@ -18,6 +19,7 @@ from tmelink.frame import Burst, Counters, Frame, Kind
 from tmelink.offload import segmented
 from tmelink.routing.tunnel import Tunnel
 from tmelink.source import Place, Report, Word
+from tmelink.state import Description, Details, State
 
 
 class Port:
@@ -154,6 +156,9 @@ class StatusListener(Protocol):
     def changed(self, element: Element, up: bool, detail: str) -> None:
         """What the element leads to came up or went down."""
 
+    def happened(self, element: Element, kind: str, detail: str, data: Mapping[str, Any]) -> None:
+        """Something else that a person may want to know later; `kind` is as in `tmelink.state.Event`."""
+
 
 class Element:
     """Anything that a machine file creates; a subclass is registered by module name as an entry point.
@@ -184,6 +189,7 @@ class Element:
         self.name = name
         self.arguments = arguments
         self.ports: list[Port] = []
+        self.state = State("new", time.time())
         self.log = logging.getLogger(f"tmelink.element.{name}")
 
     @classmethod
@@ -282,8 +288,25 @@ class Element:
         """Counters beside those of the ports, such as a link's wire; by name."""
         return {}
 
+    def details(self) -> Details | None:
+        """What it has to say of itself beside its state; a subclass returns `Details` of its own.
+
+        Called while frames pass, whenever somebody looks: it only gathers what is known already.
+        """
+        return None
+
+    def describe(self) -> Description:
+        """All it says of itself, as values: for status, metrics and whoever else looks."""
+        return Description(self.state, self.details())
+
+    def happened(self, kind: str, detail: str = "", **data: Any) -> None:
+        """Note an event for whoever follows them; writes nothing to the log."""
+        if self.status is not None:
+            self.status.happened(self, kind, detail, data)
+
     def failed(self, error: Exception) -> None:
         """Tell the runtime that the element has stopped working, and its neighbours that it leads nowhere."""
+        self.state = State("failed", time.time(), str(error))
         if self.status is not None:
             self.status.failed(self, error)
         if self.up:
@@ -293,6 +316,7 @@ class Element:
     def changed(self, up: bool, detail: str = "") -> None:
         """Tell the runtime, and those connected, that what the element leads to came up or went down."""
         self.up = up
+        self.state = State("up" if up else "down", time.time(), detail)
         if self.status is not None:
             self.status.changed(self, up, detail)
         self._tell_those_connected()

@@ -52,7 +52,7 @@ class Machine:
     Paths are absolute, `/le0` or `/a/le0`, and in the order of the file. `not_emulated` are TME's parts that
     are no network elements, by path, with their modules; `network_only` says that whoever loaded the file
     wants its network without them. `homes` says which host an element is on, by path, where the file does.
-    `output` is what `pwd` and `ls` print.
+    `modules` are the names of the elements' modules, by path. `output` is what `pwd` and `ls` print.
     """
 
     source: Source
@@ -64,6 +64,7 @@ class Machine:
     hosts: dict[str, str] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     homes: dict[str, str] = field(default_factory=dict)
+    modules: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     not_emulated: dict[str, str] = field(default_factory=dict)
     output: list[str] = field(default_factory=list)
@@ -250,6 +251,7 @@ class _Assembly:
             machine.aliases[directory.join(name)] = path
         if made.element is not None:
             machine.elements[path] = made.element
+            machine.modules[path] = made.module
         elif made.kind == "part":
             machine.not_emulated[path] = made.module
 

@@ -10,9 +10,10 @@ import asyncio
 import gc
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin.nic import Nic
@@ -20,6 +21,7 @@ from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedH
 from tmelink.frame import Counters
 from tmelink.logs import set_level
 from tmelink.machine import ElementCommand, Machine
+from tmelink.state import Event, State
 
 CLOSE_SECONDS = 1.5
 """What all elements together have for closing; a signal is to be answered within 2 s."""
@@ -45,6 +47,7 @@ class Lab(Mapping[str, Element]):
         self.failures: dict[str, Exception] = {}
         self._keep_going = keep_going
         self._output = output or (lambda text: None)
+        self._watchers: list[Callable[[Event], None]] = []
         self._opened: list[Element] = []
         self._stopped = asyncio.Event()
         self._state = "new"
@@ -150,14 +153,19 @@ class Lab(Mapping[str, Element]):
     async def _open_one(self, element: Element) -> None:
         element.status = self
         self._opened.append(element)
+        element.state = State("opening", time.time())
         try:
             if element.platforms and sys.platform not in element.platforms:
                 raise UnsupportedHere(
                     f"works on {', '.join(element.platforms)} only, and this is {sys.platform}"
                 )
             await element.open()
+            if element.state.condition == "opening":
+                element.state = State("up" if element.up else "down", time.time())
         except (ElementError, OSError) as error:
             self.failures[element.name] = error
+            element.state = State("failed", time.time(), str(error))
+            self._note("failed", element.name, str(error))
             if not self._keep_going:
                 raise ElementError(f"{element.name}: {error}") from error
             element.log.error("%s", error)
@@ -174,12 +182,29 @@ class Lab(Mapping[str, Element]):
         """An element has stopped working; the others go on, and the lab stops when none is left."""
         element.log.error("%s", error)
         self.failures[element.name] = error
+        self._note("failed", element.name, str(error))
         if len(self.failures) == len(self._opened):
             self.stop()
 
     def changed(self, element: Element, up: bool, detail: str) -> None:
         """What an element leads to came up or went down."""
         element.log.info("%s%s", "up" if up else "down", f": {detail}" if detail else "")
+        self._note("up" if up else "down", element.name, detail)
+
+    def happened(self, element: Element, kind: str, detail: str, data: Mapping[str, Any]) -> None:
+        """Something else happened to an element."""
+        self._note(kind, element.name, detail, data)
+
+    def watch(self, watcher: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `watcher` with each event from now on; what is returned ends that."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    def _note(self, kind: str, element: str, detail: str, data: Mapping[str, Any] | None = None) -> None:
+        if self._watchers:
+            event = Event(time.time(), kind, element, detail, data or {})
+            for watcher in list(self._watchers):
+                watcher(event)
 
     def stop(self) -> None:
         """Let `wait` return."""

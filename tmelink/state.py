@@ -35,6 +35,11 @@ class Details:
     further dataclasses of these. A value that is not known is None.
     """
 
+    @property
+    def summary(self) -> str:
+        """What matters most of it, in a few words, for a table of many elements."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Description:

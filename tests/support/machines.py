@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 from tests.support.aio import TIMEOUT
 from tmelink.element import Element, Port
@@ -73,6 +74,9 @@ class Events:
 
     def changed(self, element: Element, up: bool, detail: str) -> None:
         self._said.put_nowait(("up" if up else "down", detail))
+
+    def happened(self, element: Element, kind: str, detail: str, data: Mapping[str, Any]) -> None:
+        """Events that are no state are asked of the element."""
 
     async def next(self) -> tuple[str, str]:
         async with asyncio.timeout(TIMEOUT):

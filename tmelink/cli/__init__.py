@@ -1,6 +1,7 @@
 """The command line: `tmelink COMMAND …`, one file a command.
 
-Exit codes: 0 done, 1 the machine file has mistakes or what it asks for failed, 2 wrong usage.
+Exit codes: 0 done, 1 the machine file has mistakes or what it asks for failed, 2 wrong usage, 3 no such lab
+runs, 4 (`status` alone) something is not up.
 """
 
 from __future__ import annotations
@@ -11,11 +12,45 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from tmelink.cli import check, demo, elements, explain, genkey, keygen, ovpn, passwd, routes, run
+from tmelink.cli import (
+    check,
+    demo,
+    elements,
+    events,
+    explain,
+    genkey,
+    keygen,
+    labs,
+    ovpn,
+    passwd,
+    ps,
+    restart,
+    routes,
+    run,
+    status,
+    stop,
+)
+from tmelink.control import NotRunning
 from tmelink.errors import MachineError, TmelinkError
 from tmelink.logs import configure
 
-COMMANDS = (run, check, explain, routes, elements, ovpn, genkey, keygen, passwd, demo)
+COMMANDS = (
+    run,
+    ps,
+    status,
+    events,
+    stop,
+    restart,
+    check,
+    explain,
+    routes,
+    elements,
+    ovpn,
+    genkey,
+    keygen,
+    passwd,
+    demo,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,7 +61,13 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"tmelink {version('tmelink')}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
-        sub = commands.add_parser(command.NAME, help=command.HELP, description=command.HELP)
+        sub = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.HELP,
+            epilog=getattr(command, "EPILOG", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         sub.add_argument("-v", "--verbose", action="count", default=0, help="log more")
         sub.add_argument("-q", "--quiet", action="count", default=0, help="log less")
         command.declare(sub)
@@ -43,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MachineError as error:
         print(error, file=sys.stderr)
         return 1
+    except NotRunning as error:
+        print(f"tmelink: {error}", file=sys.stderr)
+        return labs.NOT_RUNNING
     except TmelinkError as error:
         print(f"tmelink: {error}", file=sys.stderr)
         return 1

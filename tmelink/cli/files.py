@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tmelink.machine import Machine, load
+
+T = TypeVar("T")
+
+
+def argument(read: Callable[[str], T]) -> Callable[[str], T]:
+    """A reader of a word for argparse, which shows the message of what it raises instead of a name."""
+
+    def convert(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +38,19 @@ def read(options: argparse.Namespace, *, network_only: bool = True) -> Machine:
         text = sys.stdin.read() + "\n"
         return load(text, host=options.host, network_only=network_only, name="<stdin>")
     return load(Path(options.file), host=options.host, network_only=network_only)
+
+
+def again(options: argparse.Namespace, machine: Machine) -> Callable[[], Machine]:
+    """What reads the file of a machine anew; what came from standard input stays as it was."""
+
+    def reload() -> Machine:
+        network_only = machine.network_only
+        if options.file == "-":
+            text = machine.source.text
+            return load(text, host=options.host, network_only=network_only, name="<stdin>")
+        return load(Path(options.file), host=options.host, network_only=network_only)
+
+    return reload
 
 
 def not_emulated(machine: Machine) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 from tmelink.cli import files
+from tmelink.control import places
+from tmelink.control.all_methods import METHODS
+from tmelink.control.control import Control
+from tmelink.control.places import NameTaken, Seat
 from tmelink.errors import TmelinkError
-from tmelink.machine import Machine
 from tmelink.runtime import Lab
 from tmelink.summary import table
 from tmelink.system import memory
@@ -32,6 +37,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-going", action="store_true", help="run what can be opened when an element cannot be"
     )
+    parser.add_argument(
+        "--name",
+        metavar="NAME",
+        type=files.argument(places.valid_name),
+        help="what the lab is called by 'tmelink status' and the like (the file's name without its ending)",
+    )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -41,14 +52,38 @@ def main(options: argparse.Namespace) -> int:
             raise TmelinkError(f"{options.file}: {note}; --network-only runs the network around them")
         log.warning("%s: %s", options.file, note)
     memory.keep_freed()
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_run(machine, options.keep_going))
+    name = options.name or places.name_of(options.file, options.host)
+    with _seated(name, options) as seat, asyncio.Runner(loop_factory=new_event_loop) as runner:
+        while True:
+            lab = Lab(machine, keep_going=options.keep_going, output=print)
+            control = Control(lab, name, options.file, options.host, files.again(options, machine))
+            status = runner.run(_run(lab, control, seat))
+            if not control.restarting:
+                return status
+            machine = control.reload()
 
 
-async def _run(machine: Machine, keep_going: bool) -> int:
+@contextlib.contextmanager
+def _seated(name: str, options: argparse.Namespace) -> Iterator[Seat | None]:
+    """The lab's name, taken; None where there is no place for a control socket."""
+    try:
+        seat = Seat.take(name, options.file, options.host)
+    except NameTaken:
+        raise
+    except TmelinkError as error:
+        log.warning("%s", error)
+        yield None
+        return
+    try:
+        yield seat
+    finally:
+        seat.leave()
+
+
+async def _run(lab: Lab, control: Control, seat: Seat | None) -> int:
+    machine = lab.machine
     for text in machine.output:
         print(text)
-    lab = Lab(machine, keep_going=keep_going, output=print)
     loop = asyncio.get_running_loop()
 
     def interrupted(number: signal.Signals) -> None:
@@ -66,7 +101,10 @@ async def _run(machine: Machine, keep_going: bool) -> int:
     loop.set_exception_handler(unexpected)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted, number)
-    async with lab:
+    async with contextlib.AsyncExitStack() as stack:
+        if seat is not None:
+            await stack.enter_async_context(control.serving(seat, METHODS))
+        await stack.enter_async_context(lab)
         log.info("running: %d elements, %d connections", len(lab), len(machine.connections))
         await lab.wait()
     if text := table(lab.traffic()):

@@ -1,0 +1,86 @@
+"""What the commands that talk to a running lab share: its name, JSON, exit codes, words for times."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tmelink.cli import colours
+from tmelink.control import Client, connect
+
+NOT_RUNNING = 3
+NOT_UP = 4
+
+EXIT_CODES = "exit codes:\n  0  done\n  1  it failed\n  2  wrong usage\n  3  no such lab runs"
+
+
+def epilog(*examples: tuple[str, str], more: str = "") -> str:
+    """Examples with what they do, and the exit codes, for the end of a command's help."""
+    width = max(len(command) for command, _ in examples)
+    lines = [f"  {command:<{width}}  {what}" for command, what in examples]
+    return "\n".join(["examples:", *lines, "", EXIT_CODES + more])
+
+
+def declare(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add NAME and --json."""
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs=None if required else "?",
+        help="the lab's name, as 'tmelink ps' lists it" + ("" if required else " (the only one that runs)"),
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def control(options: argparse.Namespace) -> Client:
+    """The lab that the options name; raises `NotRunning`."""
+    return connect(options.name)
+
+
+def dump(value: Any) -> None:
+    """Print JSON for a program, which a person can read too."""
+    print(json.dumps(value, indent=2))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Columns below their heads; those at `right` are numbers. Colours do not count as width."""
+    cells = [list(heads), *[list(row) for row in rows]]
+    widths = [max(colours.width(row[i]) for row in cells) for i in range(len(heads))]
+    lines = []
+    for number, row in enumerate(cells):
+        parts = []
+        for i, cell in enumerate(row):
+            space = " " * (widths[i] - colours.width(cell))
+            parts.append(space + cell if i in right else cell + space)
+        line = "  ".join(parts).rstrip()
+        lines.append(colours.bold(line) if number == 0 else line)
+    return "\n".join(lines)
+
+
+def ago(since: float) -> str:
+    """How long ago a time in seconds since the epoch was, in two units at most."""
+    seconds = max(0, int(time.time() - since))
+    for size, unit, smaller, small in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if seconds >= size:
+            rest = seconds % size // smaller
+            return f"{seconds // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{seconds} s"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A number with a decimal prefix, three digits of it; `-` for None."""
+    if value is None:
+        return "-"
+    for prefix in ("", "k", "M", "G"):
+        if abs(value) < 1000 or prefix == "G":
+            break
+        value /= 1000
+    digits = f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+    return f"{digits} {prefix}{unit}"

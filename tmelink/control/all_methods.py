@@ -1,0 +1,10 @@
+"""Every method of the control socket: the registries of the modules beside this one.
+
+A feature that can be asked for over the socket adds its registry here, and has nothing else to do.
+"""
+
+from __future__ import annotations
+
+from tmelink.control import lifecycle, observing
+
+METHODS = observing.METHODS | lifecycle.METHODS

@@ -1,0 +1,53 @@
+"""A running lab as its control socket sees it: what each method of the registries is given.
+
+Holds what outlives a single request: the events, the rates, how the lab's file is read again. The methods
+themselves are in modules of their own, by what they are about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+from tmelink.control.events import EventLog
+from tmelink.control.methods import Methods
+from tmelink.control.places import Seat
+from tmelink.control.rates import Rates
+from tmelink.control.server import ControlServer
+from tmelink.machine import Machine
+from tmelink.runtime import Lab
+
+
+class Control:
+    """One lab and what is known of its run; `reload` reads its file again, and may take its time."""
+
+    def __init__(
+        self, lab: Lab, name: str, file: str, host: str | None, reload: Callable[[], Machine]
+    ) -> None:
+        self.lab = lab
+        self.name = name
+        self.file = file
+        self.host = host
+        self.reload = reload
+        self.since = time.time()
+        self.events = EventLog()
+        self.rates = Rates(lab)
+        self.restarting = False
+        """Whether the lab is to begin anew once it has stopped."""
+
+    @contextlib.asynccontextmanager
+    async def serving(self, seat: Seat, methods: Methods) -> AsyncIterator[None]:
+        """Listen on the seat's socket, and follow what happens; raises `OSError`."""
+        stop = self.lab.watch(self.events.add)
+        sampling = asyncio.create_task(self.rates.run())
+        server = ControlServer(seat, methods, self)
+        try:
+            await server.open()
+            yield
+        finally:
+            await server.close()
+            sampling.cancel()
+            await asyncio.wait([sampling])
+            stop()

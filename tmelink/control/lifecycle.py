@@ -1,0 +1,27 @@
+"""Methods that end a lab or begin it anew: `stop`, `restart`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tmelink.control.control import Control
+from tmelink.control.methods import Methods
+
+METHODS = Methods()
+
+
+@METHODS.request("stop")
+def stop(control: Control) -> None:
+    """Close every element and end the process; the reply comes before that."""
+    asyncio.get_running_loop().call_soon(control.lab.stop)
+
+
+@METHODS.request("restart")
+async def restart(control: Control) -> None:
+    """Check the lab's file, then close every element and open those of the file, in the same process.
+
+    A file with mistakes is refused, and the lab goes on as it is.
+    """
+    await asyncio.to_thread(control.reload)
+    control.restarting = True
+    asyncio.get_running_loop().call_soon(control.lab.stop)
