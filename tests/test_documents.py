@@ -10,6 +10,7 @@ import pytest
 
 from tmelink import machine
 from tmelink.cli import elements
+from tmelink.control import page
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -19,6 +20,11 @@ def test_the_reference_of_elements_is_what_the_program_prints() -> None:
     assert (ROOT / "docs/elements.md").read_text() == elements.page() + "\n", (
         "renew it with: tmelink elements --page > docs/elements.md"
     )
+
+
+def test_the_methods_of_the_control_socket_are_those_it_has() -> None:
+    _, methods = (ROOT / "docs/control.md").read_text().split("## Methods\n\n")
+    assert methods == page.page(), "renew what follows '## Methods' with: python -m tmelink.control.page"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
