@@ -23,7 +23,7 @@ LAYERS = [
     {"tmesh"},
     {"registry"},
     {"elements"},
-    {"openvpn", "transport", "system", "stack", "encapsulation", "devices"},
+    {"openvpn", "transport", "system", "stack", "encapsulation", "devices", "inline"},
     {"element"},
     {"offload"},
     {"routing"},

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from tmelink import arguments as declaration
@@ -27,9 +27,11 @@ class Port:
 
     `sent` counts what the element sent into the connection and the drops at this side; what it received is
     the peer's `sent`. A port with `offload` takes super-frames; to any other, `send` first cuts them.
+    `inline`, where it is set, takes what the port sends in place of the peer, and hands on what is to arrive
+    by `deliver`.
     """
 
-    __slots__ = ("element", "index", "kind", "offload", "peer", "place", "sent")
+    __slots__ = ("element", "index", "inline", "kind", "offload", "peer", "place", "sent")
 
     def __init__(
         self, element: Element, *, kind: Kind = "ethernet", offload: bool = False, index: int = 0
@@ -38,6 +40,7 @@ class Port:
         self.kind: Kind = kind
         self.offload = offload
         self.index = index
+        self.inline: Inline | None = None
         self.peer: Port | None = None
         self.place: Place | None = None
         self.sent = Counters()
@@ -54,7 +57,10 @@ class Port:
         frames = burst.frames
         sent.frames += len(frames)
         sent.bytes += sum(map(len, frames))
-        peer.element.receive(peer, burst)
+        if self.inline is None:
+            peer.element.receive(peer, burst)
+        else:
+            self.inline.take(burst)
 
     def send_one(self, frame: Frame) -> None:
         """Hand over a frame that comes alone; the same as a burst of it, by the shortest way."""
@@ -65,7 +71,18 @@ class Port:
             return
         sent.frames += 1
         sent.bytes += len(frame)
-        peer.element.receive_one(peer, frame)
+        if self.inline is None:
+            peer.element.receive_one(peer, frame)
+        else:
+            self.inline.take(Burst([frame]))
+
+    def deliver(self, burst: Burst) -> None:
+        """Hand a burst that `send` has counted to the element at the other end, as it is now."""
+        peer = self.peer
+        if peer is None:
+            self.sent.drops["not connected"] += len(burst.frames)
+        else:
+            peer.element.receive(peer, burst)
 
     @property
     def up(self) -> bool:
@@ -80,6 +97,12 @@ class Port:
         """Ask the element at the other end to stop (True) or go on (False) reading: its sink is full."""
         if self.peer is not None:
             self.peer.element.hold(self.peer, held)
+
+
+class Inline(Protocol):
+    """What stands on the frames that a port sends (`tmelink.inline`)."""
+
+    take: Callable[[Burst], None]
 
 
 def connect(a: Port, b: Port) -> None:

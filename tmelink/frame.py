@@ -70,6 +70,12 @@ class Burst:
     frames: list[Frame]
     gso: list[Gso | None] | None = None
 
+    def part(self, indexes: Sequence[int]) -> Burst:
+        """The frames that stand at `indexes`, with their labels."""
+        gso = self.gso
+        labels = None if gso is None else [gso[index] for index in indexes]
+        return Burst([self.frames[index] for index in indexes], labels)
+
 
 @dataclass(slots=True)
 class Counters:

@@ -155,7 +155,7 @@ class Switch(Element):
             for append in way:
                 append(index)
         for other, queue in queues.items():
-            other.send(_part(burst, queue))
+            other.send(burst.part(queue))
 
     def _route(
         self, port: Port, destination: bytes, source: bytes, now: float, heads: list[tuple[bytes, bytes]]
@@ -225,16 +225,8 @@ def _behind(port: Port) -> str:
     return f"port {port.index} ({port.peer.element.name if port.peer else 'disconnected'})"
 
 
-def _part(burst: Burst, indexes: list[int]) -> Burst:
-    """The frames of a burst that stand at `indexes`, with their labels."""
-    frames, gso = burst.frames, burst.gso
-    return Burst(
-        [frames[index] for index in indexes], None if gso is None else [gso[index] for index in indexes]
-    )
-
-
 def _without_short(port: Port, burst: Burst) -> Burst:
     """The burst without what is too short to be a frame; that is counted."""
     kept = [index for index, frame in enumerate(burst.frames) if len(frame) >= MIN_FRAME]
     port.drop("short frame", len(burst.frames) - len(kept))
-    return _part(burst, kept)
+    return burst.part(kept)

@@ -1,0 +1,99 @@
+"""Filter expressions of pcap-filter(7), compiled once and run by libpcap: "udp port 53", "not ip6".
+
+libpcap is loaded when the first expression is compiled; a program without filters needs none. Compiling asks
+no interface and no privilege.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from collections.abc import Sequence
+from functools import cache
+
+from tmelink.errors import UnsupportedHere
+from tmelink.frame import Frame, Kind
+
+SNAPLEN = 65_535
+"""Bytes of a frame that a filter may look at; more than any frame but a super-frame has."""
+
+_LINK_TYPES: dict[Kind, int] = {"ethernet": 1, "ip": 12}
+"""DLT_EN10MB and DLT_RAW (pcap-linktype(7))."""
+
+_NO_NETMASK = 0xFFFFFFFF
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = (
+        ("code", ctypes.c_ushort),
+        ("jt", ctypes.c_ubyte),
+        ("jf", ctypes.c_ubyte),
+        ("k", ctypes.c_uint),
+    )
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_uint), ("instructions", ctypes.POINTER(_Instruction)))
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    name = ctypes.util.find_library("pcap")
+    if name is None:
+        raise UnsupportedHere(
+            "filter expressions need libpcap: install libpcap0.8, or tcpdump, which brings it"
+        )
+    library = ctypes.CDLL(name)
+    library.pcap_open_dead.restype = ctypes.c_void_p
+    library.pcap_open_dead.argtypes = [ctypes.c_int, ctypes.c_int]
+    library.pcap_close.argtypes = [ctypes.c_void_p]
+    library.pcap_geterr.restype = ctypes.c_char_p
+    library.pcap_geterr.argtypes = [ctypes.c_void_p]
+    library.pcap_compile.argtypes = [
+        ctypes.c_void_p,
+        ctypes.POINTER(_Program),
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_uint,
+    ]
+    library.pcap_freecode.argtypes = [ctypes.POINTER(_Program)]
+    library.bpf_filter.restype = ctypes.c_uint
+    library.bpf_filter.argtypes = [
+        ctypes.POINTER(_Instruction),
+        ctypes.c_char_p,
+        ctypes.c_uint,
+        ctypes.c_uint,
+    ]
+    return library
+
+
+class PcapFilter:
+    """A compiled expression: `matches(frame)`. Raises `ValueError` with libpcap's message for a wrong one."""
+
+    def __init__(self, expression: str, kind: Kind = "ethernet") -> None:
+        self.expression = expression
+        self._library = _library()
+        self._program = _Program()
+        handle = self._library.pcap_open_dead(_LINK_TYPES[kind], SNAPLEN)
+        try:
+            if self._library.pcap_compile(
+                handle, ctypes.byref(self._program), expression.encode(), 1, _NO_NETMASK
+            ):
+                message = self._library.pcap_geterr(handle).decode(errors="replace")
+                raise ValueError(f"'{expression}' is not a valid filter expression: {message}")
+        finally:
+            self._library.pcap_close(handle)
+        self._run = self._library.bpf_filter
+
+    def matches(self, frame: Frame) -> bool:
+        """Whether the expression holds for a frame; of a super-frame, `SNAPLEN` bytes are looked at."""
+        data = frame if isinstance(frame, bytes) else bytes(frame[:SNAPLEN])
+        return bool(self._run(self._program.instructions, data, len(frame), len(data)))
+
+    def matching(self, frames: Sequence[Frame]) -> list[bool]:
+        """For each frame whether the expression holds."""
+        return [self.matches(frame) for frame in frames]
+
+    def __del__(self) -> None:
+        if self._program.instructions:
+            self._library.pcap_freecode(ctypes.byref(self._program))
