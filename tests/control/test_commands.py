@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.netns import Process
+from tests.support.netns import Process
 from tmelink.control import connect, places, running
 
 TMELINK = [sys.executable, "-m", "tmelink"]

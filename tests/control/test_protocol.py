@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples
+from tests.support.fuzzing import examples
 from tmelink.control import protocol
 from tmelink.control.protocol import (
     INVALID_PARAMETERS,

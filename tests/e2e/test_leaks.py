@@ -18,9 +18,9 @@ import pytest
 import tmelink
 from tests.e2e.host_state import state
 from tests.e2e.internet import WORLD, WORLD6, Internet, internet, sample
-from tests.e2e.netns import Namespace, Net, Process
-from tmelink.elements import attempts, dialing
-from tmelink.elements.link import Link
+from tests.support.netns import Namespace, Net, Process
+from tmelink.elements.openvpn import connector, link_sockets
+from tmelink.elements.openvpn.link import Link
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "tcpdump")]
 
@@ -184,15 +184,15 @@ def test_the_links_own_packets_never_enter_it(
     rng = random.Random(20)
     turn = 0
 
-    async def places(*_: object) -> list[dialing.Place]:
+    async def places(*_: object) -> list[link_sockets.DialTarget]:
         nonlocal turn
         turn += 1
         remote = REMOTES[turn % len(REMOTES)]
-        found = await dialing.sockets.resolve(remote, 1194, dialing.socket.SOCK_DGRAM)
+        found = await link_sockets.sockets.resolve(remote, 1194, link_sockets.socket.SOCK_DGRAM)
         return [*found]
 
-    monkeypatch.setattr(dialing, "places", places)
-    monkeypatch.setattr(attempts, "_pause", lambda *_: 0.0)
+    monkeypatch.setattr(link_sockets, "places", places)
+    monkeypatch.setattr(connector, "_pause", lambda *_: 0.0)
 
     async def main() -> int:
         async with tmelink.load(file).run() as lab:
@@ -200,13 +200,13 @@ def test_the_links_own_packets_never_enter_it(
             assert isinstance(link, Link)
             begun = 0
             for _ in range(CHANGES):
-                while link.peer is None:
+                while link.peer is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
                 begun += 1
                 await asyncio.sleep(rng.choice((0.02, 0.05, 0.1)))
                 link.peer.lost("the next one, please")  # type: ignore[union-attr]
                 await asyncio.sleep(0)
-                while link.peer is not None and link.peer.over.done():
+                while link.peer is not None and link.peer.over.done():  # noqa: ASYNC110
                     await asyncio.sleep(0)
             return begun
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.transport.scripted import dial, proxy
+from tests.support.sockets import dial
+from tests.transport.scripted import proxy
 from tests.transport.test_http_proxy import NEEDED, OPEN, refused, tried
 from tmelink.transport.handshakes import read_exactly
 from tmelink.transport.http_proxy import HttpProxy, connect
