@@ -20,7 +20,7 @@ from tmelink.cli import main
 from tmelink.elements.builtin.host import Host
 from tmelink.machine import load
 from tmelink.proof import choice
-from tmelink.proof.hops import Outside, Proof
+from tmelink.proof.hops import Proof, UnderlayPackets
 from tmelink.proof.sizes import PingSize
 from tmelink.proof.topology import Topology
 from tmelink.proof.trace import prove
@@ -50,9 +50,9 @@ def proved(sample: str | Path, source: str, target: str, size: int, *, df: bool 
     return prove(topology, journey, PingSize(4, size, df))
 
 
-def outside(proof: Proof) -> Outside:
+def outside(proof: Proof) -> UnderlayPackets:
     """What is sent outside first: by the computer that it comes from."""
-    return next(hop.outside for hop in proof.hops if hop.outside is not None)
+    return next(hop.underlay for hop in proof.hops if hop.underlay is not None)
 
 
 def computers(net: Net) -> tuple[Namespace, Namespace]:
@@ -155,7 +155,7 @@ def interface(proof: Proof) -> str:
     return str(name)
 
 
-def from_own_address(proof: Proof, own: str, peer: str) -> Outside:
+def from_own_address(proof: Proof, own: str, peer: str) -> UnderlayPackets:
     """What is sent outside, between the addresses of the computers where the file leaves them to them."""
     sent = outside(proof)
     assert (sent.source or own, sent.destination or peer) == (own, peer)
@@ -363,9 +363,9 @@ def test_packets_that_must_not_be_cut_go_as_explained(
     assert without_tail(sizes(outer.packets), outer_sizes(tail)[0]) == wanted
 
 
-def last_outside(proof: Proof) -> Outside:
+def last_outside(proof: Proof) -> UnderlayPackets:
     """What is sent on the network, outside all tunnels."""
-    return [hop.outside for hop in proof.hops if hop.outside is not None][-1]
+    return [hop.underlay for hop in proof.hops if hop.underlay is not None][-1]
 
 
 @pytest.mark.needs("ethtool")
@@ -520,7 +520,7 @@ def test_a_machines_packets_to_the_world_go_as_explained(net: Net) -> None:
     machine.ping(address, count=2)
     expected = all_sizes(file, "b-le0", address)
     tail = proved(file, "b-le0", address, TAIL_SIZE)
-    crossed, left = [hop.outside for hop in tail.hops if hop.outside is not None]
+    crossed, left = [hop.underlay for hop in tail.hops if hop.underlay is not None]
     # Under which address is the interface's affair, and `wan` the one that the default route leads to.
     assert (left.source, left.destination) == (None, address)
     with (
@@ -618,7 +618,7 @@ def test_packets_in_a_tunnel_in_a_tunnel_go_as_explained(net: Net) -> None:
     tail = proved("nested.conf", "le0", "le1", TAIL_SIZE)
 
     def sizes_of(proof: Proof) -> tuple[int, ...]:
-        *_inner, outer = [hop.outside for hop in proof.hops if hop.outside is not None]
+        *_inner, outer = [hop.underlay for hop in proof.hops if hop.underlay is not None]
         assert (outer.source, outer.destination) == ("192.168.0.1", "192.168.0.2")
         return outer.sizes
 

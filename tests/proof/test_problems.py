@@ -59,7 +59,7 @@ def test_a_link_whose_mtu_was_raised_above_its_path() -> None:
 
 def test_a_network_inside_that_is_the_one_outside() -> None:
     (said,) = warned(f"le0: tme/host/tun/tap interface tap0 inet 192.0.2.77/24\nlink0 at le0: {LINK}")
-    assert said.startswith("1: le0: 192.0.2.0/24 is inside, and link0's peer 192.0.2.2 is in it")
+    assert said.startswith("1: le0: 192.0.2.0/24 leads into link0, and its peer 192.0.2.2 is in that network")
 
 
 ONE, TWO = "host one address 192.0.2.1", "host two address 192.0.2.2"
@@ -81,19 +81,19 @@ def test_a_server_in_the_network_that_it_gives_to_its_clients() -> None:
     assert warned(served("10.8.0.0", "tun")) == []
     clients, into = warned(served("192.0.2.0", "tun", push="--topology subnet"))
     assert clients == (
-        "2: s: clients are led to 192.0.2.0/24 inside, and its own address 192.0.2.1 is in it, outside: the "
-        "packets of l would go into the tunnel (give the network inside other addresses)"
+        "2: s: clients route 192.0.2.0/24 into the tunnel, and its own address 192.0.2.1 is in that "
+        "network: the packets of l would go into the tunnel (give the tunnelled network other addresses)"
     )
     assert into == (
-        "3: t: 192.0.2.0/24 is inside, and s's peer 192.0.2.2 is in it, outside: the server's own packets "
-        "would go into the server (give the network inside other addresses)"
+        "3: t: 192.0.2.0/24 leads into s, and its peer 192.0.2.2 is in that network: the server's own "
+        "packets would go into the server (give the tunnelled network other addresses)"
     )
 
 
 def test_a_server_that_pushes_a_route_to_itself() -> None:
     (said,) = warned(served("10.8.0.0", "tun", push='--push "route 192.0.0.0 255.255.0.0"'))
     assert said.startswith(
-        "2: s: clients are led to 192.0.0.0/16 inside, and its own address 192.0.2.1 is in it"
+        "2: s: clients route 192.0.0.0/16 into the tunnel, and its own address 192.0.2.1 is in that network"
     )
     # With a redirected gateway the client keeps the server outside by a route to it alone.
     redirecting = '--push "route 192.0.0.0 255.255.0.0" --push "redirect-gateway def1"'
@@ -106,7 +106,7 @@ def test_a_server_that_pushes_a_route_to_itself() -> None:
 def test_a_servers_route_to_where_its_clients_are(topology: str) -> None:
     (said,) = warned(served("10.8.0.0", "tun", route=f"--route 192.0.0.0 255.255.0.0 {topology}"))
     assert said.startswith(
-        "3: t: 192.0.0.0/16 is inside, and s's peer 192.0.2.2 is in it, outside: the server's"
+        "3: t: 192.0.0.0/16 leads into s, and its peer 192.0.2.2 is in that network: the server's"
     )
 
 
@@ -133,8 +133,8 @@ def test_a_tunnel_without_openvpn_whose_peer_is_inside_it(kind: str) -> None:
     assert warned(text.format("10.0.0.1")) == []
     name = kind.split()[0].replace("ether", "Ether").lower()
     assert warned(text.format("192.0.2.1")) == [
-        f"1: t: 192.0.2.0/24 is inside, and v's peer 192.0.2.2 is in it, outside: the {name}'s own packets "
-        f"would go into the {name} (give the network inside other addresses)"
+        f"1: t: 192.0.2.0/24 leads into v, and its peer 192.0.2.2 is in that network: the {name}'s own "
+        f"packets would go into the {name} (give the tunnelled network other addresses)"
     ]
 
 
@@ -145,8 +145,8 @@ def test_a_peer_that_is_where_nobody_is() -> None:
         f"a: tmelink/host inet 10.0.0.1/24\nlink0 at a: {LINK}"
     )
     assert said == (
-        "1: t: the packets of link0 to its peer 192.0.2.2 go by it, and are lost: nobody there has 192.0.2.2 "
-        "(give the network inside other addresses, or the peer a way)"
+        "1: t: the packets of link0 to its peer 192.0.2.2 leave through it and are lost: no host there has "
+        "192.0.2.2 (give the tunnelled network other addresses, or add a route to the peer)"
     )
 
 
@@ -155,7 +155,7 @@ def test_one_of_several_remotes_that_is_inside() -> None:
         "t: tme/host/tun/tap interface tap0 inet 10.0.0.1/24\n"
         "v at t: tmelink/vxlan vni 7 remote 192.0.2.2 remote 10.0.0.9"
     )
-    assert said.startswith("1: t: 10.0.0.0/24 is inside, and v's peer 10.0.0.9 is in it")
+    assert said.startswith("1: t: 10.0.0.0/24 leads into v, and its peer 10.0.0.9 is in that network")
 
 
 def test_two_tunnels_that_each_go_by_the_other() -> None:
@@ -165,8 +165,8 @@ def test_two_tunnels_that_each_go_by_the_other() -> None:
         "l at u: tme/host/openvpn/socket/link --dev tap --remote 10.1.0.2"
     )
     assert warned(text.format("10.2.0.1")) == [
-        "2: v goes by l goes by v: their packets go round and never leave (give the peer of one of them a "
-        "way outside, or an address that no tunnel leads to)"
+        "2: v goes through l goes through v: their packets loop and never leave (add a route to the peer of "
+        "one of them, or give it an address that no tunnel leads to)"
     ]
     # One inside the other is a way out.
     assert warned(text.format("10.3.0.1")) == []
@@ -190,7 +190,7 @@ def test_a_tunnel_in_user_space_that_goes_round_by_the_kernel() -> None:
         "l: tme/host/openvpn/socket/link --dev tun --remote 10.1.0.2\nv outer at l"
     )
     assert said.startswith(
-        "1: t: 10.1.0.0/24 is inside, and l's peer 10.1.0.2 is in it, outside: the link's own"
+        "1: t: 10.1.0.0/24 leads into l, and its peer 10.1.0.2 is in that network: the link's own"
     )
 
 
@@ -205,7 +205,7 @@ def test_a_loop_through_tunnels_without_openvpn(ends: tuple[str, str]) -> None:
         f"{TWO} {{\n two: tmelink/switch\n w at two: tmelink/{w}\n m at two: {OTHER}\n}}"
     )
     (said,) = warned(text)
-    assert said.startswith("9: the link l to m closes a loop of the Ethernet: a broadcast goes round")
+    assert said.startswith("9: the link l to m closes a loop of the Ethernet: a broadcast circulates")
     assert warned(text.replace(f"l at one: {LINK}", "")) == []
 
 
@@ -252,7 +252,7 @@ def test_a_gateway_that_nobody_is() -> None:
     (said,) = warned(
         "a: tmelink/host inet 10.0.0.1/24 gateway 10.0.0.9\nb at a: tmelink/host inet 10.0.0.2/24"
     )
-    assert said.startswith("1: a: nobody on its Ethernet has the address 10.0.0.9 of its gateway")
+    assert said.startswith("1: a: no host on its Ethernet has the address 10.0.0.9 of its gateway")
 
 
 def test_a_gateway_outside_its_network() -> None:

@@ -63,7 +63,7 @@ def test_a_link_without_a_machine_behind_it() -> None:
 def test_nobody_has_the_address() -> None:
     text = "a: tmelink/host inet 10.0.0.1/24\nb at a: tmelink/host inet 10.0.0.2/24"
     proof = way(text, "a", "10.0.0.3")
-    assert (proof.verdict, proof.reason) == ("dropped", "nobody there has 10.0.0.3")
+    assert (proof.verdict, proof.reason) == ("dropped", "no host there has 10.0.0.3")
 
 
 def test_the_wrong_network() -> None:
@@ -88,7 +88,7 @@ def test_an_answer_that_comes_back_another_way() -> None:
     )
     proof = way(text, "a", "b")
     assert proof.verdict == "arrives"
-    assert proof.back == "the answer comes back another way: b, s, g, h, a"
+    assert proof.back == "the answer comes back by another path: b, s, g, h, a"
 
 
 def test_a_frame_above_the_links_mtu() -> None:
@@ -106,7 +106,7 @@ def test_a_datagram_that_must_not_be_cut_outside() -> None:
 
 def test_own_fragments_of_a_link() -> None:
     proof = way(f"a: tmelink/host inet 10.0.0.1/24\nl at a: {LINK} --fragment 800", "a", "10.0.0.2")
-    sent = proof.hops[1].outside
+    sent = proof.hops[1].underlay
     assert sent is not None
     assert len(sent.sizes) == 2
     assert max(sent.sizes) <= 800 + 28
@@ -158,7 +158,7 @@ def test_a_server_is_a_switch_of_its_clients(
 ) -> None:
     proof = way(SERVED, source, target, 1000)
     assert (proof.verdict, proof.back, names(proof)) == ("arrives", "", hops)
-    found = [hop.outside for hop in proof.hops if hop.outside is not None]
+    found = [hop.underlay for hop in proof.hops if hop.underlay is not None]
     assert [(sent.source, sent.destination) for sent in found] == outside
 
 
@@ -174,7 +174,7 @@ def test_an_emulator_behind_bare_datagrams(
     udp: str, port: int | None, ends: tuple[str | None, str | None], sizes: tuple[int, ...]
 ) -> None:
     proof = way(f"a: tmelink/host inet 10.0.0.1/24\nu at a: tmelink/udp {udp}", "a", "10.0.0.9")
-    sent = proof.hops[-1].outside
+    sent = proof.hops[-1].underlay
     assert sent is not None
     assert ((sent.source, sent.destination), sent.port, sent.sizes) == (ends, port, sizes)
 
@@ -185,10 +185,10 @@ def test_vxlan_cuts_nothing_unless_it_is_told_to() -> None:
         "b: tmelink/host inet 10.0.0.2/24\nw at b: tmelink/vxlan vni 7 remote 192.0.2.1 local 192.0.2.2{}"
     )
     proof = way(text.format("", ""), "a", "b")
-    assert proof.reason == "1550 bytes outside do not fit a path of 1500 bytes; add 'fragment'"
+    assert proof.reason == "outer packets of 1550 bytes do not fit a path of 1500; add 'fragment'"
     told = way(text.format(" fragment", " fragment"), "a", "b")
     assert (told.verdict, names(told)) == ("arrives", ["a", "v", "w", "b"])
-    sent = told.hops[1].outside
+    sent = told.hops[1].underlay
     assert sent is not None
     assert sent.sizes == (1500, 70)
     whole = way(text.format("", ""), "a", "b", 1450 - 28)
@@ -202,12 +202,12 @@ def test_vxlan_inside_a_link() -> None:
         "l: tme/host/openvpn/socket/link --dev tun --local 192.0.2.1 --remote 192.0.2.2"
     )
     proof = way(text + "\nv outer at l", "a", "10.0.0.2", 1372)
-    inner, outer = [hop.outside for hop in proof.hops if hop.outside is not None]
+    inner, outer = [hop.underlay for hop in proof.hops if hop.underlay is not None]
     assert (inner.sizes, outer.sizes) == ((1450,), (1478,))
     assert proof.hops[-1].room == 1500 - 28 - 50
 
 
-WAN, ASSUMED = "1400 bytes: the MTU of this computer's wan0", "1500 bytes: assumed, as an Ethernet's"
+WAN, ASSUMED = "1400 bytes: the MTU of this computer's wan0", "1500 bytes: assumed, as on an Ethernet"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_the_path_outside_is_told_known_or_assumed(
     link: str, path_mtu: int | None, path: str, sizes: tuple[int, ...]
 ) -> None:
     proof = at_hand(f"a: tmelink/host inet 10.0.0.1/24\nl at a: {link}", "a", "10.0.0.2", path_mtu=path_mtu)
-    sent = proof.hops[1].outside
+    sent = proof.hops[1].underlay
     assert sent is not None
     assert (str(sent.path), sent.sizes) == (f"a path of {path}", sizes)
     if "127" not in link and "192.0.2.7" not in link:
@@ -238,11 +238,11 @@ def test_the_path_of_a_link_that_goes_by_an_interface_of_the_file() -> None:
         "t: tme/host/tun/tap interface tap0 inet 192.0.2.1/24 mtu 1300\no at t: tmelink/vde /tmp/x.ctl\n"
         "a: tmelink/host inet 10.0.0.1/24\nl at a: " + LINK
     )
-    sent = at_hand(text, "a", "10.0.0.2").hops[1].outside
+    sent = at_hand(text, "a", "10.0.0.2").hops[1].underlay
     assert sent is not None
     assert str(sent.path) == "a path of 1300 bytes: the mtu of t at x:1:1"
     # Bound to another address the link does not go by that one.
-    other = at_hand(text.replace("192.0.2.1/24", "192.0.2.9/24"), "a", "10.0.0.2").hops[1].outside
+    other = at_hand(text.replace("192.0.2.1/24", "192.0.2.9/24"), "a", "10.0.0.2").hops[1].underlay
     assert other is not None
     assert str(other.path) == "a path of 1400 bytes: the MTU of this computer's wan0"
 
@@ -279,7 +279,7 @@ def test_the_source_of_a_packet_chooses_its_way(
     proof = way(IDENTITIES.replace(" policy-routing", words), source, CORPORATE)
     assert (proof.verdict, names(proof)) == ("leaves", hops)
     assert str(proof.sender) == source
-    said = f"computer: rule {rule} has packets from {source} look into table {rule}: "
+    said = f"computer: rule {rule} sends packets from {source} to table {rule}: "
     assert proof.hops[0].does.startswith(said) == (rule is not None)
 
 
@@ -288,7 +288,7 @@ def test_an_answer_from_the_outside_identity() -> None:
     broken = way(IDENTITIES.replace(" policy-routing", ""), "office-tun", OUTSIDE)
     assert (broken.verdict, names(broken)) == ("leaves", ["office-tun"])
     assert broken.reason.endswith("to laptop")
-    back = "the answer comes back another way: laptop-tun, laptop-link, office-link, office-tun"
+    back = "the answer comes back by another path: laptop-tun, laptop-link, office-link, office-tun"
     assert broken.back == back
     assert way(IDENTITIES, "office-tun", OUTSIDE).back == ""
 
@@ -341,7 +341,7 @@ def test_what_the_command_says_as_data(tmp_path: Path, capsys: pytest.CaptureFix
     [
         (["--from", "l"], "l sends no IP packets of its own"),
         (["--from", "b"], "no element 'b'"),
-        (["--from", "10.0.0.7"], "--from 10.0.0.7: nobody in the file who sends has this address"),
+        (["--from", "10.0.0.7"], "--from 10.0.0.7: no host in the file that sends has this address"),
         (["--to", "10.0.0.2", "--svg", "/nowhere/x.svg"], "--svg /nowhere/x.svg: No such file"),
     ],
 )

@@ -1,1 +1,1 @@
-"""A machine file proved before anything is started: a packet's way, what becomes of it, what cannot work."""
+"""Proves a machine file before anything starts: a packet's path, its sizes, and what cannot work."""

@@ -1,7 +1,7 @@
-"""How a frame passes through each kind of element: where it goes on from the door by which it came in.
+"""How each kind of element forwards a frame: where the frame goes from where it entered.
 
-The elements know nothing of it. One that is not here, a third party's too, takes the frame for whatever is
-behind it; `forward.register` says otherwise (functools.singledispatch).
+The elements do not know this module. A kind that is not registered here, such as a third party's, is assumed
+to take the frame for whatever is behind it. `forward.register` overrides that (functools.singledispatch).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tmelink.elements.tunnels.vxlan import Vxlan
 
 @dataclass(frozen=True, slots=True)
 class Ingress:
-    """Where a frame enters an element: by `port`, or with None from beyond it, a wire or an interface."""
+    """Where a frame enters an element: through `port`, or for None from its far side (wire, interface)."""
 
     element: Element
     port: Port | None
@@ -34,20 +34,20 @@ class Ingress:
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """The frame leaves what the file knows."""
+    """The frame leaves the file."""
 
     towards: str
 
 
 Exit = Port | Ingress | Away
-"""A frame leaves by a port of the element's own, goes straight to another element, or leaves the file."""
+"""A frame leaves by a port of the element, goes straight to another element, or leaves the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
-    """What an element does with a frame: the sentence, the ways on, and whether it takes the frame itself.
+    """What an element does with a frame: the sentence, the exits, and whether it takes the frame itself.
 
-    `crosses` marks where the frame is put into the packets of a network outside.
+    `crosses` marks an element that puts the frame into packets of an underlay network.
     """
 
     does: str
@@ -57,21 +57,21 @@ class Forwarding:
 
 
 class ForwardingContext(Protocol):
-    """What an element cannot know of the file around it."""
+    """What an element cannot know about the rest of the file."""
 
     def other_ends(self, element: Element) -> Sequence[Element]:
         """The other ends of a link, a server or a tunnel that are in the file."""
 
     def at_interface(self, element: Element) -> Sequence[Element]:
-        """What else stands at the interface that the element listens on or brings."""
+        """The other elements of the interface that the element listens on or creates."""
 
     def towards(self, element: Element) -> str:
-        """The peer of a link or a tunnel as an address, for a person."""
+        """The peer of a link or a tunnel as an address, for a person to read."""
 
 
 @singledispatch
 def forward(element: Element, port: Port | None, around: ForwardingContext) -> Forwarding:
-    """What happens to a frame that enters `element` by `port`, or with None from beyond."""
+    """What happens to a frame that enters `element` through `port`, or for None from its far side."""
     return Forwarding("takes it for what is behind it", takes=True)
 
 
@@ -116,12 +116,12 @@ def _(element: Link, port: Port | None, around: ForwardingContext) -> Forwarding
 def _(element: Server, port: Port | None, around: ForwardingContext) -> Forwarding:
     options = element.arguments.server
     between = options is not None and options.client_to_client
-    ways: list[Exit] = [*_others(element, port)]
+    exits: list[Exit] = [*_others(element, port)]
     if port is not None or between:
-        ways += [Ingress(client, None) for client in around.other_ends(element)]
-        ways.append(Away(around.towards(element)))
+        exits += [Ingress(client, None) for client in around.other_ends(element)]
+        exits.append(Away(around.towards(element)))
     by = "MAC" if element.arguments.dev_type == "tap" else "IP"
-    return Forwarding(f"a server: to the client with that {by} address", tuple(ways), crosses=True)
+    return Forwarding(f"a server: to the client with that {by} address", tuple(exits), crosses=True)
 
 
 @forward.register
@@ -131,10 +131,10 @@ def _(element: Vxlan, port: Port | None, around: ForwardingContext) -> Forwardin
     does = "puts its headers before it: to the remote with that MAC address, to all while it does not know"
     if element.outer is not None:
         return Forwarding(does, _ports(element.outer), crosses=True)
-    ways: list[Exit] = [Ingress(other, None) for other in around.other_ends(element)]
-    if len(ways) < len(element.arguments.remote):
-        ways.append(Away(around.towards(element)))
-    return Forwarding(does, tuple(ways), crosses=True)
+    exits: list[Exit] = [Ingress(other, None) for other in around.other_ends(element)]
+    if len(exits) < len(element.arguments.remote):
+        exits.append(Away(around.towards(element)))
+    return Forwarding(does, tuple(exits), crosses=True)
 
 
 @forward.register
@@ -145,8 +145,8 @@ def _(element: TunnelElement, port: Port | None, around: ForwardingContext) -> F
         return Forwarding("puts its headers before it", _ports(element.outer), crosses=True)
     others = around.other_ends(element)
     towards = around.towards(element)
-    way: Exit = Ingress(others[0], None) if others else Away(towards)
-    return Forwarding(f"puts its headers before it, towards {towards}", (way,), crosses=True)
+    exit_: Exit = Ingress(others[0], None) if others else Away(towards)
+    return Forwarding(f"puts its headers before it, towards {towards}", (exit_,), crosses=True)
 
 
 @forward.register
@@ -155,10 +155,10 @@ def _(element: Bpf, port: Port | None, around: ForwardingContext) -> Forwarding:
     if port is None:
         return Forwarding(f"hears it on {name}", _others(element, None))
     neighbours = around.at_interface(element)
-    ways: list[Exit] = [Ingress(each, None) for each in neighbours]
+    exits: list[Exit] = [Ingress(each, None) for each in neighbours]
     if not any(isinstance(each, TunTap) for each in neighbours):
-        ways.append(Away(f"the network on {name}"))
-    return Forwarding(f"a packet tap: sends it out on {name}, where every other one hears it", tuple(ways))
+        exits.append(Away(f"the network on {name}"))
+    return Forwarding(f"a packet tap: sends it out on {name}, where every other one hears it", tuple(exits))
 
 
 @forward.register
@@ -168,8 +168,8 @@ def _(element: TunTap, port: Port | None, around: ForwardingContext) -> Forwardi
         back = any(each.peer is each for each in element.ports)
         does = f"{name} is joined to itself and gives it back" if back else f"reads it from {name}"
         return Forwarding(does, _others(element, None))
-    ways = [Ingress(each, None) for each in around.at_interface(element)]
-    return Forwarding(f"writes it to {name}", tuple(ways), takes=True)
+    exits = [Ingress(each, None) for each in around.at_interface(element)]
+    return Forwarding(f"writes it to {name}", tuple(exits), takes=True)
 
 
 def _others(element: Element, port: Port | None) -> tuple[Exit, ...]:

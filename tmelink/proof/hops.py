@@ -1,4 +1,4 @@
-"""A packet's way as plain values: its hops, what was sent outside at each, and how it ended."""
+"""A packet's path as plain values: its hops, the underlay packets at each, and the verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Verdict = Literal["arrives", "leaves", "dropped"]
 
 
 class Journey(NamedTuple):
-    """From a station to another one or to an address; `sender` is the own address, None for the station's."""
+    """From one host to another or to an address; `sender` is a source address other than the host's first."""
 
     source: HostModel
     target: HostModel | IPAddress
@@ -23,11 +23,11 @@ class Journey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """What a link sends outside for the packets that it got.
+class UnderlayPackets:
+    """What a link sends on the underlay network for the packets that it got.
 
-    `sizes` are IP packets over UDP; over TCP, `stream`, bytes of the stream, which TCP cuts as it likes, and
-    there is no `path` that packets have to fit.
+    `sizes` are IP packets. Over TCP (`stream`) they are bytes of the stream, which TCP segments as it likes;
+    then no packet has to fit a `path`.
     """
 
     source: str | None
@@ -41,9 +41,10 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One place on the way: what happens there and why; `packets` are the IP packets inside afterwards.
+    """One hop: what happens there and why. `packets` are the sizes of the inner IP packets afterwards.
 
-    `headers` are what the first of them gets here, `room` is the largest IP packet that goes on whole.
+    `headers` are those that the first packet gets here. `room` is the largest IP packet that goes on
+    unfragmented.
     """
 
     name: str
@@ -52,15 +53,15 @@ class Hop:
     packets: tuple[int, ...]
     headers: tuple[HeaderSize, ...] = ()
     room: int | None = None
-    outside: Outside | None = None
+    underlay: UnderlayPackets | None = None
     remark: str = ""
 
 
 @dataclass(slots=True)
 class Proof:
-    """The whole way; `reason` says how it ended, `back` the way of the answer where it is another one.
+    """The whole path. `reason` says how it ended, `back` which path the answer takes where that differs.
 
-    `sender` is the address that the packet comes from, None where the source has none.
+    `sender` is the packet's source address, None where the source has none.
     """
 
     source: HostModel

@@ -1,7 +1,7 @@
-"""Who in a file sends and receives IP packets: machines, gateways, and computers by their interfaces.
+"""The hosts in a file that send and receive IP packets: machines, gateways, and computers by interface.
 
-A station's addresses, networks and routes are those that the file gives; what a server pushes, or the
-computer has besides, nobody knows before the start. That it has a way out is taken for granted.
+A host's addresses, networks and routes are those that the file gives. What a server pushes, or the computer
+has besides, is not known before the start. A computer is assumed to have a default route.
 """
 
 from __future__ import annotations
@@ -30,30 +30,31 @@ from tmelink.routing.plan import InterfaceAddress, Plan, Rule
 from tmelink.source import Place
 
 PASS_ON = (Bpf, TunnelElement, Link, Server, Switch, Vxlan)
-"""Elements that carry what others send; all others have somebody behind them."""
+"""Elements that carry what others send; all others have a host behind them."""
 
 Computer = tuple[str | None, str | None]
-"""A host of the file and a namespace on it, None for the only one and for its own."""
+"""A host of the file and a namespace on it; None for the only host and for the host's own namespace."""
 
 Gatewayed = tuple[IPNetwork, IPAddress | None]
-"""A network and the gateway to it; without one, whoever is there is reached straight."""
+"""A network and the gateway to it; None for a network that is reached directly."""
 
 PROVIDER: Mapping[int, IPAddress] = {4: ipaddress.IPv4Address("0.0.0.1"), 6: ipaddress.IPv6Address("100::1")}
-"""Stands for the router outside, whose address no file knows; nobody has one of these."""
+"""Stands for the provider's router, whose address no file gives; these addresses are reserved."""
 
-OUTSIDE = "the outside"
-"""Stands for the interface by which a computer reaches everything that the file does not know."""
+UPLINK = "the uplink"
+"""Stands for the interface through which a computer reaches everything that is not in the file."""
 
 
 @dataclass(frozen=True, eq=False)
 class HostModel:
-    """One interface of somebody who speaks IP.
+    """One interface of a host that speaks IP.
 
-    `computer` is None for those that are no computer's kernel. `routes` are beside those to the networks of
-    `addresses`; a route without gateway leads to whoever is there. `nat` is the interface of the computer by
-    which packets leave under its address. `rules` choose a table by a packet's source; `tables` are those
-    that lead out by this interface, any other leads past it, and so do the networks in `past`. `refused` are
-    networks that its link asks for in vain: the link's own packets would go into them.
+    `computer` is None unless a computer's kernel owns the interface. `routes` come beside those to the
+    networks of `addresses`; a route without a gateway reaches its network directly. `nat` is the computer's
+    interface whose address packets leave with. `rules` choose a table by a packet's source address. `tables`
+    are those that lead out through this interface; every other table bypasses it, and so do the networks in
+    `bypass`. `refused` are the routes that its link asks for and does not get, because they would capture the
+    link's own packets.
     """
 
     name: str
@@ -70,28 +71,28 @@ class HostModel:
     nat: str | None = None
     rules: tuple[Rule, ...] = ()
     tables: Mapping[int, tuple[Gatewayed, ...]] = field(default_factory=dict)
-    past: tuple[IPNetwork, ...] = ()
+    bypass: tuple[IPNetwork, ...] = ()
     refused: tuple[IPNetwork, ...] = ()
 
     def address(self, version: int | None = None) -> IPAddress | None:
-        """Its first address, of that version."""
+        """Its first address of that IP version; its first of any for None."""
         return next((own.ip for own in self.addresses if version in (None, own.version)), None)
 
     def near(self, destination: IPAddress) -> IPInterface | None:
-        """The own address in whose network a destination is."""
+        """Its address whose network holds the destination."""
         return next((own for own in self.addresses if destination in own.network), None)
 
-    def way(self, destination: IPAddress, table: int | None = None) -> Gatewayed | None:
-        """The most specific network that a destination is in, and the gateway; the main table's for None."""
+    def route(self, destination: IPAddress, table: int | None = None) -> Gatewayed | None:
+        """The most specific network that holds a destination, and its gateway; None is the main table."""
         if table is not None:
             return most_specific(self.tables.get(table, ()), destination)
         return most_specific((*((own.network, None) for own in self.addresses), *self.routes), destination)
 
 
-def most_specific(ways: Iterable[Gatewayed], destination: IPAddress) -> Gatewayed | None:
-    """The way whose network is the smallest that a destination is in."""
-    fitting = [way for way in ways if destination in way[0]]
-    return max(fitting, key=lambda way: way[0].prefixlen, default=None)
+def most_specific(routes: Iterable[Gatewayed], destination: IPAddress) -> Gatewayed | None:
+    """The route with the smallest network that holds a destination."""
+    fitting = [route for route in routes if destination in route[0]]
+    return max(fitting, key=lambda route: route[0].prefixlen, default=None)
 
 
 def main_route(
@@ -99,18 +100,18 @@ def main_route(
 ) -> tuple[Gatewayed, HostModel] | None:
     """The most specific route of a computer's main table and its interface; of equal ones that of `at`.
 
-    None where the way leads past all of them, by the computer's own routes.
+    None where the packet bypasses all of the interfaces and leaves by the computer's own routes.
     """
-    found = [(way, each) for each in interfaces if (way := each.way(destination)) is not None]
+    found = [(route, each) for each in interfaces if (route := each.route(destination)) is not None]
     if not found:
         return None
-    way, out = max(found, key=lambda pair: (pair[0][0].prefixlen, pair[1] is at))
-    past = most_specific([(network, None) for each in interfaces for network in each.past], destination)
-    return None if past is not None and past[0].prefixlen > way[0].prefixlen else (way, out)
+    route, out = max(found, key=lambda pair: (pair[0][0].prefixlen, pair[1] is at))
+    bypass = most_specific([(network, None) for each in interfaces for network in each.bypass], destination)
+    return None if bypass is not None and bypass[0].prefixlen > route[0].prefixlen else (route, out)
 
 
-def stations(machine: Machine) -> list[HostModel]:
-    """All of them, in the order of the file; a gateway has one for each side."""
+def hosts(machine: Machine) -> list[HostModel]:
+    """All hosts in the order of the file; a gateway has one model for each side."""
     return [each for path, element in machine.elements.items() for each in _of(machine, path, element)]
 
 
@@ -132,7 +133,7 @@ def _of(machine: Machine, path: str, element: Element) -> Iterator[HostModel]:
     elif isinstance(element, TunTap):
         yield _kernel(element, port, place, machine, machine.homes.get(path))
     elif not isinstance(element, PASS_ON):
-        # Somebody is behind each connection, whose addresses the file does not know.
+        # Each connection has a host behind it, whose addresses the file does not give.
         for each in element.ports:
             yield HostModel(element.name, element, each, place, type(element).__name__.lower(), (), (), PATH)
 
@@ -146,7 +147,8 @@ def _gateway(element: Gateway, place: Place) -> Iterator[HostModel]:
         else:
             taken = None if port.peer is None else port.peer.element.mtu(port.peer)
             mtu = given.tunnel_mtu or taken or given.mtu
-            # Whatever is not inside goes into the tunnel, which has no address of its own here.
+            # Everything that is not on the Ethernet goes into the tunnel, which has no address of its own
+            # here.
             routes = tuple((network, None) for network in DEFAULT.values())
             yield HostModel(element.name, element, port, place, "gateway", (), routes, mtu, forwards=True)
 
@@ -155,11 +157,11 @@ def _kernel(
     element: TunTap, port: Port | None, place: Place, machine: Machine, home: str | None
 ) -> HostModel:
     device = element.interface or ("tunN" if element.kind == "ip" else "tapN")
-    outside = Facts() if element.netns is not None else _outside(machine, home)
-    made, refused = _planned(element, port, device, outside)
+    uplink = Facts() if element.netns is not None else _uplink(machine, home)
+    made, refused = _planned(element, port, device, uplink)
     own = [*element.own_addresses]
     routes: list[Gatewayed] = []
-    past: list[IPNetwork] = []
+    bypass: list[IPNetwork] = []
     tables: dict[int, tuple[Gatewayed, ...]] = {}
     for change in made.changes:
         if isinstance(change, InterfaceAddress) and change.interface not in own:
@@ -167,13 +169,13 @@ def _kernel(
             if change.peer is not None:
                 routes.append((ipaddress.ip_network(change.peer), None))
         elif isinstance(change, Route) and change.device == device:
-            way = (change.destination, change.gateway)
+            route = (change.destination, change.gateway)
             if change.table is None:
-                routes.append(way)
+                routes.append(route)
             else:
-                tables[change.table] = (*tables.get(change.table, ()), way)
-        elif isinstance(change, Route) and change.device == OUTSIDE and change.table is None:
-            past.append(change.destination)
+                tables[change.table] = (*tables.get(change.table, ()), route)
+        elif isinstance(change, Route) and change.device == UPLINK and change.table is None:
+            bypass.append(change.destination)
     for given in element.wanted.addresses:
         if given.peer is not None:
             routes.append((ipaddress.ip_network(given.peer), None))
@@ -195,30 +197,30 @@ def _kernel(
         nat=None if router is None else router.nat,
         rules=tuple(change for change in made.changes if isinstance(change, Rule)),
         tables=tables,
-        past=tuple(past),
+        bypass=tuple(bypass),
         refused=refused,
     )
 
 
-def _outside(machine: Machine, home: str | None) -> Facts:
-    """What is known of a computer beside the file: that it has a way out, and the address it is given."""
+def _uplink(machine: Machine, home: str | None) -> Facts:
+    """What is assumed of a computer: it has a default route, and the address that the file gives it."""
     address = outer_address(machine, home)
-    own = () if address is None else ((OUTSIDE, ipaddress.ip_interface(address)),)
-    ways = (Route(network, OUTSIDE, PROVIDER[version]) for version, network in DEFAULT.items())
-    return Facts(tuple(ways), own)
+    own = () if address is None else ((UPLINK, ipaddress.ip_interface(address)),)
+    routes = (Route(network, UPLINK, PROVIDER[version]) for version, network in DEFAULT.items())
+    return Facts(tuple(routes), own)
 
 
 def outer_address(machine: Machine, home: str | None) -> IPAddress | None:
-    """The address of a computer outside, where the file has it as one."""
+    """A computer's underlay address, where the file gives one as a number."""
     return numeric(machine.hosts.get(home or ""))
 
 
 def _planned(
-    element: TunTap, port: Port | None, device: str, outside: Facts
+    element: TunTap, port: Port | None, device: str, uplink: Facts
 ) -> tuple[Plan, tuple[IPNetwork, ...]]:
-    """What an interface's link and its own words say of it, as far as that can be said without resolving.
+    """The plan for an interface, from its arguments and its link's options, without resolving a name.
 
-    And the networks that the link asks for and does not get, because its own packets would go into them.
+    Also the routes that the link asks for and does not get, because they would capture its own packets.
     """
     link = None if port is None or port.peer is None else port.peer.element
     known, freely = None, None
@@ -230,7 +232,7 @@ def _planned(
         except ValueError:
             return Plan(), ()
     made, wanted = (
-        host_network.plan(element.around, each, device, element.own_addresses, outside)
+        host_network.plan(element.around, each, device, element.own_addresses, uplink)
         for each in (known, freely)
     )
     refused = (
@@ -242,7 +244,7 @@ def _planned(
 
 
 def numeric(text: str | IPAddress | None) -> IPAddress | None:
-    """An address; None for a name, which nobody resolves here."""
+    """An address; None for a name, which is not resolved here."""
     try:
         return None if text is None else ipaddress.ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What goes round and never arrives: tunnels led into themselves, and Ethernets that close a circle."""
+"""Loops: tunnels whose packets enter themselves, and Ethernets with two paths between the same segments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tmelink.source import Mistake, Place
 
 @dataclass(frozen=True, slots=True)
 class _Led:
-    """A tunnel's packets to a peer leave by a station of the file's, enter tunnels, and may be lost there."""
+    """A tunnel's packets to a peer leave by a host of the file, enter tunnels, and may be lost there."""
 
     tunnel: Carrier
     peer: IPAddress
@@ -39,32 +39,32 @@ class _Led:
 
 
 def tunnels(topology: Topology) -> Iterator[Mistake]:
-    """Tunnels whose own packets go into them, at once or through others, or into nothing."""
+    """Tunnels whose own packets enter them, directly or through other tunnels, or are lost."""
     led = [each for tunnel in _carriers(topology) for each in _led(topology, tunnel)]
-    told: set[Element] = set()
+    reported: set[Element] = set()
     for each in led:
         if each.tunnel in each.into:
-            told.add(each.tunnel)
+            reported.add(each.tunnel)
             yield _swallowed(each)
         elif each.lost:
             yield Mistake(
                 each.by.place,
-                f"{each.by.name}: the packets of {each.tunnel.name} to its peer {each.peer} go by it, and "
-                f"are lost: {each.lost}",
-                "give the network inside other addresses, or the peer a way",
+                f"{each.by.name}: the packets of {each.tunnel.name} to its peer {each.peer} leave through "
+                f"it and are lost: {each.lost}",
+                "give the tunnelled network other addresses, or add a route to the peer",
             )
     inside_of: dict[Element, list[Element]] = {tunnel: _around(tunnel) for tunnel in _carriers(topology)}
     for each in led:
         inside_of[each.tunnel] += each.into
     for tunnel in inside_of:
-        circle = _circle(inside_of, tunnel)
-        if tunnel not in told and circle and told.isdisjoint(circle):
-            told.update(circle)
-            names = [each.name for each in circle]
+        loop = _loop(inside_of, tunnel)
+        if tunnel not in reported and loop and reported.isdisjoint(loop):
+            reported.update(loop)
+            names = [each.name for each in loop]
             yield Mistake(
                 topology.place(tunnel),
-                f"{' goes by '.join([*names, names[0]])}: their packets go round and never leave",
-                "give the peer of one of them a way outside, or an address that no tunnel leads to",
+                f"{' goes through '.join([*names, names[0]])}: their packets loop and never leave",
+                "add a route to the peer of one of them, or give it an address that no tunnel leads to",
             )
     yield from _refused(topology)
     yield from _pushed(topology)
@@ -79,14 +79,14 @@ def _carriers(topology: Topology) -> list[Carrier]:
 
 
 def _swallowed(led: _Led) -> Mistake:
-    way = led.by.way(led.peer)
-    network = "everything" if way is None else way[0]
+    route = led.by.route(led.peer)
+    network = "every address" if route is None else route[0]
     kind = _kind(led.tunnel)
     return Mistake(
         led.by.place,
-        f"{led.by.name}: {network} is inside, and {led.tunnel.name}'s peer {led.peer} is in it, outside: "
+        f"{led.by.name}: {network} leads into {led.tunnel.name}, and its peer {led.peer} is in that network: "
         f"the {kind}'s own packets would go into the {kind}",
-        "give the network inside other addresses",
+        "give the tunnelled network other addresses",
     )
 
 
@@ -95,14 +95,14 @@ def _kind(tunnel: Carrier) -> str:
 
 
 def _around(tunnel: Carrier) -> list[Element]:
-    """What a connection has the packets of a tunnel travel in."""
+    """The tunnel that carries the outer packets of this one, where a connection leads to it."""
     outer = tunnel.outer if isinstance(tunnel, TunnelElement | Vxlan) else None
     return [] if outer is None or outer.peer is None else [outer.peer.element]
 
 
 def _led(topology: Topology, tunnel: Carrier) -> Iterator[_Led]:
-    """Where the outer packets of a tunnel go, for each peer that they reach by an interface of the file's."""
-    mine = [each for each in topology.stations if each.computer == (topology.home(tunnel), None)]
+    """Where a tunnel's outer packets go, for each peer that they reach through an interface of the file."""
+    mine = [each for each in topology.hosts if each.computer == (topology.home(tunnel), None)]
     if not mine or _around(tunnel):
         return
     own, peers = _outer_ends(topology, tunnel)
@@ -113,7 +113,7 @@ def _led(topology: Topology, tunnel: Carrier) -> Iterator[_Led]:
 
 
 def _outer_ends(topology: Topology, tunnel: Carrier) -> tuple[IPAddress | None, list[IPAddress]]:
-    """The address that a tunnel is bound to, and those of its peers, as far as the file has them."""
+    """The address that a tunnel is bound to, and those of its peers, as far as the file gives them."""
     ends = tunnel.arguments
     if isinstance(ends, TunnelArguments):
         return ends.local, [ends.remote]
@@ -130,39 +130,39 @@ def _outer_ends(topology: Topology, tunnel: Carrier) -> tuple[IPAddress | None, 
     return numeric(tunnel.arguments.local), [found for each in named if (found := numeric(each)) is not None]
 
 
-def _circle(inside_of: Mapping[Element, Sequence[Element]], tunnel: Element) -> list[Element]:
-    """The shortest way from a tunnel through others back into itself; empty where there is none."""
-    ways: list[list[Element]] = [[tunnel]]
+def _loop(inside_of: Mapping[Element, Sequence[Element]], tunnel: Element) -> list[Element]:
+    """The shortest path from a tunnel through others back into itself; empty where there is none."""
+    paths: list[list[Element]] = [[tunnel]]
     seen: set[Element] = set()
-    for way in ways:  # it grows
-        for into in inside_of.get(way[-1], ()):
+    for path in paths:  # it grows
+        for into in inside_of.get(path[-1], ()):
             if into is tunnel:
-                return way
+                return path
             if into not in seen:
                 seen.add(into)
-                ways.append([*way, into])
+                paths.append([*path, into])
     return []
 
 
 def _refused(topology: Topology) -> Iterator[Mistake]:
-    """Routes that a link asks for, and that are left out since its own packets would go into it."""
-    for station in topology.stations:
-        link = None if station.port is None or station.port.peer is None else station.port.peer.element
+    """Routes that a link asks for and does not get, because they would capture its own packets."""
+    for host in topology.hosts:
+        link = None if host.port is None or host.port.peer is None else host.port.peer.element
         if not isinstance(link, Link | Server):
             continue
-        for network in station.refused:
+        for network in host.refused:
             peer = link.arguments.remotes[0].host
-            host = f"--route {peer} 255.255.255.255" if network.version == 4 else f"--route-ipv6 {peer}/128"
+            route = f"--route {peer} 255.255.255.255" if network.version == 4 else f"--route-ipv6 {peer}/128"
             yield Mistake(
                 topology.place(link),
                 f"{link.name}: the route to {network} will be left out: the peer {peer} is in it, and the "
                 "link's own packets would go into the link",
-                f"add {host} net_gateway",
+                f"add {route} net_gateway",
             )
 
 
 def _pushed(topology: Topology) -> Iterator[Mistake]:
-    """Servers that, outside, are in a network that they lead their clients to network."""
+    """Servers whose own underlay address is in a network that they push to their clients."""
     for client, server in topology.served.items():
         address, options = numeric(topology.end(server).address), server.arguments.server
         has_interface = any(
@@ -170,19 +170,19 @@ def _pushed(topology: Topology) -> Iterator[Mistake]:
         )
         if address is None or options is None or not has_interface:
             continue
-        told, _notes = network_options.with_pushed(client.arguments.network, options.push)
+        pushed, _notes = network_options.with_pushed(client.arguments.network, options.push)
         networks: list[IPNetwork] = [] if options.network is None else [options.network]
-        networks += [network for words in told.routes if (network := _literal("route", words)) is not None]
-        networks += [net for words in told.routes6 if (net := _literal("route-ipv6", words)) is not None]
-        if told.redirect is not None or ipaddress.ip_network(address) in networks:
-            continue  # the client keeps the server outside with a route of its own
+        networks += [network for words in pushed.routes if (network := _literal("route", words)) is not None]
+        networks += [net for words in pushed.routes6 if (net := _literal("route-ipv6", words)) is not None]
+        if pushed.redirect is not None or ipaddress.ip_network(address) in networks:
+            continue  # the client adds a host route to the server
         for network in networks:
             if address in network:
                 yield Mistake(
                     topology.place(server),
-                    f"{server.name}: clients are led to {network} inside, and its own address {address} is "
-                    f"in it, outside: the packets of {client.name} would go into the tunnel",
-                    "give the network inside other addresses",
+                    f"{server.name}: clients route {network} into the tunnel, and its own address {address} "
+                    f"is in that network: the packets of {client.name} would go into the tunnel",
+                    "give the tunnelled network other addresses",
                 )
 
 
@@ -197,25 +197,25 @@ def _literal(option: str, words: Sequence[str]) -> IPNetwork | None:
 
 
 def wires(topology: Topology) -> Iterator[Mistake]:
-    """Connections that close a circle, in which a broadcast would go round for ever."""
+    """Connections that close a loop, in which a broadcast would circulate for ever."""
     circuit = _Groups()
     for one, other, place, what in _wires(topology):
         if not circuit.join(one, other):
             yield Mistake(
                 place,
-                f"{what} closes a loop of the Ethernet: a broadcast goes round in it for ever",
-                "leave one connection of the circle out; nothing here speaks spanning tree",
+                f"{what} closes a loop of the Ethernet: a broadcast circulates in it for ever",
+                "remove one connection of the loop; tmelink does not speak spanning tree",
             )
 
 
 class _Groups:
-    """What is joined to what, directly or not."""
+    """What is connected to what, directly or not (union-find)."""
 
     def __init__(self) -> None:
         self._up: dict[Hashable, Hashable] = {}
 
     def join(self, one: Hashable, other: Hashable) -> bool:
-        """Join two; False where they were joined already."""
+        """Join two; False where they were connected already."""
         first, second = self._top(one), self._top(other)
         self._up[first] = second
         return first != second
@@ -227,7 +227,7 @@ class _Groups:
 
 
 def _wires(topology: Topology) -> Iterator[tuple[Hashable, Hashable, Place, str]]:
-    """Everything that passes frames both ways, as pairs of what it joins."""
+    """Everything that passes frames in both directions, as pairs of what it joins."""
     for port, peer in topology.machine.connections:
         one, other = port.element, peer.element
         if one is not other and port.kind == "ethernet" and not isinstance(one, Gateway) \
@@ -236,7 +236,7 @@ def _wires(topology: Topology) -> Iterator[tuple[Hashable, Hashable, Place, str]
     ends = _Groups()
     for tunnel in _carriers(topology):
         for other in topology.other_ends(tunnel) if _carries_ethernet(tunnel) else ():
-            # All ends of one vxlan, or of a server, are one Ethernet, and none goes round in it.
+            # All ends of one vxlan, or of a server, are one Ethernet, and no frame circulates in it.
             if ends.join(tunnel, other):
                 yield (
                     tunnel,
@@ -253,5 +253,5 @@ def _carries_ethernet(tunnel: Carrier) -> bool:
     if isinstance(tunnel, Link | Server):
         return tunnel.arguments.dev_type == "tap"
     if tunnel.outer is not None:
-        return False  # what it is carried by is a connection, which has been looked at
+        return False  # a connection carries it, and connections have been looked at
     return isinstance(tunnel, Vxlan) or tunnel.codec.kind == "ethernet"

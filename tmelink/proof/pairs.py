@@ -1,7 +1,7 @@
-"""Which links of a file are two ends of one: by addresses, ports and protocol, as their datagrams find it.
+"""Finds the links of a file that are the two ends of one link, by addresses, ports and protocol.
 
-Names are compared as they are written; nothing is resolved. A link that hears anybody is joined to the one
-that says so from its own side.
+Host names are compared as written; nothing is resolved. A link without `--remote` accepts any peer, so it is
+paired with the link that names it.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from tmelink.openvpn.options.fields import transport
 from tmelink.openvpn.options.parse import Options
 
 ANSWERS = {"udp": "udp", "tcp-server": "tcp-client", "tcp-client": "tcp-server"}
-"""Which protocol the other end has."""
+"""The protocol of the other end."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a link: its options, and the address of its computer, where the file has one."""
+    """One end of a link: its options, and the address of its computer where the file gives one."""
 
     options: Options
     computer: str | None
 
     @property
     def address(self) -> str | None:
-        """The address that its packets come from, where that is known."""
+        """The source address of its packets, where that is known."""
         return self.options.local or self.computer
 
     @property
     def port(self) -> int | None:
-        """The port that it is found at; None for one that is chosen at the start."""
+        """The port that it listens on; None for one that is chosen at the start."""
         return self.options.lport if self.options.bind and self.options.lport else None
 
 
 def pairs(links: Sequence[Link], computers: Mapping[Link, str | None]) -> dict[Link, Link]:
-    """The other end of each link that has it in the file, both ways."""
+    """The other end of each link whose other end is in the file, in both directions."""
     found: dict[Link, Link] = {}
     for link in links:
         for other in links:
@@ -48,18 +48,18 @@ def pairs(links: Sequence[Link], computers: Mapping[Link, str | None]) -> dict[L
 
 
 def meet(one: End, other: End) -> bool:
-    """Whether two ends are those of one link."""
+    """Whether two ends belong to one link."""
     if ANSWERS[transport(one.options.proto)] != transport(other.options.proto):
         return False
     if one.options.dev_type != other.options.dev_type:
         return False
     calls, called = _calls(one, other), _calls(other, one)
-    # One that names nobody hears whoever calls; one that names somebody hears only him.
+    # An end without --remote accepts any peer; one with --remote accepts only that peer.
     return bool(calls or called) and calls is not False and called is not False
 
 
 def _calls(one: End, other: End) -> bool | None:
-    """Whether `one` names `other` as its peer; None where it names nobody."""
+    """Whether `one` names `other` as its peer; None where it names no peer."""
     if not one.options.remotes:
         return None
     listens = transport(one.options.proto) == "tcp-server"

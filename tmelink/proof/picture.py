@@ -1,4 +1,4 @@
-"""A proof as a picture (SVG) for teaching: a row for each way, a box for each hop, the packets between them.
+"""A proof as a picture (SVG) for teaching: a row for each path, a box for each hop, the packets between them.
 
 Headers are drawn to scale above the arrow that they travel on. Text and rectangles only, no library.
 """
@@ -10,7 +10,7 @@ from html import escape
 
 from tmelink.proof.hops import Hop, Proof
 from tmelink.proof.sizes import listed
-from tmelink.proof.text import headers, outside
+from tmelink.proof.text import headers, underlay
 
 WIDTH = 900
 BOX = 62
@@ -27,11 +27,11 @@ _HEADERS = ("#f2c14e", "#f78154", "#b4436c", "#5f9ea0", "#8d99ae", "#9bc53d")
 
 
 def svg(proofs: Sequence[Proof]) -> str:
-    """The ways below each other."""
+    """The paths below each other."""
     parts: list[str] = []
     top = MARGIN
     for proof in proofs:
-        drawn, top = _way(proof, top)
+        drawn, top = _path(proof, top)
         parts += drawn
         top += GAP
     style = "font-family='sans-serif' font-size='13'"
@@ -40,7 +40,7 @@ def svg(proofs: Sequence[Proof]) -> str:
     return "\n".join([head, paper, *parts, "</svg>", ""])
 
 
-def _way(proof: Proof, top: int) -> tuple[list[str], int]:
+def _path(proof: Proof, top: int) -> tuple[list[str], int]:
     title = f"{proof.source.name} -> {proof.destination}: {proof.ping.packet} bytes"
     parts = [_text(MARGIN, top + LINE, title, weight="bold")]
     top += 2 * LINE
@@ -69,12 +69,12 @@ def _hop(hop: Hop, top: int) -> list[str]:
         _text(MARGIN + 10, top + LINE, hop.name, weight="bold"),
         _text(WIDTH - MARGIN - 10, top + LINE, place, anchor="end", colour="#777"),
         _text(MARGIN + 10, top + 2 * LINE, hop.does),
-        _text(MARGIN + 10, top + 3 * LINE, outside(hop.outside) if hop.outside else hop.remark),
+        _text(MARGIN + 10, top + 3 * LINE, underlay(hop.underlay) if hop.underlay else hop.remark),
     ]
 
 
 def _arrow(hop: Hop, top: int, colour: str, *, last: bool) -> list[str]:
-    """Down to the next hop, with the headers that were put on and the sizes inside."""
+    """Down to the next hop, with the headers that were added and the sizes of the inner packets."""
     at = MARGIN + 30
     parts = [
         f"<line x1='{at}' y1='{top}' x2='{at}' y2='{top + GAP - 8}' stroke='{colour}' stroke-width='2'/>",
@@ -89,7 +89,7 @@ def _arrow(hop: Hop, top: int, colour: str, *, last: bool) -> list[str]:
         )
         left += width
     if not last or hop.headers:
-        said = f"inside: {listed(hop.packets)}"
+        said = f"inner packets: {listed(hop.packets)}"
         if hop.headers:
             said = f"{headers(hop.headers)}; {said}"
         parts.append(_text(at + 20, top + 34, said, colour="#444"))

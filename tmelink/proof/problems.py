@@ -1,7 +1,7 @@
-"""What a proof finds that is surely a problem although the file can be run: warnings, each with a place.
+"""Warnings, each with its place: certain problems in a file that can be run.
 
-Nothing that users of OpenVPN run every day is warned of: a plain UDP link sends full frames in fragments,
-which works, and --mssfix keeps TCP below that.
+What OpenVPN's users run every day gives no warning: a plain UDP link sends full-size frames in fragments,
+which works, and --mssfix keeps TCP below that size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tmelink.source import Mistake
 
 
 def problems(machine: Machine, towards: Towards = nowhere) -> list[Mistake]:
-    """Every warning, in the order of the file; `towards` asks the computer at hand about its paths."""
+    """Every warning, in the order of the file; `towards` looks up this computer's routes."""
     topology = Topology(machine, towards)
     found = [
         *_sizes(topology),
@@ -34,7 +34,7 @@ def problems(machine: Machine, towards: Towards = nowhere) -> list[Mistake]:
 
 
 def _sizes(topology: Topology) -> Iterator[Mistake]:
-    """Links over UDP that were told to send what does not fit their path."""
+    """Links over UDP whose options make them send packets that do not fit their path."""
     for link in topology.links:
         options = link.arguments
         mtu = wire.inner_mtu(options)
@@ -45,21 +45,21 @@ def _sizes(topology: Topology) -> Iterator[Mistake]:
         path = topology.paths.of(link, options.local, host).mtu
         version = outer_version(options, host or options.local)
         (datagram,) = wire.datagrams(options, mtu + wire.inner_header(options))
-        outside = IP_HEADER[version] + UDP_HEADER + datagram.size
-        if outside <= path:
+        outer = IP_HEADER[version] + UDP_HEADER + datagram.size
+        if outer <= path:
             continue
         fits = wire.whole(options, version, path)
         clamp = "--mssfix" if unclamped else "--fragment 1400"
         yield Mistake(
             topology.place(link),
-            f"{link.name}: {mtu}-byte packets become {outside} bytes on a {path}-byte path: they will be "
+            f"{link.name}: {mtu}-byte packets become {outer} bytes on a {path}-byte path: they will be "
             "sent in fragments",
             f"add {clamp} or --tun-mtu {fits}",
         )
 
 
 def _ends(topology: Topology) -> Iterator[Mistake]:
-    """Two ends of a link in one file that do not understand each other."""
+    """Two ends of a link in one file whose options do not match."""
     for link, other in topology.pairs.items():
         if topology.links.index(link) > topology.links.index(other):
             continue
@@ -84,13 +84,13 @@ def _ends(topology: Topology) -> Iterator[Mistake]:
             yield Mistake(
                 topology.place(other),
                 f"{other.name} has --tun-mtu {wire.inner_mtu(theirs)} and its other end {link.name} "
-                f"{wire.inner_mtu(ours)}: larger packets pass one way only",
+                f"{wire.inner_mtu(ours)}: larger packets pass in one direction only",
                 f"see {topology.place(link)}",
             )
 
 
 def _ethernets(topology: Topology) -> Iterator[Mistake]:
-    """What machines on one Ethernet must agree on."""
+    """What machines on one Ethernet must have in common."""
     for members in _segments(topology):
         yield from _twice(members)
         yield from _gateways(topology, members)
@@ -100,10 +100,10 @@ def _ethernets(topology: Topology) -> Iterator[Mistake]:
                 mtus[each.mtu].append(each)
         if len(mtus) > 1:
             few = min(mtus.values(), key=len)[0]
-            told = ", ".join(f"{mtu} at {_names(each)}" for mtu, each in sorted(mtus.items()))
+            listed = ", ".join(f"{mtu} at {_names(each)}" for mtu, each in sorted(mtus.items()))
             yield Mistake(
                 few.place,
-                f"MTUs differ on one Ethernet ({told}): larger packets are lost, for no router tells",
+                f"MTUs differ on one Ethernet ({listed}): larger packets are lost without an error",
                 "give all of them the smallest one",
             )
         yield from _narrow(topology, members)
@@ -138,8 +138,8 @@ def _gateways(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]
             ):
                 yield Mistake(
                     each.place,
-                    f"{each.name}: nobody on its Ethernet has the address {gateway} of its gateway",
-                    "nothing else is connected there, so nobody ever will",
+                    f"{each.name}: no host on its Ethernet has the address {gateway} of its gateway",
+                    "nothing else is connected there: add the gateway, or correct the address",
                 )
 
 
@@ -148,7 +148,7 @@ def _narrow(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]:
     for each in members:
         if not each.addresses:
             continue
-        steps = [step for last in topology.reach(each).stations.values() for step in last.trail()]
+        steps = [step for last in topology.reach(each).hosts.values() for step in last.trail()]
         steps += [step for last, _away in topology.reach(each).away for step in last.trail()]
         for step in steps:
             link = step.ingress.element
@@ -164,17 +164,17 @@ def _narrow(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]:
 
 
 def _segments(topology: Topology) -> list[list[HostModel]]:
-    """The stations of each Ethernet."""
+    """The hosts of each Ethernet."""
     found: list[list[HostModel]] = []
     placed: set[HostModel] = set()
-    for each in topology.stations:
+    for each in topology.hosts:
         if each in placed or each.port is None or each.port.kind != "ethernet":
             continue
-        members = [each, *topology.reach(each).stations]
+        members = [each, *topology.reach(each).hosts]
         placed.update(members)
         found.append(members)
     return found
 
 
-def _names(stations: list[HostModel]) -> str:
-    return ", ".join(each.name for each in stations)
+def _names(hosts: list[HostModel]) -> str:
+    return ", ".join(each.name for each in hosts)

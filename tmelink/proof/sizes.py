@@ -1,4 +1,4 @@
-"""What becomes of a packet's size: headers put before it, and the pieces that a narrower way cuts it into.
+"""What becomes of a packet's size: the headers added to it, and its fragments on a path with a smaller MTU.
 
 Arithmetic only, in bytes; fragments are those of RFC 791 section 2.3 and RFC 8200 section 4.5.
 """
@@ -19,20 +19,20 @@ IP_HEADER: dict[int, int] = {4: IPV4_HEADER, 6: IPV6_HEADER}
 ICMP_HEADER = 8
 UDP_HEADER = 8
 FRAGMENT_HEADER = 8
-"""The extension header of an IPv6 fragment; one of IPv4 has its fields in the header."""
+"""The extension header of an IPv6 fragment; IPv4 has these fields in its header."""
 
 UNIT = 8
-"""Fragments but the last hold a multiple of it."""
+"""Every fragment but the last holds a multiple of this."""
 
 PATH = 1500
-"""The MTU that is assumed between computers: Ethernet's."""
+"""The MTU that is assumed between computers: that of Ethernet."""
 
 LOOPBACK = 65536
 """The MTU of the loopback interface (Linux)."""
 
 
 class HeaderSize(NamedTuple):
-    """What is put before a packet, or behind it."""
+    """A header before a packet, or a trailer behind it."""
 
     name: str
     bytes: int
@@ -43,7 +43,7 @@ ETHERNET = HeaderSize("Ethernet", ETHERNET_HEADER)
 
 @dataclass(frozen=True, slots=True)
 class PingSize:
-    """What is sent: an ICMP echo request with `data` bytes, which with `df` nobody may cut."""
+    """An ICMP echo request with `data` bytes; with `df` it must not be fragmented."""
 
     version: IPVersion
     data: int
@@ -56,7 +56,7 @@ class PingSize:
 
 
 def fragments(packet: int, mtu: int, version: IPVersion) -> list[int]:
-    """The sizes of the IP packets that a packet becomes on a way of `mtu` bytes."""
+    """The sizes of the IP packets that a packet becomes on a path with this MTU."""
     if packet <= mtu:
         return [packet]
     header = IP_HEADER[version]
@@ -69,12 +69,12 @@ def fragments(packet: int, mtu: int, version: IPVersion) -> list[int]:
 
 
 def cut(packets: Sequence[int], mtu: int, version: IPVersion) -> list[int]:
-    """The same for packets that may be fragments already."""
+    """The same for several packets, which may be fragments already."""
     return [piece for packet in packets for piece in fragments(packet, mtu, version)]
 
 
 def listed(sizes: Sequence[int]) -> str:
-    """Sizes for a person, what repeats together: `6 x (1500, 62), 190`."""
+    """Sizes for a person to read, with repetitions joined: `6 x (1500, 62), 190`."""
     said, at = [], 0
     while at < len(sizes):
         period, times = max(
@@ -90,7 +90,7 @@ def listed(sizes: Sequence[int]) -> str:
 
 
 PERIODS = (1, 2, 3)
-"""How many sizes may repeat together: what one packet becomes outside is seldom more."""
+"""How many sizes may repeat together: one packet seldom becomes more underlay packets."""
 
 
 def _times(sizes: Sequence[int], at: int, period: int) -> int:

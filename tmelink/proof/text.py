@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tmelink.proof.hops import Hop, Outside, Proof
+from tmelink.proof.hops import Hop, Proof, UnderlayPackets
 from tmelink.proof.sizes import HeaderSize, listed
 
 _INDENT = "      "
 
 
 def lines(proof: Proof) -> list[str]:
-    """The way, hop by hop."""
+    """The path, hop by hop."""
     ping = proof.ping
     source = proof.source.name + (f" ({proof.sender})" if proof.sender is not None else "")
-    uncut = ", not to be cut (DF)" if ping.df else ""
+    uncut = ", not to be fragmented (DF)" if ping.df else ""
     said = f"a ping with {ping.data} bytes of data, a packet of {ping.packet}{uncut}"
     found = [f"{source} -> {proof.destination}: {said}", ""]
     for number, hop in enumerate(proof.hops, 1):
@@ -36,11 +36,11 @@ def _hop(hop: Hop) -> list[str]:
     if hop.headers:
         total = sum(header.bytes for header in hop.headers)
         found.append(f"+{total} bytes: {headers(hop.headers)}")
-    if hop.outside is not None:
-        found.append(outside(hop.outside))
-        if hop.outside.path is not None:
-            found.append(str(hop.outside.path))
-    sizes = f"IP packets inside: {listed(hop.packets)}"
+    if hop.underlay is not None:
+        found.append(underlay(hop.underlay))
+        if hop.underlay.path is not None:
+            found.append(str(hop.underlay.path))
+    sizes = f"inner IP packets: {listed(hop.packets)}"
     found.append(sizes if hop.room is None else f"{sizes}; up to {hop.room} pass whole")
     if hop.remark:
         found.append(hop.remark)
@@ -48,16 +48,16 @@ def _hop(hop: Hop) -> list[str]:
 
 
 def headers(given: Sequence[HeaderSize]) -> str:
-    """Headers from the outside in."""
+    """Headers, the outermost first."""
     return ", ".join(f"{header.name} {header.bytes}" for header in given)
 
 
-def outside(sent: Outside) -> str:
-    """The packets outside in one line."""
+def underlay(sent: UnderlayPackets) -> str:
+    """The underlay packets in one line."""
     port = "" if sent.port is None else f" port {sent.port}"
-    ends = f"{sent.source or 'the own address'} -> {sent.destination or 'whoever has called'}{port}"
+    ends = f"{sent.source or 'its own address'} -> {sent.destination or 'whoever has called'}{port}"
     what = "bytes of stream" if sent.stream else "IP packets"
-    return f"outside: {sent.carrier} {ends}, {what}: {listed(sent.sizes)}"
+    return f"underlay: {sent.carrier} {ends}, {what}: {listed(sent.sizes)}"
 
 
 def data(proof: Proof) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def data(proof: Proof) -> dict[str, Any]:
 
 
 def _hop_data(hop: Hop) -> dict[str, Any]:
-    sent = hop.outside
+    sent = hop.underlay
     return {
         "element": hop.name,
         "file": hop.place.source.name,

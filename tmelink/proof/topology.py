@@ -1,4 +1,4 @@
-"""What of a file belongs together: link ends, what stands at one interface, and who is on one Ethernet."""
+"""What belongs together in a file: link ends, the elements of an interface, the hosts of an Ethernet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tmelink.elements.tunnels.arguments import TunnelArguments
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.machine import Machine
 from tmelink.proof.forwarding import Away, Exit, Forwarding, Ingress, forward
-from tmelink.proof.hosts import HostModel, outer_address, stations
+from tmelink.proof.hosts import HostModel, hosts, outer_address
 from tmelink.proof.pairs import End, meet, pairs
 from tmelink.proof.paths import PathTable, Towards, nowhere
 from tmelink.routing.facts import IPAddress
@@ -23,7 +23,7 @@ from tmelink.source import Place
 
 @dataclass(frozen=True, slots=True)
 class TraceStep:
-    """A frame at a door, what the element does with it, and the step that it came by."""
+    """A frame that enters an element, what the element does with it, and the step before."""
 
     ingress: Ingress
     forwarding: Forwarding
@@ -41,26 +41,26 @@ class TraceStep:
 
 @dataclass(slots=True)
 class Reach:
-    """How far a frame comes: who hears it, the steps by which it leaves the file, and dead ends."""
+    """How far a frame gets: the hosts that hear it, the steps where it leaves the file, and dead ends."""
 
-    stations: dict[HostModel, TraceStep] = field(default_factory=dict)
+    hosts: dict[HostModel, TraceStep] = field(default_factory=dict)
     away: list[tuple[TraceStep, Away]] = field(default_factory=list)
     ends: list[TraceStep] = field(default_factory=list)
 
 
 class Topology:
-    """A loaded machine with what follows from it; starts nothing.
+    """A loaded machine and what follows from it; starts nothing.
 
-    `towards` asks the computer that is at hand how it reaches an address, and `path_mtu` is what a person
-    says of all paths outside (`tmelink.proof.paths`).
+    `towards` looks up this computer's route to an address. `path_mtu` is what the user gives as the MTU of
+    every underlay path (`tmelink.proof.paths`).
     """
 
     def __init__(self, machine: Machine, towards: Towards = nowhere, path_mtu: int | None = None) -> None:
         self.machine = machine
         self._names = {element: path for path, element in machine.elements.items()}
-        found = stations(machine)
+        found = hosts(machine)
         self.paths = PathTable(machine, found, towards, path_mtu)
-        self.stations = [self.paths.suited(each) for each in found]
+        self.hosts = [self.paths.with_tunnel_mtu(each) for each in found]
         self.links = [element for element in machine.elements.values() if isinstance(element, Link)]
         self.pairs = pairs(self.links, {link: self.computer_address(link) for link in self.links})
         servers = [element for element in machine.elements.values() if isinstance(element, Server)]
@@ -77,7 +77,7 @@ class Topology:
                 self._at_interface.setdefault(self.interface(element), []).append(element)
 
     def place(self, element: Element) -> Place:
-        """Where the element is made."""
+        """Where the file makes the element."""
         return self.machine.places[self._names[element]]
 
     def home(self, element: Element) -> str | None:
@@ -88,27 +88,27 @@ class Topology:
         """The address that the file gives the computer that it is on."""
         return self.machine.hosts.get(self.home(element) or "")
 
-    def outer_address(self, station: HostModel) -> IPAddress | None:
-        """The address outside that the file gives the computer of a station."""
-        if station.computer is None or station.computer[1] is not None:
+    def outer_address(self, host: HostModel) -> IPAddress | None:
+        """The underlay address that the file gives the host's computer."""
+        if host.computer is None or host.computer[1] is not None:
             return None
-        return outer_address(self.machine, station.computer[0])
+        return outer_address(self.machine, host.computer[0])
 
     def host_at(self, address: IPAddress) -> str | None:
-        """The host of the file that has an address outside."""
+        """The `host` of the file that has an underlay address."""
         return next(
             (host for host in self.machine.hosts if outer_address(self.machine, host) == address), None
         )
 
     def computer_at(self, address: IPAddress) -> HostModel | None:
-        """A station of the computer that has an address outside."""
-        return next((each for each in self.stations if self.outer_address(each) == address), None)
+        """A host model of the computer that has an underlay address."""
+        return next((each for each in self.hosts if self.outer_address(each) == address), None)
 
     def end(self, link: Link | Server) -> End:
         """A link's or a server's end with the address of its computer."""
         return End(link.arguments, self.computer_address(link))
 
-    # What `forward` asks (`ForwardingContext`)
+    # What `forward` asks for (`ForwardingContext`)
 
     def other_ends(self, element: Element) -> Sequence[Element]:
         """The other ends of a link, a server or a tunnel that are in the file."""
@@ -135,12 +135,12 @@ class Topology:
         return False
 
     def at_interface(self, element: Element) -> Sequence[Element]:
-        """What else stands at its interface: packet taps, and the TAP that brings it."""
+        """The other elements of its interface: packet taps, and the TAP that creates it."""
         assert isinstance(element, Bpf | TunTap), f"{element.name} has no interface"
         return [each for each in self._at_interface.get(self.interface(element), ()) if each is not element]
 
     def towards(self, element: Element) -> str:
-        """The peer of a link or a tunnel as an address, for a person."""
+        """The peer of a link or a tunnel as an address, for a person to read."""
         if isinstance(element, Link):
             remotes = element.arguments.remotes
             carrier = "TCP" if element.arguments.proto.startswith("tcp") else "UDP"
@@ -155,29 +155,29 @@ class Topology:
         return ", ".join(map(str, own.remote)) if isinstance(own, Vxlan.Arguments) else str(own.remote)
 
     def interface(self, element: Bpf | TunTap) -> Hashable:
-        """What tells the interface that it listens on or brings from all others."""
+        """A key for the interface that it listens on or creates."""
         netns = element.netns if isinstance(element, TunTap) else None
         return (self.home(element), netns, element.interface)
 
-    # Walks on one Ethernet, or one tunnel
+    # Traces on one Ethernet, or one tunnel
 
-    def reach(self, station: HostModel) -> Reach:
-        """Everywhere that a frame of a station's comes, each station by the shortest way."""
+    def reach(self, sender: HostModel) -> Reach:
+        """Everywhere that a frame from a host gets, with the shortest trail to each other host."""
         reach = Reach()
         seen: set[tuple[Element, int | None]] = set()
-        by_element = {(each.element, each.port): each for each in self.stations}
+        by_element = {(each.element, each.port): each for each in self.hosts}
         waiting: list[tuple[Exit, TraceStep | None]] = []
-        if station.port is not None:
-            waiting.append((station.port, None))
-        if station.computer is not None:
-            assert isinstance(station.element, TunTap), "a computer's station is an interface"
-            waiting += [(Ingress(each, None), None) for each in self.at_interface(station.element)]
-        for way, before in waiting:  # it grows
-            if isinstance(way, Away):
-                assert before is not None, "a station's first step is in the file"
-                reach.away.append((before, way))
+        if sender.port is not None:
+            waiting.append((sender.port, None))
+        if sender.computer is not None:
+            assert isinstance(sender.element, TunTap), "a computer's host model is an interface"
+            waiting += [(Ingress(each, None), None) for each in self.at_interface(sender.element)]
+        for onward, before in waiting:  # it grows
+            if isinstance(onward, Away):
+                assert before is not None, "a host's first step is in the file"
+                reach.away.append((before, onward))
                 continue
-            ingress = self._ingress(way)
+            ingress = self._ingress(onward)
             if ingress is None:
                 if before is not None:
                     reach.ends.append(before)
@@ -190,22 +190,22 @@ class Topology:
             step = TraceStep(ingress, does, before)
             if does.takes:
                 taker = by_element.get((ingress.element, ingress.port))
-                if taker is not None and taker is not station:
-                    reach.stations.setdefault(taker, step)
+                if taker is not None and taker is not sender:
+                    reach.hosts.setdefault(taker, step)
             elif not does.to:
                 reach.ends.append(step)
-            waiting += [(onward, step) for onward in does.to]
+            waiting += [(to, step) for to in does.to]
         return reach
 
     @staticmethod
-    def _ingress(way: Port | Ingress) -> Ingress | None:
-        if isinstance(way, Ingress):
-            return way
-        return None if way.peer is None else Ingress(way.peer.element, way.peer)
+    def _ingress(onward: Port | Ingress) -> Ingress | None:
+        if isinstance(onward, Ingress):
+            return onward
+        return None if onward.peer is None else Ingress(onward.peer.element, onward.peer)
 
     @staticmethod
     def _own_echo(ingress: Ingress, before: TraceStep | None) -> bool:
-        """Whether a packet tap hears what it sent itself, which it knows and drops."""
+        """Whether a packet tap hears its own frame, which it recognises and drops."""
         return (
             ingress.port is None
             and before is not None

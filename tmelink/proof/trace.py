@@ -1,7 +1,7 @@
-"""A packet's way through a file, with nothing started: every hop, what is put before it there, how it ends.
+"""Traces a packet through a file with nothing started: every hop, the headers added there, how it ends.
 
-What leads where is `tmelink.proof.topology`'s, what a link makes of a frame `tmelink.proof.wire`'s. Here they
-are put together: who decides, what becomes of the size, and whether the answer comes back the same way.
+`tmelink.proof.topology` says what leads where, `tmelink.proof.wire` what a link makes of a frame. This module
+combines them: which rule decides, what becomes of the size, and whether the answer takes the same path back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.encapsulation import vxlan
 from tmelink.proof import wire
-from tmelink.proof.hops import Hop, Journey, Outside, Proof, Verdict
+from tmelink.proof.hops import Hop, Journey, Proof, UnderlayPackets, Verdict
 from tmelink.proof.hosts import Gatewayed, HostModel, main_route, numeric
 from tmelink.proof.paths import MeasuredPath, outer_version
 from tmelink.proof.sizes import (
@@ -38,18 +38,19 @@ from tmelink.routing.facts import IPAddress
 from tmelink.routing.translation import AUTO
 
 MAX_ROUTERS = 16
-"""Routers on one way: more than any file has without a loop."""
+"""Routers on one path: more than any file has without a loop."""
 
 
 def prove(topology: Topology, journey: Journey, ping: PingSize) -> Proof:
-    """The way of a ping from a station to another one, or to an address wherever that is."""
+    """The path of a ping from one host to another, or to an address wherever that is."""
     source, target, sender = journey
     walk = _Trace(topology, journey, ping)
     proof = walk.run()
     if isinstance(target, HostModel):
         answering, own = target if proof.verdict == "arrives" else None, None
     else:
-        # The network outside is not in the file, but a computer there may be, and its answer's way.
+        # The underlay network is not in the file, but a computer there may be, and so may the path of its
+        # answer.
         reached = walk.left or proof.verdict == "arrives"
         answering, own = topology.computer_at(target) if reached else None, target
     if answering is None:
@@ -60,14 +61,14 @@ def prove(topology: Topology, journey: Journey, ping: PingSize) -> Proof:
     if back.verdict == "dropped":
         proof.back = f"no answer comes back: {back.reason}"
     elif back.verdict == "leaves" and not (walk.left and answer.left):
-        proof.back = f"the answer goes another way: {back.reason}"
+        proof.back = f"the answer takes another path: {back.reason}"
     elif back.verdict == "arrives" and (walk.left or set(there) != set(again)):
-        proof.back = f"the answer comes back another way: {', '.join(dict.fromkeys(again))}"
+        proof.back = f"the answer comes back by another path: {', '.join(dict.fromkeys(again))}"
     return proof
 
 
 class Transit(NamedTuple):
-    """The interface that a packet leaves its sender by, every tunnel that it enters, and why it is lost."""
+    """The interface by which a packet leaves its sender, every tunnel that it enters, and why it is lost."""
 
     by: HostModel | None
     entered: list[Element]
@@ -75,7 +76,7 @@ class Transit(NamedTuple):
 
 
 def carried(topology: Topology, journey: Journey) -> Transit:
-    """The way of a small packet to an address; without a sender it goes by the main table."""
+    """The transit of a small packet to an address; without a sender address, by the main routing table."""
     assert not isinstance(journey.target, HostModel), "an outer packet is for an address"
     walk = _Trace(topology, journey, PingSize(4 if journey.target.version == 4 else 6, 0))
     walk.sender = journey.sender
@@ -117,26 +118,26 @@ class _Trace:
     def end(self, verdict: Verdict, reason: str) -> None:
         self.proof.verdict, self.proof.reason = verdict, reason
 
-    # From one who speaks IP to the next
+    # From one host to the next
 
     def on_from(self, at: HostModel, first: bool) -> HostModel | None:
-        """What a station does with the packet; the next one, or None where the way has ended."""
+        """What a host does with the packet; the next host, or None where the path ends."""
         if not first and self.is_for(at):
             self.taken(at, "takes it")
             self.end("arrives", f"at {at.name}")
             return None
         if not first and not at.forwards:
-            self.hop(at, f"is not for itself, and a {at.what.split()[0]} does not forward here")
+            self.hop(at, f"not for its own address, and this {at.what.split()[0]} does not forward")
             self.end("dropped", f"{at.name} does not forward")
             return None
         if self.destination is None or not any(each.addresses for each in self.siblings(at)):
             return self.by_frame(at)
-        way, out, chosen = self.way(at)
-        if way is None or (out is at and not first and at.what == "gateway"):
-            self.no_way(at, chosen)
+        route, out, chosen = self.route(at)
+        if route is None or (out is at and not first and at.what == "gateway"):
+            self.no_route(at, chosen)
             return None
         self.by = self.by or out
-        network, gateway = way
+        network, gateway = route
         next_hop = gateway or self.destination
         rule = f"is in {network}" if network.prefixlen else "is in no network of its own"
         through = "" if gateway is None else f" via {gateway}" if network.prefixlen else f", so via {gateway}"
@@ -145,7 +146,7 @@ class _Trace:
         return self.across(out, next_hop)
 
     def taken(self, at: HostModel, does: str) -> None:
-        """By whoever it is for; an emulator behind bare datagrams gets it in one of these."""
+        """The hop of the receiver; an emulator behind bare datagrams gets the packet in one of these."""
         if not isinstance(at.element, Udp):
             self.hop(at, does)
             return
@@ -157,9 +158,9 @@ class _Trace:
         headers = (HeaderSize(f"IPv{version}", IP_HEADER[version]), HeaderSize("UDP", UDP_HEADER))
         around = ETHERNET.bytes + sum(header.bytes for header in headers)
         sizes = tuple(cut([packet + around for packet in self.packets], path.mtu, version))
-        remark = "sent outside in fragments" if len(sizes) > len(self.packets) else ""
-        sent = Outside(local.host, host, "UDP", port, sizes, path=path)
-        self.hop(at, does, headers=headers, outside=sent, remark=remark)
+        remark = "sent in fragments" if len(sizes) > len(self.packets) else ""
+        sent = UnderlayPackets(local.host, host, "UDP", port, sizes, path=path)
+        self.hop(at, does, headers=headers, underlay=sent, remark=remark)
 
     def is_for(self, at: HostModel) -> bool:
         if self.target is not None and self.target.element is at.element:
@@ -172,11 +173,11 @@ class _Trace:
     def siblings(self, at: HostModel) -> list[HostModel]:
         """All interfaces of the same computer or gateway."""
         if at.computer is not None:
-            return [each for each in self.topology.stations if each.computer == at.computer]
-        return [each for each in self.topology.stations if each.element is at.element]
+            return [each for each in self.topology.hosts if each.computer == at.computer]
+        return [each for each in self.topology.hosts if each.element is at.element]
 
-    def way(self, at: HostModel) -> tuple[Gatewayed | None, HostModel, str]:
-        """The route that is taken, None where it leads past the file, its interface, and who chose it."""
+    def route(self, at: HostModel) -> tuple[Gatewayed | None, HostModel, str]:
+        """The route (None where the packet bypasses the file), its interface, and the rule that chose it."""
         assert self.destination is not None, "only addresses are routed"
         interfaces = self.siblings(at)
         rules = [
@@ -186,24 +187,24 @@ class _Trace:
             if self.sender is not None and self.sender in rule.source
         ]
         for rule, owner in sorted(rules, key=lambda pair: pair[0].priority):
-            chosen = f"rule {rule.priority} has packets from {self.sender} look into table {rule.table}: "
+            chosen = f"rule {rule.priority} sends packets from {self.sender} to table {rule.table}: "
             if rule.table not in owner.tables:
-                # It holds what the main table does, but for the tunnel.
+                # This table holds what the main table does, except the tunnel's routes.
                 found = main_route([each for each in interfaces if each is not owner], self.destination, at)
                 return *(found or (None, at)), chosen
-            way = owner.way(self.destination, rule.table)
-            if way is not None:
-                return way, owner, chosen
+            route = owner.route(self.destination, rule.table)
+            if route is not None:
+                return route, owner, chosen
         return *(main_route(interfaces, self.destination, at) or (None, at)), ""
 
-    def no_way(self, at: HostModel, chosen: str) -> None:
+    def no_route(self, at: HostModel, chosen: str) -> None:
         if at.computer is None:
-            self.hop(at, f"knows no way to {self.destination}")
+            self.hop(at, f"has no route to {self.destination}")
             self.end("dropped", f"{at.name} has no route to {self.destination}")
             return
         assert self.destination is not None, "only addresses are routed"
-        outside = "the interface that they lead to" if at.nat == AUTO else at.nat
-        under = f", under the address of {outside} (nat)" if at.nat else ""
+        interface = "the interface that they lead to" if at.nat == AUTO else at.nat
+        under = f", with the address of {interface} (nat)" if at.nat else ""
         known = "" if chosen else "no network of the file: "
         if not self.goes_out(at, f"{chosen}{known}by the computer's own routes{under}"):
             return
@@ -213,17 +214,19 @@ class _Trace:
         self.left = True
 
     def goes_out(self, at: HostModel, does: str) -> bool:
-        """By a computer's own routes, in fragments where the path wants them."""
-        assert at.computer is not None, "only computers know ways outside"
+        """By a computer's own routes, fragmented if the path's MTU is smaller."""
+        assert at.computer is not None, "only computers have routes of their own"
         translated = at.nat is not None and at is not self.proof.source
-        path = self.topology.paths.past(at.computer[0], None, self.destination)
+        path = self.topology.paths.bypassing(at.computer[0], None, self.destination)
         source = path.source if translated else self.sender
         count = len(self.packets)
         if not self.cut_to(path.mtu, at):
             self.hop(at, does, room=path.mtu)
-            self.end("dropped", f"{max(self.packets)} bytes do not fit a path of {path.mtu} bytes, {_TOLD}")
+            self.end(
+                "dropped", f"{max(self.packets)} bytes do not fit a path of {path.mtu} bytes, {_ICMP_ERROR}"
+            )
             return False
-        sent = Outside(
+        sent = UnderlayPackets(
             None if source is None else str(source),
             str(self.destination),
             "IP",
@@ -231,22 +234,23 @@ class _Trace:
             self.packets,
             path=path,
         )
-        self.hop(at, does, room=path.mtu, remark=_cut(count, self.packets), outside=sent)
+        self.hop(at, does, room=path.mtu, remark=_cut(count, self.packets), underlay=sent)
         return True
 
     def by_frame(self, at: HostModel) -> HostModel | None:
-        """To a machine that has no address in the file."""
+        """Straight to a machine that has no address in the file."""
         if not self.fits(at, "puts it into a frame"):
             return None
         return self.across(at, None)
 
     def fits(self, out: HostModel, does: str) -> bool:
-        """Send by an interface, in fragments where its MTU wants them; False where it may not be cut."""
+        """Send through an interface, fragmented if its MTU is smaller; False where that is not allowed."""
         count = len(self.packets)
         if not self.cut_to(out.mtu, out):
             self.hop(out, does, room=out.mtu)
             self.end(
-                "dropped", f"{max(self.packets)} bytes do not fit the MTU {out.mtu} of {out.name}, {_TOLD}"
+                "dropped",
+                f"{max(self.packets)} bytes do not fit the MTU {out.mtu} of {out.name}, {_ICMP_ERROR}",
             )
             return False
         headers = (ETHERNET,) if out.port is not None and out.port.kind == "ethernet" else ()
@@ -254,7 +258,7 @@ class _Trace:
         return True
 
     def cut_to(self, mtu: int, out: HostModel) -> bool:
-        """Cut what is larger into fragments; False, and nothing done, where it may not be or cannot be."""
+        """Fragment larger packets; False, with nothing done, where that is not allowed or not possible."""
         if max(self.packets) <= mtu:
             return True
         pieces = tuple(cut(self.packets, mtu, self.version))
@@ -267,11 +271,11 @@ class _Trace:
 
     def across(self, out: HostModel, next_hop: IPAddress | None) -> HostModel | None:
         reach = self.topology.reach(out)
-        named = [each for each in reach.stations if any(own.ip == next_hop for own in each.addresses)]
-        for station in [*named, *reach.stations]:
-            if self.meant(station, out, next_hop):
-                return station if self.carried(reach.stations[station]) else None
-        unknown = [each for each in reach.stations if not each.addresses]
+        named = [each for each in reach.hosts if any(own.ip == next_hop for own in each.addresses)]
+        for host in [*named, *reach.hosts]:
+            if self.meant(host, out, next_hop):
+                return host if self.carried(reach.hosts[host]) else None
+        unknown = [each for each in reach.hosts if not each.addresses]
         if reach.away:
             step, away = reach.away[0]
             self.entered += [element for other, _away in reach.away[1:] for element in _crossed(other)]
@@ -279,7 +283,7 @@ class _Trace:
                 others = {each.towards for _step, each in reach.away[1:]} - {away.towards}
                 others |= {f"what is behind {each.name}" for each in unknown}
                 also = (
-                    f", and towards {', '.join(sorted(others))}, while its place is not known"
+                    f", and towards {', '.join(sorted(others))}, until its location is known"
                     if others
                     else ""
                 )
@@ -287,37 +291,37 @@ class _Trace:
             return None
         if unknown and next_hop is not None:
             behind = unknown[0]
-            if self.carried(reach.stations[behind]):
-                self.taken(behind, f"the file has nobody with {next_hop}, so perhaps who is behind it")
+            if self.carried(reach.hosts[behind]):
+                self.taken(behind, f"no host in the file has {next_hop}; perhaps one behind this element")
                 self.end("leaves", f"to what is behind {', '.join(each.name for each in unknown)}")
             return None
         if out.port is None:
             self.end("dropped", f"{out.name} is not connected")
-        elif reach.ends and not reach.stations:
+        elif reach.ends and not reach.hosts:
             step = reach.ends[0]
             self.carried(step)
             self.end("dropped", f"{step.ingress.element.name} is not connected")
         elif next_hop is None:
             self.end("dropped", f"{self.proof.destination} is not on the same Ethernet")
         else:
-            self.end("dropped", f"nobody there has {next_hop}")
+            self.end("dropped", f"no host there has {next_hop}")
         return None
 
-    def meant(self, station: HostModel, out: HostModel, next_hop: IPAddress | None) -> bool:
+    def meant(self, host: HostModel, out: HostModel, next_hop: IPAddress | None) -> bool:
         if next_hop is None:
-            return station is self.target
+            return host is self.target
         if out.port is not None and out.port.kind == "ip":
             return True
-        return any(own.ip == next_hop for own in station.addresses)
+        return any(own.ip == next_hop for own in host.addresses)
 
     def carried(self, last: TraceStep) -> bool:
-        """Every step to the last; False where the packet is dropped on the way."""
+        """Every step to the last; False where the packet is dropped before it."""
         trail = last.trail()
         self.entered += _crossed(last)
         for index, step in enumerate(trail):
             element = step.ingress.element
             if step.forwarding.takes and step is last:
-                return True  # whoever takes it has a hop of its own
+                return True  # the host that takes it has a hop of its own
             onward = trail[index + 1].ingress.port if step is not last else None
             if isinstance(element, Server) and onward is not None:
                 self.pass_by(step)
@@ -345,7 +349,7 @@ class _Trace:
         self.add(step, step.forwarding.does, room=room)
 
     def linked(self, step: TraceStep, link: Link | Server, other: Element | None) -> bool:
-        """Into the datagrams of a link or a server."""
+        """The hop into the datagrams of a link or a server."""
         options = link.arguments
         epochs = options.tls is not None and other is not None
         header = wire.inner_header(options)
@@ -360,17 +364,17 @@ class _Trace:
             self.add(step, step.forwarding.does, room=room)
             self.end("dropped", f"--fragment {options.fragment} of {link.name} would make too many pieces")
             return False
-        outside, path, version = self.outside(link, other)
+        underlay, path, version = self.underlay(link, other)
         datagrams = [each for several in made for each in several]
         headers = datagrams[0].headers
         if wire.is_stream(options):
             sizes = tuple(each.size for each in datagrams)
-            outside = replace(outside, sizes=sizes)
-            self.add(step, step.forwarding.does, headers=headers, room=room, outside=outside,
+            underlay = replace(underlay, sizes=sizes)
+            self.add(step, step.forwarding.does, headers=headers, room=room, underlay=underlay,
                      remark=_STREAM)  # fmt: skip
             return True
         apart = [wire.outer_packets(options, each, version, path.mtu) for each in datagrams]
-        outside = replace(outside, sizes=tuple(size for several in apart for size in several), path=path)
+        underlay = replace(underlay, sizes=tuple(size for several in apart for size in several), path=path)
         headers = (HeaderSize(f"IPv{version}", IP_HEADER[version]), HeaderSize("UDP", UDP_HEADER), *headers)
         room = wire.whole(options, version, path.mtu, epochs=epochs) - self.wrapping
         remark = ""
@@ -378,16 +382,18 @@ class _Trace:
             remark = f"cut into {len(datagrams)} datagrams by --fragment {options.fragment}"
         torn = max(map(len, apart))
         if torn > 1 and options.mtu_disc == "yes":
-            self.add(step, step.forwarding.does, headers=headers, room=room, outside=outside)
+            self.add(step, step.forwarding.does, headers=headers, room=room, underlay=underlay)
             self.end("dropped", f"--mtu-disc yes: the datagram does not fit a path of {path.mtu} bytes")
             return False
         if torn > 1:
-            remark = f"sent outside in {torn} fragments: the path takes packets of {room} whole"
-        self.add(step, step.forwarding.does, headers=headers, room=room, outside=outside, remark=remark)
+            remark = f"sent in {torn} fragments: the path takes packets of {room} whole"
+        self.add(step, step.forwarding.does, headers=headers, room=room, underlay=underlay, remark=remark)
         return True
 
-    def outside(self, link: Link | Server, other: Element | None) -> tuple[Outside, MeasuredPath, IPVersion]:
-        """The addresses outside, the path between them, and the IP version."""
+    def underlay(
+        self, link: Link | Server, other: Element | None
+    ) -> tuple[UnderlayPackets, MeasuredPath, IPVersion]:
+        """The underlay addresses, the path between them, and the IP version."""
         own = self.topology.end(link)
         theirs = self.topology.end(other) if isinstance(other, Link | Server) else None
         remote = link.arguments.remotes[0] if link.arguments.remotes else None
@@ -400,19 +406,19 @@ class _Trace:
             called = remote.port
         carrier = "TCP" if stream else "UDP"
         return (
-            Outside(source, host, carrier, called, (), stream),
+            UnderlayPackets(source, host, carrier, called, (), stream),
             path,
             outer_version(link.arguments, host or source),
         )
 
     def wrapped(self, step: TraceStep, tunnel: TunnelElement | Vxlan) -> bool:
-        """A header before each packet, and an outer IP header before that."""
+        """The hop that puts a tunnel header before each packet, and an outer IP header before that."""
         if isinstance(tunnel, Vxlan):
             return self.spread(step, tunnel)
         path, version, does = self.topology.paths.outer(tunnel), self.version, step.forwarding.does
         inner = self.topology.paths.inner(tunnel)
         if self.wrapping:
-            version = 4  # it is the outer packet of another tunnel that this one carries
+            version = 4  # this tunnel carries the outer packet of another one
         headers = [HeaderSize("IPv4", IP_HEADER[4])]
         if tunnel.codec.header:
             headers.append(HeaderSize(type(tunnel).__name__, tunnel.codec.header))
@@ -420,7 +426,9 @@ class _Trace:
         cuts = tunnel.codec.kind == "ip" and max(carried) > inner
         if cuts and (self.df or version == 6):
             self.add(step, does, headers=tuple(headers), room=inner - self.wrapping)
-            self.end("dropped", f"{max(carried)} bytes do not fit the {inner} of {tunnel.name}, {_TOLD}")
+            self.end(
+                "dropped", f"{max(carried)} bytes do not fit the {inner} of {tunnel.name}, {_ICMP_ERROR}"
+            )
             return False
         remark = ""
         if cuts:
@@ -430,18 +438,18 @@ class _Trace:
                 self.packets = tuple(carried)
         outer = tuple(cut([packet + tunnel.overhead for packet in carried], path.mtu, 4))
         if len(outer) > len(carried):
-            remark = "sent outside in fragments"
+            remark = "sent in fragments"
         ends = tunnel.arguments
         local, remote = (
             (str(ends.local), str(ends.remote)) if isinstance(ends, TunnelArguments) else (None, None)
         )
-        sent = Outside(local, remote, "IP", None, outer, path=path)
-        self.add(step, does, headers=tuple(headers), room=inner - self.wrapping, outside=sent, remark=remark)
+        sent = UnderlayPackets(local, remote, "IP", None, outer, path=path)
+        self.add(step, does, headers=tuple(headers), room=inner - self.wrapping, underlay=sent, remark=remark)
         self.wrapping += tunnel.overhead
         return True
 
     def spread(self, step: TraceStep, tunnel: Vxlan) -> bool:
-        """Into a datagram of VXLAN, which unless it is told to nobody cuts (RFC 7348, section 4.3)."""
+        """The hop into a VXLAN datagram, which is not fragmented unless asked (RFC 7348, section 4.3)."""
         assert tunnel.inner is not None, "the packet came by it"
         own = tunnel.arguments
         version: IPVersion = 4 if own.remote[0].version == 4 else 6
@@ -451,45 +459,49 @@ class _Trace:
         outer = [packet + self.wrapping + tunnel.overhead for packet in self.packets]
         cuts = cut(outer, path.mtu, version)
         local = None if own.local is None else str(own.local)
-        sent = Outside(local, ", ".join(map(str, own.remote)), "UDP", own.port, tuple(cuts), path=path)
+        sent = UnderlayPackets(
+            local, ", ".join(map(str, own.remote)), "UDP", own.port, tuple(cuts), path=path
+        )
         if len(cuts) > len(outer) and not own.fragment:
             self.add(step, step.forwarding.does, headers=headers, room=room)
             self.end(
-                "dropped", f"{max(outer)} bytes outside do not fit a path of {path.mtu} bytes; add 'fragment'"
+                "dropped",
+                f"outer packets of {max(outer)} bytes do not fit a path of {path.mtu}; add 'fragment'",
             )
             return False
-        remark = "sent outside in fragments" if len(cuts) > len(outer) else ""
-        self.add(step, step.forwarding.does, headers=headers, room=room, outside=sent, remark=remark)
+        remark = "sent in fragments" if len(cuts) > len(outer) else ""
+        self.add(step, step.forwarding.does, headers=headers, room=room, underlay=sent, remark=remark)
         self.wrapping += tunnel.overhead
         return True
 
     # Hops
 
-    def name(self, station: HostModel) -> str:
-        kind = "Ethernet" if station.port is None or station.port.kind == "ethernet" else "tunnel"
-        return station.interface or f"its {kind}"
+    def name(self, host: HostModel) -> str:
+        kind = "Ethernet" if host.port is None or host.port.kind == "ethernet" else "tunnel"
+        return host.interface or f"its {kind}"
 
     def hop(self, at: HostModel, does: str, *, headers: tuple[HeaderSize, ...] = (), room: int | None = None,
-            outside: Outside | None = None, remark: str = "") -> None:  # fmt: skip
+            underlay: UnderlayPackets | None = None, remark: str = "") -> None:  # fmt: skip
         does = f"{at.what}: {does}"
-        self.proof.hops.append(Hop(at.name, at.place, does, self.packets, headers, room, outside, remark))
+        self.proof.hops.append(Hop(at.name, at.place, does, self.packets, headers, room, underlay, remark))
 
     def add(self, step: TraceStep, does: str, *, headers: tuple[HeaderSize, ...] = (),
-            room: int | None = None, outside: Outside | None = None, remark: str = "") -> None:  # fmt: skip
+            room: int | None = None, underlay: UnderlayPackets | None = None,
+            remark: str = "") -> None:  # fmt: skip
         element = step.ingress.element
         place = self.topology.place(element)
-        self.proof.hops.append(Hop(element.name, place, does, self.packets, headers, room, outside, remark))
+        self.proof.hops.append(Hop(element.name, place, does, self.packets, headers, room, underlay, remark))
 
 
 _VXLAN = HeaderSize("VXLAN", vxlan.HEADER)
 
-_TOLD = "and the sender is told"
+_ICMP_ERROR = "and the sender gets an ICMP error"
 
-_STREAM = "TCP cuts the stream as its path wants it, so nothing is sent in fragments"
+_STREAM = "TCP segments the stream to fit its path, so nothing is sent in fragments"
 
 
 def _crossed(last: TraceStep) -> list[Element]:
-    """The tunnels that a frame enters on its way to a step."""
+    """The tunnels that a frame enters before a step."""
     return [
         step.ingress.element
         for step in last.trail()

@@ -1,7 +1,8 @@
-"""What a link makes of a frame: the datagrams, what stands in each, and the IP packets outside.
+"""What a link makes of a frame: its datagrams, what each holds, and the underlay IP packets.
 
-From the options alone, with no key read and nothing connected. What a TLS link's ends agree on is taken as
-OpenVPN's defaults have it: the first cipher of --data-ciphers, and a peer id. Knows no element.
+This follows from the options alone; no key is read and nothing is connected. What the ends of a TLS link
+negotiate is assumed to be OpenVPN's default: the first cipher of --data-ciphers, and a peer id. This module
+knows no element.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tmelink.proof.sizes import IP_HEADER, UDP_HEADER, HeaderSize, IPVersion, fr
 OPCODE_AND_PEER = 4
 PACKET_ID = 4
 EPOCH_PACKET_ID = 8
-"""A packet id that holds the epoch too (OpenVPN 2.7's data channel, "aead-epoch")."""
+"""A packet id with an epoch (OpenVPN 2.7's data channel format, "aead-epoch")."""
 AEAD_TAG = 16
 STREAM_LENGTH = 2
 
@@ -34,7 +35,7 @@ _NO_LIMIT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """One datagram of a link: `payload` bytes of a frame, and what is put around them."""
+    """One datagram of a link: `payload` bytes of a frame, and the headers and trailers around them."""
 
     payload: int
     headers: tuple[HeaderSize, ...]
@@ -51,25 +52,25 @@ def is_stream(options: Options) -> bool:
 
 
 def inner_header(options: Options) -> int:
-    """What a frame is longer than the IP packet in it."""
+    """How many bytes a frame is longer than the IP packet in it."""
     return ETHERNET_HEADER if options.dev_type == "tap" else 0
 
 
 def longest(options: Options) -> int:
-    """The longest frame that the link sends; anything above is dropped."""
+    """The longest frame that the link sends, in bytes; longer ones are dropped."""
     slack = TAGS if options.dev_type == "tap" else 0
     return inner_mtu(options) + inner_header(options) + slack
 
 
 def inner_mtu(options: Options) -> int:
-    """--tun-mtu, or what --link-mtu leaves: the largest IP packet that both ends expect."""
+    """--tun-mtu, or what --link-mtu leaves of it: the largest IP packet that both ends expect."""
     return mtu.tun_mtu(_keyed(options))
 
 
 def datagrams(options: Options, frame: int, *, epochs: bool = False) -> list[Datagram]:
-    """What a frame of `frame` bytes becomes; none where --fragment would make too many.
+    """The datagrams of a frame of `frame` bytes; none where --fragment would make too many.
 
-    `epochs`: both ends speak OpenVPN 2.7's data format, as two of tmelink's do under TLS 1.3.
+    `epochs`: both ends speak OpenVPN 2.7's data format, as two tmelink ends do under TLS 1.3.
     """
     framing = compress.overhead(settings(options).compress)
     before = [HeaderSize("compression framing", framing)] if framing else []
@@ -87,12 +88,12 @@ def datagrams(options: Options, frame: int, *, epochs: bool = False) -> list[Dat
 
 
 def outer_packets(options: Options, datagram: Datagram, version: IPVersion, path: int) -> list[int]:
-    """The IP packets outside that a datagram over UDP travels in."""
+    """The sizes of the underlay IP packets that carry a datagram over UDP."""
     return fragments(IP_HEADER[version] + UDP_HEADER + datagram.size, path, version)
 
 
 def whole(options: Options, version: IPVersion, path: int, *, epochs: bool = False) -> int:
-    """The largest IP packet inside that crosses a path in one packet outside; 0 where none does."""
+    """The largest inner IP packet that crosses a path in one underlay packet; 0 where none does."""
     for packet in range(min(inner_mtu(options), path), 0, -1):
         made = datagrams(options, packet + inner_header(options), epochs=epochs)
         if len(made) == 1 and len(outer_packets(options, made[0], version, path)) == 1:
@@ -101,40 +102,40 @@ def whole(options: Options, version: IPVersion, path: int, *, epochs: bool = Fal
 
 
 def _keyed(options: Options) -> Settings:
-    """The settings with a key in place of the one that stands in a file: sizes do not depend on its bytes."""
+    """The settings with an empty key instead of the one in the key file: sizes do not depend on its bytes."""
     key = None if options.secret is None else Secret(bytes(keys.KEY_BYTES))
     return replace(settings(options), key=key)
 
 
 def _sealed(options: Options, payload: int, before: list[HeaderSize], epochs: bool) -> Datagram:
-    inside = payload + sum(header.bytes for header in before)
+    inner = payload + sum(header.bytes for header in before)
     if options.tls is not None:
-        around = _tls(options, inside, epochs)
+        around = _tls(options, inner, epochs)
     elif options.secret is not None:
-        around = _static(options, inside)
+        around = _static(options, inner)
     else:
         around = []
     stream = [HeaderSize("length", STREAM_LENGTH)] if is_stream(options) else []
     return Datagram(payload, (*stream, *around, *before))
 
 
-def _static(options: Options, inside: int) -> list[HeaderSize]:
+def _static(options: Options, inner: int) -> list[HeaderSize]:
     """Static keys; `tmelink.openvpn.data.static` has the layout."""
     cipher = static.cipher_name(options.cipher or "none")
-    return _hmac(options) + _block_cipher(cipher, static.ID_BYTES, inside)
+    return _hmac(options) + _block_cipher(cipher, static.ID_BYTES, inner)
 
 
-def _tls(options: Options, inside: int, epochs: bool) -> list[HeaderSize]:
+def _tls(options: Options, inner: int, epochs: bool) -> list[HeaderSize]:
     cipher = data_cipher(options)
     head = [HeaderSize("opcode and peer id", OPCODE_AND_PEER)]
     if cipher in static.CIPHERS:
-        return head + _hmac(options) + _block_cipher(cipher, PACKET_ID, inside)
+        return head + _hmac(options) + _block_cipher(cipher, PACKET_ID, inner)
     number = EPOCH_PACKET_ID if epochs and may_use_epochs(cipher) else PACKET_ID
     return [*head, HeaderSize("packet id", number), HeaderSize(f"{cipher} tag", AEAD_TAG)]
 
 
 def data_cipher(options: Options) -> str:
-    """The cipher that both ends of a TLS link come to, as far as one of them knows."""
+    """The cipher that both ends of a TLS link negotiate, as far as one of them knows."""
     assert options.tls is not None, "only TLS negotiates"
     return (*options.tls.data_ciphers, options.tls.data_ciphers_fallback or "none")[0]
 
@@ -144,15 +145,15 @@ def _hmac(options: Options) -> list[HeaderSize]:
     return [HeaderSize(f"HMAC {options.auth}", size)] if size else []
 
 
-def _block_cipher(cipher: str, number: int, inside: int) -> list[HeaderSize]:
+def _block_cipher(cipher: str, number: int, inner: int) -> list[HeaderSize]:
     if cipher == "none":
         return [HeaderSize("packet id", number)]
-    padding = static.BLOCK - (number + inside) % static.BLOCK
+    padding = static.BLOCK - (number + inner) % static.BLOCK
     return [HeaderSize("IV", static.BLOCK), HeaderSize("packet id", number), HeaderSize("padding", padding)]
 
 
 def _largest_piece(options: Options, epochs: bool) -> int:
-    """The longest payload, fragment header apart, that --fragment sends whole."""
+    """The longest payload, without the fragment header, that --fragment sends whole."""
     if options.tls is None:
         return mtu.fragment_size(_keyed(options))
     room = options.fragment - sum(h.bytes for h in _tls(options, 0, epochs) if h.name != "padding")
