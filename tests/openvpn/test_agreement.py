@@ -182,17 +182,31 @@ def test_push_messages_read_and_write() -> None:
 
 
 def test_refusals_and_waits_read() -> None:
-    assert push_messages.parse_refusal("AUTH_FAILED") == ("", False, None)
-    assert push_messages.parse_refusal("AUTH_FAILED,no such user") == ("no such user", False, None)
-    assert push_messages.parse_refusal("AUTH_FAILED,TEMP[backoff 42,advance no]:busy") == ("busy", True, 42.0)
-    assert push_messages.parse_refusal("AUTH_FAILED,TEMP:busy") == ("busy", True, None)
-    assert push_messages.parse_refusal("AUTH_FAILED,TEMP[backoff x") == ("", True, None)
-    assert push_messages.parse_refusal("HALT") is None
+    refusal = push_messages.parse_refusal
+    assert refusal("AUTH_FAILED") == ("", False, None, "here")
+    assert refusal("AUTH_FAILED,no such user") == ("no such user", False, None, "here")
+    assert refusal("AUTH_FAILED,TEMP[backoff 42,advance no]:busy") == ("busy", True, 42.0, "here")
+    assert refusal("AUTH_FAILED,TEMP[advance remote]") == ("", True, None, "remote")
+    assert refusal("AUTH_FAILED,TEMP[advance addr,backoff 1]:") == ("", True, 1.0, "address")
+    assert refusal("AUTH_FAILED,TEMP[advance nowhere]:") == ("", True, None, "here")
+    assert refusal("AUTH_FAILED,TEMP:busy") == ("busy", True, None, "here")
+    assert refusal("AUTH_FAILED,TEMP[backoff x") == ("", True, None, "here")
+    assert refusal("HALT") is None
     assert push_messages.build_refusal("") == "AUTH_FAILED"
     assert len(push_messages.build_refusal("x" * 5000)) < push_messages.BUNDLE
     assert push_messages.parse_pending("AUTH_PENDING,timeout 60") == 60.0
     assert push_messages.parse_pending("AUTH_PENDING") == 0.0
     assert push_messages.parse_pending("AUTH") is None
+
+
+def test_farewells_read() -> None:
+    farewell = push_messages.parse_farewell
+    assert farewell("RESTART", "RESTART") == ("", False)
+    assert farewell("RESTART,[N]", "RESTART") == ("", True)
+    assert farewell("RESTART,[PN]maintenance", "RESTART") == ("maintenance", True)
+    assert farewell("RESTART,[P", "RESTART") == ("", False)
+    assert farewell("HALT,go away", "HALT") == ("go away", False)
+    assert farewell("RESTARTED", "RESTART") is None
 
 
 def test_messages_split_at_their_ends() -> None:

@@ -730,6 +730,29 @@ MESSAGES = [
     *("AUTH_PENDING,timeout 99999999999", "AUTH_PENDING", "CR_RESPONSE,x", "INFO,hello", "INFO_PRE,x"),
     *("", "\r\n", "ä", "x" * 3000),
 ]
+
+
+def test_a_server_that_says_nothing_is_given_up() -> None:
+    """Within --server-poll-timeout, and with no pause after it; one that has answered has --hand-window."""
+    wire = Wire(session(server=False, server_poll_timeout=3), session(server=True), loss=1)
+    wire.begin()
+    wire.run(2.9)
+    assert not wire.client.of(Restart)
+    wire.run(3.1)
+    (over,) = wire.client.of(Restart)
+    assert over.at_once
+    assert "no answer within 3 s (--server-poll-timeout)" in over.reason
+
+    slow = Wire(session(server=False, server_poll_timeout=3, hand_window=9), session(server=True))
+    slow.touch = lambda datagram: datagram if datagram[0] >> 3 in (7, 8) else b""
+    slow.begin()
+    slow.run(8.9)
+    assert not slow.client.of(Restart)
+    slow.run(9.1)
+    (over,) = slow.client.of(Restart)
+    assert "--hand-window" in over.reason
+
+
 LAST = ["HALT", "RESTART,[N]", "EXIT", "AUTH_FAILED,TEMP[", "AUTH_FAILED"]
 
 

@@ -127,6 +127,10 @@ class Process:
         finally:
             self._close()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Tell it something; SIGSTOP and SIGCONT make it fall silent and speak again."""
+        os.killpg(self.pid, number)
+
     def kill(self) -> None:
         """End it without its leave."""
         self._process.kill()

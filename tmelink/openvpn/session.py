@@ -29,11 +29,21 @@ class Up:
     detail: str = ""
 
 
+Onward = Literal["here", "address", "remote"]
+"""Where the next attempt goes: to the same address, the next one of the same name, or the next `--remote`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """The session is over; the shell begins a new one (OpenVPN's SIGUSR1)."""
+    """The session is over; the shell begins a new one (OpenVPN's SIGUSR1).
+
+    `onward` None means: to the same address if the peer had been up there, else to the next. The shell pauses
+    first unless the session has waited long enough itself (`at_once`).
+    """
 
     reason: str
+    onward: Onward | None = None
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import contextlib
 import random
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tmelink.elements.openvpn import link_sockets, proxies
@@ -38,6 +39,24 @@ RemoteChoice = tuple[Options, Proxy | None]
 
 Lease = UdpLease | TcpLease
 """A local port that is bound already."""
+
+LEAST_POLL_SECONDS = 1
+"""What a peer is given to answer in, however long the way to it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How an attempt ended, whether the peer was heard, and at which address."""
+
+    over: Over
+    heard: bool = False
+    address: Address | None = None
+
+    @property
+    def stays(self) -> bool:
+        """Whether the next attempt goes to the same address, as after one that worked"""
+        onward = None if isinstance(self.over, Exit) else self.over.onward
+        return self.heard if onward is None else onward == "here"
 
 
 class ConnectorOwner(PeerOwner, Protocol):
@@ -106,39 +125,49 @@ class Connector:
 
     async def _run(self) -> None:
         limit = self._options.connect_retry_max
-        tries = 0
+        tries = chosen = 0
+        kept: Address | None = None
         while True:
-            for options, proxy in self._ways:
-                over, heard = await self._attempt(options, proxy)
-                self._begun.set()
-                if isinstance(over, Exit):
-                    self._link.ended(over.reason)
-                    return
-                self._link.went_down(over.reason)
-                tries = 0 if heard else tries + 1
-                if limit and tries >= limit * len(self._ways):
-                    self._link.failed(
-                        ElementError(f"gave up after {tries} tries (--connect-retry-max {limit})")
-                    )
-                    return
-                await asyncio.sleep(max(_pause(options, tries), self._link.backoff))
-            self._shuffle()
+            options, proxy = self._ways[chosen]
+            attempt = await self._attempt(options, proxy, kept)
+            over, kept = attempt.over, attempt.address
+            self._begun.set()
+            if isinstance(over, Exit):
+                self._link.ended(over.reason)
+                return
+            tries = 0 if attempt.heard else tries + 1
+            if limit and tries >= limit * len(self._ways):
+                self._link.failed(ElementError(f"gave up after {tries} tries (--connect-retry-max {limit})"))
+                return
+            if not attempt.stays:
+                kept = None
+                chosen += 1
+                if chosen == len(self._ways):
+                    chosen = 0
+                    self._shuffle()
+            pause = 0.0 if over.at_once else _pause(options, tries)
+            await asyncio.sleep(max(pause, self._link.backoff))
 
-    async def _attempt(self, options: Options, proxy: Proxy | None) -> tuple[Over, bool]:
-        """One remote, every address of its name in turn; why the last was over, and whether it was heard."""
-        over: Over = Restart("no address to try")
+    async def _attempt(self, options: Options, proxy: Proxy | None, first: Address | None) -> Attempt:
+        """One remote: the addresses of its name in turn until the peer is heard, `first` before all."""
         try:
             places = await link_sockets.places(options, proxy, self._link.log)
         except ElementError as error:
-            places, over = [], Restart(str(error))
-        for family, address in places:
+            self._link.went_down(str(error))
+            return Attempt(Restart(str(error)))
+        attempt = Attempt(Restart("no address to try"))
+        for family, address in sorted(places, key=lambda place: place[1] != first):
             try:
                 over, heard = await self._converse(options, proxy, family, address)
             except ElementError as error:
                 over, heard = Restart(str(error)), False
-            if heard or isinstance(over, Exit):
-                return over, heard
-        return over, False
+            attempt = Attempt(over, heard, address)
+            if isinstance(over, Exit):
+                return attempt
+            self._link.went_down(over.reason if heard else _with_place(over.reason, options, proxy, address))
+            if attempt.stays or over.onward == "remote":
+                return attempt
+        return attempt
 
     async def _converse(
         self,
@@ -149,6 +178,7 @@ class Connector:
     ) -> tuple[Over, bool]:
         """Reach one address and stay with it until the peer is over."""
         taken, self._taken = self._taken, None
+        began = asyncio.get_running_loop().time()
         self._link.reaching(address)
         peer: LinkPeer
         if options.proto.startswith("udp"):
@@ -159,7 +189,7 @@ class Connector:
                 assert address is not None, "a proxy has an address"
                 make_wire = await self._relayed(options, proxy, family, address)
                 address = (options.remotes[0].host, options.remotes[0].port)
-            peer = UdpPeer(self._link, options, make_wire, address)
+            peer = UdpPeer(self._link, _within_poll_timeout(options, began), make_wire, address)
         elif options.proto.endswith("server"):
             place = taken if isinstance(taken, TcpLease) else await listen(self._link, options, family)
             peer = TcpServer(self._link, options, place, address)
@@ -168,7 +198,7 @@ class Connector:
             sock = await link_sockets.connect(options, family, address, proxy)
             if proxy is not None:
                 address = (options.remotes[0].host, options.remotes[0].port)
-            peer = TcpPeer(self._link, options, sock, address)
+            peer = TcpPeer(self._link, _within_poll_timeout(options, began), sock, address)
             through = f" through {proxy}" if proxy is not None else ""
             self._link.log.info("connected: %s%s", sockets.show(address), through)
         self._link.peer = peer
@@ -229,6 +259,28 @@ class Connector:
         if options.proto.startswith("udp"):
             return await udp(self._link, options, family)
         return await listen(self._link, options, family)
+
+
+def _within_poll_timeout(options: Options, began: float) -> Options:
+    """The options with what the way to the peer has left of --server-poll-timeout; 0 is no limit."""
+    if not options.connect_timeout:
+        return options
+    spent = asyncio.get_running_loop().time() - began
+    return replace(options, connect_timeout=max(options.connect_timeout - int(spent), LEAST_POLL_SECONDS))
+
+
+def _with_place(reason: str, options: Options, proxy: Proxy | None, address: Address | None) -> str:
+    """Why an attempt failed, with the remote that it went to."""
+    if not options.remotes or address is None:
+        return reason
+    remote, shown = options.remotes[0], sockets.show(address)
+    named = sockets.show((remote.host, remote.port))
+    if proxy is not None:
+        return f"{named} {options.proto} through {proxy}: {reason}"
+    if shown in reason:
+        return reason
+    where = shown if sockets.literal_family(remote.host) is not None else f"{named} ({shown})"
+    return f"{where} {options.proto}: {reason}"
 
 
 def _pause(options: Options, tries: int) -> float:

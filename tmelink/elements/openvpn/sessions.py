@@ -329,6 +329,7 @@ def tls_settings(
         mss_overhead=mtu.mss_overhead(common),
         max_packet_size=tls.max_packet_size,
         hand_window=tls.hand_window,
+        server_poll_timeout=options.connect_timeout,
         tls_timeout=tls.tls_timeout,
         tran_window=tls.tran_window,
         reneg_sec=tls.reneg_sec,

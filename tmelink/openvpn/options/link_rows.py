@@ -16,7 +16,12 @@ _KERNEL = "tmelink has no data channel in the kernel"
 _REDIRECT = "local|autolocal|def1|bypass-dhcp|bypass-dns|block-local|ipv6|!ipv4"
 
 _DATA_CIPHERS = works("data-ciphers", "TEXT", "ciphers to negotiate, by rank, with ':' between", needs="tls")
-_TIMEOUT = works("connect-timeout", "SECONDS", "give up one attempt after this (120)", connection=True)
+_TIMEOUT = works(
+    "connect-timeout",
+    "SECONDS",
+    "go on to the next remote where one says nothing for so long; 0 waits (120)",
+    connection=True,
+)
 _LINK_MTU = works(
     "link-mtu", "PACKET", "derive the MTU from the largest datagram", needs="size", connection=True
 )

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from tmelink.openvpn.liveness import Liveness
-from tmelink.openvpn.session import AuthFailed, Event, Exit, Notice, Pushed, Restart, Token
+from tmelink.openvpn.occ import printable
+from tmelink.openvpn.session import AuthFailed, Event, Exit, Notice, Onward, Pushed, Restart, Token
 from tmelink.openvpn.tls import negotiated, push_messages
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.negotiated import NegotiatedOptions
@@ -61,10 +62,11 @@ class PullClient:
             if self.answer_by is not None:
                 self.answer_by = now + min(pending or self._settings.hand_window, longest)
             return PullResult([Notice("info", "the server wants to decide about this client later")])
-        if text.startswith(push_messages.RESTART):
-            return PullResult([Restart("the server restarts")])
-        if text.startswith("HALT"):
-            return PullResult([Exit("the server ends the link")])
+        if (farewell := push_messages.parse_farewell(text, push_messages.RESTART)) is not None:
+            onward: Onward = "address" if farewell.next_server else "here"
+            return PullResult([Restart(_said("the server restarts", farewell.reason), onward)])
+        if (farewell := push_messages.parse_farewell(text, push_messages.HALT)) is not None:
+            return PullResult([Exit(_said("the server ends the link", farewell.reason))])
         return None
 
     def _reply(self, reply: push_messages.Reply, remote: Message, agreed: bool) -> PullResult:
@@ -94,11 +96,16 @@ class PullClient:
         return PullResult([*events, Pushed(shown)], settled)
 
     def _refused(self, refusal: push_messages.Refusal) -> list[Event]:
-        reason, temporary, wait = refusal
-        text = f"the server refuses this client: {reason or 'no reason given'}"
+        reason, temporary, wait, onward = refusal
+        text = _said("the server refuses this client", reason or "no reason given")
         token_refused = self.credentials is not self._settings.credentials
         again = temporary or token_refused or self._settings.auth_retry == "nointeract"
-        return [AuthFailed(reason, temporary, wait), Restart(text) if again else Exit(text)]
+        return [AuthFailed(reason, temporary, wait), Restart(text, onward) if again else Exit(text)]
+
+
+def _said(what: str, reason: str) -> str:
+    """What the server does, with its own words for it if there are any."""
+    return f"{what}: {printable(reason)}" if reason else what
 
 
 def follow_timers(liveness: Liveness, options: Sequence[str], now: float) -> None:

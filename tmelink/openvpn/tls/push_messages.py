@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from tmelink.openvpn.session import Onward
+
 BUNDLE = 1024
 """Bytes of one message that pushes options (PUSH_BUNDLE_SIZE); more are sent in a continuation."""
 
@@ -24,6 +26,7 @@ MAX_PENDING = 64 * 1024
 PUSH_REQUEST = "PUSH_REQUEST"
 EXIT = "EXIT"
 RESTART = "RESTART"
+HALT = "HALT"
 
 Filter = tuple[Literal["accept", "ignore", "reject"], str]
 """A `--pull-filter`: what to do with the options that begin with this text; the first that fits counts."""
@@ -90,11 +93,12 @@ def filtered(options: Iterable[str], filters: Sequence[Filter]) -> tuple[list[st
 
 
 class Refusal(NamedTuple):
-    """An AUTH_FAILED: the reason, and for a temporary one the seconds to wait (None: any)."""
+    """An AUTH_FAILED: its reason; for a temporary one the seconds to wait (None: any) and where to go."""
 
     reason: str
     temporary: bool = False
     wait: float | None = None
+    onward: Onward = "here"
 
 
 def parse_refusal(message: str) -> Refusal | None:
@@ -104,14 +108,41 @@ def parse_refusal(message: str) -> Refusal | None:
     reason = message[12:] if message[11:12] == "," else ""
     if not reason.startswith("TEMP"):
         return Refusal(reason)
-    rest, wait = reason[4:], None
+    rest, wait, onward = reason[4:], None, _ONWARD["no"]
     if rest.startswith("["):
         flags, _, rest = rest[1:].partition("]")
         for flag in flags.split(","):
             word, _, value = flag.strip().partition(" ")
             if word == "backoff" and value.isascii() and value.isdigit() and len(value) < 7:
                 wait = float(value)
-    return Refusal(rest.lstrip(":"), True, wait)
+            elif word == "advance":
+                onward = _ONWARD.get(value, onward)
+    return Refusal(rest.lstrip(":"), True, wait, onward)
+
+
+_ONWARD: dict[str, Onward] = {"no": "here", "addr": "address", "remote": "remote"}
+"""What a server writes after `advance` in the flags of a temporary refusal."""
+
+
+class Farewell(NamedTuple):
+    """A RESTART or HALT: the server's words, and whether the client goes on to the next server (`[N]`)."""
+
+    reason: str
+    next_server: bool
+
+
+def parse_farewell(message: str, word: str) -> Farewell | None:
+    """A RESTART or HALT (`word`) read, or None for another message.
+
+    The flag `[P]`, by which a client may keep its password, changes nothing: a link keeps it anyway.
+    """
+    if message != word and not message.startswith(f"{word},"):
+        return None
+    text = message[len(word) + 1 :]
+    flags = ""
+    if text.startswith("["):
+        flags, _, text = text[1:].partition("]")
+    return Farewell(text.strip(), "N" in flags)
 
 
 def build_refusal(reason: str) -> str:

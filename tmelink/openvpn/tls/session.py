@@ -90,6 +90,7 @@ class TlsSession:
         self._pushing = PushServer(settings)
         self._active: ControlSession | None = None
         self._incoming: ControlSession | None = None
+        self._answer_by: float | None = None
         self._ended = False
         self._up = False
         self._wire: list[Item] = []
@@ -114,6 +115,8 @@ class TlsSession:
             self._active.start(self._introduction(), now, None)
         elif not self.settings.server:
             self._active = self._beginning.ask(self._pulling.credentials, now)
+            if self.settings.server_poll_timeout:
+                self._answer_by = now + self.settings.server_poll_timeout
         return self._finish(now)
 
     def receive(self, datagrams: Sequence[Item], now: float) -> Step:
@@ -184,7 +187,10 @@ class TlsSession:
         if self._pulling.request_due(now):
             self._tell(push_messages.PUSH_REQUEST, now)
         ended = self._pushing.forgotten(now) or self._liveness.ended(now)
-        if self._pulling.answer_by is not None and now >= self._pulling.answer_by:
+        if (answer_by := self._unanswered_until()) is not None and now >= answer_by:
+            seconds = self.settings.server_poll_timeout
+            ended = Restart(f"no answer within {seconds:.3g} s (--server-poll-timeout)", at_once=True)
+        elif self._pulling.answer_by is not None and now >= self._pulling.answer_by:
             ended = Restart("the server does not answer the request for options (PUSH_REQUEST)")
         if ended is not None:
             self._finish_with(ended, now)
@@ -197,6 +203,7 @@ class TlsSession:
         if self._ended:
             return None
         times = [
+            self._unanswered_until(),
             self._keyring.switch_at,
             self._pulling.request_at,
             self._pulling.answer_by,
@@ -549,6 +556,11 @@ class TlsSession:
             self._keyring.choose(now)
         if renew is not None and now >= renew:
             self._renegotiate(now)
+
+    def _unanswered_until(self) -> float | None:
+        """When a server that has said nothing yet is given up."""
+        active = self._active
+        return self._answer_by if active is not None and active.remote is None else None
 
     def _give_up_at(self, control_session: ControlSession) -> float | None:
         """When a negotiation under way has taken too long."""

@@ -65,6 +65,8 @@ class TlsSettings:
     max_packet_size: int = 1250
     """Of a control packet, its IP and UDP headers included (`--max-packet-size`)."""
     hand_window: float = 60
+    server_poll_timeout: float = 0
+    """A client gives up a server that has not answered at all for so long (`--server-poll-timeout`)."""
     tls_timeout: float = 2
     tran_window: float = 3600
     reneg_sec: float = 3600
