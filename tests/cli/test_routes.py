@@ -52,7 +52,7 @@ def test_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "do": "add",
         "what": "route",
         "which": "203.0.113.5/32 via 198.51.100.1 dev eth0",
-        "reason": "the peer's public address: the link's own packets stay outside",
+        "reason": "the peer's public address: the link's own packets bypass the tunnel",
     } in interface["steps"]
 
 
@@ -67,7 +67,7 @@ def test_what_cannot_work_is_flagged_and_fails(tmp_path: Path, capsys: pytest.Ca
     )
     status, said = routes(capsys, file, "--facts", str(HERE / "traveller.facts"))
     assert status == 1
-    assert "198.51.100.0/25 inside overlaps 198.51.100.0/24 on eth0" in said
+    assert "tunnel network 198.51.100.0/25 overlaps 198.51.100.0/24 on eth0" in said
     assert "the route to 203.0.113.0/24 is left out: the peer 203.0.113.5 is in it" in said
     assert "tun0 and tun1 both claim the network 198.51.100.0/25" in said
 

@@ -57,8 +57,8 @@ def test_numbers_that_are_taken_are_not_taken_again() -> None:
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ("main", "system's own"),
-        ("254", "system's own"),
+        ("main", "belongs to the system"),
+        ("254", "belongs to the system"),
         ("nobody", "no table is named nobody"),
         ("77", "has routes already"),
     ],

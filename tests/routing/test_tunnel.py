@@ -119,15 +119,15 @@ def test_the_server_in_a_redirected_net_without_its_host_route_is_flagged_and_le
 def test_an_inner_network_that_overlaps_an_outer_one_is_flagged() -> None:
     plan = tunnel.plan(client(routes=(RouteRequest("192.168.0.0", 16),)), "tun0", HOME)
     assert plan.warnings == (
-        "192.168.0.0/16 inside overlaps 192.168.1.0/24 on eth1: what is in both can only be reached in one "
-        "of them; number one of the networks anew",
+        "tunnel network 192.168.0.0/16 overlaps 192.168.1.0/24 on eth1: addresses in both can only be "
+        "reached in one of them; renumber one of the networks",
     )
 
 
 def test_redirecting_without_a_default_gateway_is_flagged() -> None:
     plan = tunnel.plan(client(redirect=frozenset()), "tun0", Facts())
     assert plan.warnings[0] == (
-        "203.0.113.5 cannot be kept outside: the host has no route to it, and no default gateway"
+        "203.0.113.5 cannot bypass the tunnel: the host has no route to it, and no default gateway"
     )
     assert "128.0.0.0/1 via 10.8.0.1 dev tun0" not in added(plan)
 
@@ -156,7 +156,7 @@ def test_words_in_routes(wanted: RouteRequest, expected: str) -> None:
     ("options", "problem"),
     [
         ({"routes": (RouteRequest("nowhere.test", 32),)}, "the name nowhere.test does not resolve"),
-        ({"routes": (RouteRequest("192.0.2.0", 24, "10.99.0.1"),)}, "the gateway 10.99.0.1 is on no network"),
+        ({"routes": (RouteRequest("192.0.2.0", 24, "10.99.0.1"),)}, "no network of this host holds the gateway"),
         ({"addresses": (), "peers": {}, "routes": (RouteRequest("192.0.2.0", 24),)}, "add --ifconfig"),
         ({"kind": "tap", "addresses": (IPv4Interface("10.9.0.2/24"),), "peers": {},
           "routes": (RouteRequest("192.0.2.0", 24),)}, "a tap needs a gateway; write --route-gateway"),
@@ -178,7 +178,7 @@ def test_two_tunnels_that_claim_one_network_are_flagged() -> None:
     wanted = client(routes=(RouteRequest("192.168.50.0", 24),))
     plans = {device: tunnel.plan(wanted, device, HOME) for device in ("tun0", "tun1")}
     assert conflicts.between(plans) == [
-        "tun0 and tun1 both claim the network 192.168.50.0/24: the one that comes up first has it; take it "
+        "tun0 and tun1 both claim the network 192.168.50.0/24: the one that comes up first gets it; remove it "
         "from one of them, or give one a --route-metric"
     ]
 
@@ -218,14 +218,14 @@ def test_no_prefix_of_any_plan_leads_the_link_s_own_packets_into_the_link(
         redirect=None if redirect is None else frozenset(redirect),
         private=private,
     )
-    before = facts.way(remote)
+    before = facts.route_to(remote)
     plan = tunnel.plan(wanted, "tun0", facts)
     for change in plan.changes:
         if isinstance(change, InterfaceAddress):
             continue
         assert isinstance(change, Route)
         routes.append(change)
-        way = Facts(tuple(routes)).way(remote)
+        way = Facts(tuple(routes)).route_to(remote)
         if before is not None:
             assert way is not None
             assert way.device == before.device

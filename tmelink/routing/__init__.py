@@ -1,1 +1,1 @@
-"""What becomes of the host's addresses, routes, rules and settings around a tunnel, as values: no I/O."""
+"""Plans for a host's addresses, routes, rules and settings around a tunnel, as values: no I/O."""

@@ -1,4 +1,4 @@
-"""What several tunnels of one host ask for and cannot all have."""
+"""Conflicts: what several tunnels of one host ask for and cannot all get."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tmelink.routing.tunnel import HALVES
 
 
 def between(plans: Mapping[str, Plan]) -> list[str]:
-    """A warning for every network that two interfaces claim; `plans` are by the interfaces' names."""
+    """A warning for every network that two interfaces claim; `plans` are keyed by interface name."""
     claims: dict[tuple[IPNetwork, int], str] = {}
     warnings: list[str] = []
     for device, plan in plans.items():
@@ -22,8 +22,8 @@ def between(plans: Mapping[str, Plan]) -> list[str]:
             if network in HALVES[network.version]:
                 what = f"all IPv{network.version} traffic"
             warnings.append(
-                f"{first} and {device} both claim {what}: the one that comes up first has it; "
-                "take it from one of them, or give one a --route-metric"
+                f"{first} and {device} both claim {what}: the one that comes up first gets it; "
+                "remove it from one of them, or give one a --route-metric"
             )
     return list(dict.fromkeys(warnings))
 

@@ -1,7 +1,8 @@
-"""What a plan has to know of the host: its routes, addresses and rules, as they stand now.
+"""What a plan needs to know about the host: its present routes, addresses and rules.
 
-Read from the kernel by `tmelink.system.facts`, or from a text with a line for each, as `ip route` and
-`ip -o addr` say it::
+`tmelink.system.facts` reads them from the kernel. They can also be read from a text with one fact a line, in
+the
+form of `ip route` and `ip -o addr`::
 
     route default via 198.51.100.1 dev eth0 metric 100
     address 198.51.100.7/24 dev eth0
@@ -26,10 +27,10 @@ DEFAULT: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One unicast route, or one that answers "unreachable"; `table` None is the main one.
+    """One unicast route, or for `device` None one that answers "unreachable"; `table` None is the main table.
 
-    `metric` 0 leaves it to the kernel: that is 0 for IPv4 and 1024 for IPv6. `source` is the address that
-    packets of this host's own get, where nothing else says it.
+    `metric` 0 leaves the metric to the kernel: 0 for IPv4 and 1024 for IPv6. `source` is the source address
+    of the host's own packets, where the sender does not choose one.
     """
 
     destination: IPNetwork
@@ -58,9 +59,9 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RouteResult:
-    """The interface by which a host reaches one address, its MTU, and the address that its packets get.
+    """The interface by which a host reaches one address, its MTU, and the source address of packets to it.
 
-    `local` says that the address is the host's own.
+    `local` says that the address belongs to the host itself.
     """
 
     device: str
@@ -71,11 +72,11 @@ class RouteResult:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The host as it stands, without what a tunnel of tmelink's has put there.
+    """The host's present state, without what tmelink's tunnels have added.
 
-    `addresses` pairs interfaces with what they have; `rules` are the priorities and `tables` the numbers that
-    are taken, `table_names` those of rt_tables(5). `forwards_singly` tells whether IPv6 can be forwarded
-    from single interfaces (Linux 6.17's force_forwarding), `settings` holds sysctls that plans look at.
+    `addresses` pairs interfaces with their addresses. `rules` are the priorities and `tables` the numbers in
+    use, `table_names` those of rt_tables(5). `forwards_singly` says whether IPv6 can be forwarded from single
+    interfaces (force_forwarding, Linux 6.17). `settings` holds the sysctls that plans read.
     """
 
     routes: tuple[Route, ...] = ()
@@ -89,11 +90,11 @@ class Facts:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def default(self, version: int) -> Route | None:
-        """The default route that is in force: of several the one with the least metric."""
-        return self.way(DEFAULT[version].network_address, longest=0)
+        """The default route in force: of several, the one with the lowest metric."""
+        return self.route_to(DEFAULT[version].network_address, longest=0)
 
-    def way(self, address: IPAddress, *, longest: int = 128) -> Route | None:
-        """The route to an address; with `longest` only among prefixes no longer than that."""
+    def route_to(self, address: IPAddress, *, longest: int = 128) -> Route | None:
+        """The route to an address, among prefixes no longer than `longest` bits."""
         fitting = [
             route
             for route in self.routes
@@ -104,7 +105,7 @@ class Facts:
         return min(fitting, key=lambda r: (-r.destination.prefixlen, r.metric), default=None)
 
     def without(self, *devices: str) -> Facts:
-        """The facts but for these interfaces."""
+        """The facts without these interfaces."""
         return Facts(
             tuple(route for route in self.routes if route.device not in devices),
             tuple(pair for pair in self.addresses if pair[0] not in devices),
@@ -118,16 +119,16 @@ class Facts:
         )
 
     def connected(self) -> Iterator[Route]:
-        """The routes to what is reached without a gateway."""
+        """The routes to networks that are reached without a gateway."""
         for route in self.routes:
             if route.gateway is None and route.device is not None and route.destination.prefixlen:
                 yield route
 
 
 def parse(text: str, name: str = "facts") -> Facts:
-    """Facts from text; a `#` begins a comment. Raises `ValueError` that names the line.
+    """Facts from text; `#` begins a comment. Raises `ValueError` with the line's number and text.
 
-    An address brings the route to its network, as it does on Linux.
+    An address adds the route to its network, as it does on Linux.
     """
     routes: list[Route] = []
     addresses: list[tuple[str, IPInterface]] = []
@@ -146,7 +147,7 @@ def parse(text: str, name: str = "facts") -> Facts:
             elif words[0] == "nameserver":
                 nameservers.append(ipaddress.ip_address(words[1]))
             else:
-                raise ValueError(f"'{words[0]}' is none of route, address, nameserver")
+                raise ValueError(f"'{words[0]}' is not one of route, address, nameserver")
         except (ValueError, IndexError, KeyError) as error:
             raise ValueError(f"{name}:{number}: {line.strip()}: {error}") from error
     return Facts(tuple(routes), tuple(addresses), nameservers=tuple(nameservers))

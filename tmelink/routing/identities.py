@@ -1,7 +1,7 @@
-"""Two identities of one host: packets from the inside address by the tunnel, all others as without it.
+"""Two identities of one host: packets from the tunnel's address use the tunnel, all others do not.
 
-A routing table of its own for each identity and a rule for each address. The inside one's table has nothing
-but the tunnel; the outside one's has what the main table has, but for the tunnel.
+Each identity has a routing table, and each address a rule. The tunnel identity's table holds only the tunnel;
+the host identity's table holds the main table without the tunnel.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from tmelink.routing.facts import DEFAULT, Facts, IPAddress, IPInterface, Route
 from tmelink.routing.plan import Plan, PlanStep, Rule, SysctlSetting
 
 PRIORITIES = range(28_000, 30_000)
-"""Where rules go: behind those that an administrator numbers by hand, before the main table (32766)."""
+"""The priorities of rules: after those that administrators number by hand, before the main table (32766)."""
 
 TABLES = range(28_000, 30_000)
-"""Where tables without a given number go; the numbers below 256 are the ones people choose themselves."""
+"""The numbers of tables that are not given one; people choose theirs below 256."""
 
 LOOSE = "2"
-"""rp_filter that takes a packet if there is any way back, whichever interface that has."""
+"""rp_filter's loose mode: accept a packet if any interface has a route back (RFC 3704)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The inside: its interface, its addresses and, where it is no point-to-point interface, its routers.
+    """The tunnel identity: its interface, its addresses and, unless it is point-to-point, its routers.
 
-    `table` is what the file says: a number, a name of rt_tables(5), or None for a free one.
+    `table` is what the file gives: a number, a name of rt_tables(5), or None for a free number.
     """
 
     device: str
@@ -37,77 +37,76 @@ class Identity:
     table: str | None = None
 
 
-def plan(inside: Identity, facts: Facts, taken: Sequence[int] = ()) -> Plan:
-    """Rules and tables for `inside`; `taken` are priorities and tables that other plans use.
+def plan(identity: Identity, facts: Facts, taken: Sequence[int] = ()) -> Plan:
+    """Rules and tables for `identity`; `taken` are the priorities and tables that other plans use.
 
-    `facts` are those without what stands on the interface itself, but for the numbers in use.
+    `facts` may include the interface's own; only the numbers in use count.
     """
     used = facts.tables | set(taken)
-    table, problem = _table(inside, facts, used)
+    table, problem = _table(identity, facts, used)
     if table is None:
         return Plan((), (problem,))
-    outside_table = _free(TABLES, used | {table})
+    host_table = _free(TABLES, used | {table})
     priorities = [p for p in PRIORITIES if p not in facts.rules and p not in taken]
-    facts = facts.without(inside.device)
+    facts = facts.without(identity.device)
     steps: list[PlanStep] = []
     warnings: list[str] = []
-    versions = sorted({own.version for own in inside.addresses})
+    versions = sorted({own.version for own in identity.addresses})
     for version in versions:
-        gateway = next((g for g in inside.gateways if g.version == version), None)
-        if gateway is None and not inside.point_to_point:
+        gateway = next((g for g in identity.gateways if g.version == version), None)
+        if gateway is None and not identity.point_to_point:
             warnings.append(
-                f"policy-routing: IPv{version} packets from the inside have no router there; "
+                f"policy-routing: IPv{version} packets from the tunnel's address have no router; "
                 "name it with 'router ADDRESS'"
             )
             continue
-        for own in inside.addresses:
+        for own in identity.addresses:
             if own.version == version and own.network.prefixlen < own.max_prefixlen:
-                steps.append(PlanStep(Route(own.network, inside.device, None, 0, table),
-                                  "the inside identity: its own network"))  # fmt: skip
+                steps.append(PlanStep(Route(own.network, identity.device, None, 0, table),
+                                  "the tunnel identity: its own network"))  # fmt: skip
         steps.append(
             PlanStep(
-                Route(DEFAULT[version], inside.device, gateway, 0, table),
-                "the inside identity: everything goes by the tunnel",
+                Route(DEFAULT[version], identity.device, gateway, 0, table),
+                "the tunnel identity: everything goes through the tunnel",
             )
         )
-        # The kernel does not say it, but the order of routes matters: a router's network before the router.
+        # The kernel accepts a route via a router only after the route to the router's network.
         outer = sorted(
             (r for r in facts.routes if r.destination.version == version and not r.destination.is_link_local),
             key=lambda r: (r.gateway is not None, -r.destination.prefixlen, r.metric, str(r)),
         )
         for route in outer:
-            copy = Route(route.destination, route.device, route.gateway, route.metric, outside_table)
-            steps.append(PlanStep(copy, "the outside identity: the ordinary way, without the tunnel"))
-        sources = [(own, table, "inside") for own in inside.addresses if own.version == version]
+            copy = Route(route.destination, route.device, route.gateway, route.metric, host_table)
+            steps.append(PlanStep(copy, "the host identity: its ordinary routes, without the tunnel"))
+        sources = [(own, table, "through the tunnel") for own in identity.addresses if own.version == version]
         if outer:
             sources += [
-                (own, outside_table, "outside")
+                (own, host_table, "by the host's ordinary routes")
                 for device, own in facts.addresses
                 if own.version == version and not own.ip.is_loopback and not own.ip.is_link_local
             ]
-        for own, number, which in sources:
-            way = "by the tunnel" if which == "inside" else "by the ordinary way"
+        for own, number, how in sources:
             rule = Rule(priorities.pop(0), ipaddress.ip_network(own.ip), number)
-            steps.append(PlanStep(rule, f"packets from the {which} address {own.ip} go {way}"))
+            steps.append(PlanStep(rule, f"packets from {own.ip} go {how}"))
     if 4 in versions:
         steps.append(
             PlanStep(
-                SysctlSetting(f"net/ipv4/conf/{inside.device}/rp_filter", LOOSE),
-                "what comes by the tunnel is taken though the main table would answer another way",
+                SysctlSetting(f"net/ipv4/conf/{identity.device}/rp_filter", LOOSE),
+                "accept packets from the tunnel although the main table routes the answer elsewhere",
             )
         )
     return Plan(tuple(steps), tuple(warnings))
 
 
-def _table(inside: Identity, facts: Facts, used: frozenset[int] | set[int]) -> tuple[int | None, str]:
-    text = inside.table
+def _table(identity: Identity, facts: Facts, used: frozenset[int] | set[int]) -> tuple[int | None, str]:
+    text = identity.table
     if text is None:
         return _free(TABLES, used), ""
     number = int(text) if text.isascii() and text.isdigit() else facts.table_names.get(text)
     if number is None:
         return None, f"policy-routing: no table is named {text} in rt_tables; give a number"
     if number in (0, 253, 254, 255):
-        return None, f"policy-routing: table {text} is one of the system's own; give another number"
+        return None, f"policy-routing: table {text} belongs to the system; give another number"
     if number in used:
         return None, f"policy-routing: table {text} has routes already; give another number"
     return number, ""

@@ -1,6 +1,6 @@
-"""A plan: what is done to the host for one interface, in order, with the reason of each step in words.
+"""A plan: the changes of the host for one interface, in order, each with its reason in words.
 
-Knows no option and no kernel; `tmelink.system.routes` carries a plan out.
+This module knows no option and no kernel; `tmelink.system.routes` carries a plan out.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 from tmelink.routing.facts import IPAddress, IPInterface, IPNetwork, Route
 
 _WIDTH = 68
-"""Columns in which steps are aligned; a longer one pushes its reason to the right."""
+"""Columns in which steps are aligned; a longer step pushes its reason to the right."""
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceAddress:
-    """An address of the interface; `peer` is the other end where there are just two."""
+    """An address of the interface; `peer` is the other end of a point-to-point interface."""
 
     device: str
     interface: IPInterface
@@ -42,7 +42,7 @@ class Mac:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Packets from `source` look into `table`; the lower the priority, the sooner."""
+    """Packets from `source` use `table`; rules with lower priority numbers come first."""
 
     priority: int
     source: IPNetwork
@@ -56,7 +56,7 @@ class Rule:
 class SysctlSetting:
     """A sysctl, such as net/ipv4/conf/eth0/forwarding.
 
-    `wide` says that the kernel changes the setting of the same name of every interface with it.
+    `wide` says that the kernel changes the same setting of every interface along with it.
     """
 
     name: str
@@ -69,19 +69,19 @@ class SysctlSetting:
 
 @dataclass(frozen=True, slots=True)
 class Masquerade:
-    """Packets from `networks`, those on `device`, get the address of `outside` where they leave by it."""
+    """Packets from `networks`, which are on `device`, leave through `uplink` with its address."""
 
     device: str
     networks: tuple[IPNetwork, ...]
-    outside: str
+    uplink: str
 
     def __str__(self) -> str:
-        return f"from {', '.join(map(str, self.networks))} oif {self.outside}"
+        return f"from {', '.join(map(str, self.networks))} oif {self.uplink}"
 
 
 @dataclass(frozen=True, slots=True)
 class Proxied:
-    """Neighbour solicitations for `address` on `device` are answered there."""
+    """The host answers neighbour solicitations for `address` on `device`."""
 
     device: str
     address: IPAddress
@@ -105,7 +105,7 @@ WORDS: dict[type, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One change and why; `stands` marks what is there already and stays, which is said and not done."""
+    """One change and its reason. `stands` marks what exists already: it is listed, not made."""
 
     change: Change
     reason: str
@@ -117,13 +117,13 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in the order in which they are done, undone in reverse; and what cannot work."""
+    """Steps in the order in which they are made (and undone in reverse), and warnings."""
 
     steps: tuple[PlanStep, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __add__(self, other: Plan) -> Plan:
-        """Both, without doing a thing twice."""
+        """Both plans, without making a change twice."""
         done = {step.change for step in self.steps}
         return Plan(
             (*self.steps, *(step for step in other.steps if step.change not in done)),
@@ -132,7 +132,7 @@ class Plan:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What is to be done."""
+        """The changes to make."""
         return tuple(step.change for step in self.steps if not step.stands)
 
     def lines(self) -> list[str]:

@@ -1,6 +1,6 @@
-"""A host as router of the Ethernet on one of its interfaces: forwarding, AutoNAT, proxy ARP, proxy NDP.
+"""A host as the router of the Ethernet on one of its interfaces: forwarding, AutoNAT, proxy ARP, proxy NDP.
 
-Plans only; how the kernel is told is `tmelink.system`'s.
+This module only plans; `tmelink.system` carries the plans out.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class RouterSettings:
-    """What an interface is to do for the network on it: `nat` and `proxy_arp` name the interface outside.
+    """What the host does as a router for the network on the interface `device`.
 
-    `behind` are networks that are reached by it beside its own.
-    `nat` may be "auto": the interface of the default route when the plan is made. `forward` are interfaces
-    that packets are forwarded to and from without translation.
+    `behind` are other networks that are reached through it. `nat` and `proxy_arp` name an uplink interface of
+    the host; `nat` may be "auto", the interface of the default route when the plan is made. `forward` are
+    interfaces to and from which packets are forwarded without translation.
     """
 
     device: str
@@ -33,31 +33,31 @@ class RouterSettings:
 
 
 def plan(router: RouterSettings, facts: Facts) -> Plan:
-    """Forwarding in both directions, translation on the way out, answers for the neighbours' neighbours."""
+    """Forwarding in both directions, address translation for packets that leave, proxy ARP and proxy NDP."""
     facts = facts.without(router.device)
     steps: list[PlanStep] = []
     warnings: list[str] = []
     versions = sorted({own.version for own in router.addresses})
     for version in versions:
-        outside = router.nat
-        if outside == AUTO:
+        uplink = router.nat
+        if uplink == AUTO:
             default = facts.default(version)
-            outside = None if default is None else default.device
-            if outside is None and version == 4:
+            uplink = None if default is None else default.device
+            if uplink is None and version == 4:
                 warnings.append(
-                    "nat auto: the host has no default route, so there is no way out to translate"
+                    "nat auto: the host has no default route, so there is no interface to translate on"
                 )
-        ways = [way for way in (outside, *router.forward, router.proxy_arp) if way is not None]
-        if not ways:
+        others = [name for name in (uplink, *router.forward, router.proxy_arp) if name is not None]
+        if not others:
             continue
-        steps += forwarding(version, router.device, ways, facts)
-        if outside is not None:
+        steps += forwarding(version, router.device, others, facts)
+        if uplink is not None:
             all_networks = (*(own.network for own in router.addresses), *router.behind)
             networks = tuple(dict.fromkeys(n for n in all_networks if n.version == version))
             steps.append(
                 PlanStep(
-                    Masquerade(router.device, networks, outside),
-                    f"packets from the network on {router.device} leave {outside} under its address",
+                    Masquerade(router.device, networks, uplink),
+                    f"packets from the network on {router.device} leave {uplink} with its address",
                 )
             )
     steps += _proxies(router, facts)
@@ -65,7 +65,7 @@ def plan(router: RouterSettings, facts: Facts) -> Plan:
 
 
 def forwarding(version: int, device: str, others: list[str], facts: Facts) -> list[PlanStep]:
-    """Forwarding between `device` and `others`, as narrowly as the kernel allows."""
+    """Forwarding between `device` and `others`, for as few interfaces as the kernel allows."""
     reason = "packets that come in here are forwarded"
     if version == 4:
         return [
@@ -79,47 +79,51 @@ def forwarding(version: int, device: str, others: list[str], facts: Facts) -> li
         ]
     steps = [step for name in others for step in _still_learning(name, facts)]
     whole = SysctlSetting("net/ipv6/conf/all/forwarding", "1", wide=True)
-    return [*steps, PlanStep(whole, "IPv6 is forwarded: this kernel knows only all interfaces or none")]
+    return [
+        *steps,
+        PlanStep(whole, "IPv6 is forwarded: this kernel can only forward for all interfaces or none"),
+    ]
 
 
 def _still_learning(name: str, facts: Facts) -> list[PlanStep]:
-    """A router takes no router advertisements, unless it is told to."""
+    """A router ignores router advertisements, unless accept_ra is 2."""
     learns = f"net/ipv6/conf/{name}/accept_ra"
     if facts.settings.get(learns) != "1":
         return []
-    return [PlanStep(SysctlSetting(learns, "2"), "a router that still takes its own router's word")]
+    return [PlanStep(SysctlSetting(learns, "2"), "a router that still accepts router advertisements")]
 
 
 def _proxies(router: RouterSettings, facts: Facts) -> list[PlanStep]:
     steps = []
-    outside = router.proxy_arp
-    if outside is not None:
-        for name, whose in ((outside, router.device), (router.device, outside)):
+    uplink = router.proxy_arp
+    if uplink is not None:
+        for name, whose in ((uplink, router.device), (router.device, uplink)):
             steps.append(
                 PlanStep(
                     SysctlSetting(f"net/ipv4/conf/{name}/proxy_arp", "1"),
-                    f"who asks on {name} for an address behind {whose} is answered by this host",
+                    f"this host answers ARP on {name} for addresses behind {whose}",
                 )
             )
         if router.proxy_ndp:
-            steps += _still_learning(outside, facts)
+            steps += _still_learning(uplink, facts)
             steps.append(
                 PlanStep(
-                    SysctlSetting(f"net/ipv6/conf/{outside}/forwarding", "1"),
-                    "only routers answer for others",
+                    SysctlSetting(f"net/ipv6/conf/{uplink}/forwarding", "1"),
+                    "only routers answer for other hosts",
                 )
             )
             steps.append(
                 PlanStep(
-                    SysctlSetting(f"net/ipv6/conf/{outside}/proxy_ndp", "1"),
-                    f"the same for IPv6 on {outside}",
+                    SysctlSetting(f"net/ipv6/conf/{uplink}/proxy_ndp", "1"),
+                    f"the same for IPv6 on {uplink}",
                 )
             )
         for address in router.proxy_ndp:
             assert ipaddress.ip_address(address).version == 6
             steps.append(
                 PlanStep(
-                    Proxied(outside, address), f"{address} is behind {router.device}, and answered for here"
+                    Proxied(uplink, address),
+                    f"this host answers for {address}, which is behind {router.device}",
                 )
             )
     return steps

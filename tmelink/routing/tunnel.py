@@ -1,9 +1,10 @@
-"""What a link's options ask of the host, as a plan: addresses, the route to the peer, routes into the tunnel.
+"""Plans what a link's options ask of the host: addresses, the route to the peer, routes into the tunnel.
 
-Knows what OpenVPN's options mean to a host (openvpn(8) 2.6, "VPN Network Options" and "Tunnel Options"). How
-they are written or pushed is in `tmelink.openvpn.options.network_options`. A route that OpenVPN would let
-carry a link's own packets into the link is left out, with a warning. No route of the host is ever removed:
-two halves of the world are more specific than any default route, with `def1` or without.
+This module knows what OpenVPN's options mean to a host (openvpn(8) 2.6, "VPN Network Options" and "Tunnel
+Options"). `tmelink.openvpn.options.network_options` knows how they are written and pushed. A route that would
+carry a link's own packets into the link, which OpenVPN allows, is left out with a warning. No route of the
+host is ever removed: two halves of the address space are more specific than any default route, with `def1` or
+without.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from tmelink.routing.plan import Change, InterfaceAddress, Mac, Plan, PlanStep
 
 HALVES: dict[int, tuple[IPNetwork, ...]] = {
     4: (IPv4Network("0.0.0.0/1"), IPv4Network("128.0.0.0/1")),
-    # OpenVPN's: what is global, and what is unique local.
+    # As OpenVPN has them: global and unique local addresses.
     6: tuple(map(IPv6Network, ("::/3", "2000::/4", "3000::/4", "fc00::/7"))),
 }
-"""What is routed into a tunnel instead of replacing a default route."""
+"""The networks that are routed into a tunnel instead of replacing a default route."""
 
 GUARD_METRIC = 2**32 - 2
-"""Of the route that is there only for when no other to the peer is; the very last is some systems' "none"."""
+"""The metric of the route that takes over when every other one to the peer is lost."""
 
 KEYWORDS = ("vpn_gateway", "net_gateway", "remote_host")
-"""Words that stand for an address in --route."""
+"""Keywords that stand for an address in --route."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteRequest:
     """A --route or --route-ipv6: `network` and `gateway` are addresses, names or one of `KEYWORDS`.
 
-    `six` tells --route-ipv6, for which the keywords mean IPv6 addresses.
+    `six` marks --route-ipv6, for which the keywords mean IPv6 addresses.
     """
 
     network: str
@@ -50,11 +51,12 @@ class RouteRequest:
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """What a link says of the network inside it.
+    """The network settings of a link: the addresses and routes of its tunnel.
 
-    `peers` are the other ends inside, by IP version; `gateways` what --route-gateway says or implies, None
-    for what a DHCP server would have to say. `redirect` holds the flags of --redirect-gateway, `private`
-    leaves all but its bypass routes out. `remote` is the peer's address outside. `delay` is in seconds.
+    `peers` are the tunnel addresses of the other end by IP version. `gateways` is what --route-gateway gives
+    or implies; None means that a DHCP server would have to give it. `redirect` holds the flags of
+    --redirect-gateway; `private` leaves out all but its bypass routes. `remote` is the peer's underlay
+    address. `delay` is in seconds.
     """
 
     kind: Literal["tun", "tap"] = "tun"
@@ -70,20 +72,20 @@ class Tunnel:
     delay: int = 0
     mac: bytes | None = None
     names: Mapping[str, IPAddress] = field(default_factory=dict)
-    """What the names in `routes` resolve to."""
+    """The addresses of the names in `routes`."""
     scripts: Mapping[str, str] = field(default_factory=dict)
     """Commands by moment: "up", "route-up", "route-pre-down", "down"."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What the scripts are told."""
+    """The environment of the scripts."""
 
 
 def plan(tunnel: Tunnel, device: str, facts: Facts) -> Plan:
-    """What to do for the interface `device` that is connected to the link; `facts` are those of its host."""
+    """The plan for the interface `device`, which is connected to the link; `facts` describe its host."""
     return _Planning(tunnel, device, facts.without(device)).plan()
 
 
 def behind(planned: Plan, device: str) -> Iterator[IPNetwork]:
-    """The networks that a plan has behind the interface, beside its own; not all the world."""
+    """The networks that a plan routes through the interface, without its own and without the halves."""
     for change in planned.changes:
         if isinstance(change, InterfaceAddress) and change.peer is not None:
             yield _host(change.peer)
@@ -105,9 +107,9 @@ class _Planning:
 
     def plan(self) -> Plan:
         self.own_addresses()
-        self.outer_ways()
+        self.existing_routes()
         asked = [*self.asked(), *self.redirected()]
-        # What stays outside comes first: from then on nothing that follows can cut the way to the peer.
+        # Routes that bypass the tunnel come first: after them, no later route can cut off the peer.
         for step in self.bypasses():
             self.add(step.change, step.reason, stands=step.stands)
         for route, reason in asked:
@@ -122,7 +124,7 @@ class _Planning:
         if all(step.change != change for step in self.steps):
             self.steps.append(PlanStep(change, reason, stands))
 
-    # Inside
+    # Addresses
 
     def own_addresses(self) -> None:
         if self.tunnel.mac is not None:
@@ -131,26 +133,26 @@ class _Planning:
             peer = self.tunnel.peers.get(own.version) if own.version == 4 else None
             if peer is not None:
                 self.add(
-                    InterfaceAddress(self.device, own, peer), "the own address inside, and the other end's"
+                    InterfaceAddress(self.device, own, peer), "the tunnel addresses of this end and the other"
                 )
             else:
                 self.add(
                     InterfaceAddress(self.device, own),
-                    f"the own address inside; {own.network} is in the tunnel",
+                    f"the tunnel address; {own.network} is in the tunnel",
                 )
             self.compare(own.network if peer is None else ipaddress.ip_network(peer))
 
     def compare(self, network: IPNetwork) -> None:
-        """Warn where a network inside is one outside too."""
+        """Warn where a tunnel network overlaps a network of the host."""
         for route in self.facts.connected():
             if route.destination.version == network.version and route.destination.overlaps(network):
                 self.warnings.append(
-                    f"{network} inside overlaps {route.destination} on {route.device}: what is in both can "
-                    "only be reached in one of them; number one of the networks anew"
+                    f"tunnel network {network} overlaps {route.destination} on {route.device}: addresses in "
+                    "both can only be reached in one of them; renumber one of the networks"
                 )
 
-    def outer_ways(self) -> None:
-        """What stands already and the tunnel relies on."""
+    def existing_routes(self) -> None:
+        """The existing routes that the tunnel relies on."""
         versions = {own.version for own in self.tunnel.addresses}
         if self.tunnel.remote is not None:
             versions.add(self.tunnel.remote.version)
@@ -162,13 +164,13 @@ class _Planning:
                 if route.destination.version == version and not route.destination.is_link_local:
                     whose = "the provider's own" if route.device == default.device else "a local"
                     self.add(route, f"{whose} network, by its physical interface", stands=True)
-            reason = "everything else goes out by the ordinary default router"
+            reason = "everything else leaves by the ordinary default router"
             if self.redirects(version):
-                reason = "stays for when the tunnel is gone; the halves below are more specific"
+                reason = "kept for when the tunnel is gone; the halves below are more specific"
             self.add(default, reason, stands=True)
 
     def asked(self) -> Iterator[tuple[Route, str]]:
-        """What --route and --route-ipv6 come to."""
+        """The routes of --route and --route-ipv6."""
         for wanted in self.tunnel.routes:
             network, how = self.network(wanted)
             if network is None:
@@ -184,7 +186,7 @@ class _Planning:
         if route.device is None:
             return "IPv6 through the tunnel is blocked (--block-ipv6)"
         if route.device != self.device:
-            return f"outside the tunnel, by {route.gateway} ({wanted.gateway})"
+            return f"bypasses the tunnel, via {route.gateway} ({wanted.gateway})"
         return "a network behind the other end, through the tunnel"
 
     def network(self, wanted: RouteRequest) -> tuple[IPNetwork | None, str]:
@@ -198,14 +200,14 @@ class _Planning:
         """An address, a name or a keyword, or what is wrong with it."""
         if text == "vpn_gateway":
             gateway = self.gateway(version)
-            return gateway, "there is no gateway inside: add --route-gateway ADDRESS"
+            return gateway, "the tunnel has no gateway: add --route-gateway ADDRESS"
         if text == "net_gateway":
             default = self.facts.default(version)
             if default is None or default.gateway is None:
                 return None, "the host has no default gateway"
             return default.gateway, ""
         if text == "remote_host":
-            return self.tunnel.remote, "the peer's address outside is not known: add --remote"
+            return self.tunnel.remote, "the peer's address is not known: add --remote"
         if text in self.tunnel.names:
             return self.tunnel.names[text], ""
         try:
@@ -224,16 +226,16 @@ class _Planning:
         if gateway is None or gateway.version != network.version:
             problem = problem if gateway is None else f"{gateway} is of another IP version"
             return None, f"the route to {network} is left out: {problem}"
-        outer = self.facts.way(gateway)
-        if gateway == self.gateway(network.version) or self.is_inside(gateway) or outer is None:
+        outer = self.facts.route_to(gateway)
+        if gateway == self.gateway(network.version) or self.in_tunnel(gateway) or outer is None:
             return self.into_tunnel(network, metric, gateway)
         if outer.gateway is not None and outer.gateway != gateway:
             return None, (
-                f"the route to {network} is left out: the gateway {gateway} is on no network of this host"
+                f"the route to {network} is left out: no network of this host holds the gateway {gateway}"
             )
         return Route(network, outer.device, gateway, metric), ""
 
-    def is_inside(self, address: IPAddress) -> bool:
+    def in_tunnel(self, address: IPAddress) -> bool:
         return any(address.version == own.version and address in own.network for own in self.tunnel.addresses)
 
     def into_tunnel(
@@ -244,28 +246,28 @@ class _Planning:
         if not any(own.version == network.version for own in self.tunnel.addresses):
             option = "--ifconfig" if network.version == 4 else "--ifconfig-ipv6"
             return None, (
-                f"the route to {network} is left out: the interface has no IPv{network.version} address "
-                f"inside; add {option}"
+                f"the route to {network} is left out: the interface has no IPv{network.version} tunnel "
+                f"address; add {option}"
             )
         gateway = gateway or self.gateway(network.version)
         if gateway is None and self.tunnel.kind == "tap":
             dhcp = network.version in self.tunnel.gateways
-            why = "a DHCP server would have to say the gateway" if dhcp else "a tap needs a gateway"
+            why = "a DHCP server would have to give the gateway" if dhcp else "a tap needs a gateway"
             return None, f"the route to {network} is left out: {why}; write --route-gateway ADDRESS"
         if self.tunnel.kind == "tun" and (network.version == 6 or not self.on_tunnel(gateway)):
-            # There are just two ends: whoever takes it at the other one is the gateway.
+            # There are just two ends: the other one is the gateway.
             gateway = None
         return Route(network, self.device, gateway, metric), ""
 
     def on_tunnel(self, gateway: IPAddress | None) -> bool:
         if gateway is None:
             return False
-        return self.is_inside(gateway) or gateway in self.tunnel.peers.values()
+        return self.in_tunnel(gateway) or gateway in self.tunnel.peers.values()
 
     # All traffic
 
     def redirects(self, version: int) -> bool:
-        """Whether --redirect-gateway speaks of this IP version."""
+        """Whether --redirect-gateway applies to this IP version."""
         flags = self.tunnel.redirect
         if flags is None or self.tunnel.private:
             return False
@@ -289,7 +291,7 @@ class _Planning:
         return f"all external communication over IPv{route.destination.version} goes through the tunnel"
 
     def blocked_local(self) -> Iterator[tuple[Route, str]]:
-        """The local network in two halves into the tunnel, but for the host itself and its router."""
+        """Routes for two halves of the local network into the tunnel, except for the host and its router."""
         default = self.facts.default(4)
         if default is None or "block-local" not in (self.tunnel.redirect or ()):
             return
@@ -302,10 +304,10 @@ class _Planning:
                     else:
                         self.warnings.append(problem)
 
-    # The way to the peer
+    # The route to the peer
 
     def bypasses(self) -> list[PlanStep]:
-        """Host routes that stay outside: to the peer, and to what else the options name."""
+        """Host routes that bypass the tunnel: to the peer, and to other hosts that the options name."""
         flags = self.tunnel.redirect
         steps: list[PlanStep] = []
         remote = self.tunnel.remote
@@ -318,17 +320,18 @@ class _Planning:
         ):
             steps.append(
                 PlanStep(
-                    Route(_host(default.gateway), default.device), "the default router itself stays near"
+                    Route(_host(default.gateway), default.device),
+                    "the default router itself is reached directly",
                 )
             )
         if remote is not None and self.wants_host_route(remote):
-            own = self.host_route(remote, "the peer's public address: the link's own packets stay outside")
+            own = self.host_route(
+                remote, "the peer's public address: the link's own packets bypass the tunnel"
+            )
             steps += own
             if any(not step.stands for step in own):
                 guard = Route(_host(remote), None, None, GUARD_METRIC)
-                steps.append(
-                    PlanStep(guard, "and should that way be lost, they do not go into the link instead")
-                )
+                steps.append(PlanStep(guard, "and if that route is lost, they do not enter the link instead"))
         for flag, servers in (
             ("bypass-dns", self.facts.nameservers),
             ("bypass-dhcp", self.facts.dhcp_servers),
@@ -336,11 +339,11 @@ class _Planning:
             if flags is not None and flag in flags:
                 for server in servers:
                     if not server.is_loopback:
-                        steps += self.host_route(server, f"stays outside ({flag})")
+                        steps += self.host_route(server, f"bypasses the tunnel ({flag})")
         return list({step.change: step for step in steps}.values())
 
     def wants_host_route(self, remote: IPAddress) -> bool:
-        """OpenVPN sets it with --redirect-gateway, and over IPv6 wherever a route covers the peer."""
+        """OpenVPN sets it with --redirect-gateway, and for IPv6 whenever a route covers the peer."""
         flags = self.tunnel.redirect
         if remote.version == 6:
             nets = [ipaddress.ip_network((w.network, w.prefix), strict=False) for w in self.literal_routes()]
@@ -348,8 +351,8 @@ class _Planning:
             return covered or (flags is not None and "ipv6" in flags)
         if flags is None or "!ipv4" in flags or "local" in flags:
             return False
-        way = self.facts.way(remote)
-        near = way is not None and way.gateway is None and way.destination.prefixlen > 0
+        route = self.facts.route_to(remote)
+        near = route is not None and route.gateway is None and route.destination.prefixlen > 0
         return not ("autolocal" in flags and near)
 
     def literal_routes(self) -> Iterator[RouteRequest]:
@@ -361,21 +364,21 @@ class _Planning:
             yield wanted
 
     def host_route(self, address: IPAddress, reason: str) -> list[PlanStep]:
-        """A host route the way the address is reached now."""
-        way = self.facts.way(address)
-        if way is None:
+        """A host route by which the address is reached now."""
+        route = self.facts.route_to(address)
+        if route is None:
             self.warnings.append(
-                f"{address} cannot be kept outside: the host has no route to it, and no default gateway"
+                f"{address} cannot bypass the tunnel: the host has no route to it, and no default gateway"
             )
             return []
-        if way.device is None or way.destination.prefixlen == address.max_prefixlen:
-            return [PlanStep(way, reason, stands=True)]
+        if route.device is None or route.destination.prefixlen == address.max_prefixlen:
+            return [PlanStep(route, reason, stands=True)]
         if address.is_loopback or any(address == own.ip for _device, own in self.facts.addresses):
             return []
-        return [PlanStep(Route(_host(address), way.device, way.gateway), reason)]
+        return [PlanStep(Route(_host(address), route.device, route.gateway), reason)]
 
     def add_inner(self, route: Route, reason: str) -> None:
-        """A route inside, unless it stands anyway or would carry the link's own packets into the link."""
+        """Add a route into the tunnel, unless it exists or would carry the link's packets into the link."""
         remote, network = self.tunnel.remote, route.destination
         if any(network == own.network and own.version not in self.tunnel.peers
                for own in self.tunnel.addresses):  # fmt: skip
@@ -394,20 +397,20 @@ class _Planning:
         self.add(route, reason)
 
     def swallows(self, route: Route, remote: IPAddress) -> bool:
-        """Whether with this route the peer would be reached through the tunnel."""
+        """Whether this route would lead to the peer through the tunnel."""
         if remote.version != route.destination.version or remote not in route.destination:
             return False
-        outside = [
+        bypassing = [
             step.change
             for step in self.steps
             if isinstance(step.change, Route) and step.change.device not in (self.device, None)
         ]
-        outside += self.facts.routes
+        bypassing += self.facts.routes
         return not any(
             remote.version == other.destination.version
             and remote in other.destination
             and other.destination.prefixlen > route.destination.prefixlen
-            for other in outside
+            for other in bypassing
         )
 
 

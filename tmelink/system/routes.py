@@ -73,7 +73,7 @@ class HostChanges:
         with interfaces.netlink(f"setting routes for {self.device}") as ip:
             for change in plan.changes:
                 if isinstance(change, Masquerade):
-                    ways.append((change.networks, change.outside))
+                    ways.append((change.networks, change.uplink))
                     continue
                 standing = old.pop(_slot(change), None)
                 try:
