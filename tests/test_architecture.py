@@ -19,6 +19,7 @@ LAYERS = [
     {"api"},
     {"threads"},
     {"runtime", "summary", "proof"},
+    {"difference"},
     {"machine"},
     {"tmesh"},
     {"registry"},

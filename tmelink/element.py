@@ -31,7 +31,7 @@ class Port:
     by `deliver`.
     """
 
-    __slots__ = ("element", "index", "inline", "kind", "offload", "peer", "place", "sent")
+    __slots__ = ("element", "index", "inline", "kind", "offload", "peer", "place", "sent", "words")
 
     def __init__(
         self, element: Element, *, kind: Kind = "ethernet", offload: bool = False, index: int = 0
@@ -43,6 +43,8 @@ class Port:
         self.inline: Inline | None = None
         self.peer: Port | None = None
         self.place: Place | None = None
+        self.words: Sequence[Word] = ()
+        """What stands on its side of `at` in the file."""
         self.sent = Counters()
 
     def send(self, burst: Burst) -> None:
@@ -197,11 +199,17 @@ class Element:
     capacity: ClassVar[int | None] = 1
     """How many connections it takes; None for any number."""
 
+    rewires: ClassVar[bool] = True
+    """Whether connections may come and go while it is open; else it is closed and made anew with them."""
+
     platforms: ClassVar[tuple[str, ...]] = ()
     """`sys.platform` values it works on; empty for all."""
 
     carried_by: Port | None = None
     """Of a tunnel, its connection to what carries its outer packets, where that is in the same process."""
+
+    log_level: int = logging.NOTSET
+    """The least level of what it logs, by its arguments; NOTSET leaves it to the whole program."""
 
     status: StatusListener | None = None
 

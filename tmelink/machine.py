@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -80,20 +80,27 @@ class Machine:
 
 
 def load(
-    path_or_text: Path | str, *, host: str | None = None, network_only: bool = False, name: str = "<text>"
+    path_or_text: Path | str,
+    *,
+    host: str | None = None,
+    network_only: bool = False,
+    name: str = "<text>",
+    folder: Path | None = None,
+    edits: Sequence[Callable[[Layout], None]] = (),
 ) -> Machine:
     """Read and check a machine file, or a text: a str that holds a newline is text, any other a path.
 
     With `host` only that host's part is loaded, and what stands outside every host block. `name` is what a
-    text is called in messages; its relative `source` begins in the working directory. Raises `MachineError`
-    with every mistake, in the order of the file.
+    text is called in messages; its relative `source` begins in `folder`, or in the working directory.
+    `edits` change what the file lays out, in order, before anything is made of it. Raises `MachineError` with
+    every mistake, in the order of the file.
     """
     mistakes: list[Mistake] = []
     modules = _Modules()
     layout = Layout(mistakes.append, host, unchecked=lambda element: modules.is_part(element.module.text))
     if isinstance(path_or_text, str) and "\n" in path_or_text:
         source = Source(name, path_or_text)
-        layout.text(source, Path())
+        layout.text(source, folder or Path())
     else:
         path = Path(path_or_text)
         try:
@@ -103,6 +110,8 @@ def load(
             problem = error if isinstance(error, OSError) else OSError(None, str(error))
             raise MachineError([Mistake(place, *unreadable(path, problem))]) from error
         layout.text(source, path.parent, os.path.realpath(path))
+    for edit in edits:
+        edit(layout)
     if host is not None and host not in layout.hosts:
         known = ", ".join(layout.hosts)
         hint = suggestion(host, layout.hosts) or (f"it has {known}" if known else "it has no host blocks")
@@ -323,6 +332,7 @@ class _Assembly:
             self.layout.complain(side.words[0].place if side.words else side.element.place, str(error))
             return None
         port.place = side.element.place
+        port.words = side.words
         return port
 
     # Claims -------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal
 
+from tmelink.difference import Difference
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin.nic import Nic
 from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedHere
@@ -94,6 +95,37 @@ class Lab(Mapping[str, Element]):
                 connections[:] = [pair for pair in connections if port not in pair]
                 self._tell(port, peer)
 
+    async def reconcile(self, difference: Difference) -> dict[str, Exception]:
+        """Become the difference's machine; what the difference does not name goes on undisturbed.
+
+        Returns what failed, by name of the element: the rest is done all the same.
+        """
+        self._check_open()
+        gone = set(difference.gone)
+        left = {port for pair in difference.ended for port in pair if port.element not in gone}
+        for port, _ in difference.ended:
+            disconnect(port)
+        self._tell(*left)
+        for element in reversed(difference.gone):
+            self._opened.remove(element)
+            await self._close_one(element)
+            self.failures.pop(element.name, None)
+        self.machine = difference.machine
+        self._set_levels()
+        joined = difference.join()
+        failed_before = set(self.failures)
+        self._keep_going, keep_going = True, self._keep_going
+        try:
+            await asyncio.gather(*map(self._open_one, difference.new))
+        finally:
+            self._keep_going = keep_going
+        self._tell(*(port for port in joined if port.element not in difference.new))
+        for command in self.machine.commands:
+            opened = command.element in difference.new and command.element.name not in self.failures
+            if opened and command.level is None:
+                await self._command(command)
+        return {name: error for name, error in self.failures.items() if name not in failed_before}
+
     def _tell(self, *ports: Port) -> None:
         for port in dict.fromkeys(ports):
             port.element.carrier(port)
@@ -134,9 +166,7 @@ class Lab(Mapping[str, Element]):
         await self.close()
 
     async def _bring_up(self) -> None:
-        for command in self.machine.commands:
-            if command.level is not None:
-                set_level(command.element.name, command.level)
+        self._set_levels()
         # All at once, since one may wait for what another brings (a packet tap on a TAP's interface).
         tasks = [asyncio.create_task(self._open_one(e)) for e in self.machine.elements.values()]
         try:
@@ -149,6 +179,14 @@ class Lab(Mapping[str, Element]):
         for command in self.machine.commands:
             if command.level is None and command.element.name not in self.failures:
                 await self._command(command)
+
+    def _set_levels(self) -> None:
+        """Let each element log what the file says, which comes before what its own arguments say."""
+        for element in self.machine.elements.values():
+            set_level(element.name, element.log_level)
+        for command in self.machine.commands:
+            if command.level is not None:
+                set_level(command.element.name, command.level)
 
     async def _open_one(self, element: Element) -> None:
         element.status = self

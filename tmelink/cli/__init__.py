@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from tmelink.cli import (
+    apply,
     check,
     demo,
     elements,
     events,
+    exec,
     explain,
     genkey,
     keygen,
@@ -27,6 +29,7 @@ from tmelink.cli import (
     restart,
     routes,
     run,
+    shell,
     status,
     stop,
 )
@@ -39,6 +42,9 @@ COMMANDS = (
     ps,
     status,
     events,
+    apply,
+    exec,
+    shell,
     stop,
     restart,
     check,

@@ -5,6 +5,6 @@ A feature that can be asked for over the socket adds its registry here, and has 
 
 from __future__ import annotations
 
-from tmelink.control import lifecycle, observing
+from tmelink.control import changing, lifecycle, observing
 
-METHODS = observing.METHODS | lifecycle.METHODS
+METHODS = observing.METHODS | changing.METHODS | lifecycle.METHODS

@@ -75,6 +75,7 @@ class Client:
         self.lab = lab
         self._timeout = timeout
         self._number = 0
+        self._connected = True
         self._lines = Lines(MAX_REPLY)
         self._waiting: list[bytes | None] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -116,6 +117,11 @@ class Client:
     def close(self) -> None:
         """End the connection, and every stream of it."""
         self._socket.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the lab was there when it was last spoken with."""
+        return self._connected
 
     def call(self, method: str, /, *, wait: float | None = -1.0, **parameters: Any) -> Any:
         """The result of a request; `wait` seconds for it, None for as long as it takes.
@@ -177,11 +183,13 @@ class Client:
                     return message
             data = self._socket.recv(CHUNK)
             if not data:
+                self._connected = False
                 raise ControlError(f"lab '{self.lab.name}' has ended")
             self._waiting += self._lines.feed(data)
 
     def _silent(self, error: OSError) -> ControlError:
         lab = self.lab
+        self._connected = False
         if isinstance(error, TimeoutError):
             return ControlError(f"lab '{lab.name}' (process {lab.pid}) does not answer")
         return ControlError(

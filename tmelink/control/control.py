@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from tmelink.control.events import EventLog
 from tmelink.control.methods import Methods
@@ -18,6 +19,8 @@ from tmelink.control.rates import Rates
 from tmelink.control.server import ControlServer
 from tmelink.machine import Machine
 from tmelink.runtime import Lab
+from tmelink.state import Event
+from tmelink.tmesh.layout import Layout
 
 
 class Control:
@@ -34,8 +37,16 @@ class Control:
         self.since = time.time()
         self.events = EventLog()
         self.rates = Rates(lab)
+        self.changing = asyncio.Lock()
+        """Held by whoever changes the lab: one change at a time."""
+        self.edits: list[Callable[[Layout], None]] = []
+        """What was changed since the file was read, in order."""
         self.restarting = False
         """Whether the lab is to begin anew once it has stopped."""
+
+    def note(self, kind: str, detail: str, **data: Any) -> None:
+        """Note an event of the lab itself."""
+        self.events.add(Event(time.time(), kind, "", detail, data))
 
     @contextlib.asynccontextmanager
     async def serving(self, seat: Seat, methods: Methods) -> AsyncIterator[None]:

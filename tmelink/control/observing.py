@@ -37,6 +37,16 @@ def summary(control: Control) -> Json:
     }
 
 
+@METHODS.request("elements")
+def elements(control: Control) -> list[Json]:
+    """Name, module and state of each element, in the order of the file."""
+    machine = control.lab.machine
+    return [
+        {"name": each.name, "module": machine.modules.get(path, ""), "state": each.state.condition}
+        for path, each in machine.elements.items()
+    ]
+
+
 @METHODS.request("status")
 async def status(control: Control, *, element: str | None = None) -> Json:
     """The summary, and for each element, or for one: its state, details, counters and connections.

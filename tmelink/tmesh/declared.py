@@ -30,11 +30,12 @@ class Join:
 
     sides: tuple[tuple[Declared, Side], tuple[Declared, Side]]
     at_creation: bool
+    pulled: bool = False
 
     @property
     def stands(self) -> bool:
-        """Whether both elements are still there: `rm` takes an element's connections with it."""
-        return all(element.names for element, _ in self.sides)
+        """Whether nobody has pulled it, and both elements are still there: `rm` takes connections with it."""
+        return not self.pulled and all(element.names for element, _ in self.sides)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,23 @@ class Layout:
         self.positions.setdefault(source, ())
         self._script(self._parse(source), _File(folder, identity))
 
+    def disconnect(self, element: Word, other: Word | None) -> None:
+        """Pull the connections of an element, or those to one other, as a running lab's user may."""
+        first = self._element(element)
+        second = None if other is None else self._element(other)
+        if first is None or (other is not None and second is None):
+            return
+        found = [
+            join
+            for join in first.joins
+            if join.stands and (second is None or second in (join.sides[0][0], join.sides[1][0]))
+        ]
+        for join in found:
+            join.pulled = True
+        if not found:
+            where = "anything" if other is None else str(other)
+            self.complain(element.place, f"{element} is not connected to {where}")
+
     def position(self, place: Place) -> tuple[int, ...]:
         """Where `place` comes among all places: a sourced file stands where its `source` does."""
         return (*self.positions.get(place.source, ()), place.line, place.column)

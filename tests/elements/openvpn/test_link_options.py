@@ -19,7 +19,7 @@ from tmelink.transport.datagrams import MAX_RUN
     [(0, logging.ERROR), (1, logging.NOTSET), (4, logging.NOTSET), (5, logging.DEBUG), (11, logging.DEBUG)],
 )
 def test_verb_is_how_much_the_link_logs(verb: int, level: int) -> None:
-    assert Link("link0", Options(verb=verb)).log.level == level
+    assert Link("link0", Options(verb=verb)).log_level == level
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ class Gateway(Element):
                         raise ArgumentError(name, f"IPv6 needs at least {MIN_MTU}")
 
     capacity = 2
+    rewires = False
     arguments: Arguments
 
     def __init__(self, name: str, arguments: Arguments) -> None:

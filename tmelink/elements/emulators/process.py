@@ -68,6 +68,7 @@ class Process(Element):
 
     arguments: Arguments
     capacity = None
+    rewires = False
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)

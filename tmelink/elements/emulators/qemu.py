@@ -56,6 +56,7 @@ class Qemu(Element):
     Arguments = qemu_command.Arguments
     arguments: qemu_command.Arguments
     capacity = None
+    rewires = False
 
     def __init__(self, name: str, arguments: qemu_command.Arguments) -> None:
         super().__init__(name, arguments)

@@ -58,7 +58,7 @@ class Link(Element):
 
     def __init__(self, name: str, arguments: Options) -> None:
         super().__init__(name, arguments)
-        self.log.setLevel(log_level(arguments.verb))
+        self.log_level = log_level(arguments.verb)
         self._ip = arguments.dev_type == "tun"
         self.sent = Counters()
         self.received = Counters()

@@ -75,7 +75,7 @@ class Server(Element):
 
     def __init__(self, name: str, arguments: Options) -> None:
         super().__init__(name, arguments)
-        self.log.setLevel(log_level(arguments.verb))
+        self.log_level = log_level(arguments.verb)
         options = arguments.server
         assert options is not None, "parse sees to it"
         self._ip = arguments.dev_type == "tun"

@@ -50,6 +50,7 @@ class TunnelElement(Element):
     """
 
     capacity = 2
+    rewires = False
 
     def __init__(
         self,

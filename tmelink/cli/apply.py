@@ -1,0 +1,65 @@
+"""`tmelink apply FILE`: change a running lab into what a file says, and touch nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from tmelink.cli import colours, labs
+from tmelink.control import ControlError, connect, places
+
+NAME = "apply"
+HELP = "change only what differs between a running lab and a file; whatever is the same goes on undisturbed"
+EPILOG = labs.epilog(
+    ("tmelink apply lab.conf", "to the lab of that file"),
+    ("tmelink apply lab.conf --dry-run", "what would change, and that the file has no mistakes"),
+    ("tmelink apply next.conf --lab lab", "another file; the lab keeps its name"),
+)
+
+_COLOURS = {"add": "green", "connect": "green", "remove": "red", "disconnect": "red"}
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the machine file, or - for standard input")
+    parser.add_argument(
+        "--lab", metavar="NAME", help="the running lab (the one that runs the file, or has its name)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    given = {"text": sys.stdin.read()} if options.file == "-" else {"file": os.path.abspath(options.file)}
+    with connect(options.lab or _lab(options.file)) as lab:
+        done = lab.call("apply", wait=None, dry_run=options.dry_run, **given)
+    if options.json:
+        labs.dump(done)
+    else:
+        show(done)
+    return 1 if done["failed"] else 0
+
+
+def show(done: dict[str, Any]) -> None:
+    """Print changes, a line each, and what failed of them."""
+    for change in done["changes"]:
+        why = f"  ({change['why']})" if change["why"] else ""
+        kind = colours.paint(f"{change['kind']:<10}", _COLOURS.get(change["kind"], "yellow"))
+        print(f"{kind}  {change['what']}{why}")
+    if not done["changes"]:
+        print("nothing differs")
+    for name, error in done["failed"].items():
+        print(f"tmelink: {name}: {error}", file=sys.stderr)
+
+
+def _lab(file: str) -> str | None:
+    """The name of the lab that runs a file; None where only one lab runs at all."""
+    running = places.running()
+    same = [lab.name for lab in running if os.path.abspath(lab.file) == os.path.abspath(file)]
+    if len(same) > 1:
+        raise ControlError(f"{len(same)} labs run {file}, so say which with --lab: {', '.join(same)}")
+    if same:
+        return same[0]
+    name = places.name_of(file, None)
+    return name if any(lab.name == name for lab in running) else None

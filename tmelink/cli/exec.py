@@ -1,0 +1,55 @@
+"""`tmelink exec NAME 'STATEMENT'`: run statements of the language in a running lab."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from tmelink.cli import labs
+from tmelink.cli.apply import show
+from tmelink.control import Client
+
+NAME = "exec"
+HELP = "run statements of the language in a running lab"
+EPILOG = labs.epilog(
+    ("tmelink exec lab 'le0 ping 10.0.77.2'", "a command of an element, as 'command le0 ping …'"),
+    ("tmelink exec lab 'le2 at sw0: tmelink/host'", "one element more"),
+    ("tmelink exec lab 'disconnect le2'", "pull its plug"),
+    ("tmelink exec lab < more.conf", "a file of statements"),
+)
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    labs.declare(parser, required=True)
+    parser.add_argument(
+        "statements", metavar="STATEMENT", nargs="*", help="each a line; without any, standard input is read"
+    )
+    parser.add_argument(
+        "--in", dest="directory", metavar="DIR", default="/", help="the directory they begin in"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    text = "\n".join(options.statements) if options.statements else sys.stdin.read()
+    with labs.control(options) as lab:
+        done = run(lab, text, options.directory)
+    if options.json:
+        labs.dump(done)
+    else:
+        tell(done)
+    return 1 if done["failed"] else 0
+
+
+def run(lab: Client, text: str, directory: str) -> dict[str, Any]:
+    """Carry statements out; raises `ControlError`."""
+    done: dict[str, Any] = lab.call("exec", wait=None, text=text, directory=directory)
+    return done
+
+
+def tell(done: dict[str, Any]) -> None:
+    """Print what statements printed, and what they changed."""
+    for text in done["output"]:
+        print(text)
+    if done["changes"]:
+        show(done)

@@ -1,0 +1,130 @@
+"""Methods that change a running lab: `apply` a file, `exec` statements of the language.
+
+A change is made in three steps: the file is read with the edits made since (in a thread, so that traffic goes
+on), what differs is found, and only that is changed. A mistake anywhere, and nothing is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tmelink.control import live
+from tmelink.control.control import Control
+from tmelink.control.methods import Methods, RequestError
+from tmelink.difference import Difference, between
+from tmelink.machine import Machine, load
+
+METHODS = Methods()
+
+SWITCH_SECONDS = 0.000_5
+"""How long a thread that reads a file may keep the interpreter while traffic waits."""
+
+TOLD = 5
+"""Changes that the event of a change has in words; all of them are in its data."""
+
+Json = dict[str, Any]
+
+
+@METHODS.request("apply")
+async def apply(
+    control: Control, *, file: str | None = None, text: str | None = None, dry_run: bool = False
+) -> Json:
+    """Become what a file says, or a text, or the lab's own file as it is now, and change only what differs.
+
+    Elements are compared by name: one whose module and arguments are the same keeps its connections, and what
+    passes through it does not notice. Edits made with `exec` that the file does not have are undone. With
+    `dry_run` the changes are told and not made. A path is absolute, or relative to the lab's directory.
+    """
+    async with control.changing:
+        reload = control.reload if file is None and text is None else _reader(control, file, text)
+        difference = await _difference(control, reload)
+        if dry_run:
+            return _told(difference, {})
+        control.reload = reload
+        control.edits.clear()
+        if file is not None:
+            control.file = file
+        return await _change(control, difference)
+
+
+@METHODS.request("exec")
+async def execute(control: Control, *, text: str, directory: str = "/") -> Json:
+    """Statements of the language, run in `directory` as if they stood at the end of the lab's file.
+
+    Beside those of a file there are `disconnect A [at B]`, and `ELEMENT WORDS…` for `command ELEMENT WORDS…`.
+    The result has what they print as `output`, the `changes` they made, and the `directory` they end in.
+    """
+    async with control.changing:
+        machine = control.lab.machine
+        orders = live.orders(text, directory, machine)
+        if orders is not None:
+            output = [said for order in orders if (said := await order.carry_out())]
+            return {"output": output, "changes": [], "failed": {}, "directory": directory}
+        script = live.Script(text, directory, machine)
+        difference = await _difference(control, lambda: _edited(control, machine, script))
+        result = await _change(control, difference)
+        if script.changes_something:
+            control.edits.append(script)
+        output = [*difference.machine.output[script.printed_before :]]
+        for command in difference.machine.commands[script.ordered_before :]:
+            # One of a new element has been carried out when that was opened.
+            if command.level is None and command.element not in difference.new:
+                output.append(await live.Order.of(command).carry_out())
+        return {**result, "output": [*filter(None, output)], "directory": script.directory}
+
+
+def _reader(control: Control, file: str | None, text: str | None) -> Callable[[], Machine]:
+    host, network_only = control.host, control.lab.machine.network_only
+    if file is not None and text is not None:
+        raise RequestError("give a file or a text, and not both")
+    if text is not None:
+        return lambda: load(f"{text}\n", host=host, network_only=network_only, name="<stdin>")
+    return lambda: load(Path(str(file)), host=host, network_only=network_only)
+
+
+def _edited(control: Control, machine: Machine, script: live.Script) -> Machine:
+    """The lab's file as it was read, with the edits since and this one."""
+    source = machine.source
+    return load(
+        f"{source.text}\n",
+        host=control.host,
+        network_only=machine.network_only,
+        name=source.name,
+        folder=Path(source.name).parent,
+        edits=[*control.edits, script],
+    )
+
+
+async def _difference(control: Control, reload: Callable[[], Machine]) -> Difference:
+    """What a machine that is read now has different; nothing is changed yet."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        machine = await asyncio.to_thread(reload)
+    finally:
+        sys.setswitchinterval(interval)
+    if machine.not_emulated and not machine.network_only:
+        parts = ", ".join(path.lstrip("/") for path in machine.not_emulated)
+        raise RequestError(f"not emulated by tmelink: {parts}; run it with --network-only")
+    return between(control.lab.machine, machine)
+
+
+async def _change(control: Control, difference: Difference) -> Json:
+    failed = await control.lab.reconcile(difference)
+    told = _told(difference, failed)
+    if difference.changes:
+        first = "; ".join(map(str, difference.changes[:TOLD]))
+        more = len(difference.changes) - TOLD
+        control.note("applied", f"{first}; and {more} more" if more > 0 else first, **told)
+    return told
+
+
+def _told(difference: Difference, failed: dict[str, Exception]) -> Json:
+    return {
+        "changes": [change._asdict() for change in difference.changes],
+        "failed": {name: str(error) for name, error in failed.items()},
+    }
