@@ -234,7 +234,8 @@ def test_statements_run_as_if_they_stood_at_the_end_of_the_file(tmp_path: Path) 
             switch = control.lab["sw0"]
             done = await say(control, "le1 at sw0: tmelink/nic", "ls", "pwd")
             assert [_line(row) for row in done["changes"]] == ["add le1"]
-            assert done["output"] == ["sw0: tmelink/switch\nle0 at sw0: tmelink/nic\nle1 at sw0: tmelink/nic", "/"]
+            listed = "sw0: tmelink/switch\nle0 at sw0: tmelink/nic\nle1 at sw0: tmelink/nic"
+            assert done["output"] == [listed, "/"]
             assert control.lab["sw0"] is switch
             assert (await say(control, "sw0 table"))["output"][0].startswith("0 of 8192 stations")
             assert (await say(control, "command sw0 table"))["changes"] == []
