@@ -61,7 +61,7 @@ def test_it_hears_the_wire_and_the_host_but_not_itself(net: Net) -> None:
         joined(element, machine)
         async with opened(element):
             assert await asyncio.to_thread(promiscuity, a, "eth0") == 1
-            peer = await namespaces.inside(lambda: raw_socket("eth0", EXPERIMENTAL), b.name)
+            peer = await namespaces.run(lambda: raw_socket("eth0", EXPERIMENTAL), b.name)
             with peer, raw_socket("eth0") as host:
                 machine.send(frame(1))
                 assert await received(peer) == frame(1)
@@ -158,7 +158,7 @@ def test_a_vlan_tag_that_the_kernel_took_out_is_put_back(net: Net) -> None:
         element, machine = bpf(interface="eth0"), Machine()
         joined(element, machine)
         async with opened(element):
-            peer = await namespaces.inside(lambda: raw_socket("eth0", packets._ETH_P_ALL), b.name)
+            peer = await namespaces.run(lambda: raw_socket("eth0", packets._ETH_P_ALL), b.name)
             with peer:
                 peer.send(frame(1, tag=5))
                 await machine.until(lambda: machine.numbers == [1])
@@ -195,7 +195,7 @@ def test_a_filter_is_the_kernels(net: Net, expression: str, passing: list[int]) 
         joined(element, machine)
         joined(witness, everything)
         async with opened(element, witness):
-            peer = await namespaces.inside(lambda: raw_socket("eth0"), b.name)
+            peer = await namespaces.run(lambda: raw_socket("eth0"), b.name)
             with peer:
                 for number, tag in ((1, None), (2, 5), (3, None)):
                     peer.send(frame(number, tag=tag))
@@ -293,7 +293,7 @@ def test_a_delay_makes_one_burst_of_what_comes_within_it(net: Net) -> None:
         element, machine = bpf(interface="eth0", delay=200_000), Machine()
         joined(element, machine)
         async with opened(element):
-            peer = await namespaces.inside(lambda: raw_socket("eth0"), b.name)
+            peer = await namespaces.run(lambda: raw_socket("eth0"), b.name)
             with peer:
                 for number in range(count):
                     peer.send(frame(number))
@@ -319,7 +319,7 @@ def test_a_held_one_reads_nothing_and_the_kernels_drops_are_counted(
         joined(element, machine)
         async with opened(element):
             machine.ports[0].hold(True)
-            peer = await namespaces.inside(lambda: raw_socket("eth0"), b.name)
+            peer = await namespaces.run(lambda: raw_socket("eth0"), b.name)
             with peer:
                 for number in range(100):
                     peer.send(frame(number))

@@ -559,7 +559,7 @@ def test_a_narrow_paths_packets_go_as_explained_on_the_computer_itself(net: Net)
         pings = [PingSize(4, size, df) for df in (False, True) for size in SIZES]
         return [prove(topology, journey, ping) for ping in (*pings, PingSize(4, TAIL_SIZE))]
 
-    *proofs, tail = asyncio.run(namespaces.inside(explained, one.name))
+    *proofs, tail = asyncio.run(namespaces.run(explained, one.name))
     sent = outside(tail)
     assert str(sent.path) == "a path of 1400 bytes: the MTU of this computer's eth0"
     assert (sent.source, sent.destination) == (one.addresses[0], two.addresses[0])

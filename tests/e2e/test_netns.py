@@ -134,7 +134,7 @@ def test_a_name_that_is_taken_meanwhile_is_refused(net: Net) -> None:
     with pytest.raises(ElementError, match=f"network namespace {a.name} exists already"):
         asyncio.run(namespaces.create(a.name))
     with pytest.raises(ElementError, match="there is no network namespace no-such"):
-        asyncio.run(namespaces.inside(os.getpid, "no-such"))
+        asyncio.run(namespaces.run(os.getpid, "no-such"))
 
 
 @pytest.mark.needs("setpriv")

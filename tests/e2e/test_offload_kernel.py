@@ -91,8 +91,8 @@ class Lab:
     @asynccontextmanager
     async def joined(self, pump: Pump) -> AsyncIterator[tuple[int, int]]:
         loop = asyncio.get_running_loop()
-        left = await namespaces.inside(lambda: open_tap("lan", offload=True), self.a.name)
-        right = await namespaces.inside(lambda: open_tap("lan", offload=True), self.b.name)
+        left = await namespaces.run(lambda: open_tap("lan", offload=True), self.a.name)
+        right = await namespaces.run(lambda: open_tap("lan", offload=True), self.b.name)
         try:
             self._plug()
             loop.add_reader(left.descriptor, pump, left.descriptor, right.descriptor)
@@ -119,7 +119,7 @@ class Lab:
 
     @staticmethod
     async def socket(namespace: Namespace, family: int, kind: int) -> socket.socket:
-        made = await namespaces.inside(lambda: socket.socket(family, kind), namespace.name)
+        made = await namespaces.run(lambda: socket.socket(family, kind), namespace.name)
         made.setblocking(False)
         return made
 

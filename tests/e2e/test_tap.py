@@ -182,10 +182,10 @@ def test_a_found_tap_is_unplugged_again(net: Net) -> None:
 @pytest.mark.parametrize(
     ("commands", "arguments", "message"),
     [
-        (["ip link add lan type veth"], {}, "lan exists and is no TAP but a veth.*'ip link del lan'"),
-        (["ip tuntap add lan mode tun"], {}, "lan exists and is no TAP but a TUN"),
+        (["ip link add lan type veth"], {}, "lan exists and is not a TAP but a veth.*'ip link del lan'"),
+        (["ip tuntap add lan mode tun"], {}, "lan exists and is not a TAP but a TUN"),
         ([], {"bridge": "br0"}, "there is no bridge br0; make it first: 'ip link add br0 type bridge'"),
-        (["ip link add br0 type veth"], {"bridge": "br0"}, "br0 is no bridge but a veth"),
+        (["ip link add br0 type veth"], {"bridge": "br0"}, "br0 is not a bridge but a veth"),
         (
             [
                 "ip link add br0 type bridge",
@@ -194,7 +194,7 @@ def test_a_found_tap_is_unplugged_again(net: Net) -> None:
                 "ip link set lan master br1",
             ],
             {"bridge": "br0"},
-            "lan is plugged into br1 already",
+            "lan is already a port of br1",
         ),
         (
             ["sysctl -w net.ipv6.conf.default.disable_ipv6=1"],

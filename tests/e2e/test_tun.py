@@ -89,6 +89,6 @@ def test_a_tap_is_no_tun(net: Net) -> None:
     a = net.namespace()
     a.run("ip", "tuntap", "add", "mine", "mode", "tap")
     process = a.tmelink(
-        "tun0: tme/host/tun/tun interface mine\n", until="mine exists and is no TUN but a TAP"
+        "tun0: tme/host/tun/tun interface mine\n", until="mine exists and is not a TUN but a TAP"
     )
     assert process.wait() != 0

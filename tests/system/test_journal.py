@@ -96,7 +96,7 @@ def test_a_journal_of_a_killed_process_is_left(own_directory: Path) -> None:
 def test_a_directory_where_others_may_write_is_not_trusted(own_directory: Path) -> None:
     own_directory.mkdir()
     own_directory.chmod(0o777)
-    with pytest.raises(PermissionError, match="not to be trusted"):
+    with pytest.raises(PermissionError, match="is not safe"):
         Journal()
 
 

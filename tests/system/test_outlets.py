@@ -26,9 +26,7 @@ def _asked(net: Net, address: str, *routes: str) -> RouteResult | None:
     one, _two = net.pair(mtu=1400)
     for route in routes:
         one.run("ip", "route", "add", *route.split())
-    return asyncio.run(
-        namespaces.inside(lambda: route_lookup.towards(ipaddress.ip_address(address)), one.name)
-    )
+    return asyncio.run(namespaces.run(lambda: route_lookup.towards(ipaddress.ip_address(address)), one.name))
 
 
 @pytest.mark.needs_root

@@ -1,6 +1,6 @@
-"""What tmelink asks of the host: interfaces, addresses, network namespaces. Linux only, loaded when needed.
+"""The host's interfaces, addresses, routes and network namespaces. Linux only, imported when needed.
 
-Knows no element and no machine file. What asks the kernel is short and synchronous, and elements call it
-through `namespaces.inside`, in a thread of its own, so that the event loop does not wait; what runs a program
-is asynchronous.
+This package knows no element and no machine file. Calls to the kernel are short and synchronous; elements
+make them through `namespaces.run`, in a thread of its own, so that the event loop does not wait. Functions
+that run a program are asynchronous.
 """

@@ -1,7 +1,7 @@
-"""Programs that run for as long as an element does, and never longer than tmelink itself.
+"""Programs that run as long as an element does, and never longer than tmelink itself.
 
-Linux ends them when the thread that started them is gone, however that came (PR_SET_PDEATHSIG, prctl(2)):
-setpriv(1) of util-linux asks for it between the fork and the program, so that nothing of Python runs there.
+Linux ends them when the thread that started them is gone, for whatever reason (PR_SET_PDEATHSIG, prctl(2)):
+setpriv(1) of util-linux sets that between the fork and the program, so that no Python code runs there.
 A child has a session of its own, so that the terminal's Ctrl-C reaches tmelink alone.
 """
 
@@ -19,18 +19,18 @@ from collections.abc import Callable, Sequence
 from tmelink.errors import ElementError
 
 TERM_SECONDS = 0.4
-"""How long a child may take to end when it is asked to, before it is killed: all elements together have 1.5 s
+"""How long a child may take to end when asked, before it is killed: all elements together have 1.5 s
 for closing."""
 
 TAIL = 5
-"""Last lines of what a child wrote that are kept to explain its end."""
+"""How many of the last lines that a child wrote are kept to explain its exit."""
 
 MAX_LINE = 500
-"""Characters of one line that are kept; the rest of a longer one follows as another."""
+"""The most characters in a line; the rest of a longer line follows as another line."""
 
 
 class Child:
-    """A running program, what it writes given to `line` line by line."""
+    """A running program; `line` gets what it writes, line by line."""
 
     def __init__(self, process: asyncio.subprocess.Process, line: Callable[[str], None]) -> None:
         self.pid = process.pid
@@ -42,12 +42,12 @@ class Child:
     async def wait(self) -> int:
         """Its exit status once it has ended (negative: the signal that ended it), and all that it wrote."""
         status = await self._process.wait()
-        # What it left running in the background may hold the pipe open.
+        # A process that it left in the background may hold the pipe open.
         await asyncio.wait([self._reading], timeout=TERM_SECONDS)
         return status
 
     async def stop(self, *, kill: bool = False) -> None:
-        """Ask it to end, and kill it and its own children if it does not; with `kill` at once."""
+        """Ask it to end, and kill it and its children if it does not; with `kill` kill them at once."""
         try:
             if self._process.returncode is None and not kill:
                 self._signal(signal.SIGTERM)
@@ -91,7 +91,7 @@ class Child:
 async def start(
     words: Sequence[str], line: Callable[[str], None], *, pass_fds: Sequence[int] = (), cwd: str | None = None
 ) -> Child:
-    """Start a program that has `pass_fds` under their own numbers; raises `ElementError`."""
+    """Start a program that inherits `pass_fds` under the same numbers; raises `ElementError`."""
     if shutil.which(words[0]) is None:
         raise ElementError(f"{words[0]} is not installed, or not in PATH")
     try:
@@ -110,7 +110,7 @@ async def start(
 
 
 def _tied(words: Sequence[str]) -> list[str]:
-    """The command that ends with this thread."""
+    """The command, wrapped so that it ends with this thread."""
     if sys.platform != "linux":
         return [*words]
     setpriv = shutil.which("setpriv")

@@ -1,10 +1,10 @@
-"""The event loop of a program that carries frames: asyncio's own, with a shorter way from epoll to a reader.
+"""The event loop of a program that carries frames: asyncio's own, with a shorter path from epoll to a reader.
 
-asyncio wraps a reader in a handle and puts that into a queue, which is looked at after epoll has returned:
-some twenty calls that a lone frame pays at each of its four wake-ups. Here `add_reader` gives the callback to
-the selector, which calls it as soon as epoll names the descriptor, and waits on while there is nothing else
-to do. All else is asyncio's, and code that runs in another loop works there too. How much it gives stands in
-docs/performance.md.
+asyncio wraps a reader in a handle and queues it until epoll has returned: some twenty calls, which a lone
+frame pays for at each of its four wake-ups. Here `add_reader` gives the callback to the selector, which calls
+it as soon as epoll names the descriptor, and keeps waiting while there is nothing else to do. Everything else
+is asyncio's, and code written for it works with any other loop too. docs/performance.md shows what this
+gains.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Any, TypeVarTuple, Unpack
 Ts = TypeVarTuple("Ts")
 
 EVENTS = 64
-"""Descriptors that one look names; those that it leaves out come first in the next."""
+"""The most descriptors that one epoll call names; those left out come first in the next."""
 
 TURNS = 1000
-"""Looks after which `select` returns in any case, for what asyncio does at its turns without telling."""
+"""epoll calls after which `select` returns in any case, for what asyncio does only between its turns."""
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """The quickest loop there is on this system."""
+    """The fastest event loop on this system."""
     return DirectLoop() if sys.platform == "linux" else asyncio.new_event_loop()
 
 
@@ -52,13 +52,13 @@ class DirectSelector(selectors.BaseSelector):
         self._waits = False
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
-        """Call back whenever there is something to read; in place of an earlier reader."""
+        """Call back whenever there is something to read; replaces an earlier reader."""
         before = self._mask(descriptor)
         self._readers[descriptor] = callback
         self._set_mask(descriptor, before)
 
     def remove_reader(self, descriptor: int) -> bool:
-        """Whether there was one."""
+        """Remove the reader; returns whether there was one."""
         before = self._mask(descriptor)
         if self._readers.pop(descriptor, None) is None:
             return False
@@ -80,7 +80,7 @@ class DirectSelector(selectors.BaseSelector):
                 break
             ready = []
             for descriptor, event in found:
-                # Errors and the other end's leaving are for both sides to find out about.
+                # Errors and hang-ups concern both readers and writers.
                 if event & ~select.EPOLLOUT and (reader := readers.get(descriptor)) is not None:
                     try:
                         reader()
@@ -128,7 +128,7 @@ class DirectSelector(selectors.BaseSelector):
         return _Registered(self._keys)
 
     def close(self) -> None:
-        """Let go of epoll."""
+        """Close epoll."""
         self._keys.clear()
         self._readers.clear()
         self._epoll.close()

@@ -1,6 +1,6 @@
-"""Reads what plans have to know of the host: through rtnetlink and /proc, without any privilege.
+"""Reads what plans need to know about the host, through rtnetlink and /proc, without privilege.
 
-Synchronous and of the calling thread's namespace, as `tmelink.system.interfaces` is.
+Synchronous, and in the calling thread's namespace, like `tmelink.system.interfaces`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tmelink.routing.tunnel import HALVES
 from tmelink.system import interfaces, sysctls
 
 PROTOCOL = 116
-"""The protocol number of tmelink's routes and rules, which `ip route` shows; rt_protos has no other of it."""
+"""The protocol number of tmelink's routes and rules, which `ip route` shows; rt_protos gives it to nobody else."""
 
 _MAIN = 254  # RT_TABLE_MAIN, linux/rtnetlink.h
 _UNICAST = 1  # RTN_UNICAST
@@ -30,7 +30,7 @@ _LEASES = Path("/run/systemd/netif/leases")
 
 
 def read(own: Collection[Change] = ()) -> Facts:
-    """The host as it stands, but for what `own` has done and for halves of the world that a tunnel takes."""
+    """The host's present state, without the changes in `own` and without routes that redirect all traffic."""
     with interfaces.netlink("reading the routes of this host") as ip:
         names = {link["index"]: str(link.get("ifname")) for link in ip.get_links()}
         routes: list[Route] = []
@@ -47,8 +47,8 @@ def read(own: Collection[Change] = ()) -> Facts:
         addresses = tuple(_addresses(ip, names))
     tables -= {c.table for c in own if isinstance(c, Route) and c.table is not None}
     rules -= {c.priority for c in own if isinstance(c, Rule)}
-    outside = {route.device for route in routes if route.device is not None}
-    learns = {f"net/ipv6/conf/{name}/accept_ra" for name in outside}
+    devices = {route.device for route in routes if route.device is not None}
+    learns = {f"net/ipv6/conf/{name}/accept_ra" for name in devices}
     return Facts(
         tuple(routes),
         addresses,
@@ -84,7 +84,7 @@ def _route(message: Any, names: dict[int, str], version: int) -> Route | None:
 
 
 def _anothers(message: Any, route: Route) -> bool:
-    """Whether another tunnel takes all the world, or keeps its peer outside, with this route."""
+    """Whether this route is another tunnel's: half of a default route, or a bypass route to its peer."""
     if message["proto"] != PROTOCOL:
         return False
     network = route.destination
@@ -99,7 +99,7 @@ def _addresses(ip: Any, names: dict[int, str]) -> Iterator[tuple[str, IPInterfac
 
 
 def _table_names() -> dict[str, int]:
-    """Names of routing tables (rt_tables(5)); the administrator's win over the distribution's."""
+    """Names of routing tables (rt_tables(5)); the administrator's override the distribution's."""
     files = [Path(name) for name in _TABLES]
     files += sorted(Path("/etc/iproute2/rt_tables.d").glob("*.conf"))
     names: dict[str, int] = {}
@@ -120,7 +120,7 @@ def _nameservers() -> Iterator[IPAddress]:
 
 
 def _dhcp_servers() -> Iterator[IPv4Address]:
-    """Those that systemd-networkd has leases of; other clients keep no file that others may read."""
+    """DHCP servers in systemd-networkd's leases; other clients do not publish theirs."""
     with contextlib.suppress(OSError):
         for lease in sorted(_LEASES.iterdir()):
             for server in re.findall(r"^SERVER_ADDRESS=(\S+)", lease.read_text(), re.MULTILINE):

@@ -1,7 +1,7 @@
-"""Network interfaces through rtnetlink: what one is like, and changing it so that it can be undone.
+"""Network interfaces through rtnetlink: shows one, and changes it so that the change can be undone.
 
-Knows no TAP and no element. Everything here is synchronous and belongs into `namespaces.inside`: pyroute2's
-IPRoute runs an event loop of its own, which a thread with a running one refuses.
+This module knows no element. Everything here is synchronous; call it through `namespaces.run`: pyroute2's
+IPRoute runs an event loop of its own, which fails in a thread that runs one already.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ADDRESS_NONE = 1  # IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
 
 
 class AssignedAddress(NamedTuple):
-    """One address of an interface; `peer` is the other end of a point-to-point one."""
+    """One address of an interface; `peer` is the other end of a point-to-point interface."""
 
     interface: IPv4Interface | IPv6Interface
     broadcast: IPv4Address | None = None
@@ -38,7 +38,7 @@ class AssignedAddress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HostInterface:
-    """What the kernel says of one interface; `kind` is rtnetlink's ("tun", "bridge"…), "" for hardware.
+    """The state of one interface; `kind` is rtnetlink's ("tun", "bridge"…), "" for hardware.
 
     `tuntap` tells a "tap" from a "tun", both of which have the kind "tun"; "" for everything else.
     """
@@ -66,7 +66,7 @@ class HostInterface:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceSettings:
-    """What an interface is to be like; None and () leave as it is."""
+    """The settings that an interface is to get; None and () leave a setting as it is."""
 
     mac: bytes | None = None
     mtu: int | None = None
@@ -85,7 +85,7 @@ class RtnetlinkRequest(NamedTuple):
 
 
 def broadcast(interface: IPv4Interface) -> IPv4Address | None:
-    """The broadcast address that goes with an address: its network's last, and none in a network of two."""
+    """An address's broadcast address: the last of its network; None in a network of two addresses."""
     return interface.network.broadcast_address if interface.network.prefixlen < 31 else None
 
 
@@ -97,7 +97,7 @@ def show(name: str) -> HostInterface | None:
 
 
 def first_usable() -> str | None:
-    """The first interface that is up and no loopback, as libpcap picks its default; None without one."""
+    """The first interface that is up and not a loopback, libpcap's default; None without one."""
     with netlink("listing the interfaces") as ip:
         for link in ip.get_links():
             if link["flags"] & _IFF_UP and not link["flags"] & _IFF_LOOPBACK:
@@ -112,10 +112,10 @@ def bring_up(name: str) -> None:
 
 
 def configure(name: str, wanted: InterfaceSettings) -> list[RtnetlinkRequest]:
-    """Make the interface as `wanted` and switch it on; returns the requests that undo it, in order.
+    """Configure the interface as `wanted` and bring it up; returns the requests that undo it, in order.
 
-    Nothing stays changed when it raises. An address of the interface's own is set without duplicate address
-    detection: it was written down by hand, and a machine is to answer at once.
+    Nothing stays changed when it raises. Addresses are set without duplicate address detection: they were
+    configured by hand, and a machine must answer at once.
     """
     inverses: list[RtnetlinkRequest] = []
     with netlink(f"configuring the interface {name}") as ip:
@@ -130,7 +130,7 @@ def configure(name: str, wanted: InterfaceSettings) -> list[RtnetlinkRequest]:
 
 
 def undo(requests: Sequence[RtnetlinkRequest]) -> None:
-    """Carry out what `configure` returned; what is gone meanwhile is left alone."""
+    """Carry out what `configure` returned; what has disappeared meanwhile is left alone."""
     if requests:
         with netlink("restoring an interface") as ip:
             _undo(ip, requests)
@@ -147,7 +147,7 @@ def _undo(ip: Any, requests: Sequence[RtnetlinkRequest]) -> None:
 def _changes(
     ip: Any, name: str, wanted: InterfaceSettings
 ) -> Iterator[tuple[RtnetlinkRequest, list[RtnetlinkRequest]]]:
-    """What to ask for and how to take each back, with the interface looked at before."""
+    """The requests that change the interface, and the request that undoes each, from its state before."""
     index = _index(ip, name)
     before = _interface(ip, ip.get_links(index)[0])
 
@@ -163,7 +163,7 @@ def _changes(
     if wanted.bridge is not None:
         yield from _plug(ip, before, wanted.bridge, link)
     if not before.up:
-        # Going down takes the IPv6 addresses along; those that stood there by hand are put back after.
+        # When an interface goes down it loses its IPv6 addresses; those set by hand are restored afterwards.
         kept = [
             _address("replace", index, address)
             for address in before.addresses
@@ -190,14 +190,14 @@ def _plug(
         )
     kind = ip.get_links(found[0])[0].get(("linkinfo", "kind"))
     if kind != "bridge":
-        raise ElementError(f"{bridge} is no bridge but a {kind or 'network card'}")
+        raise ElementError(f"{bridge} is not a bridge but a {kind or 'network card'}")
     if before.master == found[0]:
         return
     if before.master:
         other = ip.get_links(before.master)[0].get("ifname")
-        raise ElementError(f"{before.name} is plugged into {other} already; unplug it there first")
+        raise ElementError(f"{before.name} is already a port of {other}; remove it from there first")
     if not before.up:
-        # A port of a bridge has no address of its own, a link-local one neither.
+        # A bridge port has no address of its own, not even a link-local one.
         yield (
             link(IFLA_AF_SPEC=_address_generation(_ADDRESS_NONE)),
             [link(IFLA_AF_SPEC=_address_generation(before.address_generation))],
@@ -289,7 +289,7 @@ def _addresses(ip: Any, index: int) -> Iterator[AssignedAddress]:
 
 @contextlib.contextmanager
 def netlink(what: str) -> Iterator[Any]:
-    """An rtnetlink socket in the thread's namespace; refusals become errors that say what to do."""
+    """An rtnetlink socket in the thread's namespace; what the kernel refuses raises errors with a remedy."""
     require_linux("an interface of the host")
     try:
         # Imported here: it takes a quarter of a second, and only Linux has it.

@@ -1,8 +1,8 @@
-"""What has been changed on the host and must be changed back: written down before it is done.
+"""A journal of changes to the host that must be undone, written before each change is made.
 
-A process that ends in the ordinary way undoes its changes itself. After one that was killed, the next that
-changes anything in the same network namespace finds its journal, whose lock nobody holds any more, and does
-it. Knows lines of JSON, and not what they mean.
+A process that ends normally undoes its changes itself. After a process was killed, the next one that changes
+anything in the same network namespace finds its journal unlocked, and undoes the changes. This module knows
+lines of JSON, not what they mean.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _numbers = count()
 
 Entry = list[Any]
-"""One change back: its kind, then what that kind needs."""
+"""How to undo one change: its kind, then the arguments of that kind."""
 
 
 def directory() -> Path | None:
-    """Where journals are: of root's below /run, otherwise where the user's session keeps such things."""
+    """The directory of journals: below /run for root, otherwise in the user's runtime directory."""
     if os.geteuid() == 0:
         return Path("/run/tmelink")
     session = os.environ.get("XDG_RUNTIME_DIR")
@@ -33,20 +33,20 @@ def directory() -> Path | None:
 
 
 def namespace() -> str:
-    """What tells the thread's network namespace from every other since the computer was started."""
+    """An identifier of the thread's network namespace, unique since the computer was started."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             cookie = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
     except OSError:
-        # Before Linux 5.14 there is only a number that may be given again.
+        # Before Linux 5.14 there is only an inode number, which may be reused.
         cookie = os.stat("/proc/thread-self/ns/net").st_ino
     return f"{boot}/{cookie}"
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """No other process reads journals or changes what they are about while the block runs."""
+    """A lock: no other process reads journals or makes journalled changes while the block runs."""
     folder = directory()
     if folder is None:
         yield
@@ -75,22 +75,22 @@ class Journal:
         self._file.flush()
 
     def note(self, entry: Entry) -> None:
-        """Write down how the change that comes next is undone."""
+        """Record how to undo the change that comes next."""
         self.entries.append(entry)
         if self._file is not None:
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
 
     def forget(self, entry: Entry) -> None:
-        """The change is undone, or was not made."""
+        """Record that the change has been undone, or was not made."""
         self.entries.remove(entry)
         if self._file is not None and self.path is not None:
-            # Appended, since a file that is written anew is empty for a moment.
+            # Appended, because a file that is rewritten is empty for a moment.
             self._file.write(json.dumps(["done", entry]) + "\n")
             self._file.flush()
 
     def close(self) -> None:
-        """Nothing is left to undo."""
+        """Remove the journal: nothing is left to undo."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
             self._file.close()
@@ -99,7 +99,7 @@ class Journal:
 
 
 def any_left() -> bool:
-    """Whether there may be something to undo; a look at the directory, and no more."""
+    """Whether there may be something to undo; this only looks at the directory."""
     folder = directory()
     return folder is not None and any(folder.glob("*.undo"))
 
@@ -127,7 +127,7 @@ def others(own: Path | None = None) -> Iterator[tuple[Path, list[Entry], bool]]:
 
 
 def _read(lines: list[str]) -> tuple[str | None, list[Entry]]:
-    """The namespace and what is still to be undone; the last line may have been cut short."""
+    """The namespace and the changes still to undo; the last line may be incomplete."""
     entries: list[Entry] = []
     where = None
     for number, line in enumerate(lines):
@@ -149,7 +149,7 @@ def _make(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
-        raise PermissionError(f"{folder} is not to be trusted: others can write there")
+        raise PermissionError(f"{folder} is not safe: other users can write there")
 
 
 def _lock(descriptor: int, *, wait: bool) -> bool:

@@ -1,6 +1,6 @@
-"""Tells when the host's routes, addresses or interfaces change: the kernel's own announcements, unread.
+"""Reports when the host's routes, addresses or interfaces change, from the kernel's announcements.
 
-What has changed is not looked at here; whoever listens reads everything anew.
+The announcements are not parsed here; the listener reads the host's state again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LINK, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE = 0x1, 0x10, 0x40,
 _GROUPS = _LINK | _IPV4_ADDRESS | _IPV4_ROUTE | _IPV6_ADDRESS | _IPV6_ROUTE
 
 SETTLE_SECONDS = 0.2
-"""Changes come in swarms (an interface goes down and takes its routes along); one look after each will do."""
+"""Changes come in bursts (an interface goes down with its routes); one read after each is enough."""
 
 _READ = 64 * 1024
 
@@ -40,11 +40,11 @@ class Monitor:
             made.setblocking(False)
             return made
 
-        self._socket = await namespaces.inside(make, netns)
+        self._socket = await namespaces.run(make, netns)
         self._loop.add_reader(self._socket.fileno(), self._read)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""Network namespaces: run a function inside one, make and remove named ones as `ip netns` does.
+"""Network namespaces: run a function in one, make and remove named ones as `ip netns` does.
 
 Knows nothing of interfaces. The calling thread's namespace never changes: whatever has to happen inside
 another one happens in a short-lived thread, because Linux keeps the network namespace per thread.
@@ -35,10 +35,10 @@ def require_linux(what: str) -> None:
         raise UnsupportedHere(f"{what} needs Linux, and this is {sys.platform}")
 
 
-async def inside(function: Callable[[], T], name: str | None = None) -> T:
-    """Call `function` in a thread of its own, in the namespace `name` (None: the caller's).
+async def run(function: Callable[[], T], name: str | None = None) -> T:
+    """Call `function` in a thread of its own, in the namespace `name` (None: the caller's namespace).
 
-    The thread ends with the call, and with it everything that is kept per thread. Raises what `function`
+    The thread ends with the call, and with it all state that is kept per thread. Raises what `function`
     raises, and `ElementError` where the namespace cannot be entered.
     """
 
@@ -47,7 +47,8 @@ async def inside(function: Callable[[], T], name: str | None = None) -> T:
             _enter(name)
         return function()
 
-    # A pool of the loop's would keep its threads, and a thread that changed its namespace must not be reused.
+    # The event loop's own pool would reuse its threads, and a thread that changed its namespace must not be
+    # reused.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tmelink-system") as pool:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
@@ -60,12 +61,12 @@ def exists(name: str) -> bool:
 async def create(name: str) -> None:
     """Make the namespace `name` with its loopback down, as `ip netns add` does."""
     require_linux("a network namespace")
-    await inside(lambda: _create(name))
+    await run(lambda: _create(name))
 
 
 async def remove(name: str) -> None:
-    """Take the name away; the namespace itself ends with the last process and descriptor in it."""
-    await inside(lambda: _remove(name))
+    """Remove the name; the namespace itself ends with the last process and descriptor in it."""
+    await run(lambda: _remove(name))
 
 
 def _create(name: str) -> None:

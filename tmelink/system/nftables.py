@@ -1,9 +1,9 @@
-"""Source NAT through libnftables: a table of its own for each interface, which cannot outlive the process.
+"""Source NAT through libnftables: one table for each interface, which cannot outlive the process.
 
-The library that `nft` itself is made of, called in the process: pyroute2's nftables lacks statements, and
-what the program makes would have to be cleaned up after a crash. A table with the flag "owner" (Linux 5.12)
-belongs to the socket it was made through: the kernel removes it with that, and no `nft flush ruleset` of a
-firewall that starts anew takes it away before (nft(8), "TABLES").
+This is the library behind `nft`, called in the process: pyroute2's nftables lacks statements, and a table
+made by the program `nft` would have to be cleaned up after a crash. A table with the flag "owner" (Linux
+5.12) belongs to the socket that made it: the kernel removes it with the socket, and the `nft flush ruleset`
+of a restarted firewall does not remove it (nft(8), "TABLES").
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from functools import cache
 from tmelink.errors import ElementError, MissingCapability, UnsupportedHere
 from tmelink.routing.facts import IPNetwork
 
-Ways = list[tuple[tuple[IPNetwork, ...], str]]
-"""Networks, and the interface outside by which they leave under its address."""
+Masquerades = list[tuple[tuple[IPNetwork, ...], str]]
+"""Networks, and the uplink interface whose address their packets leave with."""
 
 _EPERM_WORDS = ("Operation not permitted", "you must be root")
 
 
 def table_name(device: str) -> str:
-    """The name of an interface's table; what nft's grammar has no room for becomes `_`."""
+    """The name of an interface's table; characters that nft's grammar does not allow become `_`."""
     return f"tmelink-{re.sub('[^A-Za-z0-9_.-]', '_', device)}"
 
 
 class Masquerading:
-    """The table of one interface, until `close`: packets of these networks leave under the host's address."""
+    """The table of one interface, until `close`: packets of its networks leave with the host's address."""
 
     def __init__(self, device: str) -> None:
         self._library = _library()
@@ -35,14 +35,14 @@ class Masquerading:
         self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
         self._library.nft_ctx_buffer_error(self._context)
         self._stands = False
-        self.ways: Ways = []
+        self.masquerades: Masquerades = []
 
-    def set(self, ways: Ways) -> None:
-        """Translate for these networks on these interfaces, in one transaction, and for no others."""
+    def set(self, masquerades: Masquerades) -> None:
+        """Translate for exactly these networks and interfaces, in one transaction."""
         table = f"inet {table_name(self._device)}"
         rules = "".join(
-            f'    {"ip" if network.version == 4 else "ip6"} saddr {network} oifname "{outside}" masquerade\n'
-            for networks, outside in ways
+            f'    {"ip" if network.version == 4 else "ip6"} saddr {network} oifname "{uplink}" masquerade\n'
+            for networks, uplink in masquerades
             for network in networks
         )
         text = f"flush table {table}\n" if self._stands else ""
@@ -50,7 +50,7 @@ class Masquerading:
         text += f"    type nat hook postrouting priority srcnat;\n{rules} }}\n}}\n"
         self._run(text)
         self._stands = True
-        self.ways = ways
+        self.masquerades = masquerades
 
     def close(self) -> None:
         """Remove the table."""
@@ -74,7 +74,7 @@ def _library() -> ctypes.CDLL:
         library = ctypes.CDLL("libnftables.so.1")
     except OSError as error:
         raise UnsupportedHere(
-            f"source NAT needs libnftables ({error}); 'apt-get install libnftables1' brings it"
+            f"source NAT needs libnftables ({error}); 'apt-get install libnftables1' installs it"
         ) from error
     library.nft_ctx_new.restype = ctypes.c_void_p
     library.nft_ctx_new.argtypes = [ctypes.c_uint32]

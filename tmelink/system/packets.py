@@ -1,7 +1,7 @@
 """Packet sockets: every frame of one interface, read and written raw (packet(7)).
 
-Knows the socket, its filter and its options, and when interfaces come and go; what is done with the frames
-is the element's.
+This module knows the socket, its filter and its options, and when interfaces come and go. The element decides
+what happens to the frames.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONTROL = 16 + 24
 """Bytes of control data to receive with a frame: one cmsghdr and a tpacket_auxdata of 20 bytes, aligned."""
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""Bytes that wait in the kernel while other elements have their turn: thirty milliseconds at 1 Gbit/s."""
+"""Bytes that wait in the kernel while other elements run: thirty milliseconds at 1 Gbit/s."""
 
 COMPILE_SECONDS = 10
 """For tcpdump to compile a filter; host names in one have to be looked up."""
@@ -42,11 +42,11 @@ _AUXILIARY = struct.Struct("=IIIHHHH")
 _STATUS_LOW = 0 if sys.byteorder == "little" else 3  # the byte of its status that nearly always decides
 
 Program = list[tuple[int, int, int, int]]
-"""A filter as the kernel takes it: (code, jt, jf, k) an instruction (linux/filter.h)."""
+"""A filter for the kernel: (code, jt, jf, k) for each instruction (linux/filter.h)."""
 
 
 def open_packets() -> socket.socket:
-    """A packet socket that is bound to nothing yet and receives nothing.
+    """A packet socket that is not bound yet and receives nothing.
 
     Frames come and go with a virtio_net_hdr before them, so that super-frames and unfinished checksums are
     labelled. Raises `MissingCapability`.
@@ -74,7 +74,7 @@ def bind(packets: socket.socket, interface: str) -> None:
         hardware = packets.getsockname()[3]
         if hardware not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK):
             raise ElementError(f"the interface {interface} carries no Ethernet frames")
-        # On the loopback each frame comes by twice, once going out and once coming in.
+        # On the loopback each frame is seen twice, once going out and once coming in.
         packets.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, hardware == _ARPHRD_LOOPBACK)
         membership = struct.pack("=iHH8s", socket.if_nametoindex(interface), _MR_PROMISC, 0, b"")
         packets.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, membership)
@@ -143,7 +143,7 @@ def watch_links() -> socket.socket:
 
 
 def index_of(interface: str) -> int | None:
-    """The number of an interface, or None where there is none of that name."""
+    """The index of an interface, or None where there is none of that name."""
     try:
         return socket.if_nametoindex(interface)
     except OSError:

@@ -1,4 +1,4 @@
-"""Programs of the host, run in a network namespace for as long as a command waits for them."""
+"""Programs of the host, run in a network namespace while a command waits for them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tmelink.errors import ElementError
 from tmelink.system import namespaces
 
 SECONDS = 30.0
-"""For a program to end; a machine file's command is no place for one that stays."""
+"""Seconds for a program to end; a machine file's command is not meant for programs that keep running."""
 
 OUTPUT = 64 * 1024
-"""Bytes that are kept of what a program writes: more than a person reads."""
+"""The most bytes of output that are kept: more than a person reads."""
 
 
 async def run(words: Sequence[str], netns: str | None = None) -> str:
-    """What the program writes, and a last line in brackets where it did not end by itself with status 0.
+    """The program's output, and a last line in brackets unless it ended by itself with status 0.
 
     As `result` otherwise.
     """
@@ -29,7 +29,7 @@ async def run(words: Sequence[str], netns: str | None = None) -> str:
 async def result(
     words: Sequence[str], netns: str | None = None, environment: Mapping[str, str] | None = None
 ) -> tuple[str, str]:
-    """What the program writes, and in words how it ended; empty where by itself with status 0.
+    """The program's output, and how it ended in words (empty if it ended by itself with status 0).
 
     With `environment` it has that and no other. It is killed when it writes more than `OUTPUT`, after
     `SECONDS`, and when the call is cancelled; what it has left running in the background is not waited for.
@@ -39,7 +39,7 @@ async def result(
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
-        # In a thread that is inside: a child has the namespace of the thread that began it.
+        # Called in a thread in that namespace: a child has the namespace of the thread that started it.
         started.append(
             subprocess.Popen(
                 words,
@@ -51,7 +51,7 @@ async def result(
         )
 
     try:
-        await namespaces.inside(start, netns)
+        await namespaces.run(start, netns)
         return await _output(started[0])
     except OSError as error:
         raise ElementError(f"running {' '.join(words)}: {error.strerror}") from error

@@ -1,6 +1,6 @@
-"""By which interface of this host an address is reached, as its routes stand now: asked of the kernel.
+"""Asks the kernel which interface of this host leads to an address, by its present routes.
 
-Needs no privilege. Synchronous and of the calling thread's namespace, as `tmelink.system.interfaces` is.
+Needs no privilege. Synchronous, and in the calling thread's namespace, like `tmelink.system.interfaces`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _LOCAL = 2  # RTN_LOCAL, linux/rtnetlink.h
 
 
 def towards(address: IPAddress) -> RouteResult | None:
-    """The way out to an address; None where there is none, or no kernel that could be asked."""
+    """The route to an address; None where there is none, or no kernel to ask."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
-        with interfaces.netlink(f"looking for the way to {address}") as ip:
+        with interfaces.netlink(f"looking up the route to {address}") as ip:
             for route in ip.route("get", dst=str(address), family=family):
                 (link,) = ip.get_links(route.get("oif"))
                 own = route.get("prefsrc")

@@ -1,8 +1,9 @@
-"""Carries plans out: addresses, routes, rules, settings and translation, each to be undone exactly.
+"""Carries out plans: addresses, routes, rules, settings and translation, each undone exactly at the end.
 
-What is done for one interface is a `HostChanges`. A plan that takes the place of an earlier one changes only
-what differs, new before old, so that the way to a peer is never cut in between. Every change is in a journal
-before it is made; what a killed process left behind is undone by the next `follow` in its namespace.
+`HostChanges` holds the changes for one interface. A plan that replaces an earlier one changes only what
+differs, and adds the new before it removes the old, so that the route to a peer is never missing in between.
+Every change is in a journal before it is made. What a killed process left behind is undone by the next
+`follow` in its namespace.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from tmelink.routing.plan import Change, InterfaceAddress, Mac, Masquerade, Plan
 from tmelink.system import facts, interfaces, journal, sysctls
 from tmelink.system.facts import PROTOCOL
 from tmelink.system.journal import Entry, Journal
-from tmelink.system.nftables import Masquerading, Ways
+from tmelink.system.nftables import Masquerades, Masquerading
 
 _NTF_PROXY = 8  # linux/neighbour.h
 _NODAD = 0x02  # IFA_F_NODAD, linux/if_addr.h
 _UNREACHABLE = 7  # RTN_UNREACHABLE, linux/rtnetlink.h
 _GONE = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
-"""What the kernel says of something to be removed that is not there (any more)."""
+"""Errors for the removal of something that does not exist (any more)."""
 
 
 class HostChanges:
-    """What has been done to the host for the interface `device`; synchronous, in the thread's namespace.
+    """The changes made to the host for the interface `device`; synchronous, in the thread's namespace.
 
-    An interface that `vanishes` with its process takes along what was done to itself, so that only what was
-    done beside it is worth a journal.
+    An interface that `vanishes` with its process takes its own settings along, so that only changes elsewhere
+    on the host need the journal.
     """
 
     def __init__(self, device: str, *, vanishes: bool) -> None:
@@ -43,7 +44,7 @@ class HostChanges:
         self._nat: Masquerading | None = None
 
     def follow(self, plan: Callable[[Facts], Plan], *, first: bool) -> tuple[Plan, list[str]]:
-        """Make a plan of what stands now and carry it out; returns it and what could not be done.
+        """Make a plan from the host's present state and carry it out; returns it and what failed.
 
         With `first` a step that the kernel refuses raises `ElementError`, and everything done is undone;
         later ones are left for the next time, since the host is in the middle of a change of its own.
@@ -61,7 +62,7 @@ class HostChanges:
             return asked, problems
 
     def undo(self) -> None:
-        """Take everything back, in reverse order; what is gone meanwhile is left alone."""
+        """Undo everything in reverse order; what has disappeared meanwhile is left alone."""
         with journal.alone():
             self._undo_all()
 
@@ -69,11 +70,11 @@ class HostChanges:
 
     def _carry_out(self, plan: Plan, problems: list[str], *, strict: bool) -> None:
         old = {_slot(change): (change, entry) for change, entry in self._done}
-        ways: Ways = []
+        masquerades: Masquerades = []
         with interfaces.netlink(f"setting routes for {self.device}") as ip:
             for change in plan.changes:
                 if isinstance(change, Masquerade):
-                    ways.append((change.networks, change.uplink))
+                    masquerades.append((change.networks, change.uplink))
                     continue
                 standing = old.pop(_slot(change), None)
                 try:
@@ -85,8 +86,8 @@ class HostChanges:
                     if strict or isinstance(error, MissingCapability):
                         raise
                     problems.append(str(error))
-            self._translate(ways)
-            # Removed routes come last, and in reverse: a network's route goes before its gateway's.
+            self._translate(masquerades)
+            # Routes are removed last, in reverse: the route via a gateway before the route to the gateway.
             for change, entry in reversed(self._done[:]):
                 if _slot(change) in old:
                     self._undo(ip, change, entry)
@@ -97,7 +98,7 @@ class HostChanges:
                     self._again(ip, change)
 
     def _outlives(self, change: Change) -> bool:
-        """Whether the change stays when the process is killed."""
+        """Whether the change remains when the process is killed."""
         if not self._vanishes:
             return True
         if isinstance(change, SysctlSetting):
@@ -108,7 +109,7 @@ class HostChanges:
         return isinstance(change, Route) and change.device == self.device
 
     def _do(self, ip: Any, change: Change, standing: tuple[Change, Entry | None] | None) -> bool:
-        """Make a change, in place of one that stands in its slot; False where somebody else has made it."""
+        """Make a change and replace one in its slot; False where it was made by others already."""
         if isinstance(change, SysctlSetting):
             if not self._outlives(change):
                 sysctls.write(change.name, change.value)
@@ -126,7 +127,7 @@ class HostChanges:
             self._notes().note(entry)
         command = "set" if call == "link" else "add"
         if standing is not None and isinstance(change, Route):
-            # A route that only goes another way now is never missing in between.
+            # A route with only a new gateway or device is replaced, and never missing in between.
             command = "replace"
         try:
             _call(ip, call, command, _added(change, arguments))
@@ -142,7 +143,7 @@ class HostChanges:
         return True
 
     def _again(self, ip: Any, change: Change) -> None:
-        """Put back what the kernel has dropped, as it does with the routes of an interface that went down."""
+        """Restore what the kernel has dropped, such as the routes of an interface that went down."""
         if isinstance(change, InterfaceAddress | Route | Rule):
             call, arguments = _request(ip, change)
             try:
@@ -151,18 +152,18 @@ class HostChanges:
                 if not _stands_already(error):
                     raise
 
-    def _translate(self, ways: Ways) -> None:
-        if not ways:
+    def _translate(self, masquerades: Masquerades) -> None:
+        if not masquerades:
             if self._nat is not None:
                 self._nat.close()
                 self._nat = None
             return
         if self._nat is None:
             self._nat = Masquerading(self.device)
-        if ways != self._nat.ways:
-            self._nat.set(ways)
+        if masquerades != self._nat.masquerades:
+            self._nat.set(masquerades)
 
-    # Back
+    # Undoing
 
     def _undo_all(self) -> None:
         if self._nat is not None:
@@ -202,7 +203,7 @@ def recover() -> None:
 def _recover() -> None:
     left = [(path, entries) for path, entries, is_left in journal.others() if is_left]
     for path, entries in left:
-        # Away first: a setting is not to be kept for the sake of this very journal.
+        # Removed first: a setting must not be kept for the sake of this very journal.
         path.unlink(missing_ok=True)
         with interfaces.netlink("undoing what a killed process left behind") as ip:
             for entry in reversed(entries):
@@ -225,7 +226,7 @@ def _back(ip: Any, entry: Entry, own: Journal | None) -> None:
 
 
 def _slot(change: Change) -> object:
-    """What can be there only once: two changes of one slot exclude each other."""
+    """A key for what can exist only once: two changes with the same slot exclude each other."""
     if isinstance(change, Route):
         return (Route, change.destination, change.metric, change.table)
     if isinstance(change, SysctlSetting):
@@ -234,7 +235,7 @@ def _slot(change: Change) -> object:
 
 
 def _request(ip: Any, change: Change) -> tuple[str, dict[str, Any]]:
-    """The call of IPRoute's for a change, and the arguments that name it to add it and to delete it."""
+    """IPRoute's call for a change, and the arguments that add and delete it."""
     match change:
         case InterfaceAddress(device, own, peer):
             arguments: dict[str, Any] = {
@@ -288,7 +289,7 @@ def _request(ip: Any, change: Change) -> tuple[str, dict[str, Any]]:
 
 
 def _added(change: Change, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with what only matters when it is added."""
+    """The arguments, and those that only matter when it is added."""
     if isinstance(change, InterfaceAddress) and change.interface.version == 6:
         return {**arguments, "flags": _NODAD}
     return arguments

@@ -1,7 +1,7 @@
-"""Kernel settings below /proc/sys that are changed for a while, and put back when nobody needs them any more.
+"""Kernel settings below /proc/sys that are changed for a while, and restored when no process needs them.
 
-Several processes may need the same setting: the one that ends last puts back what stood before the first.
-Names are paths, as net/ipv4/conf/eth0/forwarding; all of it happens in the calling thread's namespace.
+Several processes may need the same setting: the one that ends last restores the value from before the first.
+Names are paths, such as net/ipv4/conf/eth0/forwarding. Everything happens in the calling thread's namespace.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def read(name: str) -> str | None:
 
 
 def change(setting: SysctlSetting, journal: Journal) -> Entry | None:
-    """Set it; the entry that undoes it, or None where it stood so already and nobody is to change it back."""
+    """Set it; returns the entry that undoes it, or None where nothing needs restoring."""
     before = _before(setting)
     if setting.name not in before:
         raise ElementError(_missing(setting.name))
@@ -47,7 +47,7 @@ def _missing(name: str) -> str:
 
 
 def restore(entry: Entry, journal: Journal | None) -> None:
-    """Put back what `change` changed, unless another process needs it or somebody has changed it since."""
+    """Restore what `change` changed, unless another process needs it or it has been changed since."""
     _kind, name, value, before = entry
     if read(name) != value or any(e[1] == name for e in _held(journal)):
         return
@@ -65,7 +65,7 @@ def _held(journal: Journal | None) -> list[Entry]:
 
 
 def _before(setting: SysctlSetting) -> dict[str, str]:
-    """What stands now: of a setting that reaches all interfaces, theirs too."""
+    """The present values; for a setting that reaches all interfaces, theirs too."""
     names = [setting.name]
     if setting.wide:
         *_, family, conf, _which, leaf = setting.name.split("/")
@@ -78,7 +78,7 @@ def _before(setting: SysctlSetting) -> dict[str, str]:
 
 
 def write(name: str, value: str) -> None:
-    """Set it for good; raises `ElementError`."""
+    """Set it permanently; raises `ElementError`."""
     try:
         (ROOT / name).write_text(value)
     except FileNotFoundError as error:

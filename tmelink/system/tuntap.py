@@ -1,7 +1,7 @@
-"""TAP and TUN devices: open one, with super-frames where wanted and possible.
+"""TAP and TUN devices: opens one, with super-frames where wanted and possible.
 
-Knows the character device and its ioctls (Documentation/networking/tuntap.rst, linux/if_tun.h); addresses and
-links are `interfaces`' business.
+This module knows the character device and its ioctls (Documentation/networking/tuntap.rst, linux/if_tun.h).
+`tmelink.system.interfaces` sets addresses and link state.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _OFFLOADS = (
 
 
 class TapDevice:
-    """An open TAP, or TUN: its descriptor, non-blocking, and what is known about it.
+    """An open TAP or TUN: its non-blocking descriptor and its properties.
 
-    `created` tells whether the interface came with the descriptor and goes with it; `offload` whether every
-    frame read and written starts with a virtio_net_hdr of `HEADER` bytes.
+    `created` says whether the interface was created with the descriptor and ends with it; `offload` whether
+    every frame read and written starts with a virtio_net_hdr of `HEADER` bytes.
     """
 
     def __init__(self, device: Any, *, created: bool, offload: bool) -> None:
@@ -51,7 +51,7 @@ class TapDevice:
         self.offload = offload
 
     def close(self) -> None:
-        """Give the interface up: one that was created disappears, one that was found stays as it was."""
+        """Close it: an interface that was created disappears, one that existed stays as it was."""
         if self.offload and not self.created:
             # The features outlive the descriptor: the next user, who may know no virtio_net_hdr, would be
             # given super-frames without their labels.
@@ -77,8 +77,8 @@ def open_tap(name: str | None, *, offload: bool, kind: Kind = "ethernet") -> Tap
     if found is not None and found.tuntap != word:
         other = found.tuntap.upper() or found.kind or "network card"
         raise ElementError(
-            f"{name} exists and is no {what} but a {other}; give another 'interface' name, or remove it with "
-            f"'ip link del {name}'"
+            f"{name} exists and is not a {what} but a {other}; give another 'interface' name, or remove it "
+            f"with 'ip link del {name}'"
         )
     flags = (
         (pytun.IFF_TUN if kind == "ip" else pytun.IFF_TAP)

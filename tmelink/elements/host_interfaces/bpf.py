@@ -99,7 +99,7 @@ class Bpf(Element):
         self._packets = packets.open_packets()
         self._links = packets.watch_links()
         self._loop = asyncio.get_running_loop()
-        interface = self.interface or await namespaces.inside(interfaces.first_usable)
+        interface = self.interface or await namespaces.run(interfaces.first_usable)
         if interface is None:
             raise ElementError("no interface is up; say which with 'interface NAME'")
         self.interface = interface
@@ -151,7 +151,7 @@ class Bpf(Element):
                 raise
 
     async def _bind(self, interface: str) -> None:
-        found = await namespaces.inside(lambda: interfaces.show(interface))
+        found = await namespaces.run(lambda: interfaces.show(interface))
         if found is None:
             raise ElementError(f"the interface {interface} has gone again")
         assert self._packets is not None
@@ -190,7 +190,7 @@ class Bpf(Element):
             raise ElementError(f"{self.name} knows the command: show")
         if self._packets is None or interface is None:
             raise ElementError(f"{self.name} is not open")
-        found = await namespaces.inside(lambda: interfaces.show(interface))
+        found = await namespaces.run(lambda: interfaces.show(interface))
         return str(found) if found is not None else f"{interface} is gone"
 
     def counters(self) -> dict[str, Counters]:

@@ -112,7 +112,7 @@ class HostNetwork:
             if self._request or inside is not None:
                 await self._start()
             else:
-                await namespaces.inside(routes.recover, self._netns)
+                await namespaces.run(routes.recover, self._netns)
 
     async def follow(self, inside: Tunnel) -> None:
         """The link says what is inside, for the first time or anew; raises `ElementError` the first time."""
@@ -134,7 +134,7 @@ class HostNetwork:
         await asyncio.wait([self._task])
         self._task = None
         await self._script("route-pre-down")
-        await namespaces.inside(self._changes.undo, self._netns)
+        await namespaces.run(self._changes.undo, self._netns)
         await self._script("down")
 
     def _take(self, inside: Tunnel | None) -> None:
@@ -166,7 +166,7 @@ class HostNetwork:
         except BaseException:
             self._monitor.close()
             self._monitor = None
-            await namespaces.inside(self._changes.undo, self._netns)
+            await namespaces.run(self._changes.undo, self._netns)
             raise
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
@@ -197,7 +197,7 @@ class HostNetwork:
             self._request, self._inside, self._device, self._addresses, facts, with_routes=self._routes
         )
         # Once it has begun it comes to its end, even if we are cancelled: `inside` waits for its thread.
-        made, problems = await namespaces.inside(lambda: self._changes.follow(make, first=first), self._netns)
+        made, problems = await namespaces.run(lambda: self._changes.follow(make, first=first), self._netns)
         if made != self._plan:
             before = () if self._plan is None else self._plan.changes
             for change in made.changes:

@@ -88,7 +88,7 @@ class Netns(TunTap):
         if not namespaces.exists(name):
             await namespaces.create(name)
             self._created = True
-            await namespaces.inside(lambda: interfaces.bring_up("lo"), name)
+            await namespaces.run(lambda: interfaces.bring_up("lo"), name)
         await super().open()
 
     async def close(self) -> None:

@@ -95,7 +95,7 @@ class TunTap(Element):
     async def open(self) -> None:
         """Create the TAP or attach to it, configure it, start reading; raises `ElementError`."""
         namespaces.require_linux(f"{self.name}, a {'TUN' if self.kind == 'ip' else 'TAP'},")
-        await namespaces.inside(self._take, self.netns)
+        await namespaces.run(self._take, self.netns)
         assert self._tap is not None
         if self._tap.offload:
             self._read = self._read_labelled
@@ -134,7 +134,7 @@ class TunTap(Element):
                 await self._network.close()
         finally:
             self._network = None
-            await namespaces.inside(self._give_back, self.netns)
+            await namespaces.run(self._give_back, self.netns)
 
     @property
     def wanted(self) -> interfaces.InterfaceSettings:
@@ -197,7 +197,7 @@ class TunTap(Element):
             raise ElementError(f"{self.name} knows the command: show")
         if self._tap is None or name is None:
             raise ElementError(f"{self.name} is not open")
-        found = await namespaces.inside(lambda: interfaces.show(name), self.netns)
+        found = await namespaces.run(lambda: interfaces.show(name), self.netns)
         return str(found) if found is not None else f"{name} has been removed"
 
     async def limit_super_frames(self, size: int) -> None:
@@ -206,7 +206,7 @@ class TunTap(Element):
         if tap is None:
             raise ElementError(f"{self.name} is not open")
         name = tap.name
-        undo = await namespaces.inside(
+        undo = await namespaces.run(
             lambda: interfaces.configure(name, interfaces.InterfaceSettings(gso_max_size=size)), self.netns
         )
         self._undo = undo + self._undo
