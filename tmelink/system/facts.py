@@ -20,7 +20,7 @@ from tmelink.routing.tunnel import HALVES
 from tmelink.system import interfaces, sysctls
 
 PROTOCOL = 116
-"""The protocol number of tmelink's routes and rules, which `ip route` shows; rt_protos gives it to nobody else."""
+"""The protocol number of tmelink's routes and rules, which `ip route` shows; unused in rt_protos."""
 
 _MAIN = 254  # RT_TABLE_MAIN, linux/rtnetlink.h
 _UNICAST = 1  # RTN_UNICAST
