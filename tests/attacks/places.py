@@ -1,4 +1,4 @@
-"""Links and servers of tmelink's own on the loopback interface, with certificates, for strangers to attack."""
+"""Links and servers of tmelink's on the loopback interface, with certificates, for strangers to attack."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Hostile peers: packets of OpenVPN's control channel built by hand, and sockets that send them.
 
 Written from OpenVPN's "network protocol" pages and not with tmelink's own codecs, so that a mistake in those
-does not hide here. A stranger has no certificate; where an attacker is to have the wrapping key, the test gives
-it one.
+does not hide here. A stranger has no certificate; where an attacker is to have the wrapping key, the test
+gives it one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def server_reset(session: bytes) -> bytes:
 
 def acks(acked: bytes, numbers: tuple[int, ...]) -> bytes:
     """The acknowledgements of a packet: how many, which, and of whose session."""
-    return bytes((len(numbers),)) + b"".join(struct.pack(">I", n) for n in numbers) + (acked if numbers else b"")
+    return (
+        bytes((len(numbers),)) + b"".join(struct.pack(">I", n) for n in numbers) + (acked if numbers else b"")
+    )
 
 
 def ack(session: bytes, acked: bytes, *numbers: int) -> bytes:

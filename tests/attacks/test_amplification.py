@@ -1,4 +1,4 @@
-"""What a server sends to an address that somebody else may have forged: at most three times what came from there."""
+"""What a server sends to an address that may be forged: at most three times what came from there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 3
 
 @pytest.mark.parametrize("mode", ["server", "two ends", "two ends that float"])
 def test_little_goes_to_an_address_that_is_not_proven(tmp_path: Path, mode: str) -> None:
-    """The reset, and the ClientHello with nothing acknowledged, as whoever cannot hear the answers sends them."""
+    """The reset, and the ClientHello with nothing acknowledged: all that can be sent blindly."""
     place = Place(tmp_path)
     port = free_port()
     at = f"--local 127.0.0.1 --lport {port} --tls-timeout 1 {place.identity('server', 'server')}"

@@ -64,7 +64,7 @@ def test_clients_that_come_in_do_not_use_up_the_limit(tmp_path: Path) -> None:
             text = client(f"--remote 127.0.0.1 {port} {place.identity('client', 'client')}")
             for _ in range(5):
                 async with tmelink.load(text).run() as there:
-                    await until(lambda: there["/link"].up, LET_IN)  # noqa: B023
+                    await until(lambda: there["/link"].up, LET_IN)
 
     run(main)
 

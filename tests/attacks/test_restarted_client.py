@@ -1,7 +1,7 @@
 """A TLS link over UDP whose client starts anew on another port, and strangers who would lead it away.
 
-OpenVPN 2.6 in the server's place is back within a second, too, but counts any packet of the control channel as a
-sign of life: 14 bytes every few seconds keep its --ping-restart from ever firing.
+OpenVPN 2.6 in the server's place is back within a second, too, but takes any control packet for a sign of
+life: 14 bytes every few seconds keep its --ping-restart from ever firing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 import tmelink
 from tests.attacks.places import Place, free_port, link, run, until
 from tests.attacks.strangers import caller, client_hello, control, reset, server_reset
-from tmelink.elements.host import Host
+from tmelink.elements.builtin.host import Host
 
 RECOVERED = 3.0
 """Seconds until a link that was restarted has to be back."""
@@ -69,7 +69,8 @@ def test_packets_of_strangers_are_no_sign_of_life(tmp_path: Path) -> None:
     )
     client = link(
         "b",
-        f"--tls-client --keepalive 1 2 --nobind --remote 127.0.0.1 {port} {place.identity('client', 'client')}",
+        f"--tls-client --keepalive 1 2 --nobind --remote 127.0.0.1 {port} "
+        + place.identity("client", "client"),
         "10.0.77.2",
     )
 

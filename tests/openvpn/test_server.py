@@ -332,8 +332,7 @@ def test_old_client_keys_are_refused_by_age() -> None:
 def test_clients_over_tcp_come_and_go_with_their_connections() -> None:
     hub = Hub(stream=True)
     opened = hub.server.opened("a", 0.0)
-    assert opened is not None
-    hub.take([opened])
+    hub.take(opened)
     end = hub.client("a", stream=True)
     hub.run(5)
     assert end.of(Up)

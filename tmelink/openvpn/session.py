@@ -9,7 +9,7 @@ it is dropped and counted in `drops`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -105,16 +105,19 @@ Event = Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | Joining
 
 
 class Step(NamedTuple):
-    """What a session asks its shell to do, in this order.
+    """What a session asks its shell to do, `answers` first and then in this order.
 
     `wire` goes to the peer, `frames` to the machine; `authentic` says that at least one of the datagrams
-    given to `receive` came from the peer, so that a floating link may follow its address.
+    given to `receive` was the peer's beyond doubt, sealed in keys that it has agreed on or the last of the
+    handshake in which it did, so that a link may follow its address. `answers` go each to the address that
+    stands before it, where somebody begins a session who is not, or not yet, the peer.
     """
 
     wire: Sequence[Item] = ()
     frames: Sequence[Carried] = ()
     events: Sequence[Event] = ()
     authentic: bool = False
+    answers: Sequence[tuple[Hashable, Sequence[Item]]] = ()
 
 
 NOTHING = Step()
@@ -124,13 +127,25 @@ class Session(Protocol):
     """The state machine of one link with one peer."""
 
     drops: Counter[str]
+    spoken: bool
+    """Whether anything that came was a packet of the session's protocol."""
 
     def connected(self, now: float) -> Step:
         """The transport can carry datagrams; for TCP, the connection stands."""
         ...
 
-    def receive(self, datagrams: Sequence[Item], now: float) -> Step:
-        """Datagrams from the wire, without a stream's length prefix."""
+    def receive(self, datagrams: Sequence[Item], now: float, source: Hashable = None) -> Step:
+        """Datagrams from the wire, without a stream's length prefix; all from the address `source`.
+
+        None for `source` stands for the peer's own, where no other can be heard: on a connection.
+        """
+        ...
+
+    def knows(self, datagram: Frame, now: float) -> bool:
+        """Whether a datagram, the first of a session, is authentic under the link's key.
+
+        Asked of a fresh session that is not used otherwise.
+        """
         ...
 
     def send(self, frames: Sequence[Carried], now: float) -> Step:

@@ -7,7 +7,7 @@ becomes of frames and events are its owner's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from tmelink.frame import Frame
 from tmelink.openvpn.session import Carried, Event, Item, Session, Step
@@ -22,11 +22,13 @@ class SessionDriver:
         transmit: Callable[[Sequence[Item]], None],
         deliver: Callable[[Sequence[Carried]], None],
         event: Callable[[Event], None],
+        answer: Callable[[Sequence[Item], Hashable], None] | None = None,
     ) -> None:
         self.session = session
         self._transmit = transmit
         self._deliver = deliver
         self._event = event
+        self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -35,9 +37,9 @@ class SessionDriver:
         """The transport can carry datagrams."""
         self.do(self.session.connected(self._loop.time()))
 
-    def receive(self, datagrams: Sequence[Item]) -> Step:
+    def receive(self, datagrams: Sequence[Item], source: Hashable = None) -> Step:
         """Give the session what arrived; the caller may note whether it was `authentic`, then calls `do`."""
-        return self.session.receive(datagrams, self._loop.time())
+        return self.session.receive(datagrams, self._loop.time(), source)
 
     def send(self, frames: Sequence[Carried]) -> None:
         """Send frames from the machine."""
@@ -59,8 +61,7 @@ class SessionDriver:
         """Send, deliver and tell what the step asks for, in that order, and set the timer."""
         if self._closed:
             return
-        if step.wire:
-            self._transmit(step.wire)
+        self._send(step)
         if step.frames:
             self._deliver(step.frames)
         for event in step.events:
@@ -70,13 +71,18 @@ class SessionDriver:
     def close(self) -> None:
         """Say goodbye where the session wants to; then nothing more is sent, delivered or told."""
         if not self._closed:
-            farewell = self.session.close(self._loop.time()).wire
-            if farewell:
-                self._transmit(farewell)
+            self._send(self.session.close(self._loop.time()))
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _send(self, step: Step) -> None:
+        if step.answers and self._answer is not None:
+            for address, items in step.answers:
+                self._answer(items, address)
+        if step.wire:
+            self._transmit(step.wire)
 
     def _arm(self) -> None:
         if self._closed:

@@ -222,7 +222,7 @@ class Link(Element):
     def knows(self, options: Options, datagram: Frame) -> bool:
         """Whether a datagram, the first of a session, is authentic under the link's key."""
         assert self._make is not None, "peers come after open"
-        return self._make(options, mute=True).receive([datagram], time.monotonic()).authentic
+        return self._make(options, mute=True).knows(datagram, time.monotonic())
 
     def retire(self, session: Session) -> None:
         """Keep what a session dropped, and forget it."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol, cast
 
 from tmelink.elements.openvpn.driver import SessionDriver
 from tmelink.elements.openvpn.shared_ports import PortUser
@@ -34,8 +34,9 @@ from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.streams import Stream
 
-CANDIDATES = 4
-"""Connections that may wait beside a standing one until they prove to be the peer's."""
+CANDIDATES = 64
+"""Connections that may wait beside a standing one until they prove to be the peer's; one more takes the place
+of the one that has been silent longest."""
 
 CANDIDATE_SECONDS = 30.0
 """How long one of them may wait."""
@@ -93,8 +94,9 @@ class UdpPeer:
     """A peer over UDP; `make_wire` is given the peer, and makes what carries its datagrams.
 
     With `remote` and without `--float` only that address and port is heard; else whoever proves to be the
-    peer, and replies go to where it was heard last (OpenVPN's `--remote` and `--float`). A `remote` that is a
-    name is a proxy's to resolve: whoever answers is heard.
+    peer, and replies go to where it was heard last (OpenVPN's `--remote` and `--float`). Without a key nobody
+    can prove that, so there the first one is heard until it falls silent. A `remote` that is a name is a
+    proxy's to resolve: whoever answers is heard.
     """
 
     def __init__(
@@ -108,9 +110,11 @@ class UdpPeer:
         self.heard = False
         self.remote = remote
         self._link = link
-        self._floats = options.float
-        self._follows = options.float or remote is None or sockets.literal_family(remote[0]) is None
-        self._driver = SessionDriver(link.new_session(options), self._transmit, link.deliver, self._event)
+        self._follows = options.float or (remote is None and options.secure)
+        self._unfound = remote is None or sockets.literal_family(remote[0]) is None
+        self._driver = SessionDriver(
+            link.new_session(options), self._transmit, link.deliver, self._event, self._answer
+        )
         # Of a frame that comes alone; every call less is felt in its round trip.
         self.send_one = self._driver.send_one
         try:
@@ -132,15 +136,15 @@ class UdpPeer:
 
     def arrived(self, items: list[Item], address: Address) -> bool:
         """Take datagrams; whether any of them was the peer's beyond doubt."""
-        if address != self.remote and not self._follows:
+        if address != self.remote and not (self._follows or self._unfound):
             self._link.received.drops["not the remote"] += _count(items)
             return False
-        step = self._driver.receive(items)
+        step = self._driver.receive(items, address)
         if address != self.remote and step.authentic:
             if self.remote is not None:
                 self._link.log.info("peer moved to %s", sockets.show(address))
             self.remote = address
-            self._follows = self._floats
+            self._unfound = False
         self._driver.do(step)
         return step.authentic
 
@@ -162,6 +166,9 @@ class UdpPeer:
             self._link.sent.drops["no peer yet"] += _count(items)
         else:
             self._wire.send(items, self.remote)
+
+    def _answer(self, items: Sequence[Item], address: Hashable) -> None:
+        self._wire.send(items, cast(Address, address))
 
     def _event(self, event: Event) -> None:
         if isinstance(event, Up):
@@ -210,6 +217,11 @@ class TcpPeer:
         self._stream.close()
         self._link.retire(self._driver.session)
 
+    @property
+    def spoken(self) -> bool:
+        """Whether anything that came was a packet of the link's protocol."""
+        return self._driver.session.spoken
+
     def _transmit(self, items: Sequence[Item]) -> None:
         self._stream.send(items)
 
@@ -248,7 +260,7 @@ class TcpServer:
         self._lease = lease
         self._options = options
         self._current: TcpPeer | None = None
-        self._peers: set[TcpPeer] = set()
+        self._peers: dict[TcpPeer, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         lease.attend(self._take, None if options.float else remote)
 
@@ -276,16 +288,22 @@ class TcpServer:
 
     def _take(self, sock: socket.socket, address: Address, head: bytes) -> None:
         if len(self._peers) > CANDIDATES:
-            self._link.received.drops["too many connections"] += 1
-            sock.close()
-            return
+            self._make_room()
         peer = TcpPeer(self._link, self._options, sock, address, head)
         task = asyncio.get_running_loop().create_task(self._attend(peer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _make_room(self) -> None:
+        """End the connection that is silent longest or, where none is, that has proven nothing longest."""
+        strangers = [peer for peer in self._peers if not peer.proven.done() and not peer.over.done()]
+        if strangers:
+            last = min(strangers, key=lambda peer: peer.spoken)
+            self._link.received.drops["too many connections"] += 1
+            last.over.set_result(Restart(f"{sockets.show(last.address)} made room for another connection"))
+
     async def _attend(self, peer: TcpPeer) -> None:
-        self._peers.add(peer)
+        self._peers[peer] = None
         try:
             if not await self._take_its_place(peer):
                 return
@@ -323,7 +341,7 @@ class TcpServer:
         if self._current is peer:
             self._current = None
         if peer in self._peers:
-            self._peers.remove(peer)
+            del self._peers[peer]
             peer.close()
 
 

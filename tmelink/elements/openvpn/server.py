@@ -292,7 +292,7 @@ class Server(Element):
         """A connection over TCP, of which `head` was read before."""
         assert self._server is not None, "the socket is closed with it"
         opened = self._server.opened(address, self._now)
-        if opened is None:
+        if not opened:
             sock.close()
             return
         stream = Stream(
@@ -306,7 +306,7 @@ class Server(Element):
             limit=self.stream_limit,
         )
         self._streams[address] = stream
-        self._do((opened,))
+        self._do(opened)
         stream.begin(head)
 
     def _heard(self, items: Sequence[Item], address: Address) -> None:

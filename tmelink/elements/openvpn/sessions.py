@@ -307,6 +307,7 @@ def tls_settings(
     common = settings(options)
     return TlsSettings(
         server=tls.role == "server",
+        floats=options.float,
         mode="pull" if tls.pull else "equal",
         kind=kind,
         stream=not options.proto.startswith("udp"),

@@ -8,7 +8,7 @@ that may hold something else is looked at piece by piece.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final, cast
 
 from tmelink.frame import MIN_FRAME, Frame, Run, SuperFrame, pieces
@@ -67,6 +67,7 @@ class PointToPoint:
         self.drops: Counter[str] = Counter()
         self._random = random
         self._stream = not settings.proto.startswith("udp")
+        self.spoken = False
         self._ended = False
         self._up = False
         self._begun = 0.0
@@ -125,7 +126,11 @@ class PointToPoint:
         asking = [message(REPLY, self._occ.local.encode() + b"\0"), message(REQUEST)]
         return Step([*step.wire, *self._said(asking, now)], (), step.events)
 
-    def receive(self, datagrams: Sequence[Item], now: float) -> Step:
+    def knows(self, datagram: Frame, now: float) -> bool:
+        """Whether the key verifies it."""
+        return self.receive([datagram], now).authentic
+
+    def receive(self, datagrams: Sequence[Item], now: float, source: Hashable = None) -> Step:
         """Frames out of datagrams.
 
         `authentic` is set where the key has verified one of them or, without a key, where one was a frame, a
@@ -271,6 +276,7 @@ class PointToPoint:
     ) -> Step:
         liveness = self._liveness
         liveness.last_received = now
+        self.spoken = True
         if not self._up and self._asking_until is None:
             self._up = True
             liveness.unheard = False

@@ -16,11 +16,10 @@ from typing import Final, NamedTuple
 
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame, Run
-from tmelink.openvpn.data import packet
 from tmelink.openvpn.data.arrivals import grouped, is_data
 from tmelink.openvpn.data.packet import DATA_V1, HEADER
-from tmelink.openvpn.server.cookie import Cookies, Proven
 from tmelink.openvpn.session import NOTHING, Exit, Item, Joining, Restart, Step
+from tmelink.openvpn.tls.cookie import Cookies, Proven
 from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.keyring import count_of
 from tmelink.openvpn.tls.negotiated import UNDEFINED_PEER
@@ -31,6 +30,9 @@ from tmelink.openvpn.tls.wrap import Wrapping
 INITIAL_FREQUENCY: Final = (100, 10.0)
 """Answers to resets, and the seconds that they count for (`--connect-freq-initial` of OpenVPN)."""
 
+
+HANDSHAKE_SECONDS: Final = 5.0
+"""How long a handshake may take before it makes room for another client, on a server that is full."""
 
 PEER: Final = 4
 """Bytes of a P_DATA_V2 packet up to the end of its peer id."""
@@ -62,6 +64,10 @@ class Frequency:
         self._used += 1
         return self._used <= self._count
 
+    def give_back(self) -> None:
+        """One that was counted is none of those that the limit is against."""
+        self._used = max(0, self._used - 1)
+
 
 @dataclass(slots=True)
 class _Client:
@@ -71,6 +77,7 @@ class _Client:
     address: Hashable
     session: TlsSession
     remote: bytes | None
+    began: float
     common_name: str = ""
     joined: bool = False
     due: float | None = None
@@ -108,7 +115,7 @@ class TlsServer:
         self._cookies = Cookies(settings.wrap, settings.hand_window)
         self._clients: dict[int, _Client] = {}
         self._by_address: dict[Hashable, _Client] = {}
-        self._by_session: dict[bytes, _Client] = {}
+        self._by_session: dict[tuple[Hashable, bytes], _Client] = {}
         self._due: list[tuple[float, int]] = []
 
     def dropped(self) -> Counter[str]:
@@ -163,10 +170,12 @@ class TlsServer:
         return self._hand_over(client, items, address, now)
 
     def _control(self, datagram: bytes, address: Hashable, now: float) -> list[Addressed]:
-        client = self._by_session.get(datagram[1:HEADER])
         if self._settings.stream:
             client = self._by_address.get(address)
-        if client is not None and (client.address == address or self._settings.wrap is not None):
+        else:
+            # A session is heard where it is: from elsewhere anybody could have copied its id.
+            client = self._by_session.get((address, datagram[1:HEADER]))
+        if client is not None:
             return self._hand_over(client, (datagram,), address, now)
         return self._greet(datagram, address, now)
 
@@ -181,36 +190,48 @@ class TlsServer:
         return [self._after(client, step, now)]
 
     def _move(self, client: _Client, address: Hashable) -> None:
-        """An authentic packet came from a new address: the client is there now."""
+        """An authentic data packet came from a new address: the client is there now."""
+        self._unlist(client)
+        client.address = address
+        self._list(client)
+
+    def _list(self, client: _Client) -> None:
+        self._by_address[client.address] = client
+        if client.remote is not None:
+            self._by_session[client.address, client.remote] = client
+
+    def _unlist(self, client: _Client) -> None:
         if self._by_address.get(client.address) is client:
             del self._by_address[client.address]
-        client.address = address
-        self._by_address[address] = client
+        if client.remote is not None and self._by_session.get((client.address, client.remote)) is client:
+            del self._by_session[client.address, client.remote]
 
     # Clients come and go.
 
     def _greet(self, datagram: bytes, address: Hashable, now: float) -> list[Addressed]:
-        unix_time = self._wall(now)
         try:
-            opcode, _, _ = packet.parse_header(datagram)
-            if opcode in packet.CLIENT_RESETS and not self._initial.allows(now):
-                raise ProtocolError("more resets than --connect-freq-initial")
-            greeted = self._cookies.greet(datagram, address, now, unix_time)
+            greeted = self._cookies.greet(datagram, address, now, self._wall(now))
             if not isinstance(greeted, Proven):
+                # Counted only now, so that nobody without the wrapping's key uses it up.
+                if not self._initial.allows(now):
+                    raise ProtocolError("more resets than --connect-freq-initial")
                 return [Addressed(None, address, Step((greeted,)))]
-            client = self._admit_to_handshake(address, greeted, now)
+            client, steps = self._admit_to_handshake(address, greeted, now)
         except ProtocolError as error:
             self.drops[str(error)] += 1
             return []
-        steps = [self._after(client, client.session.connected(now), now)]
+        self._initial.give_back()
+        steps.append(self._after(client, client.session.connected(now), now))
         steps += self._hand_over(client, (datagram,), address, now)
         return [step for step in steps if step.step is not NOTHING]
 
-    def _admit_to_handshake(self, address: Hashable, proven: Proven | None, now: float) -> _Client:
-        if len(self._clients) >= self._max_clients:
-            raise ProtocolError("more clients than --max-clients")
+    def _admit_to_handshake(
+        self, address: Hashable, proven: Proven | None, now: float
+    ) -> tuple[_Client, list[Addressed]]:
+        """A new client, and what becomes of the one that made room for it; `ProtocolError`."""
         if not self._frequency.allows(now):
             raise ProtocolError("more connections than --connect-freq")
+        steps = [] if len(self._clients) < self._max_clients else self._make_room(now)
         number = next(n for n in range(len(self._clients) + 1) if n not in self._clients)
         settings = replace(self._settings, peer_id=number)
         if proven is None:
@@ -227,21 +248,34 @@ class TlsServer:
                 wrapping=wrapping,
                 material=proven.material,
             )
-        client = _Client(number, address, session, proven.remote if proven else None)
+        client = _Client(number, address, session, proven.remote if proven else None, now)
         self._clients[number] = client
-        self._by_address[address] = client
-        if client.remote is not None:
-            self._by_session[client.remote] = client
-        return client
+        self._list(client)
+        return client, steps
 
-    def opened(self, address: Hashable, now: float) -> Addressed | None:
-        """A client has connected over TCP; None where there are too many."""
+    def _make_room(self, now: float) -> list[Addressed]:
+        """End whoever is silent longest or, where nobody is, whoever takes too long to shake hands."""
+        strangers = [
+            client
+            for client in self._clients.values()
+            if not client.session.complete
+            and (not client.session.spoken or now - client.began > HANDSHAKE_SECONDS)
+        ]
+        if not strangers:
+            raise ProtocolError("more clients than --max-clients")
+        last = min(strangers, key=lambda client: client.session.spoken)
+        self.drops["connection made room for another"] += 1
+        step = last.session.close(now)
+        return [self._after(last, Step(step.wire, (), (Restart("it made room for another client"),)), now)]
+
+    def opened(self, address: Hashable, now: float) -> list[Addressed]:
+        """A client has connected over TCP; nothing where there are too many."""
         try:
-            client = self._admit_to_handshake(address, None, now)
+            client, steps = self._admit_to_handshake(address, None, now)
         except ProtocolError as error:
             self.drops[str(error)] += 1
-            return None
-        return self._after(client, client.session.connected(now), now)
+            return []
+        return [*steps, self._after(client, client.session.connected(now), now)]
 
     def closed(self, address: Hashable) -> int | None:
         """A TCP connection has ended: the number of its client, which is gone, if it had one."""
@@ -298,10 +332,7 @@ class TlsServer:
         if self._clients.get(client.number) is client:
             del self._clients[client.number]
             self.drops.update(client.session.drops)
-        if self._by_address.get(client.address) is client:
-            del self._by_address[client.address]
-        if client.remote is not None and self._by_session.get(client.remote) is client:
-            del self._by_session[client.remote]
+        self._unlist(client)
 
     # Time.
 

@@ -1,6 +1,6 @@
 """Two session ids that belong together, and the control packets between them.
 
-An `ControlSession` holds the wrapping of one pair of ends and their negotiations: the current one, and the
+A `ControlSession` holds the wrapping of one pair of ends and their negotiations: the current one, and the
 one before it while its keys still count. It turns packets into progress and progress into packets; what the
 keys are used for it does not know.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data import packet
@@ -24,6 +24,9 @@ from tmelink.openvpn.tls.wrap import Wrapping, dynamic, split_wrapped_key
 IP_UDP = 48
 """Bytes of IPv6 and UDP headers, which `--max-packet-size` counts."""
 
+AMPLIFICATION = 3
+"""How many times what has come from an address may go there before it is proven (RFC 9000, section 8.1)."""
+
 BODY = 1 + SESSION_ID + 4 * PIGGYBACK_ACKS + 4
 """Bytes of a body before its payload, with as many acks as there may be."""
 
@@ -33,7 +36,8 @@ class ControlSession:
 
     `identity` is the peer's common name and fingerprint, which renewals must not change. `first` is the
     packet number that both directions begin with: 1 where resets were exchanged without state. `material` is
-    the key that a dynamic tls-crypt key is mixed with.
+    the key that a dynamic tls-crypt key is mixed with. `address` is where the peer is, None for wherever the
+    link's peer is. `complete` says that its first negotiation has come to its end.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class ControlSession:
     ) -> None:
         self.local = local or secrets.token_bytes(SESSION_ID)
         self.remote = remote
+        self.address: Hashable = None
+        self.complete = False
         self.negotiated: NegotiatedOptions | None = None
         self.identity: tuple[str, str] | None = None
         self.current: Negotiation | None = None
@@ -67,6 +73,12 @@ class ControlSession:
         self._max_packet_size = max_packet_size
         self._drops = drops
         self._first = first
+        self._allowance: int | None = None
+        """Bytes that may still be sent to an address that is not proven."""
+
+    def limit(self) -> None:
+        """Send little until the peer acknowledges something: its address may be forged."""
+        self._allowance = 0
 
     def start(self, local: Message, now: float, reset: Opcode | None) -> Negotiation:
         """A new negotiation, which begins with `reset`; the one before stays until it is dropped."""
@@ -104,6 +116,8 @@ class ControlSession:
         body = packet.parse_body(opcode, self._wrapping_of(key_id).open(datagram))
         if body.acked is not None and body.acked != self.local:
             raise ProtocolError("acknowledges another session")
+        if self._allowance is not None:
+            self._allowance = None if body.acks else self._allowance + AMPLIFICATION * len(datagram)
         return body
 
     def take(self, negotiation: Negotiation, opcode: Opcode, body: Body) -> None:
@@ -139,7 +153,16 @@ class ControlSession:
                 packets.append(self._seal(negotiation, opcode, PIGGYBACK_ACKS, number, payload, now))
             while reliable.owes_acks() and self.remote is not None:
                 packets.append(self._seal(negotiation, Opcode.ACK_V1, MAX_ACKS, None, b"", now))
-        return packets
+        return packets if self._allowance is None else self._allowed(packets)
+
+    def _allowed(self, packets: list[bytes]) -> list[bytes]:
+        """What of it may go to an address that is not proven; the rest counts as lost, and comes again."""
+        allowed: list[bytes] = []
+        for sealed in packets:
+            if self._allowance is not None and len(sealed) <= self._allowance:
+                self._allowance -= len(sealed)
+                allowed.append(sealed)
+        return allowed
 
     def deadline(self) -> float | None:
         """When `transmit` has something again."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame, Run
@@ -42,11 +42,15 @@ from tmelink.openvpn.tls.handshake_factory import HandshakeFactory
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.keyring import Keyring, count_of, fragment_room, size_of
 from tmelink.openvpn.tls.negotiation import Negotiation
+from tmelink.openvpn.tls.newcomers import Newcomers
 from tmelink.openvpn.tls.payload import Payloads
 from tmelink.openvpn.tls.pull_client import PullClient, follow_timers
 from tmelink.openvpn.tls.push_server import NO_CIPHER, PushServer
 from tmelink.openvpn.tls.settings import TlsSettings
 from tmelink.openvpn.tls.wrap import Wrapping
+
+EARLY = 4
+"""Answers to a client's reset that are kept until one shows that it is."""
 
 
 def check(settings: TlsSettings) -> None:
@@ -64,8 +68,9 @@ class TlsSession:
     `wall` gives the seconds since 1970 for a `now`. `local`, `remote`, `wrapping` and `material` are given by
     a server that has already exchanged resets with its client, without state.
 
-    A peer that begins anew while its old session stands is answered where that one was: a step's `authentic`
-    follows nobody who has not shown a key.
+    Each session on the control channel is answered at its own address and heard from there alone, so that a
+    peer may begin anew elsewhere while its old session stands, and whoever is not the peer leads nothing
+    away. What comes from others is no sign of life.
     """
 
     def __init__(
@@ -89,11 +94,20 @@ class TlsSession:
         self._pulling = PullClient(settings)
         self._pushing = PushServer(settings)
         self._active: ControlSession | None = None
-        self._incoming: ControlSession | None = None
+        self._newcomers = Newcomers(settings, self._beginning, wall)
+        self._early: dict[bytes, packet.Body] = {}
+        """Answers to a client's reset that do not show that they are, by session id."""
+        self._begin_by: float | None = None
+        """On a connection to a server, when the peer has to have shown who it is."""
+        self.spoken = False
+        """Whether anything that came was a packet of this protocol."""
         self._answer_by: float | None = None
         self._ended = False
         self._up = False
+        self._proven = False
+        """Whether the packet in hand completed a handshake."""
         self._wire: list[Item] = []
+        self._answers: list[tuple[Hashable, Sequence[Item]]] = []
         self._events: list[Event] = []
         self._liveness = Liveness(
             ping_restart=settings.ping_restart,
@@ -111,6 +125,8 @@ class TlsSession:
     def connected(self, now: float) -> Step:
         """A client begins; a server waits."""
         self._liveness.start(now)
+        if self.settings.server and self.settings.stream:
+            self._begin_by = now + self.settings.hand_window
         if self._active is not None:
             self._active.start(self._introduction(), now, None)
         elif not self.settings.server:
@@ -119,31 +135,54 @@ class TlsSession:
                 self._answer_by = now + self.settings.server_poll_timeout
         return self._finish(now)
 
-    def receive(self, datagrams: Sequence[Item], now: float) -> Step:
+    def receive(self, datagrams: Sequence[Item], now: float, source: Hashable = None) -> Step:
         """Frames out of data packets; control packets taken and answered."""
         frames: list[Carried] = []
-        heard = authentic = control = False
+        authentic = control = alive = False
         for first, packets in grouped(datagrams):
             if self._ended:
                 break
-            if is_data(first):
-                opened = self._keyring.open(first, packets, now)
-                if opened:
-                    heard = authentic = True
-                    self._take(opened, frames, now)
+            if not is_data(first):
+                for datagram in packets.pieces() if isinstance(packets, Run) else packets:
+                    control_session = self._control(bytes(datagram), source, now)
+                    if control_session is not None:
+                        control = True
+                        alive |= not self._up or (control_session is self._active and control_session.wrapped)
                 continue
-            control = True
-            for datagram in packets.pieces() if isinstance(packets, Run) else packets:
-                control_session = self._control(bytes(datagram), now)
-                if control_session is not None:
-                    heard = True
-                    authentic |= self._may_follow(control_session)
-        if heard:
+            if self._is_elsewhere(source):
+                count = count_of(packets) if isinstance(packets, Run) else len(packets)
+                self.drops["data packet from another address"] += count
+                continue
+            opened = self._keyring.open(first, packets, now)
+            if opened:
+                authentic = True
+                if source is not None and self._active is not None:
+                    self._active.address = source
+                self._take(opened, frames, now)
+        authentic |= self._proven
+        self._proven = False
+        if authentic or alive:
             self._liveness.last_received = now
+        if authentic:
             self._liveness.unheard = False
-        if control or self._events or self._keyring.needs_rekey():
+        if control or self._wire or self._answers or self._events or self._keyring.needs_rekey():
             return self._finish(now, frames, authentic)
         return Step((), frames, (), authentic) if frames or authentic else NOTHING
+
+    def _is_elsewhere(self, source: Hashable) -> bool:
+        """Whether data packets from an address are not to be opened."""
+        active = self._active
+        return (
+            not self.settings.floats
+            and active is not None
+            and source is not None
+            and active.address is not None
+            and source != active.address
+        )
+
+    def knows(self, datagram: Frame, now: float) -> bool:
+        """Whether the wrapping's key verifies it."""
+        return self._newcomers.knows(bytes(datagram), now)
 
     def send(self, frames: Sequence[Carried], now: float) -> Step:
         """Data packets out of frames, runs of them where frames are of one size."""
@@ -157,7 +196,7 @@ class TlsSession:
             liveness.active(size_of(wire), now)
         if self._keyring.needs_rekey():
             step = self._finish(now)
-            return Step([*wire, *step.wire], (), step.events)
+            return Step([*wire, *step.wire], (), step.events, False, step.answers)
         return Step(wire)
 
     def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:
@@ -187,6 +226,9 @@ class TlsSession:
         if self._pulling.request_due(now):
             self._tell(push_messages.PUSH_REQUEST, now)
         ended = self._pushing.forgotten(now) or self._liveness.ended(now)
+        if self._begin_by is not None and now >= self._begin_by:
+            window = self.settings.hand_window
+            ended = Restart(f"nobody has shown who it is within {window:g} s (--hand-window)")
         if (answer_by := self._unanswered_until()) is not None and now >= answer_by:
             seconds = self.settings.server_poll_timeout
             ended = Restart(f"no answer within {seconds:.3g} s (--server-poll-timeout)", at_once=True)
@@ -204,6 +246,7 @@ class TlsSession:
             return None
         times = [
             self._unanswered_until(),
+            self._begin_by,
             self._keyring.switch_at,
             self._pulling.request_at,
             self._pulling.answer_by,
@@ -225,22 +268,22 @@ class TlsSession:
         if self._up and notices and active is not None and active.negotiated is not None:
             if active.negotiated.exit_message:
                 self._tell(push_messages.EXIT, now)
-                self._wire += active.transmit(now)
+                self._post(active, now)
             elif not self.settings.stream:
                 for _ in range(notices):
                     self._say(occ_message(OCC_EXIT), now)
-        wire, self._wire = self._wire, []
+        step = self._gathered()
         self._end(now)
-        return Step(wire)
+        return step
 
     def dismiss(self, now: float) -> Step:
         """A server sends its client away, which is told to begin anew; nothing follows."""
         if self._up and self._active is not None:
             self._tell(push_messages.RESTART, now)
-            self._wire += self._active.transmit(now)
-        wire, self._wire = self._wire, []
+            self._post(self._active, now)
+        step = self._gathered()
         self._end(now)
-        return Step(wire)
+        return step
 
     def renew(self, now: float) -> Step:
         """Negotiate new keys now, unless that is under way."""
@@ -281,6 +324,11 @@ class TlsSession:
         self._go_on(control_session, negotiation, now)
         return self._finish(now)
 
+    @property
+    def complete(self) -> bool:
+        """Whether a handshake has come to its end: the peer has a certificate that counts here."""
+        return self._active is not None and self._active.complete
+
     def _joining(self) -> tuple[ControlSession, Negotiation, Message] | None:
         """The negotiation that waits to be admitted."""
         for control_session in self._control_sessions():
@@ -295,64 +343,99 @@ class TlsSession:
         return self._beginning.introduction(self._pulling.credentials)
 
     def _control_sessions(self) -> list[ControlSession]:
-        return [a for a in (self._active, self._incoming) if a is not None]
+        return [*self._newcomers] if self._active is None else [self._active, *self._newcomers]
 
-    def _control(self, datagram: bytes, now: float) -> ControlSession | None:
-        """Take one control packet; the association that it belongs to, or None after counting why not."""
+    def _control(self, datagram: bytes, source: Hashable, now: float) -> ControlSession | None:
+        """Take one control packet; the session that it is of, if this end has that. Else counts why not."""
         try:
             opcode, key_id, session_id = packet.parse_header(datagram)
-            control_session = next((a for a in self._control_sessions() if a.remote == session_id), None)
+            control_session = next((s for s in self._control_sessions() if s.remote == session_id), None)
             if control_session is None:
-                control_session, body = self._newcomer(datagram, opcode, key_id, session_id, now)
-                negotiation = control_session.current
+                begun = self._begun(datagram, opcode, key_id, session_id, source, now)
+                if begun is None:
+                    return None
+                control_session, body = begun
+            elif control_session.address not in (None, source):
+                raise ProtocolError("control packet from another address")
             else:
                 body = control_session.open(datagram, opcode, key_id)
-                negotiation = control_session.find(key_id)
+            negotiation = control_session.find(key_id)
             if negotiation is None:
                 negotiation = self._renewed(control_session, opcode, key_id, now)
         except ProtocolError as error:
             self.drops[str(error)] += 1
             return None
+        self.spoken = True
         control_session.take(negotiation, opcode, body)
         self._go_on(control_session, negotiation, now)
         return control_session
 
-    def _may_follow(self, control_session: ControlSession) -> bool:
-        """Whether the link may follow the address that a control packet came from.
-
-        While a peer is up, only a packet of its own session does that, sealed in a key: any other can be made
-        or repeated by anybody.
-        """
-        return not self._up or (control_session is self._active and control_session.wrapped)
-
-    def _newcomer(
-        self, datagram: bytes, opcode: Opcode, key_id: int, session_id: bytes, now: float
-    ) -> tuple[ControlSession, packet.Body]:
-        """A reset of a session not known yet: the answer to this client's, or a peer that begins anew."""
-        settings = self.settings
-        if not may_begin(opcode, key_id, server=settings.server):
-            raise ProtocolError("control packet of no session")
-        active, incoming = self._active, self._incoming
+    def _begun(
+        self, datagram: bytes, opcode: Opcode, key_id: int, session_id: bytes, source: Hashable, now: float
+    ) -> tuple[ControlSession, packet.Body] | None:
+        """The session that a packet of an unknown one begins; None where all is said, or not enough yet."""
+        settings, active = self.settings, self._active
         if active is not None and active.remote is None:
-            control_session = active
-        elif active is not None and (settings.mode != "equal" or settings.single_session):
+            return self._answered(active, datagram, opcode, key_id, session_id, source)
+        if active is not None and (settings.mode != "equal" or settings.single_session):
             raise ProtocolError("control packet of no session")
-        elif incoming is not None and incoming.current is not None and incoming.current.reliable.idle():
-            raise ProtocolError("another session is beginning")
+        if settings.server and not settings.stream:
+            greeted = self._newcomers.greet(datagram, opcode, source, self._introduction(), now)
+            if isinstance(greeted, bytes):
+                self.spoken = True
+                self._send_to(source, [greeted])
+                return None
+            begun = greeted
+        elif not may_begin(opcode, key_id, server=settings.server):
+            raise ProtocolError("control packet of no session")
         elif settings.server:
-            control_session = self._beginning.answer(datagram, opcode, now)
+            begun = self._beginning.answer(datagram, opcode, now)
+            begun.start(self._introduction(), now, Opcode.CONTROL_HARD_RESET_SERVER_V2)
         else:
-            control_session = self._beginning.ask(self._pulling.credentials, now)
-        body = control_session.open(datagram, opcode, key_id)
-        control_session.remote = session_id
-        if control_session is not active:
-            if control_session.current is None:
-                control_session.start(self._introduction(), now, Opcode.CONTROL_HARD_RESET_SERVER_V2)
-            if settings.mode == "push":
-                self._active = control_session
-            else:
-                self._incoming = control_session
-        return control_session, body
+            if self._is_elsewhere(source):
+                raise ProtocolError("control packet from another address")
+            begun = self._beginning.ask(self._pulling.credentials, now)
+            if not settings.stream:
+                begun.limit()
+        body = begun.open(datagram, opcode, key_id)
+        begun.remote, begun.address = session_id, source
+        if settings.mode == "push":
+            self._active = begun
+        else:
+            self._newcomers.admit(begun)
+        return begun, body
+
+    def _answered(
+        self,
+        active: ControlSession,
+        datagram: bytes,
+        opcode: Opcode,
+        key_id: int,
+        session_id: bytes,
+        source: Hashable,
+    ) -> tuple[ControlSession, packet.Body] | None:
+        """This client's session, where a packet answers its reset.
+
+        Without a key anybody can send such a packet. It counts once it, or a later one of its session,
+        acknowledges the reset, which only whoever has seen that can do; an end of OpenVPN's that knows its
+        client's address begins unasked.
+        """
+        body = active.open(datagram, opcode, key_id)
+        first = may_begin(opcode, key_id, server=False)
+        if body.acked is None and not active.wrapped:
+            if first and len(self._early) < EARLY:
+                self._early[session_id] = body
+                return None
+            raise ProtocolError("answer that acknowledges nothing")
+        early = self._early.get(session_id)
+        if not first and early is None:
+            raise ProtocolError("control packet of no session")
+        assert active.current is not None, "a client's session has begun"
+        if early is not None:
+            active.take(active.current, Opcode.CONTROL_HARD_RESET_SERVER_V2, early)
+        self._early.clear()
+        active.remote, active.address = session_id, source
+        return active, body
 
     def _renewed(
         self, control_session: ControlSession, opcode: Opcode, key_id: int, now: float
@@ -390,8 +473,12 @@ class TlsSession:
         if negotiation.remote is not None and not negotiation.introduced:
             negotiation.introduced = True
             self._introduced(control_session, negotiation, negotiation.remote, now)
-        if negotiation.ready and control_session is self._incoming:
-            self._active, self._incoming = control_session, None
+        if negotiation.ready and not control_session.complete:
+            control_session.complete = self._proven = True
+            self._begin_by = None
+        if negotiation.ready and control_session in self._newcomers:
+            self._newcomers.remove(control_session)
+            self._active = control_session
             self._keyring.follow(control_session, now)
             self._up, self._liveness.ping = False, 0  # nothing to seal a ping with until it is up again
         if control_session is self._active:
@@ -402,9 +489,9 @@ class TlsSession:
                     self._message(control_session, negotiation, message, now)
 
     def _failed(self, control_session: ControlSession, reason: str, now: float) -> None:
-        self._wire += control_session.transmit(now)
-        if control_session is self._incoming:
-            self._incoming = None
+        self._post(control_session, now)
+        if control_session in self._newcomers:
+            self._newcomers.remove(control_session)
             self._events.append(Notice("warning", f"a peer did not become one: {reason}"))
         else:
             self._finish_with(Restart(reason), now)
@@ -579,21 +666,37 @@ class TlsSession:
 
     # Ends.
 
+    def _send_to(self, address: Hashable, packets: Sequence[Item]) -> None:
+        if address is None:
+            self._wire += packets
+        elif packets:
+            self._answers.append((address, packets))
+
+    def _post(self, control_session: ControlSession, now: float) -> None:
+        """Send the control packets of a session that are due."""
+        self._send_to(control_session.address, control_session.transmit(now))
+
     def _finish(self, now: float, frames: Sequence[Carried] = (), authentic: bool = False) -> Step:
         """The step that has gathered, with every control packet that is due."""
         if self._keyring.needs_rekey():
             self._renegotiate(now)
         for control_session in self._control_sessions():
-            self._wire += control_session.transmit(now)
+            self._post(control_session, now)
+        return self._gathered(frames, authentic)
+
+    def _gathered(self, frames: Sequence[Carried] = (), authentic: bool = False) -> Step:
         wire, self._wire = self._wire, []
         events, self._events = self._events, []
-        return Step(wire, frames, events, authentic) if wire or frames or events or authentic else NOTHING
+        answers, self._answers = self._answers, []
+        if not (wire or frames or events or authentic or answers):
+            return NOTHING
+        return Step(wire, frames, events, authentic, answers)
 
     def _finish_with(self, event: Event, now: float) -> None:
         """End with an event, after what is due has gone out once more."""
         if not self._ended:
             for control_session in self._control_sessions():
-                self._wire += control_session.transmit(now)
+                self._post(control_session, now)
             self._events.append(event)
             self._end(now)
 
@@ -601,6 +704,7 @@ class TlsSession:
         """Forget all keys."""
         self._ended = True
         self._liveness.stop()
-        self._active = self._incoming = None
+        self._active = self._begin_by = None
+        self._newcomers.clear()
         self._keyring.follow(None, now)
         self._pulling.credentials = None

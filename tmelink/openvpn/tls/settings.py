@@ -82,6 +82,8 @@ class TlsSettings:
     """A peer that begins anew is not answered while its old session stands (`--single-session`)."""
     remote: bool = True
     """The peer's address is configured (`--remote`)."""
+    floats: bool = False
+    """The link follows a peer whose data packets come from another address (`--float`)."""
     inactive: float = 0
     inactive_bytes: int = 0
     session_timeout: float = 0

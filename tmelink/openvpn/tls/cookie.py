@@ -38,7 +38,11 @@ _RESEND: Final = struct.pack(">HHH", RESEND_WRAPPED_KEY[0], 2, RESEND_WRAPPED_KE
 
 
 class Proven(NamedTuple):
-    """A client that has shown that it receives at its address: both session ids, its codec and key."""
+    """A client that has shown that it receives at its address: both session ids, its codec and key.
+
+    `local` is empty for one of OpenVPN 2.5 that has shown its tls-crypt-v2 key, and will not repeat it: its
+    session begins with its reset.
+    """
 
     local: bytes
     remote: bytes
@@ -50,10 +54,14 @@ class Proven(NamedTuple):
 
 
 class Cookies:
-    """The stateless first steps of one server."""
+    """The stateless first steps of one server.
 
-    def __init__(self, wrap: WrapKey, hand_window: float) -> None:
+    `once` takes clients that show their tls-crypt-v2 key only once.
+    """
+
+    def __init__(self, wrap: WrapKey, hand_window: float, *, once: bool = False) -> None:
         self._key = secrets.token_bytes(32)
+        self._once = once
         self._slot = hand_window / 2
         self._wrap = wrap
         shared = None if isinstance(wrap, ServerKey) else wrap
@@ -61,7 +69,7 @@ class Cookies:
         self._material = key_material(shared)
 
     def greet(self, datagram: bytes, address: Hashable, now: float, unix_time: float) -> bytes | Proven:
-        """The answer to a reset, or the client that a later packet proves to be there.
+        """The answer to an authentic reset, or the client that a later packet proves to be there.
 
         Raises `ProtocolError` for everything else.
         """
@@ -74,16 +82,28 @@ class Cookies:
             return self._prove(datagram, opcode, remote, address, now, unix_time)
         raise ProtocolError("control packet of no session")
 
+    def knows(self, datagram: bytes, unix_time: float) -> bool:
+        """Whether the configured key has wrapped a control packet."""
+        try:
+            opcode, _, _ = packet.parse_header(datagram)
+            bare, codec, _ = self._codec(datagram, opcode, unix_time)
+            codec.open(bare)
+        except ProtocolError:
+            return False
+        return True
+
     def _answer(
         self, datagram: bytes, opcode: Opcode, remote: bytes, address: Hashable, now: float, unix_time: float
-    ) -> bytes:
-        bare, codec, _ = self._codec(datagram, opcode, unix_time)
+    ) -> bytes | Proven:
+        bare, codec, material = self._codec(datagram, opcode, unix_time)
         number, _, raw = codec.open(bare)
         if packet.parse_body(opcode, raw).number != 0:
             raise ProtocolError("reset that is not the first packet")
         payload = b""
         if opcode in WITH_WRAPPED_KEY:
             if number & _EARLY_MASK != EARLY_NEGOTIATION:
+                if self._once:
+                    return Proven(b"", remote, codec, material)
                 raise ProtocolError("client cannot repeat its key (OpenVPN 2.5)")
             payload = _RESEND
         local = self._cookie(address, remote, int(now / self._slot))
