@@ -270,6 +270,10 @@ class Element:
         """The largest IP packet, in bytes, that it takes at `port`, however that travels on; None for any."""
         return None
 
+    def stations(self, port: Port) -> frozenset[bytes]:
+        """The MAC addresses that are the element's own at `port`, as far as it knows them."""
+        return frozenset()
+
     def longest(self, port: Port) -> int | None:
         """Bytes that an IP packet may have as a super-frame to cost it least at `port`; None for any.
 

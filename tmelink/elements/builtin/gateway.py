@@ -159,6 +159,10 @@ class Gateway(Element):
 
     # At work
 
+    def stations(self, port: Port) -> frozenset[bytes]:
+        """Its MAC address on the Ethernet side."""
+        return frozenset({self.mac})
+
     async def open(self) -> None:
         """Start the clock, and soon announce the addresses."""
         self.router.tunnel.mtu = self._tunnel_mtu()

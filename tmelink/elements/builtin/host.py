@@ -139,6 +139,10 @@ class Host(Element):
         port.sent.drops = self.interface.wire.drops
         return port
 
+    def stations(self, port: Port) -> frozenset[bytes]:
+        """Its MAC address."""
+        return frozenset({self.mac})
+
     async def open(self) -> None:
         """Start the clock, and soon announce the addresses."""
         self._loop = asyncio.get_running_loop()

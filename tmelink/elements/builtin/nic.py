@@ -93,6 +93,10 @@ class Nic(Element):
         self._was_up = False
         self._closed = False
 
+    def stations(self, port: Port) -> frozenset[bytes]:
+        """The MAC address that it was given, if it was."""
+        return frozenset() if self.mac is None else frozenset({self.mac})
+
     async def open(self) -> None:
         """Make the card usable again after a `close`."""
         self._closed = False

@@ -35,7 +35,7 @@ _ADDRESSES = Struct("6s6s2x")
 """Destination and source of a frame; unpacking fails for what is no frame."""
 
 
-class _Station:
+class Station:
     """Where a station was last heard, and when."""
 
     __slots__ = ("heard", "port")
@@ -77,7 +77,7 @@ class Switch(Element):
         self.learning = Counters()
         self._ageing = arguments.ageing
         self._transparent = arguments.transparent
-        self._stations: dict[bytes, _Station] = {}
+        self._stations: dict[bytes, Station] = {}
         self._swept = 0.0
         self._under_way: list[Burst] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -161,26 +161,44 @@ class Switch(Element):
         self, port: Port, destination: bytes, source: bytes, now: float, heads: list[tuple[bytes, bytes]]
     ) -> Sequence[Port]:
         """Learn `source`; the ports that frames for `destination` go to."""
-        if not source[0] & 1:
-            station = self._stations.get(source)
-            if station is None:
-                self._learn(source, port, now)
-            else:
-                station.port = port
-                station.heard = now
+        refused = self._locate(source, port, now)
+        if refused:
+            port.drop(refused, heads.count((destination, source)))
+            return ()
         if not destination[0] & 1:
             station = self._stations.get(destination)
-            if station is not None:
-                if now - station.heard > self._ageing or station.port.peer is None:
-                    del self._stations[destination]
-                elif station.port is port:
-                    return ()
-                else:
-                    return (station.port,)
-        elif destination[:5] == ethernet.RESERVED[:5] and destination[5] < 16 and not self._transparent:
+            if station is None:
+                return self._unknown(port, destination)
+            if now - station.heard > self._ageing or station.port.peer is None:
+                self._forget(destination)
+                return self._unknown(port, destination)
+            return () if station.port is port else (station.port,)
+        if destination[:5] == ethernet.RESERVED[:5] and destination[5] < 16 and not self._transparent:
             port.drop("reserved for the nearest bridge", heads.count((destination, source)))
             return ()
+        return self._others(port)
+
+    def _others(self, port: Port) -> list[Port]:
         return [other for other in self.ports if other is not port and other.peer is not None]
+
+    def _unknown(self, port: Port, destination: bytes) -> Sequence[Port]:
+        """Where a frame from `port` for a station goes that was not heard."""
+        return self._others(port)
+
+    def _locate(self, source: bytes, port: Port, now: float) -> str:
+        """Note that a station is behind `port`; why its frames are not taken from there, if they are not."""
+        if source[0] & 1:
+            return ""
+        station = self._stations.get(source)
+        if station is None:
+            self._learn(source, port, now)
+        else:
+            station.port = port
+            station.heard = now
+        return ""
+
+    def _forget(self, mac: bytes) -> None:
+        del self._stations[mac]
 
     def _learn(self, source: bytes, port: Port, now: float) -> None:
         if len(self._stations) >= TABLE_SIZE:
@@ -191,12 +209,12 @@ class Switch(Element):
                 self.learning.drops["table full"] += 1
                 return
         self.learning.frames += 1
-        self._stations[source] = _Station(port, now)
+        self._stations[source] = Station(port, now)
 
     def _sweep(self, now: float) -> None:
         old = [mac for mac, station in self._stations.items() if now - station.heard > self._ageing]
         for mac in old:
-            del self._stations[mac]
+            self._forget(mac)
 
     def counters(self) -> dict[str, Counters]:
         """`learning`: frames that a station was learned from, and those that found the table full."""

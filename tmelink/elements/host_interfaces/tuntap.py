@@ -92,6 +92,13 @@ class TunTap(Element):
         """The interface's MTU as it was asked for."""
         return self._wanted.mtu
 
+    def stations(self, port: Port) -> frozenset[bytes]:
+        """The MAC address of the interface, and of the bridge that it is in."""
+        if self._tap is None or self.kind == "ip" or self.netns is not None:
+            return frozenset()
+        names = (self._tap.name, self._wanted.bridge)
+        return frozenset(mac for name in names if name and (mac := interfaces.own_mac(name)) is not None)
+
     async def open(self) -> None:
         """Create the TAP or attach to it, configure it, start reading; raises `ElementError`."""
         namespaces.require_linux(f"{self.name}, a {'TUN' if self.kind == 'ip' else 'TAP'},")

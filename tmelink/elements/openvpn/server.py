@@ -103,6 +103,7 @@ class Server(Element):
                 self.received.drops,
                 client_to_client=options.client_to_client,
                 ageing=None if stale is None else max(1, stale[0]),
+                quota=options.max_routes_per_client,
             )
         self._clients: dict[int, _ClientState] = {}
         self._streams: dict[Address, Stream] = {}

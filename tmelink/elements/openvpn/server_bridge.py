@@ -1,7 +1,7 @@
 """A server's Ethernet: a learning switch with a port for each client and each of the machine's connections.
 
-The switch is `tmelink.elements.builtin.switch`. This module knows no session and no socket: frames come from
-clients by number and go to them through a function.
+The switch is `tmelink.elements.openvpn.guarded_switch`. This module knows no session and no socket: frames
+come from clients by number and go to them through a function.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin.switch import AGEING, Switch
+from tmelink.elements.openvpn.guarded_switch import GuardedSwitch
 from tmelink.elements.openvpn.server_frames import frames_of
 from tmelink.frame import Burst
 from tmelink.offload import cut
@@ -36,7 +37,8 @@ class _Side(Element):
 class ServerBridge:
     """`send(client, items)` takes frames for a client; `drops` counts what nobody may have.
 
-    Unless `client_to_client`, clients reach the machine's connections and not each other.
+    Unless `client_to_client`, clients reach the machine's connections and not each other. `quota` is how many
+    stations there may be behind a client.
     """
 
     def __init__(
@@ -47,8 +49,15 @@ class ServerBridge:
         *,
         client_to_client: bool,
         ageing: float | None,
+        quota: int = 256,
     ) -> None:
-        self.switch = Switch(name, Switch.Arguments(ageing=ageing or AGEING, transparent=True))
+        self.switch = GuardedSwitch(
+            name,
+            Switch.Arguments(ageing=ageing or AGEING, transparent=True),
+            own=self._own_stations,
+            quota=quota,
+            isolated=not client_to_client,
+        )
         self._send = send
         self._drops = drops
         self._isolated = not client_to_client
@@ -77,7 +86,9 @@ class ServerBridge:
             else:
                 self._send(client, cut(burst, port.sent))
 
-        self._clients[client] = self._plug(_Side(f"client {client} '{name}'", deliver))
+        side = self._clients[client] = self._plug(_Side(f"client {client} '{name}'", deliver))
+        assert side.peer is not None
+        self.switch.add_guest(side.peer, name)
 
     def leave(self, client: int) -> None:
         """A client is gone."""
@@ -86,7 +97,7 @@ class ServerBridge:
             port = side.peer
             disconnect(side)
             assert port is not None
-            self.switch.ports.remove(port)
+            self.switch.remove_guest(port)
 
     def from_client(self, client: int, items: Sequence[Item]) -> None:
         """Frames from a client."""
@@ -109,6 +120,12 @@ class ServerBridge:
             self._from_client = before
 
     def _plug(self, side: _Side) -> Port:
-        own = side.port()
-        connect(own, self.switch.port())
+        own, port = side.port(), self.switch.port()
+        port.sent.drops = self._drops
+        connect(own, port)
         return own
+
+    def _own_stations(self) -> frozenset[bytes]:
+        """The addresses of the elements that the server is connected to."""
+        peers = [port.peer for port in self._machine if port.peer is not None]
+        return frozenset().union(*(peer.element.stations(peer) for peer in peers))

@@ -115,6 +115,7 @@ def server(
             client_to_client=chosen.has("client-to-client"),
             duplicate_cn=chosen.has("duplicate-cn"),
             max_clients=chosen.value("max-clients", 1024),
+            max_routes_per_client=chosen.value("max-routes-per-client", 256),
             connect_freq=_pair(chosen.last("connect-freq")),
             connect_freq_initial=_pair(chosen.last("connect-freq-initial")) or (100, 10),
             stale_routes_check=None if stale is None else (stale.values[0], stale.values[-1]),

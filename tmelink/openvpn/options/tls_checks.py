@@ -45,6 +45,7 @@ _SERVER_ONLY = [
     "ccd-exclusive",
     "client-to-client",
     "duplicate-cn",
+    "max-routes-per-client",
     "connect-freq",
     "stale-routes-check",
     "verify-client-cert",

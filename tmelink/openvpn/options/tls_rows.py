@@ -175,7 +175,7 @@ TLS: tuple[Section, ...] = (
             works("client-to-client", "", "let clients reach each other", needs="server"),
             works("duplicate-cn", "", "let several clients have one name", needs="server"),
             works("max-clients", "NUMBER", "how many at most (1024)", needs="server"),
-            ignored("max-routes-per-client", "NUMBER", "8192 stations are known at once, whosever they are"),
+            works("max-routes-per-client", "NUMBER", "how many stations behind each (256)", needs="server"),
             works("connect-freq", "NUMBER SECONDS", "how many new clients in that time", needs="server"),
             works(
                 "connect-freq-initial",

@@ -164,6 +164,7 @@ class ServerOptions:
     client_to_client: bool = False
     duplicate_cn: bool = False
     max_clients: int = 1024
+    max_routes_per_client: int = 256
     connect_freq: tuple[int, int] | None = None
     connect_freq_initial: tuple[int, int] = (100, 10)
     stale_routes_check: tuple[int, int] | None = None

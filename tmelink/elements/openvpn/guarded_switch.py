@@ -1,0 +1,128 @@
+"""A switch some of whose ports lead to guests: what they say of where a station is, is not simply believed.
+
+A switch believes whoever sends a frame to be where it came from. That is right for cables, and on a server
+would let any client take the place of another, or of the server itself. Knows ports and names, and no
+session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+from tmelink.element import Port
+from tmelink.elements.builtin.switch import TABLE_SIZE, Station, Switch
+
+SILENT: Final = 30.0
+"""Seconds that a station must have been silent at one client before it may be at another: a machine that was
+moved announces itself and is let go by nobody, and one that is there says something more often."""
+
+NOWHERE: Final = bytes(6)
+
+
+class GuardedSwitch(Switch):
+    """A switch with ports of its own side, and guests' ports, each with the name that it was proven to have.
+
+    A station that was heard on the own side stays there until it is forgotten, and `own()`, the addresses of
+    those who are connected there, for ever. A station of one guest's is another's only once it is silent; the
+    name that had it first gets it back at once. No guest has more than `quota` stations. Between `isolated`
+    guests nothing passes, and what is for nobody known goes to none of them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Switch.Arguments,
+        *,
+        own: Callable[[], AbstractSet[bytes]],
+        quota: int,
+        isolated: bool,
+    ) -> None:
+        super().__init__(name, arguments)
+        self._own = own
+        self._quota = quota
+        self._isolated = isolated
+        self._guests: dict[Port, str] = {}
+        self._had: dict[Port, dict[bytes, None]] = {}
+        """Each guest's stations, those first that were learned first."""
+        self._first: dict[bytes, str] = {}
+        """Whose a station was first, of those that have moved since."""
+
+    def add_guest(self, port: Port, name: str) -> None:
+        """A port leads to a guest; an empty name is nobody's."""
+        self._guests[port] = name
+        self._had[port] = {}
+
+    def remove_guest(self, port: Port) -> None:
+        """A guest is gone, with its stations."""
+        for mac in list(self._had[port]):
+            self._forget(mac)
+        del self._guests[port], self._had[port]
+        self.ports.remove(port)
+
+    def _unknown(self, port: Port, destination: bytes) -> Sequence[Port]:
+        others = self._others(port)
+        if not self._isolated and destination not in self._own():
+            return others
+        own = [other for other in others if other not in self._guests]
+        if not own:
+            port.drop("station unknown")
+        return own
+
+    def _locate(self, source: bytes, port: Port, now: float) -> str:
+        name = self._guests.get(port)
+        station = self._stations.get(source)
+        if name is None:
+            # The own side is believed.
+            if station is not None and station.port is not port:
+                self._forget(source)
+            return super()._locate(source, port, now)
+        if station is not None and station.port is port:
+            station.heard = now
+            return ""
+        if source[0] & 1 or source == NOWHERE:
+            return "source is no station"
+        if source in self._own():
+            return "source is the server's own"
+        if station is None:
+            return self._learn_guest(source, port, now)
+        return self._moved(source, station, port, name, now)
+
+    def _moved(self, source: bytes, station: Station, port: Port, name: str, now: float) -> str:
+        """A guest's port has a station that is known elsewhere."""
+        silence = now - station.heard
+        before = self._guests.get(station.port)
+        if before is None:
+            if silence <= self._ageing and station.port.peer is not None:
+                return "source is a station of the server's side"
+            first = ""
+        else:
+            first = self._first.get(source, before)
+            if silence <= SILENT and not (name and name == first):
+                return "source is another client's station"
+        self._forget(source)
+        refused = self._learn_guest(source, port, now)
+        if first and first != name and not refused:
+            self._first[source] = first
+        return refused
+
+    def _learn_guest(self, source: bytes, port: Port, now: float) -> str:
+        had = self._had[port]
+        if len(had) >= self._quota:
+            return "more stations than --max-routes-per-client"
+        if len(self._stations) >= TABLE_SIZE:
+            largest = max(self._had.values(), key=len)
+            if len(largest) > len(had):
+                self._forget(next(iter(largest)))
+        self._learn(source, port, now)
+        if source in self._stations:
+            had[source] = None
+        return ""
+
+    def _forget(self, mac: bytes) -> None:
+        had = self._had.get(self._stations[mac].port)
+        if had is not None:
+            had.pop(mac, None)
+        self._first.pop(mac, None)
+        super()._forget(mac)
