@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import tmelink
-from tests.openvpn.pki import Authority
+from tests.support.pki import Authority
 
 TIMEOUT = 20
 """Seconds to await what must come."""

@@ -10,7 +10,7 @@ import struct
 
 from tests.openvpn.test_server import FRAME, STATIC, Hub, addresses, wall
 from tests.openvpn.test_tls_session import carries, equals, up
-from tests.openvpn.wire import Wire, pieces
+from tests.support.wire import Wire, pieces
 from tmelink.openvpn.data import packet
 from tmelink.openvpn.data.packet import Opcode
 from tmelink.openvpn.tls import wrap as tls_wrap

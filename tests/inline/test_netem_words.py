@@ -104,7 +104,9 @@ def test_a_mistake_names_its_word(text: str, index: int, message: str) -> None:
 
 
 ANY = st.lists(
-    st.sampled_from([*KEYWORDS, "50ms", "1%", "10mbit", "4", "0", "burst", "gemodel", "normal", "every", "x"]),
+    st.sampled_from(
+        [*KEYWORDS, "50ms", "1%", "10mbit", "4", "0", "burst", "gemodel", "normal", "every", "x"]
+    ),
     max_size=10,
 )
 
