@@ -1,1 +1,1 @@
-"""Tunnels' headers as pure functions: IP in IP, EtherIP, GRE and VXLAN, and the IPv4 header before them."""
+"""Tunnel headers as pure functions: IP in IP, EtherIP, GRE and VXLAN, and the outer IPv4 header."""

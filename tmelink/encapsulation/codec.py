@@ -1,4 +1,4 @@
-"""What all encapsulations have in common: a header before each frame or packet, put there and taken off."""
+"""What all encapsulations have in common: each adds a header to a frame or packet, and removes it."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ class TunnelCodec(Protocol):
         ...
 
     def open(self, protocol: int, payload: memoryview) -> memoryview:
-        """What an outer packet carries; `ProtocolError` for what is malformed or not for us."""
+        """The payload of an outer packet; `ProtocolError` if it is malformed or not for this tunnel."""
         ...

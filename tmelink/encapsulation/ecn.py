@@ -1,6 +1,6 @@
 """Explicit congestion notification through tunnels (RFC 6040): the two low bits of TOS and traffic class.
 
-Going in, the outer header gets the inner one's bits (normal mode, section 4.1); coming out, what a router
+On entry, the outer header gets the bits of the inner one (normal mode, section 4.1); on exit, what a router
 has marked on the outer header is told on the inner one, or the packet is dropped (section 4.2, figure 4).
 """
 
@@ -31,14 +31,14 @@ def traffic_class(packet: Frame) -> int:
 
 
 def merged(packet: Frame, outer: int) -> Frame:
-    """The inner packet as it leaves a tunnel whose outer header had the bits `outer`.
+    """The inner packet as it leaves a tunnel whose outer header had the ECN bits `outer`.
 
     The packet itself where nothing changes. Raises `ProtocolError` where a router meant to signal congestion
     to ends that do not understand it, and so would have dropped the packet.
     """
     inner = traffic_class(packet) & MASK
     if inner == NOT_ECT and outer == CE:
-        raise ProtocolError("ECN: congestion on the way of a packet that cannot say so")
+        raise ProtocolError("ECN: congestion marked on a packet without ECN support")
     told = _OUT.get((inner, outer))
     if told is None:
         return packet

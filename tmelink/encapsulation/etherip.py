@@ -12,7 +12,7 @@ _HEADER = bytes((VERSION << 4, 0))
 
 
 class EtherIpCodec:
-    """EtherIP, which has no settings."""
+    """EtherIP; it has no settings."""
 
     kind: Kind = "ethernet"
     protocols: tuple[int, ...] = (PROTOCOL,)
@@ -23,7 +23,7 @@ class EtherIpCodec:
         return PROTOCOL, _HEADER
 
     def open(self, protocol: int, payload: memoryview) -> memoryview:
-        """The frame; RFC 3378 section 3 has all other versions, and reserved bits, discarded."""
+        """The frame; other versions and reserved bits are discarded (RFC 3378 section 3)."""
         if len(payload) < len(_HEADER) + MIN_FRAME:
             raise ProtocolError("EtherIP: short packet")
         if payload[: len(_HEADER)] != _HEADER:

@@ -10,13 +10,13 @@ from tmelink.frame import MIN_FRAME, Frame, Kind
 
 PROTOCOL = 47
 BRIDGING = 0x6558
-"""Transparent Ethernet bridging, as which frames are carried."""
+"""The protocol type of frames: transparent Ethernet bridging."""
 
 CHECKSUM = 0x8000
 KEY = 0x2000
 SEQUENCE = 0x1000
 ROUTING_OR_SOURCE_ROUTE = 0x4C00
-"""What RFC 1701 had beside them, with reserved bits that must not be set (RFC 2784 section 2.3)."""
+"""RFC 1701's other flags and reserved bits, which must not be set (RFC 2784 section 2.3)."""
 VERSION = 0x0007
 
 _BASE = Struct("!HH")
@@ -25,10 +25,10 @@ _TYPES = {4: ethernet.IPV4, 6: ethernet.IPV6}
 
 
 class GreCodec:
-    """GRE with a `key` or without, and with `checksum` and `sequence` numbers as far as they are wanted.
+    """GRE, optionally with a `key`, a `checksum` and `sequence` numbers.
 
-    A packet with another key, or with none where one is wanted, is not for us. Where sequence numbers are
-    wanted, a packet that is older than another that came is dropped (RFC 2890 section 2.2).
+    A packet with another key, or without one where one is set, is dropped. With `sequence`, a packet
+    that is older than one that came before is dropped too (RFC 2890 section 2.2).
     """
 
     protocols: tuple[int, ...] = (PROTOCOL,)
@@ -51,7 +51,7 @@ class GreCodec:
         return 4 + 4 * (self._checksum + (self._key is not None) + self._sequence)
 
     def seal(self, frame: Frame) -> tuple[int, bytes]:
-        """The header before `frame`; each call has the next sequence number."""
+        """The header for `frame`; each call takes the next sequence number."""
         if self.kind == "ethernet":
             protocol_type = BRIDGING
         elif len(frame) and frame[0] >> 4 in _TYPES:
@@ -71,7 +71,7 @@ class GreCodec:
         return PROTOCOL, base + check.to_bytes(2, "big") + bytes(2) + tail
 
     def open(self, protocol: int, payload: memoryview) -> memoryview:
-        """The packet or the frame that is carried."""
+        """The packet or frame in the payload."""
         if len(payload) < _BASE.size:
             raise ProtocolError("GRE: short packet")
         flags, protocol_type = _BASE.unpack_from(payload)
@@ -112,7 +112,7 @@ class GreCodec:
     def _follow(self, sequence: int) -> None:
         if sequence < 0:
             raise ProtocolError("GRE: no sequence number")
-        # In 32 bits the older half of all numbers is before, the newer half behind (RFC 2890 section 2.2).
+        # Of all 32-bit numbers, half count as older and half as newer (RFC 2890 section 2.2).
         if self._heard is not None and not 0 < (sequence - self._heard) & 0xFFFFFFFF < 1 << 31:
             raise ProtocolError("GRE: out of sequence")
         self._heard = sequence

@@ -1,4 +1,4 @@
-"""The outer IPv4 header: built before what a tunnel carries, and taken off at its other end.
+"""The outer IPv4 header: added at one end of a tunnel, and removed at the other.
 
 Pure. Outer packets that came in fragments are put together here, as the end of a tunnel is their destination
 (RFC 2003 section 5.1).
@@ -19,7 +19,7 @@ from tmelink.stack.fragments import TIMEOUT_V4, Reassembly, fragments_v4
 
 
 class Arrived(NamedTuple):
-    """What an outer packet brought; `ecn` are the two bits that routers may have marked."""
+    """The content of an outer packet; `ecn` are the two bits that routers may have marked."""
 
     source: bytes
     protocol: int
@@ -46,7 +46,7 @@ class Outer:
         tos: int,
         dont_fragment: bool,
     ) -> Iterator[bytes]:
-        """The outer packet to `destination`, in fragments where it is larger than `mtu` and may be."""
+        """The outer packet to `destination`, fragmented where it is larger than `mtu` and that is allowed."""
         if ip.IPV4_HEADER + len(payload) > ip.MAX_PACKET:
             raise ProtocolError("too big for an outer packet")
         self._identification = (self._identification + 1) & 0xFFFF
@@ -67,7 +67,7 @@ class Outer:
         return fragments_v4(packet, mtu)
 
     def unwrap(self, packet: Frame, now: float) -> Arrived | None:
-        """What a packet to this end brought; None for a fragment that lacks others.
+        """The content of a packet to this end; None for a fragment while others are missing.
 
         Raises `ProtocolError` for what is malformed or for somebody else.
         """
@@ -86,7 +86,7 @@ class Outer:
         return Arrived(parsed.source, parsed.protocol, parsed.tos & MASK, payload)
 
     def narrowed(self, arrived: Arrived, remotes: frozenset[bytes]) -> int | None:
-        """The path MTU that an ICMP message to this end tells of; None for any other message.
+        """The path MTU in an ICMP message to this end; None for any other message.
 
         Raises `ProtocolError` for one that does not quote a packet from here to one of `remotes`.
         """

@@ -1,4 +1,4 @@
-"""VXLAN (RFC 7348): an Ethernet frame behind eight bytes with a network's number, in UDP."""
+"""VXLAN (RFC 7348): an Ethernet frame after an eight-byte header with a network's number, in UDP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VALID = 0x08
 
 
 def header(vni: int) -> bytes:
-    """The header of network `vni`: the flag that says that there is a number, the number, reserved zeros."""
+    """The header of network `vni`: a flag for a valid number, the number, reserved zeros."""
     return bytes((_VALID, 0, 0, 0)) + (vni << 8).to_bytes(4, "big")
 
 

@@ -1,1 +1,1 @@
-"""An IP node on one Ethernet in pure parts: bytes and the time go in, frames and answers come out."""
+"""An IP node on one Ethernet, without I/O: bytes and the time go in, frames and answers come out."""

@@ -1,4 +1,4 @@
-"""ARP messages for IPv4 on Ethernet (RFC 826): read and built. What to do with them is `ipv4`'s business."""
+"""ARP messages for IPv4 on Ethernet (RFC 826): read and built; `tmelink.stack.ipv4` handles them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPLY = 2
 LENGTH = 28
 
 NOBODY = bytes(4)
-"""The sender address of a probe (RFC 5227): a question that must not be learned from."""
+"""The sender address of a probe (RFC 5227): receivers must not learn from such a request."""
 
 _ARP = Struct("!HHBBH6s4s6s4s")
 _ETHERNET_IPV4 = (1, ethernet.IPV4, 6, 4)

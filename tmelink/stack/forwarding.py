@@ -1,9 +1,9 @@
-"""IP nodes that also forward, between their Ethernet and a tunnel of IP packets (RFC 1812, RFC 8200).
+"""IP nodes that also forward between their Ethernet and a tunnel of IP packets (RFC 1812, RFC 8200).
 
-Whatever is for the node's own network is on the Ethernet, everything else beyond the tunnel. Fragments are
-forwarded as they are and put together only where they are for the node itself. Pure: packets for the tunnel
-collect in a `TunnelSide`. Rules for options and redirects do not concern a router of one network, and the
-quick way, which takes no decision but the usual one, leaves every other to the careful one.
+The node's own network is on the Ethernet, everything else is behind the tunnel. Fragments are forwarded as
+they are, and reassembled only where they are for the node itself. Pure: packets for the tunnel collect in a
+`TunnelSide`. Rules for options and redirects do not apply to a router of one network. The fast path handles
+ordinary packets only, and leaves all others to the slow path.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tmelink.stack.ipv6 import Ipv6
 from tmelink.stack.node import NodeState
 
 TUNNEL = b""
-"""The next hop of what goes into the tunnel, where nobody has to be found."""
+"""The next hop of packets into the tunnel, which needs no address resolution."""
 
 TTL = 8
 CHECKSUM = 10
@@ -42,9 +42,9 @@ _UNSPECIFIED_OR_LOOPBACK = (bytes(16), bytes(15) + b"\x01")
 
 @dataclass(slots=True)
 class TunnelSide:
-    """The way out: the largest packet that it carries, and what is to go into it.
+    """The tunnel side: its MTU, and the packets that are to go into it.
 
-    `labels` are of those packets of `out` that are super-frames, by index.
+    `labels` are the labels of super-frames in `out`, by index.
     """
 
     mtu: int
@@ -62,7 +62,7 @@ def decrement_ttl(packet: bytearray, at: int = 0) -> None:
 
 
 def piece_size(packet: Frame, gso: Gso | None) -> int | None:
-    """The size of the largest packet that `packet` will be on a wire; None where its label does not fit."""
+    """The size of the largest packet that `packet` becomes on a wire; None where its label does not fit."""
     if gso is None or gso.kind == NONE:
         return len(packet)
     at = locate(packet, ip=True)
@@ -80,9 +80,9 @@ class ForwardingV4(Ipv4):
             self._ends = set()
 
     def quick(self, packet: Frame, gso: Gso | None, *, outward: bool) -> bytes | None:
-        """The destination of a packet that needs nothing but one hop less on its way; None for any other.
+        """The destination of a packet that only needs its hop count decreased; None for any other.
 
-        `packet` may be a super-frame; `outward` tells which way it goes.
+        `packet` may be a super-frame; `outward` is true for packets into the tunnel.
         """
         length = len(packet)
         if length < ip.IPV4_HEADER or packet[0] != 0x45 or packet[TTL] <= 1:
@@ -140,16 +140,16 @@ class ForwardingV4(Ipv4):
     def _complain(
         self, packet: ip.IPv4, raw: Frame, kind: int, code: int, now: float, value: int = 0
     ) -> None:
-        # RFC 1812 section 4.3.2.7: of a datagram in fragments only the first is complained of.
+        # RFC 1812 section 4.3.2.7: for a datagram in fragments, only the first causes an error.
         if packet.offset == 0:
             self._error(packet, raw, kind, code, now, value)
 
     def _may_report(self, icmp_type: Frame) -> bool:
-        # What others say to each other is none of a router's business, but for errors.
+        # A router ignores what other hosts send to each other, except errors.
         return not icmp_type or icmp_type[0] not in icmp.ERROR_TYPES
 
     def failed(self, address: bytes, packets: Sequence[bytes], now: float) -> None:
-        """`address` does not answer: whoever sent the `packets` hears of it."""
+        """`address` does not answer: send errors to the senders of the `packets`."""
         super().failed(address, packets, now)
         for raw in packets:
             packet = ip.parse_ipv4(raw)
@@ -162,7 +162,7 @@ class ForwardingV4(Ipv4):
         return TUNNEL if hop is None else hop
 
     def transmit(self, packets: Iterable[bytes], hop: bytes, now: float) -> None:
-        """Send finished packets to a neighbour, or into the tunnel, cut again where that is narrower."""
+        """Send finished packets to a neighbour or into the tunnel, fragmented again if its MTU is smaller."""
         if hop != TUNNEL:
             super().transmit(packets, hop, now)
             return
@@ -178,7 +178,7 @@ class ForwardingV6(Ipv6):
         self._tunnel = tunnel
 
     def quick(self, packet: Frame, gso: Gso | None, *, outward: bool) -> bytes | None:
-        """The destination of a packet that needs nothing but one hop less on its way; None for any other."""
+        """The destination of a packet that only needs its hop count decreased; None for any other."""
         length = len(packet)
         if length < ip.IPV6_HEADER or packet[0] >> 4 != 6 or packet[HOP_LIMIT] <= 1:
             return None
@@ -222,14 +222,14 @@ class ForwardingV6(Ipv6):
             raise ProtocolError("IPv6: hop limit exceeded")
         onward = bytearray(raw[: ip.IPV6_HEADER + len(packet.payload)])
         if len(onward) > mtu:
-            # Nobody but its source may fragment an IPv6 packet.
+            # Only the source may fragment an IPv6 packet.
             self._error(packet, raw, icmp.TOO_BIG_V6, 0, now, mtu)
             raise ProtocolError("IPv6: too big")
         onward[HOP_LIMIT] -= 1
         self.transmit([bytes(onward)], hop, now)
 
     def failed(self, address: bytes, packets: Sequence[bytes], now: float) -> None:
-        """`address` does not answer: whoever sent the `packets` hears of it."""
+        """`address` does not answer: send errors to the senders of the `packets`."""
         super().failed(address, packets, now)
         for raw in packets:
             packet = ip.parse_ipv6(raw)
@@ -254,7 +254,7 @@ class ForwardingV6(Ipv6):
 
 
 def _travels(address: bytes) -> bool:
-    """Whether a packet with this address may be forwarded: one station's, and of more than one link."""
+    """Whether a packet with this address may be forwarded: unicast, and not link-local."""
     if address[0] == 0xFF or (address[0] == 0xFE and address[1] & 0xC0 == 0x80):
         return False
     return address not in _UNSPECIFIED_OR_LOOPBACK

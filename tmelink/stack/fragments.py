@@ -16,13 +16,13 @@ from tmelink.errors import ProtocolError
 from tmelink.frame import Frame
 
 DATAGRAMS = 64
-"""Datagrams in pieces at once; the oldest makes room."""
+"""The most incomplete datagrams at once; the oldest is dropped for a new one."""
 
 MEMORY = 4 << 20
-"""Bytes of all pieces at once: 64 of the largest datagrams."""
+"""The most bytes of all pieces: 64 of the largest datagrams."""
 
 PIECES = 2048
-"""Pieces of one datagram: the largest over the smallest MTU of IPv4 (68 bytes) has 1366."""
+"""The most pieces of one datagram: the largest, over IPv4's smallest MTU (68 bytes), has 1366."""
 
 TIMEOUT_V4 = 30.0
 """Seconds for all pieces to arrive: what Linux uses; RFC 1122 asks for a fixed value near it."""
@@ -42,7 +42,7 @@ class _Datagram:
 
 
 class Reassembly:
-    """Pieces of datagrams by a key of the caller's, until all are there or `timeout` seconds are over."""
+    """Pieces of datagrams by a key from the caller, until all have arrived or `timeout` seconds are over."""
 
     def __init__(self, timeout: float, drops: Counter[str]) -> None:
         self._timeout = timeout
@@ -99,7 +99,7 @@ class Reassembly:
         return None
 
     def expire(self, now: float) -> Iterator[bytes | None]:
-        """Give up what is overdue; yields the packet of each datagram's first piece, None where it lacks."""
+        """Give up overdue datagrams; yields the packet of each one's first piece, None if that is missing."""
         # All wait equally long, so the dict's order is the order in which they expire.
         while self._datagrams:
             key, datagram = next(iter(self._datagrams.items()))
@@ -109,7 +109,7 @@ class Reassembly:
             yield datagram.first
 
     def deadline(self) -> float | None:
-        """When `expire` is due, or None."""
+        """The time at which `expire` is due, or None."""
         for datagram in self._datagrams.values():
             return datagram.expires
         return None
@@ -125,9 +125,9 @@ class Reassembly:
 
 
 def fragments_v4(packet: bytes, mtu: int) -> Iterator[bytes]:
-    """`packet` in pieces of at most `mtu` bytes, itself where it fits.
+    """`packet` in pieces of at most `mtu` bytes; itself where it fits.
 
-    A piece may be cut again. Options go into later pieces only where their copied bit is set (RFC 791).
+    A piece may be fragmented again. Options go into later pieces only if their copied bit is set (RFC 791).
     """
     if len(packet) <= mtu:
         yield packet

@@ -28,7 +28,7 @@ PORT_UNREACHABLE = 3
 FRAGMENTATION_NEEDED = 4
 
 ERROR_TYPES = frozenset((UNREACHABLE, 4, 5, TIME_EXCEEDED, PARAMETER_PROBLEM))
-"""Source quench and redirects among them (RFC 1122 section 3.2.2)."""
+"""Error types, with source quench and redirect among them (RFC 1122 section 3.2.2)."""
 
 TTL_EXCEEDED = 0
 REASSEMBLY_EXCEEDED = 1
@@ -52,7 +52,7 @@ QUOTE_V6 = 1280 - ip.IPV6_HEADER - HEADER
 
 ERROR_BURST = 20
 ERROR_RATE = 10.0
-"""Errors sent at once, then a second (RFC 4443 section 2.4 f): enough for traceroute, no amplifier."""
+"""Errors sent at once, and then per second (RFC 4443 section 2.4 f): enough for traceroute, no amplifier."""
 
 _ICMP = Struct("!BBHHH")
 
@@ -81,11 +81,11 @@ ERRORS_V6 = {
     (PARAMETER_PROBLEM_V6, 1): "unknown next header",
     (PARAMETER_PROBLEM_V6, 2): "unknown option",
 }
-"""What (type, code) of an error says, in words."""
+"""The meaning of an error's (type, code) in words."""
 
 
 class Icmp(NamedTuple):
-    """A message; `first` and `second` are the 16-bit halves of its second word, `data` all behind it."""
+    """A message; `first` and `second` are the 16-bit halves of its second word, `data` all after it."""
 
     type: int
     code: int
@@ -133,7 +133,7 @@ def build_v6(
 
 
 class Quoted(NamedTuple):
-    """The echo request that an ICMP error speaks of."""
+    """The echo request that an ICMP error is about."""
 
     source: bytes
     destination: bytes
@@ -142,7 +142,7 @@ class Quoted(NamedTuple):
 
 
 def quoted_v4(packet: Frame) -> Quoted | None:
-    """The echo request at the start of an ICMP error's data, which may be cut after its first 8 bytes."""
+    """The echo request at the start of an ICMP error's data, which may end after its first 8 bytes."""
     if len(packet) < ip.IPV4_HEADER + HEADER or packet[0] >> 4 != 4:
         return None
     header = (packet[0] & 15) * 4
@@ -171,7 +171,7 @@ def quoted_v6(packet: Frame) -> Quoted | None:
 
 
 class Allowance:
-    """A token bucket: `burst` at once, then `rate` a second."""
+    """A token bucket: `burst` at once, then `rate` per second."""
 
     def __init__(self, burst: int = ERROR_BURST, rate: float = ERROR_RATE) -> None:
         self._burst = burst
@@ -180,7 +180,7 @@ class Allowance:
         self._at: float | None = None
 
     def take(self, now: float) -> bool:
-        """Whether one more is allowed at `now`; if so it is counted."""
+        """Whether another one is allowed at `now`; if so, it is counted."""
         if self._at is not None:
             self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
         self._at = now

@@ -1,4 +1,4 @@
-"""A network interface with both IP families behind it: what to take off the Ethernet, and for whom.
+"""A network interface with both IP families: takes the frames that are for it, and passes them on.
 
 Pure: frames and the time go in by `receive` and `tick`; frames to send and what became of echo requests
 collect in `wire`.
@@ -20,7 +20,7 @@ _ALL_SYSTEMS_MAC = ethernet.multicast_ipv4(bytes((224, 0, 0, 1)))
 
 
 class Interface:
-    """A station with a MAC address, perhaps an IPv4 address, and IPv6 where the MTU allows it."""
+    """A host with a MAC address, optionally an IPv4 address, and IPv6 where the MTU allows it."""
 
     def __init__(
         self,
@@ -43,15 +43,15 @@ class Interface:
             self._groups.update(map(ethernet.multicast_ipv6, self.ipv6.groups))
 
     def make_ipv4(self, inet: IPv4Interface, gateway: IPv4Address | None) -> Ipv4:
-        """The IPv4 side; overridden for one that forwards."""
+        """The IPv4 side; a router overrides it."""
         return Ipv4(self.wire, inet, gateway)
 
     def make_ipv6(self, inet6: IPv6Interface | None, gateway: IPv6Address | None) -> Ipv6:
-        """The IPv6 side; overridden for one that forwards."""
+        """The IPv6 side; a router overrides it."""
         return Ipv6(self.wire, inet6, gateway)
 
     def receive(self, frames: Sequence[Frame], now: float) -> None:
-        """Take the frames that are for this station; what is wrong with one is counted in `wire.drops`."""
+        """Take the frames that are for this host; faults are counted in `wire.drops`."""
         for frame in frames:
             try:
                 self._take(frame, now)
@@ -67,7 +67,7 @@ class Interface:
             # neither is a drop.
             return
         if header.vlan:
-            # A tag with VLAN 0 only carries a priority (IEEE 802.1Q) and is as good as none.
+            # A tag with VLAN 0 only carries a priority (IEEE 802.1Q) and is ignored.
             raise ProtocolError("tagged for a VLAN")
         payload = memoryview(frame)[header.payload :]
         if header.ethertype == ethernet.IPV4 and self.ipv4:
@@ -80,20 +80,20 @@ class Interface:
             raise ProtocolError("protocol not spoken")
 
     def node(self, address: IPv4Address | IPv6Address) -> Ipv4 | Ipv6 | None:
-        """The family that speaks to `address`, or None where the interface lacks it."""
+        """The IP family of `address`, or None where the interface does not have it."""
         return self.ipv4 if address.version == 4 else self.ipv6
 
     def announce(self) -> None:
-        """Tell the Ethernet which addresses are here."""
+        """Announce the addresses on the Ethernet."""
         for node in self._nodes:
             node.announce()
 
     def tick(self, now: float) -> None:
-        """Time has passed; harmless at any time, needed at `deadline`."""
+        """Do what is due at `now`; needed at `deadline`, harmless at any other time."""
         for node in self._nodes:
             node.tick(now)
 
     def deadline(self) -> float | None:
-        """When `tick` must be called next, or None."""
+        """The time of the next `tick`, or None."""
         due = [at for node in self._nodes if (at := node.deadline()) is not None]
         return min(due, default=None)

@@ -17,7 +17,7 @@ from tmelink.stack.icmp import Quoted
 from tmelink.stack.node import Answer, Node, NodeState
 
 DEFEND = 10.0
-"""Seconds between two defences of an address that somebody else uses (RFC 5227's DEFEND_INTERVAL)."""
+"""Seconds between two defences of an address that another host uses (RFC 5227's DEFEND_INTERVAL)."""
 
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _ALL_SYSTEMS = bytes((224, 0, 0, 1))
@@ -56,7 +56,7 @@ class Ipv4(Node):
             self.wire.out.append(arp.reply(message, self.wire.mac))
 
     def announce(self) -> None:
-        """Tell everybody where this address is (RFC 5227's announcement, a gratuitous ARP)."""
+        """Announce this address to all (RFC 5227's announcement, a gratuitous ARP)."""
         self.wire.out.append(arp.request(self.wire.mac, self.address, self.address))
 
     def ask(self, address: bytes, mac: bytes | None) -> None:
@@ -65,7 +65,7 @@ class Ipv4(Node):
         self.wire.out.append(request)
 
     def _learn(self, address: bytes, mac: bytes, now: float, *, create: bool) -> None:
-        # An address of another network is no neighbour: a lying sender must not fill the cache with such.
+        # An address of another network is not a neighbour: a false sender must not fill the cache.
         if not self._is_near(address) and address != self.gateway:
             return
         waiting = self.neighbours.learn(address, mac, now, create=create)
@@ -103,7 +103,7 @@ class Ipv4(Node):
             if whole is None:
                 return
             payload = memoryview(whole)
-            # An error must quote the ports, which only the first of the pieces has.
+            # An error must quote the ports, which are only in the first piece.
             raw = ip.build_ipv4(
                 packet.source,
                 packet.destination,
@@ -132,7 +132,7 @@ class Ipv4(Node):
         message = icmp.parse(payload)
         if message.type == icmp.ECHO:
             if not alone:
-                # RFC 1122 section 3.2.2.6 lets a host be silent, so that nobody is flooded through it.
+                # RFC 1122 section 3.2.2.6 allows silence, so that the host cannot be used to flood others.
                 raise ProtocolError("ICMP: echo to a group")
             reply = icmp.build(icmp.ECHO_REPLY, 0, message.first, message.second, message.data)
             self.send(self.address, packet.source, ip.ICMP, reply, now, tos=packet.tos)
@@ -147,7 +147,7 @@ class Ipv4(Node):
             raise ProtocolError("ICMP: type not served")
 
     def _error(self, packet: ip.IPv4, raw: Frame, kind: int, code: int, now: float, value: int = 0) -> None:
-        """Tell the sender of `raw` what is wrong with it, unless too many were told already."""
+        """Send an error about `raw` to its sender, within the rate limit."""
         if packet.protocol == ip.ICMP and not self._may_report(packet.payload[:1]):
             return
         if not self.errors.take(now):
@@ -158,8 +158,8 @@ class Ipv4(Node):
         self.send(self.address, packet.source, ip.ICMP, message, now)
 
     def _may_report(self, icmp_type: Frame) -> bool:
-        """Whether an error may be sent about an ICMP message of this type, a byte or none."""
-        # RFC 1122 section 3.2.2: no error about an error; of what ICMP has else, only echo is served.
+        """Whether an error may be sent about an ICMP message of this type (one byte, or empty)."""
+        # RFC 1122 section 3.2.2: no error about an error; of the other messages, only echo is served.
         return icmp_type in (bytes((icmp.ECHO,)), b"")
 
     def expired(self, first: bytes, now: float) -> None:
@@ -197,14 +197,14 @@ class Ipv4(Node):
         return True
 
     def ping(self, destination: bytes, identifier: int, sequence: int, data: Frame, now: float) -> None:
-        """Send an echo request; what comes of it goes to `NodeState.answers`."""
+        """Send an echo request; the result goes to `NodeState.answers`."""
         request = icmp.build(icmp.ECHO, 0, identifier, sequence, data)
         if not self.send(self.address, destination, ip.ICMP, request, now):
             lost = Answer(destination, self.address, identifier, sequence, error="no route to host")
             self.wire.answers.append(lost)
 
     def next_hop(self, destination: bytes) -> bytes | None:
-        """The neighbour that packets to `destination` go to, or None without a route."""
+        """The neighbour that gets packets to `destination`; None without a route."""
         if self._is_near(destination) or destination == _LIMITED_BROADCAST or destination[0] >> 4 == 14:
             return destination
         return self.gateway
@@ -227,5 +227,5 @@ class Ipv4(Node):
         return int.from_bytes(address, "big") & self._mask == self._network
 
     def _is_host(self, address: bytes) -> bool:
-        """Whether it can be one host's address: no multicast, broadcast, loopback or unspecified one."""
+        """Whether it can be a host's address: not multicast, broadcast, loopback or unspecified."""
         return 0 < address[0] < 224 and address[0] != 127 and address not in self._broadcasts

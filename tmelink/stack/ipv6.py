@@ -19,24 +19,24 @@ from tmelink.stack.icmp import Quoted
 from tmelink.stack.node import Answer, Node, NodeState
 
 MIN_MTU = 1280
-"""The least that every IPv6 link carries (RFC 8200 section 5)."""
+"""The smallest MTU of an IPv6 link (RFC 8200 section 5)."""
 
 PATHS = 64
-"""Destinations whose path is known to be narrower than the link; the oldest makes room."""
+"""The most destinations with a known path MTU below the link's; the oldest is dropped for a new one."""
 
 PATH_LIFETIME = 600.0
-"""Seconds until a wider path is tried again (RFC 8201 section 4)."""
+"""Seconds until a larger path MTU is tried again (RFC 8201 section 4)."""
 
 _LINK_LOCAL_PREFIX = b"\xfe\x80" + bytes(6)
 
 
 REPORTS = 4
 REPORT_RATE = 1.0
-"""Answers to multicast queries at once, then a second; queriers ask every two minutes."""
+"""Answers to multicast queries at once, and then per second; queriers ask every two minutes."""
 
 
 class Ipv6(Node):
-    """A link-local and perhaps one more IPv6 address on an interface, and the gateway to other networks."""
+    """A link-local and optionally another IPv6 address on an interface, and the gateway to other networks."""
 
     ethertype = ethernet.IPV6
 
@@ -58,7 +58,7 @@ class Ipv6(Node):
     # Neighbour discovery
 
     def announce(self) -> None:
-        """Tell everybody where these addresses are (RFC 4861 section 7.2.6), and which groups are heard."""
+        """Announce these addresses (RFC 4861 section 7.2.6) and the multicast groups."""
         self._multicast(mld.report(self.link_local, self._reported(), asked=False), mld.ALL_ROUTERS_V2)
         for address in self.addresses:
             packet = ndp.advertisement(address, self.wire.mac, ndp.ALL_NODES, solicited=False)
@@ -81,7 +81,7 @@ class Ipv6(Node):
         if message.target not in self.addresses:
             return
         if packet.source == ndp.UNSPECIFIED:
-            # Somebody checks whether the address is free: all must hear that it is not.
+            # A host checks whether the address is free: all must hear that it is not.
             answer = ndp.advertisement(message.target, self.wire.mac, ndp.ALL_NODES, solicited=False)
             self._multicast(answer, ndp.ALL_NODES)
             return
@@ -93,7 +93,7 @@ class Ipv6(Node):
         self.transmit([answer], packet.source, now)
 
     def _advertised(self, message: ndp.Advertisement, now: float) -> None:
-        """What RFC 4861 section 7.2.5 says about what is known already."""
+        """RFC 4861 section 7.2.5: an advertisement about a known neighbour."""
         if message.target in self.addresses:
             raise ProtocolError("ND: address conflict")
         known = self.neighbours.known(message.target)
@@ -113,11 +113,11 @@ class Ipv6(Node):
             self.transmit(waiting, address, now)
 
     def _reported(self) -> list[bytes]:
-        """The groups to report: all but the one that everybody hears (RFC 3810 section 6)."""
+        """The groups to report: all but the all-nodes group (RFC 3810 section 6)."""
         return sorted(self.groups - {ndp.ALL_NODES})
 
     def _queried(self, message: icmp.Icmp, packet: ip.IPv6, now: float) -> None:
-        """A multicast router asks who listens to what."""
+        """Answer a multicast router's query for listeners."""
         if packet.hop_limit != 1 or packet.source[:8] != _LINK_LOCAL_PREFIX:
             raise ProtocolError("MLD: from beyond the link")
         if len(message.data) < mld.QUERY_DATA_V1:
@@ -170,7 +170,7 @@ class Ipv6(Node):
             raise
 
     def _reassembled(self, above: ip.Upper, packet: ip.IPv6, raw: Frame, now: float) -> bytes | None:
-        """The whole packet that a fragment completes, as if it had come so; None while pieces lack."""
+        """The packet that a fragment completes, as if it had arrived whole; None while pieces are missing."""
         piece = above.fragment
         assert piece is not None
         if not piece.more and piece.offset == 0:
@@ -237,7 +237,7 @@ class Ipv6(Node):
             raise ProtocolError("ICMPv6: type not served")
 
     def _narrow(self, message: icmp.Icmp, now: float) -> None:
-        """A router says how much the path to the destination of one of our packets carries."""
+        """Learn the path MTU to the destination of one of our packets from a router's error."""
         quote = message.data
         if len(quote) < ip.IPV6_HEADER or bytes(quote[8:24]) not in self.addresses:
             raise ProtocolError("ICMPv6: error about nothing of ours")
@@ -250,7 +250,7 @@ class Ipv6(Node):
             self._paths[destination] = (mtu, now + PATH_LIFETIME)
 
     def _error(self, packet: ip.IPv6, raw: Frame, kind: int, code: int, now: float, value: int = 0) -> None:
-        """Tell the sender of `raw` what is wrong with it, unless too many were told already."""
+        """Send an error about `raw` to its sender, within the rate limit."""
         if packet.source == ndp.UNSPECIFIED or _is_error(packet):
             return
         if not self.errors.take(now):
@@ -307,7 +307,7 @@ class Ipv6(Node):
         return path[0] if path else self.wire.mtu
 
     def ping(self, destination: bytes, identifier: int, sequence: int, data: Frame, now: float) -> None:
-        """Send an echo request; what comes of it goes to `NodeState.answers`."""
+        """Send an echo request; the result goes to `NodeState.answers`."""
         source = destination if destination in self.addresses else self.source_for(destination)
         request = icmp.build_v6(source, destination, icmp.ECHO_V6, 0, identifier, sequence, data)
         if not self.send(source, destination, ip.ICMPV6, request, now):
@@ -315,12 +315,12 @@ class Ipv6(Node):
             self.wire.answers.append(lost)
 
     def source_for(self, destination: bytes) -> bytes:
-        """Which of the addresses speaks to `destination`: the link-local one on the link only."""
+        """The source address for `destination`: the link-local one only on the link."""
         local = destination[:8] == _LINK_LOCAL_PREFIX or destination[:2] == b"\xff\x02"
         return self.link_local if local else self.address
 
     def next_hop(self, destination: bytes) -> bytes | None:
-        """The neighbour that packets to `destination` go to, or None without a route."""
+        """The neighbour that gets packets to `destination`; None without a route."""
         if self._is_near(destination) or destination[0] == 0xFF:
             return destination
         return self.gateway

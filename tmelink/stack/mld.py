@@ -1,4 +1,4 @@
-"""Multicast listener discovery (RFC 3810, RFC 2710): saying which groups a node listens to.
+"""Multicast listener discovery (RFC 3810, RFC 2710): reports the groups that a node listens to.
 
 A bridge that snoops sends the neighbour solicitations for a node only where it heard such a report, so
 without them a host on a real network is soon not found any more. Pure; when to report is `ipv6`'s business.
@@ -16,10 +16,10 @@ REPORT_V1 = 131
 REPORT_V2 = 143
 
 ALL_ROUTERS_V2 = bytes.fromhex("ff020000000000000000000000000016")
-"""Where version 2 reports go."""
+"""The destination of version 2 reports."""
 
 QUERY_DATA_V1 = 16
-"""Bytes behind the ICMPv6 header of a version 1 query, just the group; version 2 has at least four more."""
+"""Bytes after the ICMPv6 header of a version 1 query, the group; version 2 has at least four more."""
 
 _EXCLUDE_NONE = 4
 """CHANGE_TO_EXCLUDE_MODE: from now on this group from every source."""
@@ -31,7 +31,7 @@ _ROUTER_ALERT = bytes((ip.ICMPV6, 0, 5, 2, 0, 0, 1, 0))
 
 
 def report(source: bytes, groups: Iterable[bytes], *, asked: bool) -> bytes:
-    """The packet that says, `asked` or of its own accord, that `source` listens to `groups`."""
+    """A version 2 report that `source` listens to `groups`: `asked`, or unsolicited."""
     kind = _IS_EXCLUDE_NONE if asked else _EXCLUDE_NONE
     records = [bytes((kind, 0, 0, 0)) + group for group in groups]
     message = (REPORT_V2, 0, 0, len(records))
@@ -39,7 +39,7 @@ def report(source: bytes, groups: Iterable[bytes], *, asked: bool) -> bytes:
 
 
 def report_v1(source: bytes, group: bytes) -> bytes:
-    """The packet that tells a version 1 router that `source` listens to `group`; it goes to the group."""
+    """A version 1 report that `source` listens to `group`; it goes to the group."""
     return _packet(source, group, (REPORT_V1, 0, 0, 0), group)
 
 

@@ -17,7 +17,7 @@ SOLICITATION = 135
 ADVERTISEMENT = 136
 
 HOP_LIMIT = 255
-"""What every message must still have on arrival, so that none comes from beyond a router."""
+"""The hop limit that every message must have on arrival, which proves that no router forwarded it."""
 
 UNSPECIFIED = bytes(16)
 ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
@@ -31,14 +31,14 @@ _OVERRIDE = 0x2000
 
 
 class Solicitation(NamedTuple):
-    """Who has `target`? `mac` is the asker's, where the message says it."""
+    """A solicitation for `target`; `mac` is the sender's, where the message gives it."""
 
     target: bytes
     mac: bytes | None
 
 
 class Advertisement(NamedTuple):
-    """`target` is at `mac`, where the message says it."""
+    """An advertisement that `target` is at `mac`, where the message gives that."""
 
     target: bytes
     mac: bytes | None
@@ -47,7 +47,7 @@ class Advertisement(NamedTuple):
 
 
 def solicited_node(address: bytes) -> bytes:
-    """The multicast group in which the holder of `address` is asked for (RFC 4291 section 2.7.1)."""
+    """The solicited-node multicast group of `address` (RFC 4291 section 2.7.1)."""
     return _SOLICITED_NODE + address[13:]
 
 
@@ -57,7 +57,7 @@ def link_local(mac: bytes) -> bytes:
 
 
 def parse(message: icmp.Icmp, packet: ip.IPv6) -> Solicitation | Advertisement:
-    """The solicitation or advertisement in `message`, checked as RFC 4861 sections 7.1.1 and 7.1.2 ask."""
+    """The solicitation or advertisement in `message`, checked as in RFC 4861 sections 7.1.1 and 7.1.2."""
     if packet.hop_limit != HOP_LIMIT or message.code != 0:
         raise ProtocolError("ND: from beyond the link")
     if len(message.data) < 16:
@@ -102,7 +102,7 @@ def solicitation(source: bytes, mac: bytes, target: bytes, destination: bytes) -
 
 
 def advertisement(target: bytes, mac: bytes, destination: bytes, *, solicited: bool) -> bytes:
-    """The packet that says that `target` is at `mac`."""
+    """The packet that advertises that `target` is at `mac`."""
     data = target + _link_layer(_TARGET_LINK_LAYER, mac)
     first = _OVERRIDE | (_SOLICITED if solicited else 0)
     return _packet(target, destination, ADVERTISEMENT, first, data)

@@ -1,7 +1,7 @@
-"""Which MAC address a neighbour's IP address has: a cache that asks, makes packets wait, and forgets.
+"""A cache of neighbours' MAC addresses: it asks for them, queues packets meanwhile, and forgets.
 
 The same for ARP (RFC 826, RFC 1122 section 2.3.2) and for IPv6 neighbour discovery (RFC 4861 section 7.3).
-Knows no message format: it calls `ask` to have a question sent, and is told what was heard by `learn`.
+It knows no message format: it calls `ask` to send a request, and `learn` gives it what was heard.
 An entry that has not been confirmed for a while is still used, and asked for again once it is; what does
 not answer is forgotten. Pure: the time is passed in.
 """
@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 CACHE = 1024
-"""Addresses known at once; the one heard of longest ago makes room. Linux keeps as many (gc_thresh3)."""
+"""The most known addresses; the one heard of longest ago is dropped. Linux keeps as many (gc_thresh3)."""
 
 UNRESOLVED = 64
-"""Addresses asked for at once, so that a scan of a network costs neither memory nor a storm of questions."""
+"""The most addresses asked for at once, so that a network scan costs neither memory nor many requests."""
 
 WAITING = 64
-"""Packets that wait for one address; the oldest makes room. The largest datagram has 53 fragments of 1280
-bytes, and none of them can be missed."""
+"""The most packets that wait for one address; the oldest is dropped. The largest datagram has 53 fragments of
+1280 bytes, and all of them are needed."""
 
 TRIES = 3
-"""Questions before an address counts as unreachable (RFC 4861's MAX_MULTICAST_SOLICIT)."""
+"""Requests before an address counts as unreachable (RFC 4861's MAX_MULTICAST_SOLICIT)."""
 
 RETRY = 1.0
-"""Seconds between two questions: RETRANS_TIMER of RFC 4861, the most often that RFC 1122 allows."""
+"""Seconds between two requests: RETRANS_TIMER of RFC 4861, and the shortest that RFC 1122 allows."""
 
 REACHABLE = 30.0
 """Seconds for which an entry is trusted (RFC 4861's REACHABLE_TIME)."""
@@ -36,7 +36,7 @@ DELAY = 5.0
 (RFC 4861's DELAY_FIRST_PROBE_TIME)."""
 
 FORGET = 1200.0
-"""Seconds after which an entry that nothing was heard of is not believed any more: BSD's 20 minutes."""
+"""Seconds after which an unconfirmed entry is dropped: BSD's 20 minutes."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class _Asked:
 class Neighbours:
     """The cache of one interface and address family.
 
-    `ask(address, mac)` sends a question, to everybody where `mac` is None; `failed(address, packets)` takes
+    `ask(address, mac)` sends a request, to all hosts where `mac` is None; `failed(address, packets)` takes
     what waited for an address that does not answer. Drops are counted in `drops`.
     """
 
@@ -87,7 +87,7 @@ class Neighbours:
         return entry.mac
 
     def wait(self, address: bytes, packet: bytes, now: float) -> None:
-        """Keep `packet` until `address` is known, and ask for it if that has not been done."""
+        """Queue `packet` until `address` is known, and ask for it if that has not been done."""
         asked = self._asked.get(address)
         if asked is None:
             if len(self._asked) >= UNRESOLVED:
@@ -118,7 +118,7 @@ class Neighbours:
             return ()
         if entry is None and len(self._known) >= CACHE:
             del self._known[next(iter(self._known))]
-        # Put in at the end, so that the first of the dict is always the one heard of longest ago.
+        # Inserted at the end, so that the first entry is always the one heard of longest ago.
         self._known[address] = _Known(mac, now, now if confirmed else now - REACHABLE)
         if asked is None:
             return ()
@@ -135,13 +135,13 @@ class Neighbours:
         return address in self._asked
 
     def stale(self, address: bytes, now: float) -> None:
-        """Somebody disagrees about a known address: ask for it when it is next used."""
+        """Another host claims a known address: ask for it when it is next used."""
         entry = self._known.get(address)
         if entry is not None:
             entry.confirmed = min(entry.confirmed, now - REACHABLE - 1)
 
     def tick(self, now: float) -> None:
-        """Ask again where an answer is overdue, and give up where that was done often enough."""
+        """Ask again where an answer is overdue; give up after enough requests."""
         for address, asked in [item for item in self._asked.items() if item[1].due <= now]:
             if asked.tries < TRIES:
                 asked.tries += 1
@@ -154,7 +154,7 @@ class Neighbours:
             self._failed(address, tuple(asked.waiting), now)
 
     def deadline(self) -> float | None:
-        """When `tick` is due, or None."""
+        """The time at which `tick` is due, or None."""
         return min((asked.due for asked in self._asked.values()), default=None)
 
     def table(self, now: float) -> Iterator[tuple[bytes, bytes | None, str, float]]:

@@ -1,4 +1,4 @@
-"""What the two IP families of one interface have in common: the wire, its neighbours, and UDP echo.
+"""What both IP families of an interface share: the wire, its neighbours, and UDP echo.
 
 Pure. A `Node` appends the frames that it wants sent to `NodeState.out`, and what it heard about echo requests
 of its own to `NodeState.answers`; whoever drives it takes them from there.
@@ -23,9 +23,9 @@ ECHO_PORT = 7
 
 
 class Answer(NamedTuple):
-    """What came of an echo request: a reply of `size` data bytes, or the words of an error.
+    """The result of an echo request: a reply with `size` bytes of data, or an error in words.
 
-    `destination` is who was asked, `peer` who answered.
+    `destination` is the host that was asked, `peer` the one that answered.
     """
 
     destination: bytes
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 @dataclass(slots=True)
 class NodeState:
-    """One interface as both families see it: its address, its limits, and what is to go out."""
+    """One interface as both families see it: its address, its limits, and frames to send."""
 
     mac: bytes
     mtu: int
@@ -53,7 +53,7 @@ class Node(ABC):
 
     ethertype: int
     udp_unreachable: tuple[int, int]
-    """ICMP type and code that say that nobody listens at a port."""
+    """ICMP type and code of a port unreachable error."""
 
     def __init__(self, wire: NodeState, reassembly_timeout: float) -> None:
         self.wire = wire
@@ -63,7 +63,7 @@ class Node(ABC):
 
     @abstractmethod
     def ask(self, address: bytes, mac: bytes | None) -> None:
-        """Put the question where `address` is on the wire, to `mac` alone or to everybody."""
+        """Send a request for `address`, to `mac` alone or to all hosts."""
 
     @abstractmethod
     def quoted(self, packet: Frame) -> Quoted | None:
@@ -85,10 +85,10 @@ class Node(ABC):
 
     @abstractmethod
     def expired(self, first: bytes, now: float) -> None:
-        """The datagram whose first piece came in the packet `first` will not be whole any more."""
+        """Reassembly timed out for the datagram whose first piece came in the packet `first`."""
 
     def transmit(self, packets: Iterable[bytes], hop: bytes, now: float) -> None:
-        """Send finished packets to the neighbour `hop`, which may have to be found first."""
+        """Send finished packets to the neighbour `hop`, after address resolution if needed."""
         wire = self.wire
         mac = self.multicast_mac(hop) or self.neighbours.lookup(hop, now)
         if mac is None:
@@ -99,31 +99,31 @@ class Node(ABC):
         wire.out.extend([header + packet for packet in packets])
 
     def failed(self, address: bytes, packets: Sequence[bytes], now: float) -> None:
-        """`address` does not answer: whoever sent the `packets` should know."""
+        """`address` does not answer: report that to the senders of the `packets`."""
         for packet in packets:
             self.refused(packet, "host unreachable", address)
 
     def refused(self, packet: Frame, error: str, peer: bytes) -> None:
-        """`packet` did not get through; if it was an echo request of this node's, that is its answer."""
+        """`packet` was not delivered; if it is this node's echo request, that is its result."""
         quoted = self.quoted(packet)
         if quoted is not None and self.is_own(quoted.source):
             heard = Answer(quoted.destination, peer, quoted.identifier, quoted.sequence, error=error)
             self.wire.answers.append(heard)
 
     def tick(self, now: float) -> None:
-        """Time has passed; harmless at any time, needed at `deadline`."""
+        """Do what is due at `now`; needed at `deadline`, harmless at any other time."""
         self.neighbours.tick(now)
         for first in self.reassembly.expire(now):
             if first is not None:
                 self.expired(first, now)
 
     def deadline(self) -> float | None:
-        """When `tick` must be called next, or None."""
+        """The time of the next `tick`, or None."""
         due = [at for at in (self.neighbours.deadline(), self.reassembly.deadline()) if at is not None]
         return min(due, default=None)
 
     def serve_udp(self, source: bytes, own: bytes, datagram: ip.UdpHeader, now: float) -> bool:
-        """Answer a datagram to this node alone; False where nobody listens at its port."""
+        """Answer a unicast datagram; False where the port is closed."""
         if datagram.destination != ECHO_PORT:
             return False
         if datagram.source in (ECHO_PORT, 0):

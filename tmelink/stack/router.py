@@ -24,7 +24,7 @@ _IPV6 = ethernet.IPV6.to_bytes(2, "big")
 
 
 class Router(Interface):
-    """A station that forwards: `inet` and `inet6` are its addresses and networks on the Ethernet."""
+    """A router: `inet` and `inet6` are its addresses and networks on the Ethernet."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Router(Interface):
     ) -> None:
         self.tunnel = TunnelSide(tunnel_mtu)
         self.labels: dict[int, Gso] = {}
-        """Labels of those frames of `wire.out` that are super-frames, by index."""
+        """Labels of the super-frames in `wire.out`, by index."""
         self._v4: ForwardingV4 | None = None
         self._v6: ForwardingV6 | None = None
         super().__init__(mac, inet=inet, inet6=inet6, mtu=mtu)
@@ -55,7 +55,7 @@ class Router(Interface):
         return self._v6
 
     def from_ethernet(self, burst: Burst, now: float) -> None:
-        """Take frames; what is wrong with one is counted in `wire.drops`."""
+        """Take frames; faults are counted in `wire.drops`."""
         mac = self.wire.mac
         for frame, gso in _labelled(burst):
             if frame[:6] == mac:
@@ -69,7 +69,7 @@ class Router(Interface):
                 self.receive(pieces, now)
 
     def _out(self, ethertype: bytes, packet: memoryview, gso: Gso | None) -> bool:
-        """Send a packet into the tunnel, where that is all there is to do."""
+        """Send a packet into the tunnel, where nothing else needs to be done."""
         label = None if gso is None else _shifted(gso, -ethernet.HEADER)
         if ethertype == _IPV4:
             if self._v4 is None or self._v4.quick(packet, label, outward=True) is None:
@@ -90,7 +90,7 @@ class Router(Interface):
         return True
 
     def from_tunnel(self, burst: Burst, now: float) -> None:
-        """Take IP packets; what is wrong with one is counted in `tunnel.drops`."""
+        """Take IP packets; faults are counted in `tunnel.drops`."""
         for packet, gso in _labelled(burst):
             version = packet[0] >> 4 if len(packet) else 0
             node = self._v4 if version == 4 else self._v6 if version == 6 else None
@@ -110,7 +110,7 @@ class Router(Interface):
                     self.tunnel.drops[str(reason)] += 1
 
     def _in(self, node: ForwardingV4 | ForwardingV6, packet: Frame, gso: Gso | None, now: float) -> bool:
-        """Send a packet to a neighbour that is known, where that is all there is to do."""
+        """Send a packet to a known neighbour, where nothing else needs to be done."""
         destination = node.quick(packet, gso, outward=False)
         mac = None if destination is None else node.neighbours.lookup(destination, now)
         if mac is None:
@@ -128,7 +128,7 @@ class Router(Interface):
         return True
 
     def take_frames(self) -> Burst | None:
-        """What is to go to the Ethernet, which is then no longer here; None for nothing."""
+        """Take out the frames for the Ethernet; None where there are none."""
         wire = self.wire
         wire.answers.clear()  # to pings, of which a router sends none
         burst = _burst(wire.out, self.labels)
@@ -136,7 +136,7 @@ class Router(Interface):
         return burst
 
     def take_packets(self) -> Burst | None:
-        """What is to go into the tunnel, which is then no longer here; None for nothing."""
+        """Take out the packets for the tunnel; None where there are none."""
         tunnel = self.tunnel
         burst = _burst(tunnel.out, tunnel.labels)
         tunnel.out, tunnel.labels = [], {}
@@ -163,6 +163,6 @@ def _cut(frame: Frame, gso: Gso | None, *, ip: bool) -> list[Frame] | None:
 
 
 def _shifted(gso: Gso, by: int) -> Gso:
-    """The label of a frame that begins `by` bytes earlier."""
+    """The label for a frame that begins `by` bytes earlier."""
     start = gso.checksum_start + by if gso.checksum_start or gso.checksum_offset else 0
     return gso._replace(header=max(0, gso.header + by), checksum_start=max(0, start))

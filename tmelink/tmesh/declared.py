@@ -1,4 +1,4 @@
-"""Elements, connections and commands as files lay them out, before anything is made of them. No behaviour."""
+"""Elements, connections and commands as files declare them, before anything is created. No behaviour."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tmelink.tmesh.statements import Side
 
 @dataclass(eq=False)
 class Declared(Named):
-    """An element as the file has it. `elsewhere`: on a host that is not loaded."""
+    """An element as the file declares it; `elsewhere` where it is on a host that is not loaded."""
 
     name: Word
     module: Word
@@ -26,7 +26,7 @@ class Declared(Named):
 
 @dataclass(eq=False)
 class Join:
-    """A connection as the file has it; `at_creation` of its first side."""
+    """A connection as the file declares it; `at_creation` if the statement also creates its first side."""
 
     sides: tuple[tuple[Declared, Side], tuple[Declared, Side]]
     at_creation: bool

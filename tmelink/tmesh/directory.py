@@ -12,7 +12,7 @@ from tmelink.source import Place
 
 
 class PathError(Exception):
-    """A path that does not lead where it should; `hint` says what would."""
+    """A path that does not name what it should; `hint` suggests a remedy."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -20,11 +20,11 @@ class PathError(Exception):
 
 
 class Missing(PathError):
-    """A path at which there is nothing."""
+    """A path that names nothing."""
 
 
 class Named:
-    """Something that names lead to; `names` are the directories it is in, and as what, oldest first."""
+    """A thing with names; `names` are the directories that hold it, and its name in each, oldest first."""
 
     def __init__(self) -> None:
         self.names: list[tuple[Directory, str]] = []
@@ -37,7 +37,7 @@ class Named:
 
 
 class Directory:
-    """Names, each of a directory or of a thing; `origin` is where it was made, if a file made it."""
+    """Names of directories and things; `origin` is where a file made the directory, if one did."""
 
     origin: Place | None = None
 
@@ -49,7 +49,7 @@ class Directory:
     @property
     def path(self) -> str:
         """Its absolute path; the root's is `/`."""
-        # Not by recursion: nothing but the file bounds how deep directories are.
+        # Not recursive: only the file limits how deep directories are.
         names: list[str] = []
         directory = self
         while directory.parent is not directory:
@@ -62,11 +62,11 @@ class Directory:
         return f"{self.path.rstrip('/')}/{name}"
 
     def relative(self, path: str) -> str:
-        """An absolute path as it is shown to whoever is here: what lies below by its end alone."""
+        """An absolute path as shown in this directory: relative where it is below."""
         return path.removeprefix(self.path.rstrip("/") + "/")
 
     def walk(self) -> Iterator[tuple[str, Directory | Named]]:
-        """Everything below by absolute path, a directory before what is in it."""
+        """Everything below by absolute path, each directory before its entries."""
         waiting = [(self.path.rstrip("/"), self)]
         while waiting:
             path, directory = waiting.pop()
@@ -77,9 +77,9 @@ class Directory:
 
 
 class Tree:
-    """The root, and the directory that relative paths begin in.
+    """The root, and the directory in which relative paths begin.
 
-    `held` are directories that are come back to at the end of a block: they stay, whatever is done meanwhile.
+    `held` are directories to which the end of a block returns: they cannot be removed meanwhile.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Tree:
         """The directory that holds `path`, its last component and what is there, if anything.
 
         The component is empty where the path ends in a directory's `.`, `..` or `/`. Raises `PathError`
-        where the way there is missing.
+        where a directory on the path is missing.
         """
         directory = self.root if path.startswith("/") else self.here
         parts = [part for part in path.split("/") if part]
@@ -99,10 +99,10 @@ class Tree:
         entry: Directory | Named | None = directory
         for number, part in enumerate(parts):
             if entry is None or not isinstance(entry, Directory):
-                way = ("/" if path.startswith("/") else "") + "/".join(parts[:number])
+                parent = ("/" if path.startswith("/") else "") + "/".join(parts[:number])
                 if entry is None:
-                    raise Missing(f"{way} does not exist")
-                raise PathError(f"{way} is an element, and no directory")
+                    raise Missing(f"{parent} does not exist")
+                raise PathError(f"{parent} is an element, not a directory")
             if part == ".":
                 holder, name = entry, ""
             elif part == "..":
@@ -112,7 +112,7 @@ class Tree:
                 holder, name = entry, part
                 entry = entry.entries.get(part)
         if path.endswith("/") and entry is not None and not isinstance(entry, Directory):
-            raise PathError(f"{path.rstrip('/')} is an element, and no directory")
+            raise PathError(f"{path.rstrip('/')} is an element, not a directory")
         return holder, name, entry
 
     def directory(self, path: str) -> Directory:
@@ -121,11 +121,11 @@ class Tree:
         if entry is None:
             raise Missing(f"{path} does not exist")
         if not isinstance(entry, Directory):
-            raise PathError(f"{path} is an element, and no directory")
+            raise PathError(f"{path} is an element, not a directory")
         return entry
 
     def free(self, path: str) -> tuple[Directory, str]:
-        """Where a new name goes: `PathError` where something has it already."""
+        """Where a new name goes; `PathError` where something has that name already."""
         holder, name, entry = self.look(path)
         if entry is not None or not name:
             raise PathError(f"{path} exists already")
@@ -139,10 +139,10 @@ class Tree:
         return made
 
     def rmdir(self, path: str) -> None:
-        """Remove an empty directory in which nobody is."""
+        """Remove an empty directory that is not in use."""
         directory = self.directory(path)
         if directory is self.root:
-            raise PathError("the root directory stays")
+            raise PathError("the root directory cannot be removed")
         if directory is self.here or directory in self.held:
             raise PathError(f"{path} is in use", "leave it first, with cd or at the end of its block")
         if directory.entries:
@@ -150,12 +150,12 @@ class Tree:
         del directory.parent.entries[directory.name]
 
     def link(self, holder: Directory, name: str, thing: Named) -> None:
-        """Give `thing` one name more."""
+        """Give `thing` another name."""
         holder.entries[name] = thing
         thing.names.append((holder, name))
 
     def unlink(self, path: str) -> None:
-        """Take a name from a thing, which is gone with its last."""
+        """Remove a name of a thing; the thing is gone with its last name."""
         holder, name, entry = self.look(path)
         if entry is None:
             raise Missing(f"{path} does not exist")

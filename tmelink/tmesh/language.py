@@ -18,17 +18,17 @@ from tmelink.resources import folder
 from tmelink.source import Mistake, Place, Source, Word
 from tmelink.tmesh import statements as st
 from tmelink.tmesh.statements import Side, Statement
-from tmelink.tmesh.syntax_mistakes import Symbol, explain, explain_character, is_no_text
+from tmelink.tmesh.syntax_mistakes import Symbol, explain, explain_character, is_forbidden
 
 MAX_NESTING = 32
-"""Blocks within blocks; a real file has two, and every level costs whoever walks the statements a call."""
+"""How deep blocks may nest; a real file has two levels, and each level costs a call when statements run."""
 
 
 class Script(NamedTuple):
-    """What one text holds.
+    """The statements of one text.
 
-    `broken` are the names that commands with a mistake in them may have been about to define: whoever finds
-    one of them missing need not complain again.
+    `broken` are names that commands with mistakes may have meant to define; if one of them is missing later,
+    that is not reported again.
     """
 
     statements: tuple[Statement, ...]
@@ -39,7 +39,7 @@ class Script(NamedTuple):
 def parse(source: Source) -> Script:
     """Read the whole of `source`; never raises, whatever the text."""
     recovery = _Recovery(source)
-    # Two ends of line: one of them may be taken up by a backslash that was the text's last character.
+    # Two line ends: a backslash at the end of the text may consume the first.
     tree = _parser().parse(source.text + "\n\n", on_error=recovery)
     statements = _Builder(source, recovery.mistakes).body(tree.children, ())
     mistakes = sorted(recovery.mistakes, key=lambda m: (m.place.line, m.place.column))
@@ -89,27 +89,27 @@ class _Builder:
         self.source = source
         self.mistakes = mistakes
 
-    def body(self, trees: Sequence[Any], inside: tuple[str, ...]) -> tuple[Statement, ...]:
-        return tuple(s for tree in trees if (s := self.statement(tree, inside)) is not None)
+    def body(self, trees: Sequence[Any], outer: tuple[str, ...]) -> tuple[Statement, ...]:
+        return tuple(s for tree in trees if (s := self.statement(tree, outer)) is not None)
 
-    def statement(self, tree: Any, inside: tuple[str, ...]) -> Statement | None:
+    def statement(self, tree: Any, outer: tuple[str, ...]) -> Statement | None:
         kind, children = str(tree.data), tree.children
         if kind in ("machine", "host"):
-            return self.block(kind, children, inside)
+            return self.block(kind, children, outer)
         if kind in _PLAIN_STATEMENTS:
             return _PLAIN_STATEMENTS[kind](*map(self.word, children))
         build: Callable[[list[Any]], Statement] = getattr(self, kind)
         return build(children)
 
-    def block(self, kind: str, children: list[Any], inside: tuple[str, ...]) -> Statement | None:
+    def block(self, kind: str, children: list[Any], outer: tuple[str, ...]) -> Statement | None:
         brace = next(i for i, child in enumerate(children) if getattr(child, "type", "") == "LBRACE")
         header, trees = children[:brace], children[brace + 1 : -1]
-        if kind == "host" and inside:
-            self.complain(header[0], "a host block cannot stand inside another block")
-        if len(inside) >= MAX_NESTING:
+        if kind == "host" and outer:
+            self.complain(header[0], "a host block cannot be in another block")
+        if len(outer) >= MAX_NESTING:
             self.complain(header[0], f"blocks are nested more than {MAX_NESTING} deep")
             return None
-        body = self.body(trees, (*inside, kind))
+        body = self.body(trees, (*outer, kind))
         if kind == "machine":
             return st.MachineBlock(self.word(header[1]), body)
         return st.HostBlock(self.word(header[1]), self.word(header[3]), body)
@@ -164,19 +164,19 @@ _PLAIN_STATEMENTS: dict[str, Callable[..., Statement]] = {
 
 
 def _place(source: Source, token: Token) -> Place:
-    # What spans lines is pointed at on its first.
+    # A token that spans lines is marked on its first line.
     length = token.find("\n") if "\n" in token else len(token)
     return Place(source, token.line or 1, token.column or 1, max(1, length))
 
 
 _REST = re.compile(r'(?:\\[ \t]*\r?\n|[^"#\n\r;{}]|"[^"]*"|#[^\n]*)*+')
-"""What is left of a command: up to its end, to a brace, or to a quote that nothing closes."""
+"""The rest of a command: up to its end, to a brace, or to a quote that is not closed."""
 
 _TEXT = re.compile(r'#[^\n]*|"[^"]*"')
 
 
 class _Recovery:
-    """Lark's error hook: reports what is wrong and puts the parser back at the next command."""
+    """Lark's error hook: reports the mistake and moves the parser to the next command."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -213,21 +213,21 @@ class _Recovery:
 
     @staticmethod
     def _abandon(state: Any) -> list[Token]:
-        """Take the unfinished command off the parser's stacks; its tokens, in order."""
+        """Remove the unfinished command from the parser's stacks; returns its tokens in order."""
         states = state.parse_conf.states
         values: list[Any] = []
         top = state.value_stack[-1] if state.value_stack else None
         if isinstance(top, Tree) and top.data == "_command":
-            # A whole command; what is too much after it does not undo it.
+            # The command is complete; extra words after it do not undo it.
             state.feed_token(Token("_END", ""))
-        # A state in which a command may begin is one that takes the word `mkdir`.
+        # A command may begin in a state that accepts the word `mkdir`.
         while "_MKDIR" not in states[state.state_stack[-1]]:
             state.state_stack.pop()
             values.append(state.value_stack.pop())
         return [token for value in reversed(values) for token in _tokens(value)]
 
     def _skip(self, parser: Any, read: list[Token]) -> None:
-        """Go on behind what is left of the command, into its block where it opens one."""
+        """Continue after the rest of the command, in its block where it opens one."""
         line_counter = parser.lexer_thread.state.line_ctr
         start = line_counter.char_pos
         match = _REST.match(self.text, start)
@@ -243,7 +243,7 @@ class _Recovery:
             self._open_block(parser.parser_state, read, brace)
 
     def _unterminated(self, line_counter: Any) -> None:
-        """Report a quote that nothing closes, and go on at the next line."""
+        """Report a quote that is not closed, and continue at the next line."""
         start = line_counter.char_pos
         place = Place(self.source, line_counter.line, line_counter.column)
         hint = None
@@ -265,7 +265,7 @@ class _Recovery:
             if end < 0:
                 return self._unterminated(line_counter)
             # The grammar's quoted text lacks only these.
-            bad = next(i for i in range(at, end) if is_no_text(text[i]))
+            bad = next(i for i in range(at, end) if is_forbidden(text[i]))
             line_counter.feed(text[at:bad])
             place = Place(self.source, line_counter.line, line_counter.column)
             line_counter.feed(text[bad : end + 1])
@@ -274,7 +274,7 @@ class _Recovery:
         return None
 
     def _open_block(self, state: Any, read: list[Token], brace: Token) -> None:
-        """Enter a block whose header is wrong, so that what stands in it is read as its body."""
+        """Enter a block whose header is wrong, so that its content is read as its body."""
         host = bool(read) and read[0].type == "HOST"
         nothing = Token.new_borrow_pos("NAME", "", brace)
         name = next((token for token in read if token.type == "NAME"), nothing)

@@ -24,28 +24,28 @@ from tmelink.tmesh.source_file import read, unreadable
 from tmelink.tmesh.statements import Side, Statement
 
 MAX_DEPTH = 64
-"""Blocks and sourced files within each other, so that no file can exhaust the stack."""
+"""How deep blocks and sourced files may nest, so that no file can exhaust the stack."""
 
 MAX_SOURCED = 1000
-"""Times that files are sourced in all: files that source each other twice over double at every level."""
+"""The most files that are sourced in all: files that source each other twice double at every level."""
 
 SUGGESTIONS = 100
-"""Mistakes for which a near name is looked for; each look compares every name there is."""
+"""The most mistakes for which a similar name is searched; each search compares all names."""
 
 
 @dataclass(frozen=True)
 class _File:
-    """A text while its statements are run: where its own `source` begins, and which file it is."""
+    """A text whose statements run: the folder of its relative `source`, and the file's identity."""
 
     folder: Path
     identity: str | None
 
 
 class Layout:
-    """Runs statements; `elements`, `joins`, `orders`, `output` and `hosts` are what came of them.
+    """Runs statements; `elements`, `joins`, `orders`, `output` and `hosts` are the results.
 
-    With `host` every other host's part counts as `elsewhere`. `unchecked` tells of the elements whose
-    connections are no concern of ours: nobody complains of what they are connected to.
+    With `host`, the parts of all other hosts count as `elsewhere`. `unchecked` says which elements have
+    connections that are not checked.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Layout:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether what stands here is on a host that is not loaded."""
+        """Whether the present block is for a host that is not loaded."""
         return self.only is not None and self._host is not None and self._host != self.only
 
     def text(self, source: Source, folder: Path, identity: str | None = None) -> None:
-        """Run a whole text whose relative `source` begins in `folder`."""
+        """Run a whole text; its relative `source` paths begin in `folder`."""
         self.positions.setdefault(source, ())
         self._script(self._parse(source), _File(folder, identity))
 
@@ -102,17 +102,17 @@ class Layout:
             self.complain(element.place, f"{element} is not connected to {where}")
 
     def position(self, place: Place) -> tuple[int, ...]:
-        """Where `place` comes among all places: a sourced file stands where its `source` does."""
+        """The order of `place` among all places: a sourced file counts at its `source` statement."""
         return (*self.positions.get(place.source, ()), place.line, place.column)
 
     # Mistakes -----------------------------------------------------------------------------------------
 
     def complain(self, place: Place, message: str, hint: str | None = None) -> None:
-        """Report a mistake and go on."""
+        """Report a mistake and continue."""
         self.report(Mistake(place, message, hint))
 
     def near(self, word: str, known: Iterable[str]) -> str | None:
-        """What may have been meant by `word`, for the first `SUGGESTIONS` that ask."""
+        """A name that `word` may have meant, for the first `SUGGESTIONS` calls."""
         self._suggested += 1
         return suggestion(word, known) if self._suggested <= SUGGESTIONS else None
 
@@ -126,15 +126,15 @@ class Layout:
                 if isinstance(error, Missing):
                     near = self.near(word.text, (path for path, _ in self._known()))
                 self.complain(word.place, str(error), error.hint or near)
-            # What was not made here need not be missed later.
+            # A name that was not made here must not be reported as missing later.
             self._broken.add(word.text.rsplit("/", 1)[-1])
 
     def _excused(self, path: str) -> bool:
-        """Whether `path` may be missing because the command that defines it has been complained of."""
+        """Whether `path` may be missing because a mistake in its definition was reported already."""
         return self._blind or not self._broken.isdisjoint(path.split("/"))
 
     def _known(self) -> Iterator[tuple[str, Directory | Named]]:
-        """Everything that has a name, by its name here where it is here, then by absolute path."""
+        """Everything with a name: first by its name in this directory, then by absolute path."""
         yield from self.tree.here.entries.items()
         yield from self.tree.root.walk()
 
@@ -199,7 +199,7 @@ class Layout:
         with self._paths(path):
             tree.here, went = tree.directory(path.text), True
         if not went:
-            # As if it were there, so that what follows is not taken for part of another directory.
+            # As if it existed, so that the statements that follow are not run in another directory.
             tree.here = Directory(tree.here, path.text)
 
     def _mv(self, old: Word, new: Word) -> None:
@@ -253,7 +253,7 @@ class Layout:
             self.tree.link(holder, name, element)
 
     def _element(self, word: Word) -> Declared | None:
-        """The element that `word` names; None after saying that there is none."""
+        """The element that `word` names; None, after a report, where there is none."""
         element = self._look(word)
         if element is None:
             self._unknown(word)
@@ -271,7 +271,7 @@ class Layout:
 
     def _unknown(self, word: Word) -> None:
         if isinstance(self._entry(word), Directory):
-            self.complain(word.place, f"{word} is a directory, and no element")
+            self.complain(word.place, f"{word} is a directory, not an element")
             return
         if self._excused(word.text):
             return
@@ -315,7 +315,7 @@ class Layout:
 
     @contextmanager
     def _deeper(self, place: Place) -> Iterator[bool]:
-        """Whether there is room for one level more; says so where there is none."""
+        """Whether another level is allowed; reports a mistake where it is not."""
         if self._depth >= MAX_DEPTH:
             self.complain(place, f"blocks and sourced files are nested more than {MAX_DEPTH} deep")
             yield False
@@ -403,7 +403,7 @@ class Layout:
                 source = read(path)
             except OSError as error:
                 if self.elsewhere:
-                    # It need only be there on the host that it is for; what it defines is not known here.
+                    # The file need only exist on its own host; what it defines is not known here.
                     self._blind = True
                 else:
                     self.complain(word.place, *unreadable(path, error))

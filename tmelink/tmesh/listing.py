@@ -55,7 +55,7 @@ def _element(element: Declared, shown: str, flags: str) -> list[str]:
 
 
 def _seen_from(element: Declared, join: Join) -> tuple[list[str], Declared, list[str]]:
-    """The element's own words of a connection, the other element and its words."""
+    """The element's own words in a connection, the other element and its words."""
     (a, side), (b, at) = join.sides
     own, other = [word.text for word in side.words], [word.text for word in at.words]
     return (own, b, other) if a is element else (other, a, own)

@@ -1,4 +1,4 @@
-"""Machine files from disk to text, and in words why one cannot be read."""
+"""Reads machine files from disk, and explains why one cannot be read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read(path: Path) -> Source:
 
 
 def unreadable(path: Path, error: OSError) -> tuple[str, str | None]:
-    """Why a file cannot be read, and the file that may have been meant."""
+    """Why a file cannot be read, and a file that may have been meant."""
     reason = (error.strerror or str(error)).lower()
     try:
         near = (

@@ -129,7 +129,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class MachineBlock:
-    """`machine NAME { … }`; the name is empty where its place held a mistake."""
+    """`machine NAME { … }`; the name is empty where the file has a mistake there."""
 
     name: Word
     body: tuple[Statement, ...]
@@ -137,7 +137,7 @@ class MachineBlock:
 
 @dataclass(frozen=True, slots=True)
 class HostBlock:
-    """`host NAME address ADDR { … }`; name and address are empty where their places held a mistake."""
+    """`host NAME address ADDR { … }`; name and address are empty where the file has a mistake there."""
 
     name: Word
     address: Word
@@ -169,9 +169,9 @@ _INDENT = "    "
 
 
 def quoted(text: str) -> str:
-    """`text` as one word of a machine file, in quotes where TME wants them.
+    """`text` as one word of a machine file, in quotes where TME needs them.
 
-    Raises `ValueError` for what no word can hold: nothing, a double quote, NUL, U+FFFD, lone surrogates,
+    Raises `ValueError` for what a word cannot hold: nothing, a double quote, NUL, U+FFFD, lone surrogates,
     and the reserved word `at`.
     """
     if not text or text == "at" or _UNWRITABLE.search(text):
@@ -223,7 +223,7 @@ _PATH_COMMANDS = {Include: "source", Mkdir: "mkdir", Rmdir: "rmdir", Cd: "cd", R
 
 
 def _block(head: str, body: Sequence[Statement]) -> list[str]:
-    # A quoted text that spans lines is one item here, so that nothing is put inside its quotes.
+    # A quoted text that spans lines is one item here, so that no indentation gets into its quotes.
     return [f"{head} {{", *(_INDENT + line for statement in body for line in _lines(statement)), "}"]
 
 

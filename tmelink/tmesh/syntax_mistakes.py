@@ -1,4 +1,4 @@
-"""What a person is told about a syntax mistake: what was expected, and what to write instead.
+"""Explains a syntax mistake to a person: what was expected, and what to write instead.
 
 Knows the terminals of `grammar/tmesh.lark` by name and what may follow what; knows no parser.
 """
@@ -13,22 +13,22 @@ from tmelink.tmesh.statements import RESERVED
 
 
 class Symbol(NamedTuple):
-    """A terminal of the grammar, by name, and the text it stands for, without quotes."""
+    """A terminal of the grammar: its name, and the text that it matched, without quotes."""
 
     kind: str
     text: str
 
 
-def is_no_text(character: str) -> bool:
-    """Whether not even quoted text holds it; U+FFFD stands for bytes that are not UTF-8."""
+def is_forbidden(character: str) -> bool:
+    """Whether not even quoted text may hold it; U+FFFD stands for bytes that are not UTF-8."""
     return character in "\0\ufffd" or "\ud800" <= character <= "\udfff"
 
 
 def explain_character(character: str) -> tuple[str, str | None]:
-    """What is wrong with a character that no word holds."""
+    """What is wrong with a character that no word may hold."""
     if character == "\0":
         return "a NUL character, which no machine file can hold", None
-    if is_no_text(character):
+    if is_forbidden(character):
         return "this is not UTF-8", "save the file as UTF-8"
     if character == "\\":
         return "a backslash continues a line only as its last character", "put it in double quotes"
