@@ -200,7 +200,7 @@ def test_the_digest_of_the_rfcs_own_example() -> None:
         (
             HttpProxy("auto", "a", "b"),
             [NEEDED + b"\r\n"],
-            "it offers no way to log in, and --http-proxy allows auto",
+            "it offers no scheme to log in, and --http-proxy allows auto",
         ),
         (
             HttpProxy("digest", "a", "b"),

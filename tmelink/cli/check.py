@@ -1,6 +1,6 @@
 """`tmelink check FILE`: every mistake in a machine file, with nothing opened.
 
-What can be run but surely does not work as it stands is a warning; the exit code is 0 all the same.
+What can be run but certainly does not work as written is a warning; the exit code is still 0.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", nargs="?", help="a machine file with two or more tmelink/host"
     )
-    parser.add_argument("--count", type=int, default=20, metavar="N", help="pings each way (20)")
+    parser.add_argument("--count", type=int, default=20, metavar="N", help="pings in each direction (20)")
     parser.add_argument("--interval", type=float, default=0.2, metavar="S", help="seconds between two (0.2)")
 
 
@@ -45,7 +45,7 @@ async def _demo(path: str, options: argparse.Namespace) -> int:
     }
     if len(hosts) < 2:
         raise TmelinkError(f"{path}: the demo needs two tmelink/host elements with inet addresses")
-    print(f"{path}: {len(hosts)} machines, {options.count} pings each way")
+    print(f"{path}: {len(hosts)} machines, {options.count} pings in each direction")
     async with Lab(machine) as lab:
         pings = {
             (a, b): asyncio.create_task(a.ping(hosts[b], count=options.count, interval=options.interval))

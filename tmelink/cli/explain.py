@@ -1,6 +1,6 @@
-"""`tmelink explain FILE`: a packet's way through a machine file, with nothing started and no privilege.
+"""`tmelink explain FILE`: a packet's path through a machine file, with nothing started and no privilege.
 
-Exit code 0 where every way shown arrives or leaves the file, 1 where one ends before.
+Exit code 0 if every path shown arrives or leaves the file, 1 if one ends before that.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--path-mtu",
         type=_mtu,
         metavar="N",
-        help="the largest IP packet on every path outside (else the MTU of the interface that leads there, "
+        help="the largest IP packet on every underlay path (else the MTU of the interface that leads there, "
         "where the file or this computer knows it, or 1500)",
     )
-    parser.add_argument("--df", action="store_true", help="the packet must not be cut (ping -M do)")
-    parser.add_argument("--json", action="store_true", help="print the ways as JSON")
-    parser.add_argument("--svg", metavar="PICTURE", help="also draw the ways into this file")
+    parser.add_argument("--df", action="store_true", help="the packet must not be fragmented (ping -M do)")
+    parser.add_argument("--json", action="store_true", help="print the paths as JSON")
+    parser.add_argument("--svg", metavar="PICTURE", help="also draw the paths into this file")
 
 
 def main(options: argparse.Namespace) -> int:

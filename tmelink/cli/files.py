@@ -41,7 +41,7 @@ def read(options: argparse.Namespace, *, network_only: bool = True) -> Machine:
 
 
 def again(options: argparse.Namespace, machine: Machine) -> Callable[[], Machine]:
-    """What reads the file of a machine anew; what came from standard input stays as it was."""
+    """A function that reads the machine's file again; standard input cannot be read again and stays."""
 
     def reload() -> Machine:
         network_only = machine.network_only
@@ -54,7 +54,7 @@ def again(options: argparse.Namespace, machine: Machine) -> Callable[[], Machine
 
 
 def not_emulated(machine: Machine) -> str:
-    """The sentence on TME's parts that tmelink does not emulate; empty where the file has none."""
+    """The sentence about TME's parts that tmelink does not emulate; empty where the file has none."""
     if not machine.not_emulated:
         return ""
     parts = ", ".join(f"{path.lstrip('/')} ({module})" for path, module in machine.not_emulated.items())

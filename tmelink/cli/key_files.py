@@ -1,4 +1,4 @@
-"""Writing key files: readable by their owner alone, and never over another one by accident."""
+"""Writes key files: readable by their owner alone, and never over another one by accident."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def write(path: str, content: bytes, *, force: bool, mode: int = PRIVATE) -> None:
-    """Write a new file that nobody else could ever read in between; raises `TmelinkError`.
+    """Write a new file that no other user can read at any moment; raises `TmelinkError`.
 
-    Without `force` a file that is there already stays as it is.
+    Without `force`, an existing file stays as it is.
     """
     try:
         if force:

@@ -1,4 +1,4 @@
-"""`tmelink keygen NAME`: a key and a certificate for one end of a link, and what to write at both."""
+"""`tmelink keygen NAME`: a key and a certificate for one end of a link, and the options for both ends."""
 
 from __future__ import annotations
 

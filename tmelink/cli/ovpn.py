@@ -1,4 +1,4 @@
-"""`tmelink ovpn FILE`: how an OpenVPN configuration file is understood, one line an option."""
+"""`tmelink ovpn FILE`: how tmelink understands an OpenVPN configuration file, one line per option."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "ovpn"
 HELP = "show how each option of an OpenVPN file is understood: works, ignored or refused"
 
 WIDTH = 40
-"""Columns for an option before its reason; a longer one pushes the reason to the right."""
+"""Columns for an option before its reason; a longer option pushes the reason to the right."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def listing(file: str, understood: Sequence[Understood], mistakes: Sequence[Mistake]) -> list[str]:
-    """A line for each option, in order, and one for each mistake that is no option's; then how many of each.
+    """A line for each option, in order, and one for each other mistake; then the number of each.
 
     A line is the number of the option's line (with its file, where another one is included), what becomes of
     the option, how it is written, and why.

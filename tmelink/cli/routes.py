@@ -1,6 +1,6 @@
 """`tmelink routes FILE`: what the interfaces of a file would do to this host's addresses, routes and rules.
 
-Nothing is opened and no privilege needed. What a server pushes is not known beforehand and not in it.
+Nothing is opened and no privilege is needed. What a server pushes is not known beforehand, and not included.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HELP = "print what a file would do to this host's addresses, routes and rules, a
 
 @dataclass(frozen=True)
 class PlannedInterface:
-    """An interface of the file and what is planned for it; `link` is the link that it is connected to."""
+    """An interface of the file and its plan; `link` is the link that it is connected to."""
 
     name: str
     device: str
@@ -56,7 +56,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     machine = files.read(options)
     planned = plans(machine, _facts(options.facts))
-    # Parts of a file that are for different computers have nothing to quarrel about.
+    # Parts of a file for different computers cannot conflict.
     together = planned if options.host is not None or len(machine.hosts) < 2 else []
     between = conflicts.between({each.device: each.plan for each in together})
     warned = bool(between) or any(each.plan.warnings for each in planned)
@@ -68,14 +68,14 @@ def main(options: argparse.Namespace) -> int:
 
 
 def plans(machine: Machine, known: Facts) -> list[PlannedInterface]:
-    """The plan of every interface in the file that there is something to do for."""
+    """The plan of every interface in the file that needs changes of the host."""
     found = []
     for path, element in machine.elements.items():
         if not isinstance(element, TunTap):
             continue
         link = _link(element)
         device = element.interface or f"{'tun' if element.kind == 'ip' else 'tap'}N"
-        # A namespace that the file makes has nothing of the host's in it.
+        # A namespace that the file makes has none of the host's routes.
         around = known if element.netns is None else Facts()
         warnings: tuple[str, ...] = ()
         tunnel = None

@@ -87,7 +87,7 @@ async def _run(lab: Lab, control: Control, seat: Seat | None) -> int:
     loop = asyncio.get_running_loop()
 
     def interrupted(number: signal.Signals) -> None:
-        # The next one is to end the process at once, whatever hangs.
+        # The next signal ends the process at once, even if something hangs.
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
@@ -95,7 +95,7 @@ async def _run(lab: Lab, control: Control, seat: Seat | None) -> int:
         lab.stop()
 
     def unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # A fault of tmelink's own must neither end the other elements nor fill the log.
+        # A fault in tmelink itself must neither end the other elements nor fill the log.
         log.error("please report this: %s", context["message"], exc_info=context.get("exception"))
 
     loop.set_exception_handler(unexpected)

@@ -1,1 +1,1 @@
-"""Models of network cards for whoever has a processor and memory: registers in, frames out, no I/O."""
+"""Models of network cards for emulators with a processor and memory: registers in, frames out, no I/O."""

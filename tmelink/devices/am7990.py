@@ -1,8 +1,8 @@
 """The Am7990 LANCE (AMD data sheet 05698): registers, initialization block, descriptor rings, address filter.
 
-Pure: the processor's accesses, frames and polls come in by calls, frames to send are left in `out`. It knows
-no other station, so there are no collisions; both loopbacks stay inside. Anything a driver writes is taken as
-the chip would: a ring or a buffer where there is no memory is a memory error, never an exception.
+Pure: the processor's accesses, frames and polls come in by calls, and frames to send are left in `out`. The
+wire has no collisions, and both loopbacks are internal. The model treats whatever a driver writes as the chip
+does: a ring or a buffer without memory behind it is a memory error, never an exception.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RDP, RAP = 0, 2
 """Byte offsets of the two ports: the register's data, and which register that is."""
 
 TRANSMIT_POLL = 0.0016
-"""Seconds between two looks at the transmit ring, where the driver sets no TDMD."""
+"""Seconds between two polls of the transmit ring, unless the driver sets TDMD."""
 
 # CSR0
 ERR, BABL, CERR, MISS, MERR = 0x8000, 0x4000, 0x2000, 0x1000, 0x0800
@@ -67,14 +67,14 @@ class _Ring:
 
 
 class _MemoryError(Exception):
-    """There is no memory where the chip was told to go; ends as MERR."""
+    """The driver gave an address without memory; reported as MERR."""
 
 
 class Lance:
-    """The chip. `out` holds frames to send, without check sequence; whoever calls the model takes them.
+    """The chip. `out` holds frames to send, without check sequence; the caller takes them from there.
 
-    `carrier` False is a cable without a signal: a transmission ends with loss of carrier. `drops` counts by
-    reason what neither way took.
+    `carrier` False is a cable without a signal: a transmission ends with loss of carrier. `drops` counts
+    frames lost in either direction, by reason.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -111,7 +111,7 @@ class Lance:
         return (self._csr1, self._csr2, self._csr3)[self._rap - 1] if self._csr0 & STOP else 0
 
     def write(self, port: int, value: int) -> None:
-        """Write 16 bits to the port at byte offset RDP or RAP; what it asks for is done on return."""
+        """Write 16 bits to the port at byte offset RDP or RAP; the operation is complete on return."""
         if port == RAP:
             self._rap = value & 3
         elif port == RDP:
@@ -127,12 +127,12 @@ class Lance:
         self._settle()
 
     def poll(self) -> None:
-        """Look at the transmit ring, as the chip does every `TRANSMIT_POLL` seconds while it is on."""
+        """Poll the transmit ring, as the chip does every `TRANSMIT_POLL` seconds while it is on."""
         self._guarded(self._send_all)
 
     @property
     def transmitting(self) -> bool:
-        """Whether it looks at its transmit ring."""
+        """Whether it polls its transmit ring."""
         return bool(self._csr0 & TXON)
 
     def _control(self, value: int) -> None:
@@ -159,7 +159,7 @@ class Lance:
         address = self._csr2 << 16 | self._csr1
         words = self._words(address, _INIT_BLOCK // 2)
         self._mode = words[0]
-        # A station's first byte is in the low half of the word, however words lie in memory.
+        # An address's first byte is in the low half of the word, whatever the byte order in memory.
         self._physical = b"".join(word.to_bytes(2, "little") for word in words[1:4])
         self._logical = sum(word << 16 * at for at, word in enumerate(words[4:8]))
         self._receive = _Ring(words[8], words[9])
@@ -167,7 +167,7 @@ class Lance:
         self._csr0 |= IDON
 
     def _settle(self) -> None:
-        """Make the summary bits and the interrupt line what they should be."""
+        """Update the summary bits and the interrupt line."""
         csr0 = self._csr0 & ~(ERR | INTR)
         if csr0 & _ERRORS:
             csr0 |= ERR
@@ -229,7 +229,7 @@ class Lance:
     # Transmission
 
     def _send_all(self) -> None:
-        # Once round is enough: what a loopback puts into the ring must not keep the chip busy for ever.
+        # One pass is enough: what a loopback puts into the ring must not keep the chip busy for ever.
         for _ in range(self._transmit.length):
             if not self._csr0 & TXON or not self._send_next():
                 return
@@ -310,7 +310,7 @@ class Lance:
     def receive(self, frame: Frame) -> None:
         """A frame from the wire, without check sequence, for the ring if it passes the address filter.
 
-        One without a buffer is missed, which the driver is told (MISS).
+        A frame without a buffer is lost, which MISS reports to the driver.
         """
         if not self._csr0 & RXON or self._mode & LOOP:
             self.drops["receiver off"] += 1
@@ -354,7 +354,7 @@ class Lance:
                 return
             following = ring.address(used)
             if used == ring.length or not self._words(following, 4)[1] & OWN:
-                # The rest has nowhere to go.
+                # There is no buffer for the rest.
                 self._store_word(descriptor + 2, status | ERROR | RX_BUFF | RX_OFLO)
                 ring.advance(used)
                 self._csr0 |= RINT
@@ -366,7 +366,7 @@ class Lance:
 
 
 def logical_hash(group: bytes) -> int:
-    """Which of the 64 bits of the logical address filter stands for a group address."""
+    """The bit of the 64-bit logical address filter for a group address."""
     return (zlib.crc32(group) ^ 0xFFFFFFFF) >> 26
 
 
@@ -375,7 +375,7 @@ def _fcs(data: bytes) -> bytes:
 
 
 def _exchanged(data: bytes | bytearray) -> bytes:
-    """The bytes of each pair the other way round."""
+    """The data with the two bytes of each pair exchanged."""
     swapped = bytearray(len(data))
     swapped[::2], swapped[1::2] = data[1::2], data[::2]
     return bytes(swapped)

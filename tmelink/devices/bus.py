@@ -1,4 +1,4 @@
-"""What a device model asks of the machine that it is plugged into."""
+"""What a device model needs from its machine."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """virtio-net on the MMIO transport (virtio 1.2, sections 4.2 and 5.1): registers, features, two queues.
 
-Pure: the processor's accesses and frames come in by calls, frames to send are left in `out` with their
-labels. Checksum and TCP segmentation offload both ways, so super-frames cross whole; mergeable receive
-buffers; no control queue, so it takes every frame. A driver that breaks the rules has to reset the device.
+Pure: the processor's accesses and frames come in by calls, and frames to send are left in `out` with their
+labels. It has checksum and TCP segmentation offload in both directions, so super-frames cross whole, and
+mergeable receive buffers. It has no control queue, so it takes every frame. A driver that breaks the rules
+must reset the device.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ _NEEDS_CSUM, _ECN = 1, 0x80
 
 
 class VirtioNetDevice:
-    """The device. `out` holds frames to send and their labels; whoever calls the model takes them.
+    """The device. `out` holds frames to send and their labels; the caller takes them from there.
 
-    `drops` counts by reason what neither way took.
+    `drops` counts frames lost in either direction, by reason.
     """
 
     def __init__(self, bus: Bus, mac: bytes) -> None:
@@ -103,14 +104,14 @@ class VirtioNetDevice:
             0x044: int(queue is not None and queue.ready),
             0x060: self._interrupts,
             0x070: self._status,
-            # No shared memory region has any length.
+            # There are no shared memory regions: each has the length -1.
             0x0B0: 0xFFFFFFFF,
             0x0B4: 0xFFFFFFFF,
             0x0FC: self._generation,
         }.get(offset, 0)
 
     def write(self, offset: int, value: int) -> None:
-        """Write a 4-byte register; what it asks for is done on return."""
+        """Write a 4-byte register; the operation is complete on return."""
         value &= 0xFFFFFFFF
         if offset == 0x014:
             self._offered_half = value
@@ -141,7 +142,7 @@ class VirtioNetDevice:
         if offset == 0x044:
             queue.ready = bool(value & 1) and queue.sound
         elif queue.ready:
-            return  # a queue in use keeps its place
+            return  # a queue in use keeps its address
         elif offset == 0x038:
             queue.size = value
         elif offset in (0x080, 0x084):

@@ -1,6 +1,6 @@
 """A split virtqueue (virtio 1.2, section 2.7) in a machine's memory, from the device's side.
 
-Everything in the ring is the driver's to write, and so is checked each time; `RingError` for what is wrong.
+The driver may write anything into the ring, so everything is checked each time; `RingError` for faults.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tmelink.devices.bus import Bus
 
 MOST = 256
-"""Descriptors of a queue: what QEMU's virtio-net has too."""
+"""The most descriptors of a queue, as in QEMU's virtio-net."""
 
 _NEXT, _WRITE = 1, 2
 _NO_INTERRUPT = 1
@@ -52,18 +52,18 @@ class Queue:
 
     @property
     def sound(self) -> bool:
-        """Whether the driver gave it a size that it may have."""
+        """Whether the driver gave it a valid size."""
         return 0 < self.size <= MOST and not self.size & (self.size - 1)
 
     def waiting(self, bus: Bus) -> int:
-        """How many chains the driver has made available that were not taken."""
+        """The number of chains that the driver has made available and that were not taken."""
         count = self._word(bus, self.available + 2) - self._taken & 0xFFFF
         if count > self.size:
             raise RingError("more available than there are descriptors")
         return count
 
     def chain(self, bus: Bus, ahead: int) -> Chain:
-        """The chain that is `ahead` places behind the next one; it stays available until `advance`."""
+        """The chain `ahead` places after the next one; it stays available until `advance`."""
         at = (self._taken + ahead) % self.size
         index = self._word(bus, self.available + 4 + 2 * at)
         chain = Chain(index)
@@ -80,7 +80,7 @@ class Queue:
         raise RingError("a chain without an end")
 
     def advance(self, bus: Bus, done: list[tuple[int, int]]) -> None:
-        """Take the next chains and give them back, each as its head and how many bytes were written."""
+        """Take the next chains and return them to the driver, each as its head and the bytes written."""
         for head, length in done:
             at = self._returned % self.size
             store(bus, self.used + 4 + _USED.size * at, _USED.pack(head, length))
@@ -89,7 +89,7 @@ class Queue:
         store(bus, self.used + 2, _WORD.pack(self._returned))
 
     def wants_interrupt(self, bus: Bus) -> bool:
-        """Whether the driver wants to be told of what was given back."""
+        """Whether the driver wants an interrupt for returned chains."""
         return not self._word(bus, self.available) & _NO_INTERRUPT
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""Memory that sockets read into: one stretch a thread, for all of them.
+"""A read buffer that all sockets of a thread share.
 
-What is read is handed on at once by synchronous calls and is valid only until they return, so that no two
-sockets of a thread need it at the same time; a thousand idle links need none of their own.
+Data is handed on at once by synchronous calls and is valid only until they return, so two sockets of a thread
+never need the buffer at the same time, and a thousand idle links need no buffers of their own.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import mmap
 import threading
 
 SIZE = 1 << 20
-"""Bytes that one wakeup may read before others get their turn: sixteen full runs of datagrams."""
+"""The most bytes that one wakeup reads before others get their turn: sixteen full runs of datagrams."""
 
 _thread = threading.local()
 
 
 def arena() -> memoryview:
-    """The calling thread's stretch of SIZE bytes; pages that nobody writes to take no memory."""
+    """The calling thread's buffer of SIZE bytes; pages that are never written take no memory."""
     found: memoryview | None = getattr(_thread, "arena", None)
     if found is None:
         found = _thread.arena = memoryview(mmap.mmap(-1, SIZE))

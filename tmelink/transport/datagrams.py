@@ -1,9 +1,9 @@
-"""One UDP socket that carries a link's datagrams, many a call.
+"""One UDP socket that carries a link's datagrams, many in each call.
 
-Knows nothing of what is in a datagram nor which sender may be heard: it hands on what arrives with the
-sender's address, and sends where it is told. Equal-sized datagrams share a system call through UDP_SEGMENT,
-and arrive together through UDP_GRO, where the kernel has them (Linux 4.18 and 5.0, `man 7 udp`); found out
-by trying, and switched off by `segment=False`, `gro=False`.
+This module does not know what is in a datagram, nor which senders are accepted: it hands on what arrives with
+the sender's address, and sends to the address that it is given. Equal-sized datagrams share a system call
+through UDP_SEGMENT and arrive together through UDP_GRO, where the kernel has them (Linux 4.18 and 5.0, `man 7
+udp`). A first attempt shows whether it does; `segment=False` and `gro=False` switch them off.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Address = tuple[Any, ...]
 """A socket address as the socket module gives it: (host, port) or (host, port, flow, scope)."""
 
 Receive = Callable[[list[Frame | Run], Address], object]
-"""Takes what arrived, and from where; what it returns is nobody's business here."""
+"""Takes the items that arrived and the sender's address; the returned value is ignored."""
 
 ReceiveOne = Callable[[Frame, Address], object]
 """Takes a datagram that arrived alone."""
@@ -39,21 +39,21 @@ DATAGRAM = 65536
 """Room for the longest datagram, or the longest run of them that one call delivers."""
 
 READS = 64
-"""Calls to the kernel in one wakeup, so that small datagrams starve nobody either."""
+"""The most system calls in one wakeup, so that small datagrams do not starve other elements either."""
 
 BUSY_SECONDS = 100e-6
-"""Where something arrives so soon after the last was dealt with, more is likely to wait behind it. Otherwise
-one is read: the call that finds nothing more costs as much again, most of it Python's exception."""
+"""Where something arrives so soon after the last was handled, more is likely to wait. Otherwise only one is
+read: a call that finds nothing costs as much again, most of it for Python's exception."""
 
 MAX_RUN = 65507 - 20
-"""Bytes of one UDP_SEGMENT call: the largest UDP payload over IPv4 less what IPv6 has more of header."""
+"""The most bytes of one UDP_SEGMENT call: IPv4's largest UDP payload, less IPv6's longer header."""
 
 MAX_SEGMENTS = 64
-"""Datagrams of one UDP_SEGMENT call (UDP_MAX_SEGMENTS of Linux before 6.9)."""
+"""The most datagrams of one UDP_SEGMENT call (UDP_MAX_SEGMENTS of Linux before 6.9)."""
 
 
 class Datagrams:
-    """A bound UDP socket inside the running event loop.
+    """A bound UDP socket on the running event loop.
 
     `receive(items, address)` is called for what arrives; the buffers are reused once it returns. `hold(True)`
     is called when the socket's send buffer is full and `hold(False)` when there is room again. `sent` and
@@ -178,7 +178,7 @@ class Datagrams:
     # Writing
 
     def send(self, items: Sequence[Frame | Run], address: Address) -> None:
-        """Send each item to `address`; what the socket does not take is dropped and counted."""
+        """Send each item to `address`; items that the socket does not take are dropped and counted."""
         if len(items) == 1:
             item = items[0]
             if isinstance(item, Run):
@@ -230,7 +230,7 @@ class Datagrams:
         if len(data) <= most:
             self._send_buffers([data], size, address)
             return
-        # Halves rather than a full call and a crumb: the far end then works on two even super-frames.
+        # Two halves instead of a full call and a small rest: the other end then gets two even super-frames.
         calls = math.ceil(len(data) / most)
         step = size * math.ceil(len(data) / size / calls)
         for at in range(0, len(data), step):
@@ -259,7 +259,7 @@ class Datagrams:
         return self._too_long is None or size < self._too_long
 
     def _fall_back(self, error: OSError, size: int) -> None:
-        """One call for many datagrams was refused: send that size, and larger ones, one by one."""
+        """The kernel refused one call for many datagrams: send that size, and larger ones, one by one."""
         if self._too_long is None:
             why = error.strerror or str(error)
             self._log.info("datagrams of %d bytes and more go one by one: the kernel says '%s'", size, why)

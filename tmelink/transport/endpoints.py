@@ -17,7 +17,7 @@ MAX_PATH = 107
 
 @dataclass(frozen=True, slots=True)
 class Inet:
-    """A host, by address or name, and a port; no host stands for every address of this computer."""
+    """A host, by address or name, and a port; None as the host means every address of this computer."""
 
     host: str | None
     port: int
@@ -42,14 +42,14 @@ SocketAddress = Inet | UnixPath
 
 
 def inet(word: str) -> Inet:
-    """`HOST:PORT`; an IPv6 address stands in brackets."""
+    """`HOST:PORT`; an IPv6 address has brackets."""
     host, colon, port = word.rpartition(":")
     if not colon or not host:
-        raise ValueError(f"'{word}' is no address with its port, such as 192.0.2.1:5000")
+        raise ValueError(f"'{word}' is not a valid address and port, such as 192.0.2.1:5000")
     if host.startswith("[") and host.endswith("]"):
         host = str(values.ipv6(host[1:-1]))
     elif ":" in host:
-        raise ValueError(f"'{word}': an IPv6 address before a port stands in brackets, as [fd00::1]:5000")
+        raise ValueError(f"'{word}': an IPv6 address before a port needs brackets, as in [fd00::1]:5000")
     return Inet(values.host(host), values.port(port))
 
 
@@ -57,12 +57,12 @@ def local(word: str) -> Inet:
     """`PORT` or `ADDR:PORT` of this computer."""
     place = inet(word) if ":" in word else Inet(None, values.port(word))
     if not is_local(place):
-        raise ValueError(f"'{place.host}' is no IP address of this computer")
+        raise ValueError(f"'{place.host}' is not a valid IP address of this computer")
     return place
 
 
 def is_local(place: Inet) -> bool:
-    """Whether it can be a place of this computer: one with an address, not a name."""
+    """Whether it can be an address of this computer: no host, or an address instead of a name."""
     try:
         return place.host is None or bool(ipaddress.ip_address(place.host))
     except ValueError:
@@ -72,7 +72,7 @@ def is_local(place: Inet) -> bool:
 def path(word: str) -> UnixPath:
     """A path for a unix socket."""
     if not word or "\0" in word or len(word.encode()) > MAX_PATH:
-        raise ValueError(f"'{word}' is no path of a socket: 1 to {MAX_PATH} bytes")
+        raise ValueError(f"'{word}' is not a valid socket path: it has 1 to {MAX_PATH} bytes")
     return UnixPath(word)
 
 
@@ -101,5 +101,5 @@ def group(word: str) -> Inet:
     except ValueError:
         multicast = False
     if not multicast:
-        raise ValueError(f"'{word}' is no multicast group with its port, such as 230.0.0.1:1234")
+        raise ValueError(f"'{word}' is not a valid multicast group and port, such as 230.0.0.1:1234")
     return where

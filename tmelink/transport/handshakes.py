@@ -1,4 +1,4 @@
-"""Reading a handshake off a socket and not one byte more: what follows belongs to somebody else."""
+"""Reads a handshake from a socket and not one byte more: what follows belongs to the next protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 
 class HandshakeError(Exception):
-    """The other side did not follow its protocol, or refused; the message is for a person."""
+    """The other side broke the protocol, or refused; the message is for a person."""
 
 
 async def send(sock: socket.socket, data: bytes) -> None:

@@ -106,7 +106,7 @@ def answer(user: User, target: str, headers: Sequence[str]) -> str:
         return basic(user)
     if reasons:
         raise HandshakeError(reasons[0])
-    names = ", ".join(printable(challenge.scheme) for challenge in offered) or "no way"
+    names = ", ".join(printable(challenge.scheme) for challenge in offered) or "no scheme"
     raise HandshakeError(f"it offers {names} to log in, and --http-proxy allows {user.login}")
 
 

@@ -16,10 +16,10 @@ from tmelink.transport.handshakes import HandshakeError, read_exactly, send
 from tmelink.transport.http_login import HttpLogin, User, printable
 
 MAX_ANSWER = 16384
-"""Bytes of a proxy's answer: generous for a status line and headers, little for a proxy that babbles."""
+"""The most bytes of a proxy's answer: enough for a status line and headers, a bound for a faulty proxy."""
 
 MAX_LOGINS = 3
-"""Requests to one proxy: without a login, with one, and once more where its nonce has grown old meanwhile."""
+"""The most requests to one proxy: without a login, with one, and again with a new nonce."""
 
 _STATUS_LINE = re.compile(r"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?:[ \t]+(.*))?[ \t]*")
 

@@ -1,6 +1,6 @@
-"""QEMU's machine protocol (docs/interop/qmp-spec): one JSON object a line, commands and their answers.
+"""QEMU's machine protocol (docs/interop/qmp-spec): one JSON object per line, commands and their answers.
 
-Knows the protocol and its socket; what the commands mean is the caller's.
+This module knows the protocol and its socket; the caller knows what the commands mean.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ANSWER_SECONDS = 10.0
 
 
 class Qmp:
-    """A connection to a QEMU that runs; `event(name, data)` is called for what QEMU tells by itself."""
+    """A connection to a running QEMU; `event(name, data)` is called for each event that QEMU reports."""
 
     def __init__(self, event: Callable[[str, dict[str, Any]], None]) -> None:
         self._event = event
@@ -53,7 +53,7 @@ class Qmp:
                 await self._writer.wait_closed()
 
     async def execute(self, command: str, **arguments: Any) -> Any:
-        """What QEMU returns; raises `ElementError` with its own words where it refuses or is gone."""
+        """QEMU's answer to a command; raises `ElementError` with its message where it refuses or is gone."""
         writer = self._writer
         assert writer is not None, "commands come after open"
         request: dict[str, Any] = {"execute": command}
@@ -85,7 +85,7 @@ class Qmp:
         self._answers.put_nowait(None)
 
     async def _line(self) -> dict[str, Any] | None:
-        """The next message; None at the end, or where something else than QMP is spoken."""
+        """The next message; None at the end, or for anything that is not QMP."""
         assert self._reader is not None, "lines come after open"
         try:
             message = json.loads(await self._reader.readline() or b"null")

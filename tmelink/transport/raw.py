@@ -1,6 +1,6 @@
 """A raw IPv4 socket of the host for one IP protocol and one peer: whole packets in and out (raw(7)).
 
-Knows nothing of what is in a packet behind its IP header. The kernel puts fragments together, and says how
+This module does not know what follows a packet's IP header. The kernel reassembles fragments, and says how
 large a packet the path takes. Linux only.
 """
 
@@ -18,17 +18,17 @@ from tmelink.frame import Counters, Frame
 from tmelink.transport import sockets
 
 IP_MTU = 14
-"""The path's MTU as the kernel knows it, of a connected socket (ip(7))."""
+"""The socket option for the path MTU of a connected socket (ip(7))."""
 
 READS = 64
-"""Packets of one wakeup, so that others get their turn."""
+"""The most packets in one wakeup, so that others get their turn."""
 
 LARGEST = 65536
 """Room for the largest packet."""
 
 
 class RawSocket:
-    """A socket for `protocol` between two addresses, inside the running event loop.
+    """A socket for `protocol` between two addresses, on the running event loop.
 
     `receive` is called with the packets that arrived, each with its IPv4 header, in buffers that are reused
     once it returns.
@@ -54,7 +54,7 @@ class RawSocket:
 
     @property
     def mtu(self) -> int:
-        """The largest packet that the path to the peer takes, as far as is known."""
+        """The largest packet that the path to the peer takes, as far as it is known."""
         return self._socket.getsockopt(socket.IPPROTO_IP, IP_MTU)
 
     def send(self, packets: Iterable[Frame]) -> None:
@@ -82,7 +82,7 @@ class RawSocket:
         except BlockingIOError:
             pass
         except OSError as error:
-            # What routers said of packets that were sent before.
+            # Routers' errors about packets that were sent before.
             received.drops[_reason(error)] += 1
         if packets:
             received.frames += len(packets)
@@ -97,7 +97,7 @@ def _make(protocol: int, local: str, remote: str) -> socket.socket:
         raise MissingCapability(
             f"a raw socket for IP protocol {protocol}",
             "CAP_NET_RAW",
-            "let the tunnel run inside a link: 'NAME outer at LINK'",
+            "let a link carry the tunnel: 'NAME outer at LINK'",
         ) from None
     try:
         raw.setblocking(False)
@@ -109,7 +109,7 @@ def _make(protocol: int, local: str, remote: str) -> socket.socket:
     except OSError as error:
         raw.close()
         if error.errno == errno.EADDRNOTAVAIL:
-            raise ElementError(f"{local} is no address of this computer: correct 'local'") from error
+            raise ElementError(f"{local} is not an address of this computer: correct 'local'") from error
         raise ElementError(f"from {local} to {remote}: {error.strerror or error}") from error
     return raw
 

@@ -1,7 +1,7 @@
-"""Datagrams through a SOCKS5 proxy's relay: each one behind a header that says where it goes or comes from.
+"""Datagrams through a SOCKS5 proxy's relay: each one after a header with its destination or source.
 
-Has the face of `tmelink.transport.datagrams.Datagrams`. The relay lives as long as the TCP connection that
-asked for it (RFC 1928, section 6), so that connection is watched, and its end told.
+Has the interface of `tmelink.transport.datagrams.Datagrams`. The relay lives as long as the TCP connection
+that asked for it (RFC 1928, section 6), so that connection is watched, and its end reported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tmelink.transport.datagrams import Address, Datagrams, Receive
 
 
 class Relayed:
-    """A UDP socket whose peer is the relay at `relay`; `control` is the connection that it hangs on.
+    """A UDP socket whose peer is the relay at `relay`; `control` is the connection that keeps it open.
 
     `ended(reason)` is called once when the proxy ends the relay. The counters count the headers too, as they
     are on the wire; the other arguments are those of `Datagrams`.
@@ -50,14 +50,14 @@ class Relayed:
         self._loop.add_reader(control.fileno(), self._said)
 
     def close(self) -> None:
-        """Close the socket and give the relay up."""
+        """Close the socket and the relay."""
         self._datagrams.close()
         if self._control.fileno() >= 0:
             self._loop.remove_reader(self._control.fileno())
             self._control.close()
 
     def send(self, items: Sequence[Frame | Run], address: Address) -> None:
-        """Send each item to `address` through the relay; a run stays one, its pieces longer by the header."""
+        """Send each item to `address` through the relay; a run stays a run of longer pieces."""
         if self._heading is None or self._heading[0] != address:
             self._heading = (address, socks.header(address))
         header = self._heading[1]
@@ -91,7 +91,7 @@ class Relayed:
 
     def _said(self) -> None:
         try:
-            # A proxy has nothing more to say; what it says all the same is no reason to end.
+            # The proxy is not expected to send anything here; what it sends is ignored.
             if self._control.recv(4096):
                 return
             reason = "the proxy closed its connection"
@@ -104,14 +104,14 @@ class Relayed:
 
 
 def _unwrapped(item: Frame | Run) -> list[tuple[Frame | Run, Address | None]]:
-    """What stands behind the header and from where it comes; None as address for what has no header."""
+    """The payload after the header, and its source address; None as address without a valid header."""
     pieces = item.pieces() if isinstance(item, Run) else [memoryview(item)]
     first = socks.unwrap(pieces[0])
     if first is not None and isinstance(item, Run):
         length = item.size - len(first[0])
         header = bytes(pieces[0][:length])
         if all(piece[:length] == header for piece in pieces):
-            # One sender, as nearly always: joined anew without the headers, the run stays a run.
+            # One sender, as nearly always: joined again without the headers, the run stays a run.
             data = memoryview(b"".join([piece[length:] for piece in pieces]))
             return [(Run(data, item.size - length), first[1])]
     found: list[tuple[Frame | Run, Address | None]] = []

@@ -1,6 +1,6 @@
-"""Socket addresses and sockets as a link's options ask for them: resolve, make, bind, listen, connect.
+"""Sockets as a link's options ask for them: resolves addresses, makes, binds, listens and connects.
 
-Knows the system calls and turns their errors into sentences with a remedy; knows no protocol.
+This module knows the system calls, and turns their errors into sentences with a remedy. It knows no protocol.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MTU_DISC = {"no": 0, "maybe": 1, "yes": 2}
 
 @dataclass(frozen=True, slots=True)
 class SocketOptions:
-    """What a link's options say of its socket; None leaves the system's default."""
+    """A link's socket options; None leaves the system's default."""
 
     send_buffer: int | None = None
     receive_buffer: int | None = None
@@ -39,7 +39,7 @@ class SocketOptions:
 
 
 class Words(NamedTuple):
-    """What an element's arguments call the local port and address, for its mistakes."""
+    """The names of an element's arguments for the local port and address, for error messages."""
 
     port: str
     address: str
@@ -49,7 +49,7 @@ _OPENVPN = Words("--lport", "--local")
 
 
 def literal_family(host: str) -> socket.AddressFamily | None:
-    """The family of an address written as such, or None for a name."""
+    """The family of a literal address, or None for a name."""
     try:
         version = ipaddress.ip_address(host.partition("%")[0]).version
     except ValueError:
@@ -62,7 +62,7 @@ async def resolve(
 ) -> list[tuple[socket.AddressFamily, Address]]:
     """Every address of `host`, as the resolver orders them; raises `OSError` where there is none.
 
-    An address written as such is never sent to the resolver, which would cost a thread.
+    A literal address is never sent to the resolver, which would cost a thread.
     """
     literal = literal_family(host)
     if literal is None:
@@ -110,7 +110,7 @@ def _configure(
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(options.ipv6_only))
     if kind == socket.SOCK_STREAM:
-        # A burst's frames are joined before they are sent; Nagle's algorithm would only hold the last back.
+        # A burst's frames are joined before they are sent; Nagle's algorithm would only delay the last.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.mark is not None:
         if sys.platform != "linux":
@@ -158,7 +158,7 @@ def same_host(a: Address, b: Address) -> bool:
 
 
 def stays_here(host: str) -> bool:
-    """Whether what is sent to or from `host` cannot leave this computer: a loopback address or localhost."""
+    """Whether `host` is this computer itself: a loopback address or localhost."""
     if literal_family(host) is None:
         return host == "localhost"
     address = ipaddress.ip_address(host.partition("%")[0])

@@ -1,6 +1,6 @@
 """Through a SOCKS5 proxy (RFC 1928): CONNECT for TCP, UDP ASSOCIATE for UDP, user and password (RFC 1929).
 
-Takes a TCP connection to the proxy. Knows nothing of links and options.
+It takes a TCP connection to the proxy, and does not know links or options.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SocksLogin:
 
 
 async def connect(sock: socket.socket, login: SocksLogin | None, host: str, port: int) -> None:
-    """Make a connection to the proxy one to `host`:`port`; raises `HandshakeError`."""
+    """Turn a connection to the proxy into one to `host`:`port`; raises `HandshakeError`."""
     await _greet(sock, login)
     await _request(sock, _CONNECT, host, port)
 
@@ -48,7 +48,7 @@ async def associate(sock: socket.socket, login: SocksLogin | None) -> tuple[str,
     """Ask for a relay for datagrams; returns the host and port to send them to.
 
     The relay lives as long as the connection. An unspecified address in the answer means the proxy's own. Our
-    own address goes unsaid, as the RFC allows: on its way through a NAT it would change.
+    own address is not sent, as the RFC allows: a NAT in between would change it.
     """
     await _greet(sock, login)
     host, port = await _request(sock, _ASSOCIATE, "::" if sock.family == socket.AF_INET6 else "0.0.0.0", 0)
@@ -90,7 +90,7 @@ async def _request(sock: socket.socket, command: int, host: str, port: int) -> t
         bound = socket.inet_ntop(socket.AF_INET6, await read_exactly(sock, 16))
     elif kind == _NAME:
         (length,) = await read_exactly(sock, 1)
-        # A name says nothing that is needed: a relay's address is always a number.
+        # A name is skipped: a relay's address is always a number.
         await read_exactly(sock, length)
         bound = "0.0.0.0"
     else:
@@ -100,12 +100,12 @@ async def _request(sock: socket.socket, command: int, host: str, port: int) -> t
 
 
 def header(address: Address) -> bytes:
-    """What stands before each datagram on its way through the relay (RFC 1928, section 7)."""
+    """The header of each datagram through the relay (RFC 1928, section 7)."""
     return b"\0\0\0" + _encode(address[0], address[1])
 
 
 def unwrap(datagram: memoryview) -> tuple[memoryview, Address] | None:
-    """What a relayed datagram holds, and from where; None for a fragment and for what is no such datagram."""
+    """A relayed datagram's payload and source; None for a fragment and for an invalid datagram."""
     if len(datagram) < 4 or datagram[2] != 0:
         return None
     kind = datagram[3]

@@ -1,7 +1,7 @@
-"""One stream connection that carries datagrams, each behind its length.
+"""One stream connection that carries datagrams, each after its length.
 
-The length is big-endian and counts what follows: `SHORT`, of 16 bits, is OpenVPN's TCP encapsulation,
-`LONG`, of 32, QEMU's. Knows nothing of what is in a datagram, who connects and when: `Framer` is the format
+The length is big-endian and counts what follows: `SHORT`, of 16 bits, is OpenVPN's TCP encapsulation, `LONG`,
+of 32, QEMU's. This module does not know what is in a datagram, nor who connects: `Framer` is the format
 without I/O, `Stream` the connected socket.
 """
 
@@ -28,32 +28,32 @@ MAX_DATAGRAM = 65535
 """The longest datagram that a 16-bit length can announce."""
 
 CHUNK = 256 * 1024
-"""What one read asks the kernel for: a few super-frames' worth, so that a read costs little a frame."""
+"""The bytes of one read: as many as a few super-frames, so that a read costs little for each frame."""
 
 READS = 4
-"""Reads in one wakeup, so that a busy stream starves no other element."""
+"""The most reads in one wakeup, so that a busy stream does not starve other elements."""
 
 FEWEST = 6
-"""Equal datagrams in a row from which on numpy handles them with less work than Python one by one."""
+"""The number of equal datagrams in a row from which numpy is faster than Python."""
 
 LONGEST_RUN = 65_535
-"""Bytes of equal datagrams that are taken together: as much as a super-frame holds."""
+"""The most bytes of equal datagrams that are taken together: as many as a super-frame holds."""
 
 MOST = 256
-"""Equal datagrams that are looked at together, so that no look costs more than what it may find."""
+"""The most equal datagrams that one search looks at, so that it never costs more than it finds."""
 
 HIGH_WATER = 1024 * 1024
-"""Bytes waiting for the socket above which whoever feeds the stream is asked to stop."""
+"""Bytes waiting for the socket above which the sender is asked to stop (high water)."""
 
 LOW_WATER = HIGH_WATER // 4
-"""Bytes waiting at which they may go on."""
+"""Bytes waiting at which the sender may continue (low water)."""
 
 FULL = 4 * HIGH_WATER
-"""Bytes waiting beyond which datagrams are dropped: not everyone who feeds a stream can stop."""
+"""Bytes waiting beyond which datagrams are dropped: not every sender can stop."""
 
 
 class Framer:
-    """Cuts a byte stream into datagrams, however it arrives; refuses lengths of 0 and beyond `limit`."""
+    """Cuts a byte stream into datagrams; refuses lengths of 0 and beyond `limit`."""
 
     def __init__(self, limit: int = MAX_DATAGRAM, prefix: struct.Struct = SHORT) -> None:
         self.limit = limit
@@ -61,16 +61,16 @@ class Framer:
         self._prefix = prefix
         self._arena = arena()
         self._left = b""
-        """The beginning of a datagram whose rest has not come."""
+        """The beginning of a datagram whose rest has not arrived."""
 
     def room(self) -> memoryview:
-        """Where the next bytes of the stream go, `CHUNK` of them; then `feed`, before any other framer."""
+        """A buffer of `CHUNK` bytes for the stream's next bytes; call `feed` before using another framer."""
         left = len(self._left)
         self._arena[:left] = self._left
         return self._arena[left : left + CHUNK]
 
     def feed(self, count: int) -> list[Frame | Run]:
-        """The datagrams that are whole after `count` more bytes; views that the next `room` invalidates.
+        """The datagrams that `count` more bytes complete; views that the next `room` invalidates.
 
         Equal ones in a row are runs. A length that cannot be ends the stream: `bad` holds it, and nothing
         after it is a datagram.
@@ -122,7 +122,7 @@ class Framer:
 
 
 def framed(items: Sequence[Frame | Run], prefix: struct.Struct = SHORT) -> list[Frame]:
-    """The items as they go on the stream: each datagram preceded by its length, ready to be joined."""
+    """The items as bytes of the stream: each datagram preceded by its length, ready to be joined."""
     parts: list[Frame] = []
     pack = prefix.pack
     for item in items:
@@ -157,7 +157,7 @@ def _count(items: Sequence[Frame | Run]) -> int:
 
 
 class Stream:
-    """A connected TCP or unix stream socket inside the running event loop.
+    """A connected TCP or unix stream socket on the running event loop.
 
     `receive(datagrams)` gets what arrived, in buffers reused once it returns; `closed(reason)` is called
     once, when the peer or an error ended the connection; `hold` when the queue passes its high and low water.
@@ -193,7 +193,7 @@ class Stream:
 
     @property
     def open(self) -> bool:
-        """Whether the connection still stands."""
+        """Whether the connection is open."""
         return self.sock.fileno() >= 0
 
     def close(self, reason: str | None = None) -> None:
@@ -220,7 +220,7 @@ class Stream:
             self.close(reason)
 
     def begin(self, head: bytes) -> None:
-        """Take the first bytes of the stream, that somebody else has read."""
+        """Take the first bytes of the stream, which were read elsewhere."""
         while head and self.open:
             room = self._framer.room()
             count = min(len(head), len(room))
@@ -229,7 +229,7 @@ class Stream:
             self._cut(count)
 
     def pause(self, paused: bool) -> None:
-        """Read no more, so that the peer finds the connection full, or go on."""
+        """Stop reading, so that the peer finds the connection full, or continue."""
         if not self.open:
             return
         if paused:
@@ -287,7 +287,7 @@ class Stream:
             except OSError as error:
                 self.sent.frames -= count
                 self.sent.drops["lost with the connection"] += count
-                # Not from here: whoever is sending must not find its own stream closed under its feet.
+                # Not from here: a stream must not close while its sender is in `send`.
                 self._loop.call_soon(self.close, error.strerror or "connection lost")
                 return
             if taken == len(data):

@@ -1,8 +1,8 @@
-"""One unix datagram socket that carries frames to a peer on the same computer, many a wakeup.
+"""One unix datagram socket that carries frames to a peer on the same computer, many in each wakeup.
 
-Knows nothing of what is in a datagram, nor how the socket came by its peer: it is connected, or will be. A
-unix socket's peer holds few datagrams (net.unix.max_dgram_qlen, commonly 10), so what it does not take at
-once waits here, up to a bound.
+This module does not know what is in a datagram, nor how the socket gets its peer: it is connected, or will
+be. The queue of a unix socket is short (net.unix.max_dgram_qlen, commonly 10), so what the peer does not take
+at once waits here, up to a bound.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from collections.abc import Callable, Sequence
 from tmelink.frame import Counters, Frame, Run
 
 DATAGRAM = 65536
-"""Room for the longest frame that anybody sends here."""
+"""Room for the longest frame that a peer sends."""
 
 READS = 64
-"""Frames read in one wakeup, so that a busy peer starves no other element."""
+"""The most frames read in one wakeup, so that a busy peer does not starve other elements."""
 
 QUEUE = 1024
-"""Frames that wait for the peer; 1.5 MB of full-sized ones. More are dropped and counted."""
+"""The most frames that wait for the peer, 1.5 MB at full size. More are dropped and counted."""
 
 HIGH_WATER = QUEUE // 2
-"""Frames waiting above which whoever feeds the socket is asked to stop."""
+"""Frames waiting above which the sender is asked to stop (high water)."""
 
 LOW_WATER = QUEUE // 8
-"""Frames waiting at which they may go on."""
+"""Frames waiting at which the sender may continue (low water)."""
 
 
 class UnixDatagrams:
-    """A unix datagram socket inside the running event loop.
+    """A unix datagram socket on the running event loop.
 
     `receive(frames)` is called for what arrives, in buffers reused once it returns; `hold` when the queue
     passes its high and low water. `sent` and `received` are the caller's, so that they outlive the socket.
@@ -74,7 +74,7 @@ class UnixDatagrams:
         self._lose("lost with the socket")
 
     def pause(self, paused: bool) -> None:
-        """Read no more, so that the peer finds the socket full, or go on."""
+        """Stop reading, so that the peer finds the socket full, or continue."""
         if not self.open:
             return
         if paused:
@@ -140,7 +140,7 @@ class UnixDatagrams:
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
-                # The peer is gone; the rest would find the same.
+                # The peer is gone; the other frames would fail too.
                 self._lose(_reason(error))
                 break
             sent.frames += 1
@@ -170,7 +170,7 @@ _REASONS = {
     errno.EDESTADDRREQ: "no peer yet",
     errno.ENOBUFS: "socket full",
     errno.EMSGSIZE: "too long for the socket",
-    errno.EPERM: "the peer hears somebody else",
+    errno.EPERM: "the peer is connected elsewhere",
 }
 
 

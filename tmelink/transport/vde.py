@@ -1,4 +1,4 @@
-"""VDE's plug protocol, as its switches and libvdeplug speak it on the control socket.
+"""VDE's plug protocol on the control socket of its switches, as libvdeplug speaks it.
 
 A plug connects to the stream socket `ctl` in the switch's directory and sends one request: what it wants and
 the path of its own datagram socket. The switch answers with the address of the datagram socket that it made
@@ -17,10 +17,10 @@ from tmelink.errors import ProtocolError
 MAGIC = 0xFEEDFACE
 VERSION = 3
 NEW_CONTROL = 0
-"""Any free port, or the one whose number stands in the type's upper bits."""
+"""Any free port, or the one whose number is in the type's upper bits."""
 
 NEW_PORT0 = 1
-"""The port that goes nowhere until the switch's administrator says where."""
+"""A port that is not connected until the switch's administrator connects it."""
 
 MAX_DESCRIPTION = 128
 """Bytes of a plug's description, with its final zero (libvdeplug's MAXDESCR)."""
@@ -34,14 +34,14 @@ MAX_REQUEST = MIN_REQUEST + MAX_DESCRIPTION
 
 
 class VdeRequest(NamedTuple):
-    """What a plug asks for; `port` 0 is any."""
+    """A plug's request; `port` 0 is any free port."""
 
     path: str
     port: int = 0
     description: str = ""
 
     def build(self) -> bytes:
-        """The request as it goes on the control socket."""
+        """The request as bytes for the control socket."""
         description = self.description.encode()[: MAX_DESCRIPTION - 1] + b"\0"
         return _HEAD.pack(MAGIC, VERSION, NEW_CONTROL | self.port << 8) + address(self.path) + description
 
