@@ -18,8 +18,11 @@ from pathlib import Path
 from tmelink import registry
 from tmelink.element import Claim, Element, Port, connect
 from tmelink.errors import ElementError, MachineError, PortError, TmelinkError, UnknownElement
+from tmelink.inline.netem_words import Impairment, Request, WordError
+from tmelink.inline.netem_words import request as impairment_request
+from tmelink.inline.pcap_filter import PcapFilter
 from tmelink.source import Mistake, Place, Source, Word, suggestion
-from tmelink.tmesh.declared import Declared, Join
+from tmelink.tmesh.declared import Declared, DeclaredImpairment, Join
 from tmelink.tmesh.layout import Layout
 from tmelink.tmesh.source_file import read, unreadable
 from tmelink.tmesh.statements import Side
@@ -45,6 +48,15 @@ class ElementCommand:
     place: Place
 
 
+@dataclass(frozen=True)
+class ConnectionImpairment:
+    """`impair ELEMENT at OTHER words…`: both elements' names, and what is to happen, seen from the first."""
+
+    element: str
+    other: str
+    request: Request
+
+
 @dataclass(eq=False)
 class Machine:
     """What a machine file describes, checked: what a runtime opens, runs and closes.
@@ -61,6 +73,7 @@ class Machine:
     elements: dict[str, Element] = field(default_factory=dict)
     connections: list[tuple[Port, Port]] = field(default_factory=list)
     commands: list[ElementCommand] = field(default_factory=list)
+    impairments: list[ConnectionImpairment] = field(default_factory=list)
     hosts: dict[str, str] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     homes: dict[str, str] = field(default_factory=dict)
@@ -197,6 +210,8 @@ class _Assembly:
             target = self.made.get(order.element)
             if target is not None and target.element is not None:
                 machine.commands.append(ElementCommand(target.element, order.words, order.level, order.place))
+        for impairment in layout.impairments:
+            self.impair(impairment)
         machine.hosts = {name: host.address for name, host in layout.hosts.items()}
         machine.output = layout.output
 
@@ -324,6 +339,32 @@ class _Assembly:
             self.layout.complain(at.element.place, str(error))
             return
         self.machine.connections.append((port, peer))
+
+    def impair(self, declared: DeclaredImpairment) -> None:
+        """An impairment of a connection of the file; mistakes are told at their words."""
+        words = declared.words
+        try:
+            request = impairment_request([word.text for word in words])
+            if request.applied(Impairment()).match:
+                PcapFilter(request.applied(Impairment()).match)
+        except WordError as error:
+            place = words[error.index].place if words else declared.place
+            self.layout.complain(place, str(error), error.hint)
+            return
+        except (ValueError, ElementError) as error:
+            self.layout.complain(words[0].place if words else declared.place, str(error))
+            return
+        first, second = (self.made.get(end) for end in declared.ends)
+        if first is None or second is None or first.element is None or second.element is None:
+            return
+        both = {first.element, second.element}
+        if not any({port.element for port in pair} == both for pair in self.machine.connections):
+            ends = " and ".join(end.path for end in declared.ends)
+            hint = "an impairment needs a connection of the file"
+            self.layout.complain(declared.place, f"{ends} are not connected", hint)
+            return
+        names = first.element.name, second.element.name
+        self.machine.impairments.append(ConnectionImpairment(*names, request))
 
     def port(self, element: Element, side: Side) -> Port | None:
         try:

@@ -11,7 +11,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -20,8 +20,12 @@ from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin.nic import Nic
 from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedHere
 from tmelink.frame import Counters
+from tmelink.inline import chain
+from tmelink.inline.impairment import impair
+from tmelink.inline.netem_words import Impairment, WordError
+from tmelink.inline.netem_words import request as impairment_request
 from tmelink.logs import set_level
-from tmelink.machine import ElementCommand, Machine
+from tmelink.machine import ConnectionImpairment, ElementCommand, Machine
 from tmelink.state import Event, State
 
 CLOSE_SECONDS = 1.5
@@ -90,6 +94,8 @@ class Lab(Mapping[str, Element]):
         for port in element.ports:
             peer = port.peer
             if peer is not None and beyond in (None, peer.element):
+                chain.clear(port)
+                chain.clear(peer)
                 disconnect(port)
                 connections = self.machine.connections
                 connections[:] = [pair for pair in connections if port not in pair]
@@ -103,7 +109,10 @@ class Lab(Mapping[str, Element]):
         self._check_open()
         gone = set(difference.gone)
         left = {port for pair in difference.ended for port in pair if port.element not in gone}
-        for port, _ in difference.ended:
+        impairments = self.machine.impairments
+        for port, peer in difference.ended:
+            chain.clear(port)
+            chain.clear(peer)
             disconnect(port)
         self._tell(*left)
         for element in reversed(difference.gone):
@@ -113,6 +122,7 @@ class Lab(Mapping[str, Element]):
         self.machine = difference.machine
         self._set_levels()
         joined = difference.join()
+        self._renew_impairments(impairments, joined)
         failed_before = set(self.failures)
         self._keep_going, keep_going = True, self._keep_going
         try:
@@ -125,6 +135,47 @@ class Lab(Mapping[str, Element]):
             if opened and command.level is None:
                 await self._command(command)
         return {name: error for name, error in self.failures.items() if name not in failed_before}
+
+    def impair(self, path: str, other: str, words: Sequence[str]) -> dict[str, Impairment]:
+        """Change what happens to the frames of a connection, in tc-netem's words (docs/impairment.md).
+
+        What holds afterwards, by direction: "out" is what `path` sends, "in" what it receives. All that the
+        words do not name stays. Raises `ElementError` for wrong words and where there is no connection.
+        """
+        self._check_open()
+        ports = self.ports_between(path, other)
+        try:
+            request = impairment_request(list(words))
+            holds = [impair(port, request) for port in ports]
+        except ValueError as error:
+            hint = f"; {error.hint}" if isinstance(error, WordError) and error.hint else ""
+            raise ElementError(f"{error}{hint}") from error
+        return holds[0]
+
+    def ports_between(self, path: str, other: str) -> list[Port]:
+        """The ports of one element that are connected to another; `ElementError` where there is none."""
+        first, second = self[path], self[other]
+        found = [port for port in first.ports if port.peer is not None and port.peer.element is second]
+        if not found:
+            raise ElementError(f"{first.name} and {second.name} are not connected")
+        return found
+
+    def _impair(self, impairments: Iterable[ConnectionImpairment]) -> None:
+        for each in impairments:
+            for port in self.ports_between(each.element, each.other):
+                impair(port, each.request)
+
+    def _renew_impairments(self, before: Sequence[ConnectionImpairment], joined: Sequence[Port]) -> None:
+        """Impair new connections, and those of which the file says something else than it did."""
+        old, new = _by_pair(before), _by_pair(self.machine.impairments)
+        changed = {pair for pair in (*old, *new) if old.get(pair) != new.get(pair)}
+        changed |= {_pair(port.element.name, port.peer.element.name) for port in joined if port.peer}
+        for a, b in self.machine.connections:
+            if _pair(a.element.name, b.element.name) in changed:
+                chain.clear(a)
+                chain.clear(b)
+        for pair in changed:
+            self._impair(new.get(pair, ()))
 
     def _tell(self, *ports: Port) -> None:
         for port in dict.fromkeys(ports):
@@ -167,6 +218,7 @@ class Lab(Mapping[str, Element]):
 
     async def _bring_up(self) -> None:
         self._set_levels()
+        self._impair(self.machine.impairments)
         # All at once, since one may wait for what another brings (a packet tap on a TAP's interface).
         tasks = [asyncio.create_task(self._open_one(e)) for e in self.machine.elements.values()]
         try:
@@ -260,6 +312,9 @@ class Lab(Mapping[str, Element]):
         order = {element.name: number for number, element in enumerate(self.machine.elements.values())}
         opened = sorted(self._opened, key=lambda element: order[element.name], reverse=True)
         self._opened.clear()
+        for a, b in self.machine.connections:
+            chain.clear(a)
+            chain.clear(b)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 for element in opened:
@@ -289,6 +344,20 @@ class Lab(Mapping[str, Element]):
         for element in self.machine.elements.values():
             for name, counters in element.counters().items():
                 yield f"{element.name} {name}", counters
+
+
+def _pair(name: str, other: str) -> frozenset[str]:
+    return frozenset((name, other))
+
+
+def _by_pair(
+    impairments: Iterable[ConnectionImpairment],
+) -> dict[frozenset[str], list[ConnectionImpairment]]:
+    """Impairments by the elements whose connections they are about."""
+    found: dict[frozenset[str], list[ConnectionImpairment]] = {}
+    for each in impairments:
+        found.setdefault(_pair(each.element, each.other), []).append(each)
+    return found
 
 
 def _free_port(element: Element) -> Port:

@@ -74,3 +74,9 @@ def remove(port: Port, stage: Stage) -> None:
     if not chain.stages:
         port.inline = None
     stage.close()
+
+
+def clear(port: Port) -> None:
+    """Take every stage out."""
+    for stage in stages(port):
+        remove(port, stage)

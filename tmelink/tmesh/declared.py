@@ -48,6 +48,15 @@ class Order:
     place: Place
 
 
+@dataclass(frozen=True)
+class DeclaredImpairment:
+    """`impair ELEMENT at OTHER words…`."""
+
+    ends: tuple[Declared, Declared]
+    words: tuple[Word, ...]
+    place: Place
+
+
 @dataclass(eq=False)
 class DeclaredHost:
     """A computer that a `host` block names."""

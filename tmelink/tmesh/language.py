@@ -141,6 +141,10 @@ class _Builder:
         element, *words = map(self.word, children)
         return st.Command(element, tuple(words))
 
+    def impair(self, children: list[Any]) -> Statement:
+        element, other, *words = map(self.word, children)
+        return st.Impair(element, other, tuple(words))
+
     def word(self, token: Token) -> Word:
         return Word(_unquoted(token), self.place(token))
 

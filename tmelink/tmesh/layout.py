@@ -16,7 +16,7 @@ from pathlib import Path
 from tmelink import values
 from tmelink.source import Mistake, Place, Report, Source, Word, suggestion
 from tmelink.tmesh import statements as st
-from tmelink.tmesh.declared import Declared, DeclaredHost, Join, Order
+from tmelink.tmesh.declared import Declared, DeclaredHost, DeclaredImpairment, Join, Order
 from tmelink.tmesh.directory import Directory, Missing, Named, PathError, Tree
 from tmelink.tmesh.language import Script, parse
 from tmelink.tmesh.listing import listing
@@ -42,7 +42,7 @@ class _File:
 
 
 class Layout:
-    """Runs statements; `elements`, `joins`, `orders`, `output` and `hosts` are the results.
+    """Runs statements. `elements`, `joins`, `orders`, `impairments`, `output` and `hosts` are the results.
 
     With `host`, the parts of all other hosts count as `elsewhere`. `unchecked` says which elements have
     connections that are not checked.
@@ -61,6 +61,7 @@ class Layout:
         self.elements: list[Declared] = []
         self.joins: list[Join] = []
         self.orders: list[Order] = []
+        self.impairments: list[DeclaredImpairment] = []
         self.output: list[str] = []
         self.hosts: dict[str, DeclaredHost] = {}
         self.positions: dict[Source, tuple[int, ...]] = {}
@@ -189,6 +190,8 @@ class Layout:
                 self._order(element, words, None)
             case st.Log(element, level):
                 self._log(element, level)
+            case st.Impair(element, other, words):
+                self._impair(element, other, words)
             case st.MachineBlock():
                 self._machine(statement)
             case st.HostBlock():
@@ -292,6 +295,11 @@ class Layout:
             self.complain(level.place, str(error))
             number = 0
         self._order(element, (level,), number)
+
+    def _impair(self, element: Word, other: Word, words: tuple[Word, ...]) -> None:
+        ends = self._element(element), self._element(other)
+        if ends[0] is not None and ends[1] is not None:
+            self.impairments.append(DeclaredImpairment((ends[0], ends[1]), words, element.place))
 
     def _list(self, options: Word | None, path: Word | None) -> None:
         flags = options.text[1:] if options else ""

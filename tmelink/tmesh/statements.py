@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from tmelink.source import Place, Word
 
 RESERVED = frozenset(
-    ("alias", "at", "cd", "command", "connect", "log", "ls", "mkdir", "mv", "pwd", "rm", "rmdir", "source")
+    {"alias", "at", "cd", "command", "connect", "impair", "log"}
+    | {"ls", "mkdir", "mv", "pwd", "rm", "rmdir", "source"}
 )
 """Words that cannot name anything."""
 
@@ -128,6 +129,15 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Impair:
+    """`impair ELEMENT at OTHER [WORD…]`."""
+
+    element: Word
+    other: Word
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MachineBlock:
     """`machine NAME { … }`; the name is empty where the file has a mistake there."""
 
@@ -158,6 +168,7 @@ Statement = (
     | Alias
     | Command
     | Log
+    | Impair
     | MachineBlock
     | HostBlock
 )
@@ -215,6 +226,9 @@ def _lines(statement: Statement) -> list[str]:
             return [" ".join(filter(None, ("command", quoted_name(element.text), _words(words))))]
         case Log(element, level):
             return [f"log {quoted_name(element.text)} {quoted(level.text)}"]
+        case Impair(element, other, words):
+            head = f"impair {quoted_name(element.text)} at {quoted(other.text)}"
+            return [" ".join(filter(None, (head, _words(words))))]
         case _:
             return [f"{_PATH_COMMANDS[type(statement)]} {quoted_name(statement.path.text)}"]
 

@@ -49,6 +49,7 @@ _OPERANDS = {
     "_COMMAND": ("command", "an element's name"),
     "_LOG": ("log", "an element's name and a level"),
     "_CONNECT": ("connect", "an element's name"),
+    "_IMPAIR": ("impair", "a connection, 'ELEMENT at OTHER', and what happens to its frames"),
     "PWD": ("pwd", "nothing"),
     "LS": ("ls", "at most options and one path"),
 }

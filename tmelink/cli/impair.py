@@ -1,0 +1,57 @@
+"""`tmelink impair NAME [ELEMENT at OTHER WORDS…]`: delay, lose and limit what crosses a connection, live."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tmelink.cli import labs
+
+NAME = "impair"
+HELP = "delay, lose, limit or reorder the frames of a connection while the lab runs, in tc-netem's words"
+EPILOG = labs.epilog(
+    ("tmelink impair lab", "what is impaired"),
+    ("tmelink impair lab le0 at link0 delay 50ms 10ms normal loss 1% burst 4", "both directions"),
+    ("tmelink impair lab le0 at link0 rate 10mbit direction out", "what le0 sends; the rest stays"),
+    ("tmelink impair lab le0 at link0 match 'udp port 53' drop every 2", "only what the filter matches"),
+    ("tmelink impair lab le0 at link0 clear", "no impairment any more"),
+)
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    labs.declare(parser, required=True)
+    parser.add_argument(
+        "words",
+        metavar="ELEMENT at OTHER WORDS",
+        nargs=argparse.REMAINDER,
+        help="a connection and what is to happen to its frames; without, what is impaired",
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    words = list(options.words)
+    if "--json" in words:
+        words.remove("--json")
+        options.json = True
+    with labs.control(options) as lab:
+        if not words:
+            _show(lab.call("impairments"), options.json)
+            return 0
+        if len(words) < 4 or words[1] != "at":
+            print("tmelink impair: write ELEMENT at OTHER, then what is to happen", file=sys.stderr)
+            return 2
+        holds = lab.call("impair", element=words[0], other=words[2], words=words[3:])
+    if options.json:
+        labs.dump(holds)
+    else:
+        for direction, text in holds.items():
+            print(f"{direction:<3}  {text or 'not impaired'}")
+    return 0
+
+
+def _show(rows: list[dict[str, object]], as_json: bool) -> None:
+    if as_json:
+        labs.dump(rows)
+    elif rows:
+        cells = [[str(row[key]) for key in ("element", "other", "out", "in", "waiting")] for row in rows]
+        print(labs.table(("ELEMENT", "AT", "OUT", "IN", "WAITING"), cells, right=(4,)))
