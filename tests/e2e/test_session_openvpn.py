@@ -18,12 +18,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.grouped import plain as plain_settings
 from tests.support.netns import Namespace, Net
 from tests.support.wire import pieces
 from tmelink.openvpn import keys
 from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Event, Notice, Restart, Step, Up
+from tmelink.openvpn.settings import Mssfix
 from tmelink.stack.interface import Interface
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn")]
@@ -34,10 +36,10 @@ UP_SECONDS = 20
 
 CELLS: list[tuple[str, dict[str, Any]]] = [
     ("", {}),
-    ("--fragment 600 --mssfix 0", {"fragment": 600, "mssfix": 0}),
-    ("--comp-lzo no", {"compress": "comp-lzo no"}),
-    ("--compress stub-v2", {"compress": "stub-v2"}),
-    ("--compress lz4-v2 --allow-compression yes", {"compress": "lz4-v2", "allow_compression": "asym"}),
+    ("--fragment 600 --mssfix 0", {"fragment": 600, "mssfix": Mssfix(0)}),
+    ("--comp-lzo no", {"framing": "comp-lzo no"}),
+    ("--compress stub-v2", {"framing": "stub-v2"}),
+    ("--compress lz4-v2 --allow-compression yes", {"framing": "lz4-v2", "allow": "asym"}),
     ("--cipher AES-256-CBC", {"cipher": "AES-256-CBC"}),
     ("--cipher AES-128-CBC --auth SHA256", {"cipher": "AES-128-CBC", "auth": "SHA256"}),
     ("--cipher AES-192-CBC --auth SHA512", {"cipher": "AES-192-CBC", "auth": "SHA512"}),
@@ -46,11 +48,11 @@ CELLS: list[tuple[str, dict[str, Any]]] = [
     ("--cipher none --auth none", {"cipher": "none", "auth": "none"}),
     (
         "--cipher AES-256-CBC --fragment 1200 mtu --compress stub",
-        {"cipher": "AES-256-CBC", "fragment": 1200, "fragment_mtu": True, "compress": "stub"},
+        {"cipher": "AES-256-CBC", "fragment": 1200, "fragment_counts_encapsulation": True, "framing": "stub"},
     ),
     (
         "--cipher AES-128-CBC --compress lz4 --allow-compression yes",
-        {"cipher": "AES-128-CBC", "compress": "lz4", "allow_compression": "asym"},
+        {"cipher": "AES-128-CBC", "framing": "lz4", "allow": "asym"},
     ),
 ]
 
@@ -130,7 +132,7 @@ class Pair:
         self.key_file.chmod(0o600)
         if "cipher" in settings:
             settings = {**settings, "key": keys.parse(self.key_file.read_bytes())}
-        self.settings = Settings(**settings)
+        self.settings = plain_settings(**settings)
 
     @contextlib.asynccontextmanager
     async def shell(self, settings: Settings | None = None) -> AsyncIterator[Shell]:
@@ -188,7 +190,7 @@ def test_a_wrong_key_is_never_taken_for_the_peer(net: Net, tmp_path: Path) -> No
     async def main() -> None:
         process = pair.openvpn("--cipher AES-256-CBC")
         wrong = keys.parse(keys.generate(os.urandom))
-        async with pair.shell(Settings(key=wrong, cipher="AES-256-CBC", ping=1)) as shell:
+        async with pair.shell(plain_settings(key=wrong, cipher="AES-256-CBC", ping=1)) as shell:
             notice = await shell.event(Notice)
             assert isinstance(notice, Notice)
             assert "bad hmac" in notice.text

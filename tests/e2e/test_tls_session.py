@@ -186,7 +186,7 @@ def test_two_equal_ends(
         settings={
             "kind": "ethernet" if kind == "tap" else "ip",
             "stream": proto == "tcp",
-            "data_ciphers": [cipher],
+            "accepted": [cipher],
         },
     )
     up = link.expect("event Up")
@@ -205,12 +205,12 @@ def test_two_equal_ends(
 @pytest.mark.parametrize(
     ("stock_options", "settings"),
     [
-        (["--comp-lzo", "no"], {"compress": "comp-lzo no"}),
-        (["--compress", "stub-v2"], {"compress": "stub-v2"}),
+        (["--comp-lzo", "no"], {"framing": "comp-lzo no"}),
+        (["--compress", "stub-v2"], {"framing": "stub-v2"}),
         (["--fragment", "700"], {"fragment": 700}),
         (
             ["--fragment", "700", "--data-ciphers", "AES-128-CBC", "--auth", "SHA256"],
-            {"fragment": 700, "data_ciphers": ["AES-128-CBC"], "auth": "SHA256"},
+            {"fragment": 700, "accepted": ["AES-128-CBC"], "auth": "SHA256"},
         ),
     ],
 )

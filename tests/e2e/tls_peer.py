@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support.grouped import tls as tls_settings
 from tmelink.frame import Run
 from tmelink.openvpn import session as events
 from tmelink.openvpn.server.server import Addressed, TlsServer
@@ -57,12 +58,12 @@ def wrap_key(wanted: dict[str, Any] | None) -> tls_wrap.WrapKey:
 
 def load(config: dict[str, Any]) -> tuple[TlsSettings, TlsContext]:
     wanted = dict(config["settings"])
-    for name in ("data_ciphers", "pull_filters", "peer_info"):
+    for name in ("accepted", "pull_filters", "peer_info"):
         if name in wanted:
             wanted[name] = tuple(tuple(x) if isinstance(x, list) else x for x in wanted[name])
     if "credentials" in wanted:
         wanted["credentials"] = Credentials(*wanted["credentials"])
-    settings = TlsSettings(**wanted, wrap=wrap_key(config.get("wrap")))
+    settings = tls_settings(**wanted, wrap=wrap_key(config.get("wrap")))
     files = dict(config["files"])
     for name in PEM:
         if name in files:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.grouped import tls as tls_settings
 from tmelink.openvpn.tls import negotiated, peer_info, push_messages
 from tmelink.openvpn.tls.key_method import KeySource, Message
 from tmelink.openvpn.tls.negotiated import NegotiatedOptions, options_string
-from tmelink.openvpn.tls.settings import TlsSettings
 
-EQUAL = TlsSettings(server=False)
-SERVER = TlsSettings(server=True, mode="push", peer_id=9)
+EQUAL = tls_settings(server=False)
+SERVER = tls_settings(server=True, mode="push", peer_id=9)
 
 
 def message(info: str = "", options: str = "") -> Message:
@@ -38,17 +38,17 @@ def export(label: bytes, length: int) -> bytes:
             "key-method 2,tls-client",
         ),
         (
-            {"data_ciphers_fallback": "AES-256-CBC", "auth": "SHA256"},
+            {"fallback": "AES-256-CBC", "auth": "SHA256"},
             "dev-type tap,link-mtu 1601,tun-mtu 1500,proto UDPv4,cipher AES-256-CBC,auth SHA256,keysize 256,"
             "key-method 2,tls-client",
         ),
         (
-            {"data_ciphers_fallback": "AES-256-GCM"},
+            {"fallback": "AES-256-GCM"},
             "dev-type tap,link-mtu 1581,tun-mtu 1500,proto UDPv4,cipher AES-256-GCM,auth [null-digest],"
             "keysize 256,key-method 2,tls-client",
         ),
         (
-            {"compress": "comp-lzo no"},
+            {"framing": "comp-lzo no"},
             "dev-type tap,link-mtu 1574,tun-mtu 1500,proto UDPv4,comp-lzo,auth SHA1,keysize 128,"
             "key-method 2,tls-client",
         ),
@@ -65,17 +65,18 @@ def export(label: bytes, length: int) -> bytes:
     ],
 )
 def test_options_strings_are_openvpns(settings: dict[str, Any], told: str) -> None:
-    made = TlsSettings(**{"server": False} | settings)
+    made = tls_settings(**{"server": False} | settings)
     assert options_string(made, remote=False) == "V4," + told
     mirrored = options_string(made, remote=True)
     assert mirrored.endswith("tls-client" if made.server else "tls-server")
 
 
 def test_equal_ends_agree_on_the_same_whichever_reckons() -> None:
-    ours = TlsSettings(server=False, data_ciphers=("AES-128-GCM", "AES-256-GCM"))
-    theirs = TlsSettings(server=True, data_ciphers=("CHACHA20-POLY1305", "AES-256-GCM", "AES-128-GCM"))
+    ours = tls_settings(server=False, accepted=("AES-128-GCM", "AES-256-GCM"))
+    theirs = tls_settings(server=True, accepted=("CHACHA20-POLY1305", "AES-256-GCM", "AES-128-GCM"))
     told = [
-        peer_info.build(pull=False, ciphers=end.data_ciphers, version="", mtu=1500) for end in (ours, theirs)
+        peer_info.build(pull=False, ciphers=end.ciphers.accepted, version="", mtu=1500)
+        for end in (ours, theirs)
     ]
     assert negotiated.as_equals(ours, message(told[1]), export) == negotiated.as_equals(
         theirs, message(told[0]), export
@@ -98,7 +99,7 @@ def test_equal_ends_agree_on_the_same_whichever_reckons() -> None:
     ],
 )
 def test_equal_ends_and_old_peers(info: str, options: str, fallback: str | None, cipher: str | None) -> None:
-    settings = TlsSettings(server=False, data_ciphers_fallback=fallback)
+    settings = tls_settings(server=False, fallback=fallback)
     agreed = negotiated.as_equals(settings, message(info, options), export)
     assert (agreed.cipher if agreed else None) == cipher
     assert agreed is None or not agreed.exporter
@@ -121,7 +122,7 @@ def test_a_servers_choice(info: str, options: str, cipher: str | None) -> None:
 
 
 def test_a_server_tells_what_was_agreed_and_a_client_reads_it() -> None:
-    info = peer_info.build(pull=True, ciphers=EQUAL.data_ciphers, version="1", mtu=1600)
+    info = peer_info.build(pull=True, ciphers=EQUAL.ciphers.accepted, version="1", mtu=1600)
     agreed = negotiated.as_server(SERVER, message(info))
     assert agreed is not None
     options = negotiated.options_to_push(SERVER, message(info), agreed)

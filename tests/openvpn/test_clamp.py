@@ -10,18 +10,19 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
+from tests.support.grouped import plain as plain_settings
+from tests.support.grouped import tls as tls_settings
 from tmelink.frame import Run
 from tmelink.openvpn.data import keys as data_keys
 from tmelink.openvpn.data.clamp import clamped
 from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.data.replay import USUAL
 from tmelink.openvpn.plain import mtu
-from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Item
+from tmelink.openvpn.settings import Mssfix
 from tmelink.openvpn.tls.keyring import fragment_room
 from tmelink.openvpn.tls.negotiated import NegotiatedOptions
 from tmelink.openvpn.tls.payload import Payloads
-from tmelink.openvpn.tls.settings import TlsSettings
 
 DIRECTION = StaticDirection(bytes(64), bytes(64))
 
@@ -32,23 +33,23 @@ DIRECTION = StaticDirection(bytes(64), bytes(64))
         ({"proto": "udp4"}, "AES-256-GCM", 1368),
         ({"proto": "tcp4-server"}, "AES-256-GCM", 1354),
         ({"proto": "udp4"}, "AES-256-CBC", 1331),
-        ({"proto": "udp4", "mssfix": 1400}, "AES-256-GCM", 1304),
-        ({"proto": "udp4", "mssfix": 1300, "fragment": 1300}, "AES-256-GCM", 1200),
-        ({"proto": "udp4", "compress": "stub"}, "AES-256-GCM", 1367),
+        ({"proto": "udp4", "mssfix": Mssfix(1400)}, "AES-256-GCM", 1304),
+        ({"proto": "udp4", "mssfix": Mssfix(1300), "fragment": 1300}, "AES-256-GCM", 1200),
+        ({"proto": "udp4", "framing": "stub"}, "AES-256-GCM", 1367),
     ],
 )
 def test_what_fits_under_keys_is_what_openvpn_reckons(options: dict[str, Any], cipher: str, mss: int) -> None:
-    settings = Settings(**options)
+    settings = plain_settings(**options)
     keys = data_keys.make(cipher, "SHA256", DIRECTION, DIRECTION, Counter(), epoch=False, window=USUAL)
     room = fragment_room(keys, NegotiatedOptions(cipher, peer_id=0), mtu.mss_datagram(settings))
     assert room - mtu.mss_overhead(settings) == mss
 
 
 def test_a_fixed_mss_and_none_need_no_keys() -> None:
-    assert mtu.mss_datagram(Settings(mssfix=1400, mssfix_mode="fixed")) == 0
-    assert mtu.mss_limit(Settings(mssfix=1400, mssfix_mode="fixed")) == 1360
-    assert mtu.mss_datagram(Settings(mssfix=0)) == 0
-    assert mtu.mss_limit(Settings(mssfix=0)) == 0
+    assert mtu.mss_datagram(plain_settings(mssfix=Mssfix(1400, "fixed"))) == 0
+    assert mtu.mss_limit(plain_settings(mssfix=Mssfix(1400, "fixed"))) == 1360
+    assert mtu.mss_datagram(plain_settings(mssfix=Mssfix(0))) == 0
+    assert mtu.mss_limit(plain_settings(mssfix=Mssfix(0))) == 0
 
 
 def syn(mss: int, version: int = 4, flags: str = "S") -> bytes:
@@ -84,13 +85,13 @@ def test_a_syn_at_the_end_of_a_run_is_found() -> None:
 
 def test_a_link_with_tls_clamps_both_ways_once_it_has_keys() -> None:
     drops: Counter[str] = Counter()
-    payloads = Payloads(TlsSettings(server=True, mss_datagram=1444, mss_overhead=72), drops, 0)
+    payloads = Payloads(tls_settings(server=True, mss_datagram=1444, mss_overhead=72), drops, 0)
     assert mss_of(payloads.outgoing([syn(1460)])[0]) == 1460
     payloads.clamp(1420)
     assert mss_of(payloads.outgoing([syn(1460)])[0]) == 1348
     frames: list[Item] = [syn(1460)]
     payloads.incoming([syn(1460)], frames, 0.0)
     assert [mss_of(frame) for frame in frames] == [1460, 1348]
-    fixed = Payloads(TlsSettings(server=True, mss=1000), drops, 0)
+    fixed = Payloads(tls_settings(server=True, mss=1000), drops, 0)
     fixed.clamp(0)
     assert mss_of(fixed.outgoing([syn(1460)])[0]) == 1000

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.support.fuzzing import examples
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data import compress
-from tmelink.openvpn.data.compress import Compression, Framing
+from tmelink.openvpn.data.compress import Framer
 from tmelink.openvpn.liveness import PING
+from tmelink.openvpn.settings import Allow, Compression, Framing
 
 # Pings as openvpn 2.6.14 sends them with each option.
 PINGS = {
@@ -35,8 +36,8 @@ LZ4_V2 = bytes.fromhex(
 )
 
 
-def made(framing: Framing, allow: compress.Allow = "asym", limit: int = 1600) -> Compression:
-    return Compression(framing, allow, limit)
+def made(framing: Framing, allow: Allow = "asym", limit: int = 1600) -> Framer:
+    return Framer(Compression(framing, allow), limit)
 
 
 @pytest.mark.parametrize("framing", get_args(Framing))
@@ -87,9 +88,7 @@ def test_an_address_that_looks_like_a_header_is_escaped() -> None:
         ("lz4", "asym", b"", "bad compression"),
     ],
 )
-def test_what_cannot_be_taken_is_told(
-    framing: Framing, allow: compress.Allow, framed: bytes, reason: str
-) -> None:
+def test_what_cannot_be_taken_is_told(framing: Framing, allow: Allow, framed: bytes, reason: str) -> None:
     with pytest.raises(ProtocolError) as raised:
         made(framing, allow).unframe(framed)
     assert str(raised.value) == reason
@@ -104,11 +103,11 @@ def test_a_small_packet_does_not_unpack_to_a_large_one() -> None:
 
 def test_nothing_is_taken_that_compresses_unless_it_is_allowed() -> None:
     with pytest.raises(ValueError, match="allow-compression asym"):
-        compress.check("lz4", "no")
-    compress.check("lz4", "asym")
-    compress.check("stub", "no")
+        compress.check(Compression("lz4", "no"))
+    compress.check(Compression("lz4", "asym"))
+    compress.check(Compression("stub", "no"))
     with pytest.raises(ValueError, match="'lzo' is no compression framing"):
-        compress.check("lzo", "yes")  # type: ignore[arg-type]
+        compress.check(Compression("lzo", "yes"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("framing", get_args(Framing))

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fuzzing import examples
+from tests.support.grouped import plain as plain_settings
 from tests.support.wire import pieces
 from tmelink.openvpn import occ
 from tmelink.openvpn.plain.envelope import problems
 from tmelink.openvpn.plain.point_to_point import NOTICE_SECONDS, PointToPoint
-from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Notice, Restart, Up
+from tmelink.openvpn.settings import Mssfix
 
 KEY = Secret(Random(1).randbytes(256))
 
@@ -30,16 +31,16 @@ LINKS: dict[str, dict[str, Any]] = {
         "key": KEY,
         "cipher": "AES-256-CBC",
         "fragment": 700,
-        "fragment_mtu": True,
-        "compress": "stub",
+        "fragment_counts_encapsulation": True,
+        "framing": "stub",
     },
     "fragments": {"fragment": 600},
-    "stub-v2": {"compress": "stub-v2"},
+    "stub-v2": {"framing": "stub-v2"},
 }
 
 
 def session(seed: int = 1, unix_time: int = 1000, **options: Any) -> PointToPoint:
-    made = PointToPoint(Settings(occ=False, **options), Random(seed).randbytes, unix_time)
+    made = PointToPoint(plain_settings(occ=False, **options), Random(seed).randbytes, unix_time)
     made.connected(0.0)
     return made
 
@@ -143,7 +144,9 @@ def test_replayed_and_altered_datagrams_are_counted_and_never_delivered(cipher: 
 
 def test_a_wrong_key_is_neither_answered_nor_taken_for_the_peer() -> None:
     here = session(key=Secret(bytes(256)), cipher="AES-256-CBC")
-    there = PointToPoint(Settings(key=KEY, cipher="AES-256-CBC", ping_restart=10), Random(2).randbytes, 1000)
+    there = PointToPoint(
+        plain_settings(key=KEY, cipher="AES-256-CBC", ping_restart=10), Random(2).randbytes, 1000
+    )
     there.connected(0.0)
     step = there.receive(here.send([bytes(60), occ.message(occ.REQUEST)], 9.0).wire, 9.0)
     assert not step.authentic
@@ -163,7 +166,7 @@ def test_refused_datagrams_make_a_line_a_minute() -> None:
 
 def test_replays_can_be_muted() -> None:
     here = session(key=KEY, cipher="AES-256-CBC")
-    there = session(key=KEY, cipher="AES-256-CBC", mute_replay_warnings=True)
+    there = session(key=KEY, cipher="AES-256-CBC", mute_warnings=True)
     wire = here.send([bytes(60)], 1.0).wire
     assert there.receive(wire, 1.0).events == [Up()]
     assert there.receive(wire, 1.0).events == ()
@@ -190,8 +193,8 @@ def test_a_restarted_peer_is_taken_at_once_and_its_past_is_not() -> None:
 
 @pytest.mark.parametrize("link", LINKS)
 def test_options_are_compared_through_every_link(link: str) -> None:
-    here = PointToPoint(Settings(**LINKS[link]), Random(1).randbytes, 1000)
-    there = PointToPoint(Settings(**{**LINKS[link], "tun_mtu": 1400}), Random(2).randbytes, 1000)
+    here = PointToPoint(plain_settings(**LINKS[link]), Random(1).randbytes, 1000)
+    there = PointToPoint(plain_settings(**{**LINKS[link], "tun_mtu": 1400}), Random(2).randbytes, 1000)
     here.connected(0.0)
     there.connected(0.0)
     reply = there.receive(here.tick(10.0).wire, 10.0).wire
@@ -202,7 +205,9 @@ def test_options_are_compared_through_every_link(link: str) -> None:
 
 @pytest.mark.parametrize("link", LINKS)
 def test_pings_and_exits_pass_through_every_link(link: str) -> None:
-    here = PointToPoint(Settings(ping=5, explicit_exit_notify=1, **LINKS[link]), Random(1).randbytes, 1000)
+    here = PointToPoint(
+        plain_settings(ping=5, explicit_exit_notify=1, **LINKS[link]), Random(1).randbytes, 1000
+    )
     there = session(seed=2, **LINKS[link])
     step = there.receive(here.connected(0.0).wire, 0.0)
     assert step.events == [Up()]
@@ -217,7 +222,10 @@ def test_segments_that_open_a_connection_are_clamped(link: str) -> None:
         + bytes.fromhex("4500002c000100004006f97d0a0000010a000002")
         + bytes.fromhex("1f9000500000000000000000600220000000000002 0405b4".replace(" ", ""))
     )
-    here, there = session(mssfix=0, **LINKS[link]), session(mssfix=1000, mssfix_mode="fixed", **LINKS[link])
+    here, there = (
+        session(mssfix=Mssfix(0), **LINKS[link]),
+        session(mssfix=Mssfix(1000, "fixed"), **LINKS[link]),
+    )
     (got,) = pieces(there.receive(here.send([syn], 1.0).wire, 1.0).frames)
     assert int.from_bytes(got[-2:]) == 960
     (got,) = pieces(here.receive(there.send([syn], 1.0).wire, 1.0).frames)
@@ -225,17 +233,17 @@ def test_segments_that_open_a_connection_are_clamped(link: str) -> None:
 
 
 def test_settings_that_cannot_be_had_are_all_told() -> None:
-    bad = Settings(key=KEY, auth="MD5", compress="lz4", fragment=1300, proto="tcp-client")
+    bad = plain_settings(key=KEY, auth="MD5", framing="lz4", fragment=1300, proto="tcp-client")
     told = problems(bad)
     assert len(told) == 4
     assert "cipher BF-CBC is not for static keys here" in told[0]
     with pytest.raises(ValueError, match="auth MD5"):
         PointToPoint(bad, Random(1).randbytes, 1)
-    assert problems(Settings()) == []
-    assert problems(Settings(fragment=70)) == [
+    assert problems(plain_settings()) == []
+    assert problems(plain_settings(fragment=70)) == [
         "--fragment 70 leaves 58 bytes for a payload; at least 64 are needed"
     ]
-    assert problems(Settings(link_mtu=100)) == ["the MTU comes to 92 bytes; at least 100 are needed"]
+    assert problems(plain_settings(link_mtu=100)) == ["the MTU comes to 92 bytes; at least 100 are needed"]
 
 
 @pytest.mark.parametrize("link", LINKS)

@@ -14,14 +14,15 @@ from scapy.layers.l2 import Ether
 
 from tests.openvpn.test_tls_session import equals, up
 from tests.support.fuzzing import examples
+from tests.support.grouped import plain as plain_settings
 from tests.support.wire import pieces
 from tmelink.openvpn import occ
 from tmelink.openvpn.data.aead import LAST_ID, SUITES, AeadKeys
 from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.plain.point_to_point import PointToPoint
-from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Joining
+from tmelink.openvpn.settings import Mssfix
 
 FRAME = bytes(range(12)) + b"\x08\x00" + bytes(range(50))
 SYN = bytes(Ether() / IP(dst="10.0.0.2") / TCP(flags="S", options=[("MSS", 9000)]))
@@ -33,13 +34,13 @@ SETTINGS: list[dict[str, Any]] = [
     {"ping": 10, "ping_restart": 60},
     {"inactive": 10},
     {"fragment": 1000},
-    {"compress": "stub-v2"},
-    {"key": None, "mssfix": 0},
+    {"framing": "stub-v2"},
+    {"key": None, "mssfix": Mssfix(0)},
 ]
 
 
 def session(**options: Any) -> PointToPoint:
-    made = PointToPoint(Settings(**options), Random(1).randbytes)
+    made = PointToPoint(plain_settings(**options), Random(1).randbytes)
     made.connected(0.0)
     made.receive([FRAME if options.get("kind") != "ip" else b"\x45" + bytes(39)], 0.5)
     return made
@@ -101,7 +102,7 @@ def test_what_may_be_more_than_a_frame_takes_the_long_way(datagram: bytes) -> No
 
 
 def test_the_first_sign_of_a_peer_takes_the_long_way() -> None:
-    link = PointToPoint(Settings(), Random(1).randbytes)
+    link = PointToPoint(plain_settings(), Random(1).randbytes)
     link.connected(0.0)
     assert link.open_one(ACK, 1.0) is None
 

@@ -21,7 +21,6 @@ from tmelink.openvpn.options.unsupported_rows import FOREIGN
 from tmelink.openvpn.options.values import (
     Bridge,
     HttpProxyOptions,
-    Mssfix,
     NetworkOptions,
     Options,
     Pool,
@@ -30,6 +29,7 @@ from tmelink.openvpn.options.values import (
     SocksProxyOptions,
     TlsOptions,
 )
+from tmelink.openvpn.settings import ControlChannel, DataCiphers, Mssfix, SharedSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,6 +107,9 @@ def test_an_option_that_works_is_read_by_something() -> None:
         SocksProxyOptions,
         PortShareOptions,
         Mssfix,
+        *(type(field.default) for field in dataclasses.fields(SharedSettings)),
+        ControlChannel,
+        DataCiphers,
     ]
     kinds += [ServerOptions, Pool, Bridge] if "server" in FEATURES else []
     kinds += [NetworkOptions] if "routes" in FEATURES else []

@@ -12,8 +12,13 @@ def test_defaults_are_those_of_openvpn() -> None:
     assert (options.proto, options.local, options.lport, options.remotes) == ("udp", None, 1194, ())
     assert (options.bind, options.float) == (True, True)
     assert (options.connect_retry, options.connect_retry_max, options.connect_timeout) == ((1, 300), 0, 120)
-    assert (options.resolv_retry, options.tun_mtu, options.verb, options.occ) == (None, 1500, 1, True)
-    assert (options.ping, options.ping_restart, options.ping_exit) == (0, 0, 0)
+    assert (options.resolv_retry, options.sizes.tun_mtu, options.verb, options.messages.occ) == (
+        None,
+        1500,
+        1,
+        True,
+    )
+    assert (options.liveness.ping, options.liveness.ping_restart, options.liveness.ping_exit) == (0, 0, 0)
     assert (options.sndbuf, options.rcvbuf, options.mark, options.mtu_disc) == (None, None, None, None)
 
 
@@ -91,12 +96,12 @@ def test_ports(line: str, ours: int, theirs: int) -> None:
 
 def test_keepalive_is_ping_and_ping_restart() -> None:
     options = good("--keepalive 10 60")
-    assert (options.ping, options.ping_restart, options.ping_exit) == (10, 60, 0)
+    assert (options.liveness.ping, options.liveness.ping_restart, options.liveness.ping_exit) == (10, 60, 0)
 
 
 def test_the_last_of_ping_exit_and_ping_restart_holds() -> None:
     options = good("--ping-exit 5 --ping-restart 7")
-    assert (options.ping_exit, options.ping_restart) == (0, 7)
+    assert (options.liveness.ping_exit, options.liveness.ping_restart) == (0, 7)
     assert [note.text for note in options.notes] == ["--ping-exit is replaced by --ping-restart"]
 
 
@@ -160,7 +165,7 @@ def test_a_cipher_without_a_key_is_noted() -> None:
 def test_a_word_that_is_no_option_is_a_configuration_file() -> None:
     files = {"/machines/peer.ovpn": b"remote 10.0.0.9 5555\n", "/machines/more": b"ping 5\n"}
     options = good("peer.ovpn --dev tap --float more", files)
-    assert (options.remotes[0].host, options.remotes[0].port, options.ping) == ("10.0.0.9", 5555, 5)
+    assert (options.remotes[0].host, options.remotes[0].port, options.liveness.ping) == ("10.0.0.9", 5555, 5)
 
 
 def test_file_names_start_where_they_stand_or_from_cd() -> None:
@@ -171,11 +176,11 @@ def test_file_names_start_where_they_stand_or_from_cd() -> None:
         "/etc/openvpn/two.ovpn": b"ping 4\n",
     }
     options = good("--config a/one.ovpn --cipher none", files, {"static"})
-    assert options.ping == 3
+    assert options.liveness.ping == 3
     assert options.secret is not None
     assert options.secret.path == "/machines/a/one.key"
     options = good("--cd /etc/openvpn --config one.ovpn --cipher none", files, {"static"})
-    assert options.ping == 4
+    assert options.liveness.ping == 4
     assert options.secret is not None
     assert options.secret.path == "/etc/openvpn/one.key"
 
@@ -185,4 +190,4 @@ def test_an_option_whose_feature_does_not_stand_is_refused() -> None:
         "1:1 --secret: not yet supported",
         "1:12 --cipher: not yet supported",
     ]
-    assert good("--secret k --cipher none", features={"static"}).cipher == "none"
+    assert good("--secret k --cipher none", features={"static"}).encryption.cipher == "none"

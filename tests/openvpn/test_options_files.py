@@ -39,7 +39,7 @@ def test_options_that_are_not_known_are_passed_over_where_asked() -> None:
         "setenv opt foo 1\nignore-unknown-option bar --baz\nbar 1\nbaz\nsetenv opt ping 3\nsetenv opt ping\n"
     )
     options = good("--config a.ovpn", file(text + "setenv opt\n"))
-    assert options.ping == 3
+    assert options.liveness.ping == 3
     assert [(note.place.line, note.text) for note in options.notes] == [
         (1, "--foo has no effect: not known, and passed over as you ask"),
         (3, "--bar has no effect: not known, and passed over as you ask"),
@@ -78,8 +78,8 @@ def test_connections() -> None:
     options = good("--config a.ovpn", file(text))
     assert [(r.host, r.port, r.proto) for r in options.remotes] == [("a", 1, "tcp-client"), ("b", 2, "udp")]
     first, second = map(options.toward, options.remotes)
-    assert (first.connect_timeout, first.tun_mtu, first.bind) == (3, 1500, False)
-    assert (second.connect_timeout, second.tun_mtu, second.connect_retry) == (7, 1400, (1, 300))
+    assert (first.connect_timeout, first.sizes.tun_mtu, first.bind) == (3, 1500, False)
+    assert (second.connect_timeout, second.sizes.tun_mtu, second.connect_retry) == (7, 1400, (1, 300))
     [note] = options.notes
     assert (note.place.line, note.text.startswith("--connect-retry has no effect")) == (11, True)
 

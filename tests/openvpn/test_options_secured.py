@@ -14,7 +14,6 @@ from tmelink.openvpn.options.values import (
     Bridge,
     GenToken,
     HttpProxyOptions,
-    Mssfix,
     Options,
     Pool,
     PortShareOptions,
@@ -23,6 +22,7 @@ from tmelink.openvpn.options.values import (
     TlsOptions,
 )
 from tmelink.openvpn.secret import Material, Secret
+from tmelink.openvpn.settings import Allow, Compression, Framing, Mssfix, Replay
 
 TLS = "--ca ca --cert c --key k"
 PRINT = ":".join(["AB"] * 32)
@@ -55,8 +55,12 @@ def server_of(line: str) -> ServerOptions:
 def test_a_static_key() -> None:
     options = all_good("--secret s.key 1 --cipher aes-256-cbc --auth sha256 --replay-window 128 30")
     assert options.secret == Material(path="/machines/s.key")
-    assert (options.key_direction, options.cipher, options.auth) == (1, "AES-256-CBC", "SHA256")
-    assert (options.replay_window, options.replay_time, options.mute_replay_warnings) == (128, 30, False)
+    assert (options.key_direction, options.encryption.cipher, options.encryption.auth) == (
+        1,
+        "AES-256-CBC",
+        "SHA256",
+    )
+    assert options.replay == Replay(128, 30)
     assert (options.tls, options.secure) == (None, True)
     assert all_good("--float").secure is False
 
@@ -84,36 +88,35 @@ def test_what_is_not_there_is_said(line: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "compress", "allowed"),
+    ("line", "framing", "allowed"),
     [
         ("--float", None, "no"),
-        ("--comp-lzo no", "lzo-stub", "no"),
+        ("--comp-lzo no", "comp-lzo no", "no"),
         ("--compress", "stub", "no"),
         ("--compress stub-v2", "stub-v2", "no"),
         ("--compress lz4-v2", "lz4-v2", "asym"),
-        ("--compress migrate --allow-compression asym", "migrate", "asym"),
-        ("--compress lz4 --comp-lzo no", "lzo-stub", "no"),
+        ("--compress migrate --allow-compression asym", None, "asym"),
+        ("--compress lz4 --comp-lzo no", "comp-lzo no", "no"),
     ],
 )
-def test_compression(line: str, compress: str | None, allowed: str) -> None:
+def test_compression(line: str, framing: Framing | None, allowed: Allow) -> None:
     options = all_good(line)
-    assert (options.compress, options.allow_compression) == (compress, allowed)
+    assert options.compression == Compression(framing, allowed)
 
 
 @pytest.mark.parametrize(
     ("line", "mssfix"),
     [
-        ("--float", Mssfix(1492, "mtu")),
-        ("--mssfix", Mssfix(1492, "mtu", True)),
-        ("--mssfix 0", Mssfix(0, "payload", True)),
-        ("--mssfix 1400 mtu", Mssfix(1400, "mtu", True)),
-        ("--mssfix 1400 fixed", Mssfix(1400, "fixed", True)),
-        ("--fragment 1300", Mssfix(1300, "mtu")),
-        ("--tun-mtu 9000", Mssfix(9000, "fixed")),
+        ("--float", None),
+        ("--mssfix", None),
+        ("--mssfix 0", Mssfix(0)),
+        ("--mssfix 1400 mtu", Mssfix(1400, "mtu")),
+        ("--mssfix 1400 fixed", Mssfix(1400, "fixed")),
+        ("--fragment 1300", None),
     ],
 )
-def test_mssfix(line: str, mssfix: Mssfix) -> None:
-    assert all_good(line).mssfix == mssfix
+def test_mssfix(line: str, mssfix: Mssfix | None) -> None:
+    assert all_good(line).sizes.mssfix == mssfix
 
 
 def test_http_proxy() -> None:
@@ -152,8 +155,13 @@ def test_two_lines_make_a_secure_link() -> None:
     assert tls.role == "client"
     assert tls.rules.fingerprints == {bytes.fromhex("AB" * 32)}
     assert (tls.cert, tls.key, tls.ca) == (Material(path="/machines/c"), Material(path="/machines/k"), None)
-    assert (tls.pull, tls.tls_version_min, tls.hand_window, tls.reneg_sec) == (False, "1.2", 60, 3600)
-    assert tls.data_ciphers == ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
+    assert (tls.pull, tls.tls_version_min, tls.control.hand_window, tls.control.reneg_sec) == (
+        False,
+        "1.2",
+        60,
+        3600,
+    )
+    assert tls.ciphers.accepted == ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
 
 
 def test_fingerprints_in_a_block() -> None:
@@ -171,7 +179,7 @@ def test_a_client() -> None:
         f"--client --remote vpn --proto tcp {TLS} --auth-user-pass u --auth-nocache --tls-crypt t "
         "--remote-cert-tls server --verify-x509-name vpn name --pull-filter ignore route --route-nopull"
     )
-    assert (options.proto, options.bind, options.ping_restart) == ("tcp-client", False, 120)
+    assert (options.proto, options.bind, options.liveness.ping_restart) == ("tcp-client", False, 120)
     assert options.tls_crypt == Material(path="/machines/t")
     tls = options.tls
     assert tls is not None
@@ -190,7 +198,7 @@ def test_key_usage_versions_and_ciphers() -> None:
     )
     assert (tls.rules.usage, tls.rules.extended_usage) == ((0xA0, 0x88), "1.2.3")
     assert (tls.tls_version_min, tls.tls_version_max) == ("1.2", "1.2")
-    assert (tls.data_ciphers, tls.tls_group) == (("AES-256-GCM", "CHACHA20-POLY1305"), "secp521r1")
+    assert (tls.ciphers.accepted, tls.tls_group) == (("AES-256-GCM", "CHACHA20-POLY1305"), "secp521r1")
     assert tls.role == "server"
     assert tls_of(f"--tls-server --ecdh-curve P-384 {TLS}").tls_group == "P-384"
 
@@ -277,7 +285,7 @@ def test_a_server_of_one_ethernet() -> None:
         "--client-config-dir ccd --ifconfig-pool-persist p 7 --tcp-nodelay --proto tcp"
     )
     assert (options.mode, options.proto, options.bind) == ("server", "tcp-server", True)
-    assert (options.ping, options.ping_restart) == (10, 120)
+    assert (options.liveness.ping, options.liveness.ping_restart) == (10, 120)
     assert options.network.ifconfig == ("10.8.0.1", "255.255.255.0")
     server = options.server
     assert server is not None

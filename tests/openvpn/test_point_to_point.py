@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fuzzing import examples
+from tests.support.grouped import plain as plain_settings
 from tests.support.wire import pieces
 from tmelink.frame import Frame, Run
 from tmelink.openvpn import occ
 from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.plain.point_to_point import PointToPoint
-from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Exit, Item, Notice, Restart, Up
 
 FRAME = bytes(range(12)) + b"\x08\x00" + bytes(range(50))
@@ -22,7 +22,7 @@ PACKET = b"\x45" + bytes(39)
 
 
 def session(**options: object) -> PointToPoint:
-    made = PointToPoint(Settings(**options), Random(1).randbytes)  # type: ignore[arg-type]
+    made = PointToPoint(plain_settings(**options), Random(1).randbytes)  # type: ignore[arg-type]
     made.connected(0.0)
     return made
 
@@ -162,7 +162,7 @@ def test_ip_packets_are_told_by_their_first_nibble() -> None:
 
 
 def test_the_first_ping_goes_at_once_and_the_next_after_silence() -> None:
-    link = PointToPoint(Settings(ping=10, occ=False), Random(1).randbytes)
+    link = PointToPoint(plain_settings(ping=10, occ=False), Random(1).randbytes)
     assert list(link.connected(100.0).wire) == [PING]
     assert link.deadline() == 110.0
     link.send([FRAME], 105.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import tracemalloc
 from collections.abc import Hashable, Sequence
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.grouped import GROUPS
+from tests.support.grouped import tls as tls_settings
 from tests.support.pki import Authority
 from tests.support.wire import START, End, pieces, wall
 from tmelink.frame import Run
@@ -38,12 +41,16 @@ SERVER = context("server", server=True)
 CLIENTS = [context(f"client{n}", server=False) for n in range(4)]
 
 
+SETTINGS = {field.name for kind in (TlsSettings, *GROUPS.values()) for field in dataclasses.fields(kind)}
+"""What settings hold, flat; the rest is said to the server itself."""
+
+
 class Hub:
     """A server and its clients; each client stands at an address and admits itself."""
 
     def __init__(self, wrap: tls_wrap.WrapKey = None, **more: Any) -> None:
-        settings = {name: more.pop(name) for name in list(more) if name in TlsSettings.__slots__}
-        self.server = TlsServer(TlsSettings(server=True, wrap=wrap, **settings), SERVER, wall, **more)
+        settings = {name: more.pop(name) for name in list(more) if name in SETTINGS}
+        self.server = TlsServer(tls_settings(server=True, wrap=wrap, **settings), SERVER, wall, **more)
         self.ends: dict[Hashable, End] = {}
         self.frames: list[tuple[int, bytes]] = []
         self.gone: list[tuple[int, str]] = []
@@ -51,7 +58,7 @@ class Hub:
         self._queue: list[tuple[Hashable | None, Hashable, bytes]] = []
 
     def client(self, address: Hashable, name: int = 0, wrap: tls_wrap.WrapKey = None, **more: Any) -> End:
-        settings = TlsSettings(server=False, mode="pull", wrap=wrap, **more)
+        settings = tls_settings(server=False, mode="pull", wrap=wrap, **more)
         end = self.ends[address] = End(TlsSession(settings, CLIENTS[name], wall))
         self.do(address, end.session.connected(self.now))
         return end

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.openvpn.test_tls_session import equals, session, up
 from tests.support.fuzzing import examples
+from tests.support.grouped import plain as plain_settings
 from tests.support.packets import Flow, noise
 from tests.support.wire import Wire
 from tmelink.frame import Frame, Gso, Run, SuperFrame
@@ -21,7 +22,6 @@ from tmelink.openvpn.data.super_frames import HEAD, LONGEST, LONGEST_PAYLOAD, Su
 from tmelink.openvpn.occ import MAGIC, MTU_LOAD, REPLY, REQUEST, message
 from tmelink.openvpn.plain.mtu import options_string
 from tmelink.openvpn.plain.point_to_point import PointToPoint
-from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Carried, Item, Notice, Restart, Up
 from tmelink.transport.streams import MAX_DATAGRAM
@@ -34,23 +34,23 @@ LINKS: dict[str, dict[str, Any]] = {
     "plain": {},
     "aes": {"key": KEY, "cipher": "AES-256-CBC", "auth": "SHA512"},
     "hmac only": {"key": KEY, "cipher": "none", "auth": "SHA256"},
-    "comp-lzo no": {"compress": "comp-lzo no"},
-    "stub": {"compress": "stub", "key": KEY, "cipher": "AES-256-CBC"},
-    "stub-v2": {"compress": "stub-v2"},
+    "comp-lzo no": {"framing": "comp-lzo no"},
+    "stub": {"framing": "stub", "key": KEY, "cipher": "AES-256-CBC"},
+    "stub-v2": {"framing": "stub-v2"},
 }
 
 TLS: dict[str, dict[str, Any]] = {
-    "AES-256-GCM": {"data_ciphers": ("AES-256-GCM",)},
-    "CHACHA20-POLY1305": {"data_ciphers": ("CHACHA20-POLY1305",)},
-    "AES-256-CBC": {"data_ciphers": ("AES-256-CBC",), "auth": "SHA512"},
+    "AES-256-GCM": {"accepted": ("AES-256-GCM",)},
+    "CHACHA20-POLY1305": {"accepted": ("CHACHA20-POLY1305",)},
+    "AES-256-CBC": {"accepted": ("AES-256-CBC",), "auth": "SHA512"},
     "TLS 1.2": {"tls": {"version_min": "1.2", "version_max": "1.2"}},
-    "stub": {"compress": "stub"},
+    "stub": {"framing": "stub"},
 }
 
 
 def bare(seed: int = 1, **options: Any) -> PointToPoint:
     proto = "tcp-server" if seed == 1 else "tcp-client"
-    return PointToPoint(Settings(proto=proto, **options), Random(seed).randbytes, 1000)
+    return PointToPoint(plain_settings(proto=proto, **options), Random(seed).randbytes, 1000)
 
 
 def negotiated(**options: Any) -> tuple[PointToPoint, PointToPoint]:
@@ -295,7 +295,7 @@ def test_a_record_with_a_wrong_head_is_counted(record: bytes) -> None:
 
 @pytest.mark.parametrize("compress", [None, "stub"])
 def test_under_tls_a_wrong_record_is_counted_and_what_follows_passes(compress: str | None) -> None:
-    wire = up(equals(stream=True, super_frames=True, compress=compress))
+    wire = up(equals(stream=True, super_frames=True, framing=compress))
     sender, receiver = wire.client.session, wire.server.session
     wrong = [RECORDS[0][:-1], RECORDS[0][:18], MAGIC + b"\x80"]
     packets = sender._keyring.seal(sender._payloads.dressed(wrong))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.support.grouped import tls as tls_settings
 from tests.support.pki import Authority, Pair
 from tests.support.wire import START, End, Wire, wall
 from tmelink.frame import Run
@@ -19,7 +20,7 @@ from tmelink.openvpn.tls.identity import Rules, parse_fingerprint, remote_cert_t
 from tmelink.openvpn.tls.key_method import KeySource, Message
 from tmelink.openvpn.tls.keygen import generate
 from tmelink.openvpn.tls.session import TlsSession
-from tmelink.openvpn.tls.settings import Credentials, TlsSettings
+from tmelink.openvpn.tls.settings import Credentials
 
 E = TypeVar("E")
 
@@ -39,7 +40,7 @@ def session(
 ) -> TlsSession:
     pair = pair or (SERVER if server else CLIENT)
     context = TlsContext(files(pair, **(tls or {})), server=server)
-    return TlsSession(TlsSettings(server=server, **more), context, wall)
+    return TlsSession(tls_settings(server=server, **more), context, wall)
 
 
 def equals(loss: float = 0, seed: int = 0, **more: Any) -> Wire:
@@ -97,7 +98,7 @@ CIPHERS = [
 @pytest.mark.parametrize("cipher", CIPHERS)
 @pytest.mark.parametrize("auth", ["SHA1", "SHA512", "none"])
 def test_ciphers_carry_frames(cipher: str, auth: str) -> None:
-    wire = up(equals(data_ciphers=(cipher,), auth=auth))
+    wire = up(equals(accepted=(cipher,), auth=auth))
     assert cipher in wire.client.of(Up)[0].detail
     carries(wire)
 
@@ -105,7 +106,7 @@ def test_ciphers_carry_frames(cipher: str, auth: str) -> None:
 @pytest.mark.parametrize("compress", ["comp-lzo no", "stub", "stub-v2"])
 @pytest.mark.parametrize("fragment", [0, 80])
 def test_framing_and_fragments_carry_frames(compress: str, fragment: int) -> None:
-    wire = up(equals(compress=compress, fragment=fragment, explicit_exit_notify=1, ping=2))
+    wire = up(equals(framing=compress, fragment=fragment, explicit_exit_notify=1, ping=2))
     carries(wire)
     if fragment:
         packets = [datagram for datagram in wire.client.sent if datagram[0] >> 3 == 9]
@@ -133,14 +134,14 @@ def test_ends_whose_options_differ_are_told() -> None:
 
 
 def test_the_servers_order_of_ciphers_counts() -> None:
-    client = session(server=False, data_ciphers=("AES-128-GCM", "AES-256-GCM"))
-    wire = up(Wire(client, session(server=True, data_ciphers=("AES-256-GCM", "AES-128-GCM"))))
+    client = session(server=False, accepted=("AES-128-GCM", "AES-256-GCM"))
+    wire = up(Wire(client, session(server=True, accepted=("AES-256-GCM", "AES-128-GCM"))))
     assert "AES-256-GCM" in wire.client.of(Up)[0].detail
 
 
 def test_ends_without_a_common_cipher_say_so() -> None:
-    client = session(server=False, data_ciphers=("AES-128-GCM",))
-    wire = Wire(client, session(server=True, data_ciphers=("AES-256-GCM",)))
+    client = session(server=False, accepted=("AES-128-GCM",))
+    wire = Wire(client, session(server=True, accepted=("AES-256-GCM",)))
     wire.begin()
     wire.run(5)
     assert "no cipher in common" in said(wire.client)
@@ -196,7 +197,7 @@ def test_no_frame_is_lost_when_keys_are_renewed_under_traffic() -> None:
 
 @pytest.mark.parametrize(("seconds", "taken"), [(2, False), (30, True), (0, True)])
 def test_a_frame_that_was_overtaken_may_be_so_late(seconds: float, taken: bool) -> None:
-    wire = up(equals(replay_seconds=seconds))
+    wire = up(equals(seconds=seconds))
     late = wire.client.session.send([FRAME], wire.now)
     for number in range(10):
         wire.send(wire.client, FRAME[:-1] + bytes((number,)))
@@ -415,7 +416,7 @@ def test_remote_cert_tls_stands_for_two_rules() -> None:
 def by_fingerprint(own: Any, other: str, *, server: bool) -> TlsSession:
     rules = Rules(fingerprints=frozenset({parse_fingerprint(other)}))
     tls = TlsFiles(certificate=own.certificate, private_key=own.private_key, rules=rules)
-    return TlsSession(TlsSettings(server=server), TlsContext(tls, server=server), wall)
+    return TlsSession(tls_settings(server=server), TlsContext(tls, server=server), wall)
 
 
 def test_two_ends_know_each_other_by_fingerprint_alone() -> None:
@@ -634,7 +635,7 @@ def test_no_push_reply_is_an_end() -> None:
 
 
 def test_a_cipher_not_offered_is_not_taken() -> None:
-    wire = Wire(pulling(data_ciphers=("AES-128-GCM",)), pushing(data_ciphers=("AES-256-GCM",)))
+    wire = Wire(pulling(accepted=("AES-128-GCM",)), pushing(accepted=("AES-256-GCM",)))
     wire.begin()
     wire.run(1)
     wire.call(wire.server, "admit", PUSH)
@@ -649,7 +650,7 @@ def test_goodbyes_are_said_on_the_control_channel() -> None:
     assert "exits" in wire.server.of(Restart)[0].reason
 
 
-@pytest.mark.parametrize("wrong", [{"data_ciphers": ("BF-CBC",)}, {"auth": "MD17"}, {"compress": "lz4"}])
+@pytest.mark.parametrize("wrong", [{"accepted": ("BF-CBC",)}, {"auth": "MD17"}, {"framing": "lz4"}])
 def test_what_there_is_not_is_told_at_once(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"BF-CBC|MD17|lz4"):
         session(server=True, **wrong)
@@ -657,7 +658,7 @@ def test_what_there_is_not_is_told_at_once(wrong: dict[str, Any]) -> None:
 
 def test_secrets_stay_out_of_repr() -> None:
     shown = repr(
-        [files(CLIENT, passphrase=b"hush"), TlsSettings(server=True, wrap=tls_wrap.CryptKey(STATIC))]
+        [files(CLIENT, passphrase=b"hush"), tls_settings(server=True, wrap=tls_wrap.CryptKey(STATIC))]
     )
     assert "PRIVATE" not in shown
     assert "hush" not in shown

@@ -71,10 +71,10 @@ def test_sizes_are_those_of_a_session_without_tls(line: str, size: int) -> None:
     [
         ("", {}),
         ("--fragment 700", {"fragment": 700}),
-        ("--compress stub", {"compress": "stub"}),
-        ("--data-ciphers AES-256-CBC", {"data_ciphers": ("AES-256-CBC",)}),
-        ("--data-ciphers AES-256-CBC --fragment 500", {"data_ciphers": ("AES-256-CBC",), "fragment": 500}),
-        ("--data-ciphers CHACHA20-POLY1305", {"data_ciphers": ("CHACHA20-POLY1305",)}),
+        ("--compress stub", {"framing": "stub"}),
+        ("--data-ciphers AES-256-CBC", {"accepted": ("AES-256-CBC",)}),
+        ("--data-ciphers AES-256-CBC --fragment 500", {"accepted": ("AES-256-CBC",), "fragment": 500}),
+        ("--data-ciphers CHACHA20-POLY1305", {"accepted": ("CHACHA20-POLY1305",)}),
     ],
 )
 @pytest.mark.parametrize("size", SIZES)

@@ -11,13 +11,14 @@ from math import inf
 from typing import Final
 
 from tmelink.openvpn.session import Event, Exit, Restart
+from tmelink.openvpn.settings import Liveness
 
 PING: Final = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
 """OpenVPN's keep-alive payload; it means nothing to the machine and is never handed on."""
 
 
-class Liveness:
-    """The timers of one session; all arguments in seconds, 0 for off.
+class LivenessTimers:
+    """The timers of one session.
 
     `last_sent` and `last_received` are written by the session, on the data path, for every datagram that went
     out and every authentic one that came in.
@@ -39,28 +40,17 @@ class Liveness:
         "waits_for_peer",
     )
 
-    def __init__(
-        self,
-        *,
-        ping: float = 0,
-        ping_restart: float = 0,
-        ping_exit: float = 0,
-        waits_for_peer: bool = False,
-        inactive: float = 0,
-        inactive_bytes: int = 0,
-        session_timeout: float = 0,
-    ) -> None:
+    def __init__(self, settings: Liveness, *, waits_for_peer: bool = False) -> None:
         """Of --ping-exit and --ping-restart only one counts, as in OpenVPN: here the former.
 
-        `waits_for_peer` (--ping-timer-rem without --remote) keeps it still until a peer is known;
-        `inactive_bytes` is how much a period must carry to count as activity.
+        `waits_for_peer` (--ping-timer-rem without --remote) keeps it still until a peer is known.
         """
-        self.ping = ping
-        self.ping_restart = ping_restart
-        self.ping_exit = ping_exit
-        self.quiet_seconds = inactive
-        self.quiet_bytes = inactive_bytes
-        self.session_timeout = session_timeout
+        self.ping = settings.ping
+        self.ping_restart = settings.ping_restart
+        self.ping_exit = settings.ping_exit
+        self.quiet_seconds = settings.inactive
+        self.quiet_bytes = settings.inactive_bytes
+        self.session_timeout = settings.session_timeout
         self.waits_for_peer = waits_for_peer
         self.unheard = True
         self.started: float | None = None

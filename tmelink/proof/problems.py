@@ -38,8 +38,8 @@ def _sizes(topology: Topology) -> Iterator[Mistake]:
     for link in topology.links:
         options = link.arguments
         mtu = wire.inner_mtu(options)
-        unclamped = options.mssfix.given and not options.mssfix.size
-        if wire.is_stream(options) or options.fragment or not (unclamped or mtu > PATH):
+        unclamped = options.sizes.mssfix is not None and not options.sizes.mssfix.size
+        if wire.is_stream(options) or options.sizes.fragment or not (unclamped or mtu > PATH):
             continue
         host = options.remotes[0].host if options.remotes else None
         path = topology.paths.of(link, options.local, host).mtu
@@ -65,14 +65,15 @@ def _ends(topology: Topology) -> Iterator[Mistake]:
             continue
         ours, theirs = link.arguments, other.arguments
         same: dict[str, tuple[object, object]] = {
-            "--fragment": (bool(ours.fragment), bool(theirs.fragment)),
+            "--fragment": (bool(ours.sizes.fragment), bool(theirs.sizes.fragment)),
             "--secret": (ours.secret is not None, theirs.secret is not None),
             "TLS": (ours.tls is not None, theirs.tls is not None),
-            "compression framing": (ours.compress, theirs.compress),
-            "--super-frames": (ours.super_frames, theirs.super_frames),
+            "compression framing": (ours.compression.framing, theirs.compression.framing),
+            "--super-frames": (ours.sizes.super_frames, theirs.sizes.super_frames),
         }
         if ours.secret is not None:
-            same |= {"--cipher": (ours.cipher, theirs.cipher), "--auth": (ours.auth, theirs.auth)}
+            here, there = ours.encryption, theirs.encryption
+            same |= {"--cipher": (here.cipher, there.cipher), "--auth": (here.auth, there.auth)}
         for what, (one, another) in same.items():
             if one != another:
                 yield Mistake(

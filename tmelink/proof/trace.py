@@ -362,7 +362,9 @@ class _Trace:
         made = [wire.datagrams(options, packet + header, epochs=epochs) for packet in carried]
         if not all(made):
             self.add(step, step.forwarding.does, room=room)
-            self.end("dropped", f"--fragment {options.fragment} of {link.name} would make too many pieces")
+            self.end(
+                "dropped", f"--fragment {options.sizes.fragment} of {link.name} would make too many pieces"
+            )
             return False
         underlay, path, version = self.underlay(link, other)
         datagrams = [each for several in made for each in several]
@@ -379,7 +381,7 @@ class _Trace:
         room = wire.whole(options, version, path.mtu, epochs=epochs) - self.wrapping
         remark = ""
         if len(datagrams) > len(self.packets):
-            remark = f"cut into {len(datagrams)} datagrams by --fragment {options.fragment}"
+            remark = f"cut into {len(datagrams)} datagrams by --fragment {options.sizes.fragment}"
         torn = max(map(len, apart))
         if torn > 1 and options.mtu_disc == "yes":
             self.add(step, step.forwarding.does, headers=headers, room=room, underlay=underlay)

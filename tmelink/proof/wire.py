@@ -72,9 +72,9 @@ def datagrams(options: Options, frame: int, *, epochs: bool = False) -> list[Dat
 
     `epochs`: both ends speak OpenVPN 2.7's data format, as two tmelink ends do under TLS 1.3.
     """
-    framing = compress.overhead(settings(options).compress)
+    framing = compress.overhead(options.compression.framing)
     before = [HeaderSize("compression framing", framing)] if framing else []
-    if not options.fragment:
+    if not options.sizes.fragment:
         return [_sealed(options, frame, before, epochs)]
     before.append(HeaderSize("OpenVPN fragment", HEADER_BYTES))
     cutter = Fragments(_largest_piece(options, epochs), _NO_LIMIT, Counter())
@@ -121,7 +121,7 @@ def _sealed(options: Options, payload: int, before: list[HeaderSize], epochs: bo
 
 def _static(options: Options, inner: int) -> list[HeaderSize]:
     """Static keys; `tmelink.openvpn.data.static` has the layout."""
-    cipher = static.cipher_name(options.cipher or "none")
+    cipher = static.cipher_name(options.encryption.cipher or "none")
     return _hmac(options) + _block_cipher(cipher, static.ID_BYTES, inner)
 
 
@@ -137,12 +137,12 @@ def _tls(options: Options, inner: int, epochs: bool) -> list[HeaderSize]:
 def data_cipher(options: Options) -> str:
     """The cipher that both ends of a TLS link negotiate, as far as one of them knows."""
     assert options.tls is not None, "only TLS negotiates"
-    return (*options.tls.data_ciphers, options.tls.data_ciphers_fallback or "none")[0]
+    return (*options.tls.ciphers.accepted, options.tls.ciphers.fallback or "none")[0]
 
 
 def _hmac(options: Options) -> list[HeaderSize]:
-    size = static.digest_size(static.digest_name(options.auth))
-    return [HeaderSize(f"HMAC {options.auth}", size)] if size else []
+    size = static.digest_size(static.digest_name(options.encryption.auth))
+    return [HeaderSize(f"HMAC {options.encryption.auth}", size)] if size else []
 
 
 def _block_cipher(cipher: str, number: int, inner: int) -> list[HeaderSize]:
@@ -156,7 +156,7 @@ def _largest_piece(options: Options, epochs: bool) -> int:
     """The longest payload, without the fragment header, that --fragment sends whole."""
     if options.tls is None:
         return mtu.fragment_size(_keyed(options))
-    room = options.fragment - sum(h.bytes for h in _tls(options, 0, epochs) if h.name != "padding")
+    room = options.sizes.fragment - sum(h.bytes for h in _tls(options, 0, epochs) if h.name != "padding")
     if data_cipher(options) in static.CIPHERS and data_cipher(options) != "none":
         encrypted = room + PACKET_ID
         room = encrypted - encrypted % static.BLOCK - 1 - PACKET_ID

@@ -9,8 +9,11 @@ import pytest
 
 from tmelink.element import Element, Port, connect
 from tmelink.elements.builtin.switch import Switch
+from tmelink.elements.openvpn import sessions
 from tmelink.elements.openvpn.link import Link
-from tmelink.openvpn.options.values import Mssfix, Options, TlsOptions
+from tmelink.openvpn.options.values import Options, TlsOptions
+from tmelink.openvpn.settings import ControlChannel, Liveness, Mssfix, Replay, Sizes
+from tmelink.openvpn.tls.settings import Credentials
 from tmelink.transport.datagrams import MAX_RUN
 
 
@@ -45,7 +48,7 @@ RESERVED = 320
     [
         ({}, 1364, 0),
         ({"tls": TlsOptions(role="server")}, 1348, 24),
-        ({"mssfix": Mssfix(0, "mtu", given=True)}, 1460, 0),
+        ({"sizes": Sizes(mssfix=Mssfix(0, "mtu"))}, 1460, 0),
     ],
 )
 @pytest.mark.parametrize("more", [0, 20], ids=["IPv4", "IPv6"])
@@ -81,3 +84,13 @@ def test_a_switch_passes_the_least_wish_on() -> None:
         connect(other.port(), switch.port())
     assert switch.longest(asking) == links[0].longest(links[0].ports[0])
     assert machine.longest(Port(machine)) is None
+
+
+def test_both_kinds_of_session_get_a_links_groups_whole() -> None:
+    tls = TlsOptions(role="client", control=ControlChannel(hand_window=7), auth_retry="nointeract")
+    options = Options(liveness=Liveness(ping=3), replay=Replay(128, 30), tls=tls)
+    user = Credentials("user", "password")
+    plain, secured = sessions.settings(options), sessions.tls_settings(options, tls, None, user)
+    assert plain.shared() == secured.shared() == options.shared()
+    assert secured.shared_tls() == tls.shared_tls()
+    assert (secured.credentials, secured.auth_retry) == (user, "nointeract")

@@ -62,8 +62,8 @@ class Link(Element):
         self._ip = arguments.dev_type == "tun"
         self.sent = Counters()
         self.received = Counters()
-        self.stream_limit = max(arguments.tun_mtu, 1500) + 14 + STREAM_ROOM
-        if arguments.super_frames:
+        self.stream_limit = max(arguments.sizes.tun_mtu, 1500) + 14 + STREAM_ROOM
+        if arguments.sizes.super_frames:
             self.stream_limit = MAX_DATAGRAM
         self.segment = arguments.udp_offload in ("send", "both")
         self.gro = arguments.udp_offload in ("receive", "both")
@@ -113,7 +113,7 @@ class Link(Element):
 
     def mtu(self, port: Port) -> int:
         """--tun-mtu: what both ends expect of each other's packets."""
-        return self.arguments.tun_mtu
+        return self.arguments.sizes.tun_mtu
 
     def longest(self, port: Port) -> int | None:
         """What comes to one run of datagrams, which is one call at both ends.
@@ -163,7 +163,7 @@ class Link(Element):
         if peer is None:
             port.drop("link down", len(burst.frames))
             return
-        if self.arguments.super_frames:
+        if self.arguments.sizes.super_frames:
             peer.send(completed(burst, port.sent))
             return
         items = cut(burst, port.sent, ip=self._ip)
@@ -192,7 +192,7 @@ class Link(Element):
             return
         port = self.ports[0]
         whole = port.peer is not None and port.peer.offload
-        if self.arguments.super_frames:
+        if self.arguments.sizes.super_frames:
             port.send(coalesce_between(items, ip=self._ip) if whole else one_by_one(items))
         else:
             plain = cast("Sequence[Item]", items)

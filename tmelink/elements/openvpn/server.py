@@ -82,7 +82,7 @@ class Server(Element):
         self._options = options
         self.sent = Counters()
         self.received = Counters()
-        self.stream_limit = max(arguments.tun_mtu, 1500) + 14 + STREAM_ROOM
+        self.stream_limit = max(arguments.sizes.tun_mtu, 1500) + 14 + STREAM_ROOM
         self.segment = True
         self.gro = True
         self.remote: Address | None = None
@@ -165,7 +165,7 @@ class Server(Element):
 
     def mtu(self, port: Port) -> int:
         """--tun-mtu: what both ends expect of each other's packets."""
-        return self.arguments.tun_mtu
+        return self.arguments.sizes.tun_mtu
 
     def counters(self) -> dict[str, Counters]:
         """What crossed the wire, and what was dropped there, of all clients together."""

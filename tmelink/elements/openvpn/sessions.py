@@ -12,12 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 from tmelink.errors import ElementError
-from tmelink.frame import Kind
 from tmelink.openvpn import keys
-from tmelink.openvpn.data.compress import Framing
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.options.values import TlsOptions
 from tmelink.openvpn.plain import envelope, mtu
@@ -132,39 +130,13 @@ class Files:
 
 def settings(options: Options) -> Settings:
     """The settings of a session without TLS, but for its key."""
-    framing = {"lzo-stub": "comp-lzo no", "migrate": None}.get(options.compress or "", options.compress)
     return Settings(
         kind="ethernet" if options.dev_type == "tap" else "ip",
         proto=options.proto,
         remote=bool(options.remotes),
         socks=options.socks_proxy is not None,
-        tun_mtu=options.tun_mtu,
-        occ_mtu=options.occ_mtu or 0,
-        tun_mtu_max=options.tun_mtu_max or max(options.tun_mtu, 1600),
-        link_mtu=options.link_mtu or 0,
-        fragment=options.fragment,
-        fragment_mtu=options.fragment_counts_encapsulation,
-        mssfix=options.mssfix.size if options.mssfix.given else None,
-        mssfix_mode="" if options.mssfix.counts == "payload" else options.mssfix.counts,
-        ping=options.ping,
-        ping_restart=options.ping_restart,
-        ping_exit=options.ping_exit,
-        ping_timer_rem=options.ping_timer_rem,
-        inactive=options.inactive,
-        inactive_bytes=options.inactive_bytes,
-        session_timeout=options.session_timeout,
-        occ=options.occ,
-        mtu_test=options.mtu_test,
-        explicit_exit_notify=options.explicit_exit_notify,
         key_direction=options.key_direction,
-        cipher=options.cipher or "BF-CBC",  # OpenVPN's default; refused, so that --cipher has to be written
-        auth=options.auth,
-        replay_window=options.replay_window,
-        replay_seconds=options.replay_time,
-        mute_replay_warnings=options.mute_replay_warnings,
-        compress=cast("Framing | None", framing),
-        allow_compression=options.allow_compression,
-        super_frames=options.super_frames,
+        **options.shared(),
     )
 
 
@@ -280,7 +252,7 @@ def _revocations(directory: Path) -> Callable[[int], bool]:
 def _wrap_key(options: Options, files: Files) -> tls_wrap.WrapKey:
     if options.tls_auth is not None:
         key = keys.parse(files.secret(options.tls_auth, "tls-auth"), f"--tls-auth {options.tls_auth}")
-        return tls_wrap.AuthKey(key.reveal(), options.key_direction, options.auth)
+        return tls_wrap.AuthKey(key.reveal(), options.key_direction, options.encryption.auth)
     if options.tls_crypt is not None:
         key = keys.parse(files.secret(options.tls_crypt, "tls-crypt"), f"--tls-crypt {options.tls_crypt}")
         return tls_wrap.CryptKey(key.reveal())
@@ -303,48 +275,21 @@ def tls_settings(
     options: Options, tls: TlsOptions, wrap: tls_wrap.WrapKey = None, credentials: Credentials | None = None
 ) -> TlsSettings:
     """The settings of a session with TLS."""
-    kind: Kind = "ethernet" if options.dev_type == "tap" else "ip"
     common = settings(options)
     return TlsSettings(
         server=tls.role == "server",
         floats=options.float,
         mode="pull" if tls.pull else "equal",
-        kind=kind,
+        kind=common.kind,
         stream=not options.proto.startswith("udp"),
         wrap=wrap,
-        data_ciphers=tls.data_ciphers,
-        data_ciphers_fallback=tls.data_ciphers_fallback,
-        auth=options.auth,
-        occ=options.occ,
-        compress=common.compress,
-        allow_compression=common.allow_compression,
-        super_frames=options.super_frames,
-        fragment=options.fragment,
-        credentials=credentials,
-        auth_retry="nointeract" if tls.auth_retry == "nointeract" else "none",
-        pull_filters=tls.pull_filters,
-        tun_mtu=options.tun_mtu,
-        tun_mtu_max=options.tun_mtu_max or max(options.tun_mtu, 1600),
         mss=0 if mtu.mss_datagram(common) else mtu.mss_limit(common),
         mss_datagram=mtu.mss_datagram(common),
         mss_overhead=mtu.mss_overhead(common),
-        max_packet_size=tls.max_packet_size,
-        hand_window=tls.hand_window,
         server_poll_timeout=options.connect_timeout,
-        tls_timeout=tls.tls_timeout,
-        tran_window=tls.tran_window,
-        reneg_sec=tls.reneg_sec,
-        reneg_bytes=tls.reneg_bytes or 0,
-        reneg_pkts=tls.reneg_pkts,
-        replay_window=options.replay_window,
-        replay_seconds=options.replay_time,
-        ping=options.ping,
-        ping_restart=options.ping_restart,
-        ping_exit=options.ping_exit,
-        ping_timer_rem=options.ping_timer_rem,
+        credentials=credentials,
+        auth_retry="nointeract" if tls.auth_retry == "nointeract" else "none",
         remote=bool(options.remotes),
-        inactive=options.inactive,
-        inactive_bytes=options.inactive_bytes,
-        session_timeout=options.session_timeout,
-        explicit_exit_notify=options.explicit_exit_notify,
+        **options.shared(),
+        **tls.shared_tls(),
     )

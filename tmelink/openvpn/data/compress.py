@@ -8,13 +8,11 @@ the contents (VORACLE). LZO has no well-kept library for Python and is refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame
-
-Framing = Literal["comp-lzo no", "stub", "stub-v2", "lz4", "lz4-v2"]
-Allow = Literal["no", "asym", "yes"]
+from tmelink.openvpn.settings import Compression, Framing
 
 _LZO, _LZ4, _PLAIN, _PLAIN_SWAPPED = 0x66, 0x69, 0xFA, 0xFB
 _V2, _V2_PLAIN, _V2_LZ4 = 0x50, 0, 1
@@ -23,12 +21,13 @@ _V2_PLAIN_READ: Final = (_V2_PLAIN, 10)
 _V2_ESCAPE: Final = bytes((_V2, _V2_PLAIN))
 
 
-def check(framing: Framing, allow: Allow) -> None:
+def check(compression: Compression) -> None:
     """Raises `ValueError` where the framing is not allowed, or cannot be had."""
+    framing = compression.framing
     if framing not in get_args(Framing):
         raise ValueError(f"'{framing}' is no compression framing; write stub-v2, or leave compression out")
     if framing in ("lz4", "lz4-v2"):
-        if allow == "no":
+        if compression.allow == "no":
             raise ValueError(
                 f"--compress {framing} would take compressed packets; write --allow-compression asym if "
                 "the peer insists, or --compress stub-v2"
@@ -41,13 +40,16 @@ def overhead(framing: Framing | None) -> int:
     return 0 if framing in (None, "stub-v2", "lz4-v2") else 1
 
 
-class Compression:
+class Framer:
     """One framing, both ways; payloads unpack to at most `limit` bytes."""
 
-    def __init__(self, framing: Framing, allow: Allow, limit: int) -> None:
-        check(framing, allow)
+    def __init__(self, compression: Compression, limit: int) -> None:
+        """Raises `ValueError` of `check`; without a framing there is nothing to make."""
+        check(compression)
+        framing = compression.framing
+        assert framing is not None, "check refuses it"
         self._limit = limit
-        self._lz4: Callable[..., bytes] | None = None if allow == "no" else _lz4_or_none()
+        self._lz4: Callable[..., bytes] | None = None if compression.allow == "no" else _lz4_or_none()
         self._v2 = framing.endswith("v2")
         self._swapped = framing in ("stub", "lz4")
 

@@ -12,14 +12,22 @@ from typing import Any, Literal, cast
 
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
 from tmelink.openvpn.options.values import (
-    CompressionMode,
     HttpProxyOptions,
-    Mssfix,
     PortShareOptions,
     Remote,
     SocksProxyOptions,
 )
 from tmelink.openvpn.secret import Material, Secret
+from tmelink.openvpn.settings import (
+    Compression,
+    Encryption,
+    Framing,
+    Liveness,
+    Mssfix,
+    PeerMessages,
+    Replay,
+    Sizes,
+)
 from tmelink.source import Mistake, Report
 
 STATIC_CIPHERS = ("AES-128-CBC", "AES-192-CBC", "AES-256-CBC", "none")
@@ -148,7 +156,6 @@ def _path_fields(
     anywhere = kind == "tcp-client" or (kind == "udp" and socks is not None)
     pulls = general.has("pull") or general.has("client")
     retry = chosen.value("connect-retry", 1)
-    tun_mtu = chosen.value("tun-mtu", 1500)
     notify = chosen.last("explicit-exit-notify")
     return {
         "proto": proto,
@@ -165,32 +172,40 @@ def _path_fields(
         ),
         "connect_timeout": chosen.value("connect-timeout", 120),
         "mtu_disc": chosen.value("mtu-disc"),
-        "tun_mtu": tun_mtu,
-        "occ_mtu": chosen.value("tun-mtu", None, 1) or None,
-        "link_mtu": chosen.value("link-mtu"),
-        "tun_mtu_max": chosen.value("tun-mtu-max"),
-        "fragment": chosen.value("fragment", 0),
-        "fragment_counts_encapsulation": chosen.value("fragment", None, 1) == "mtu",
-        "mssfix": _mssfix(chosen, tun_mtu),
+        "sizes": _sizes(chosen, general),
+        "messages": PeerMessages(
+            occ=not general.has("disable-occ"),
+            mtu_test=general.has("mtu-test"),
+            explicit_exit_notify=0 if notify is None or kind != "udp" else chosen.value(notify.name, 1),
+        ),
         "http_proxy": _http_proxy(options, chosen, general, report),
         "socks_proxy": socks,
-        "explicit_exit_notify": 0 if notify is None or kind != "udp" else chosen.value(notify.name, 1),
         **_wrapping(options, chosen),
     }
 
 
-def _mssfix(chosen: Chosen, tun_mtu: int) -> Mssfix:
-    """--mssfix as OpenVPN 2.6 completes it: by --fragment, else 1492 in all, else the tunnel's own MTU."""
+def _sizes(chosen: Chosen, general: Chosen) -> Sizes:
+    return Sizes(
+        tun_mtu=chosen.value("tun-mtu", 1500),
+        occ_mtu=chosen.value("tun-mtu", 0, 1),
+        tun_mtu_max=chosen.value("tun-mtu-max", 0),
+        link_mtu=chosen.value("link-mtu", 0),
+        fragment=chosen.value("fragment", 0),
+        fragment_counts_encapsulation=chosen.value("fragment", None, 1) == "mtu",
+        mssfix=_mssfix(chosen),
+        super_frames=general.has("super-frames"),
+    )
+
+
+def _mssfix(chosen: Chosen) -> Mssfix | None:
+    """--mssfix with a size; --max-packet-size sets it too."""
     setting = chosen.last("mssfix", "max-packet-size")
-    if setting is not None and setting.name == "max-packet-size":
-        return Mssfix(setting.values[0], "mtu", True)
-    if setting is not None and setting.values:
-        size, *counts = setting.values
-        return Mssfix(size, counts[0] if counts else "payload", True)
-    given = setting is not None
-    if chosen.has("fragment"):
-        return Mssfix(chosen.value("fragment"), "mtu", given)
-    return Mssfix(1492, "mtu", given) if tun_mtu == 1500 else Mssfix(tun_mtu, "fixed", given)
+    if setting is None or not setting.values:
+        return None
+    if setting.name == "max-packet-size":
+        return Mssfix(setting.values[0], "mtu")
+    size, *counts = setting.values
+    return Mssfix(size, counts[0] if counts else "payload")
 
 
 def _wrapping(options: OptionList, chosen: Chosen) -> dict[str, Any]:
@@ -266,7 +281,6 @@ def sockets(chosen: Chosen) -> dict[str, Any]:
         "rcvbuf": chosen.value("rcvbuf"),
         "mark": chosen.value("mark") or None,
         "udp_offload": chosen.value("udp-offload", "both"),
-        "super_frames": chosen.has("super-frames"),
     }
 
 
@@ -284,7 +298,7 @@ def device(chosen: Chosen, report: Report) -> dict[str, Any]:
     return {"dev": dev, "dev_type": kind}
 
 
-def liveness(chosen: Chosen, server: bool) -> dict[str, Any]:
+def liveness(chosen: Chosen, server: bool) -> Liveness:
     """Pings and time-outs; --keepalive I T is ping I and ping-restart T, of a server twice T."""
     ping = chosen.value("ping", 0)
     silence = chosen.last("ping-restart", "ping-exit")
@@ -294,15 +308,15 @@ def liveness(chosen: Chosen, server: bool) -> dict[str, Any]:
         ping, restart = chosen.value("keepalive"), chosen.value("keepalive", 0, 1) * (2 if server else 1)
     elif silence is None and (chosen.has("pull") or chosen.has("client")):
         restart = _PULL_PING_RESTART
-    return {
-        "ping": ping,
-        "ping_restart": restart,
-        "ping_exit": leave,
-        "ping_timer_rem": chosen.has("ping-timer-rem"),
-        "inactive": chosen.value("inactive", 0),
-        "inactive_bytes": chosen.value("inactive", 0, 1),
-        "session_timeout": chosen.value("session-timeout", 0),
-    }
+    return Liveness(
+        ping=ping,
+        ping_restart=restart,
+        ping_exit=leave,
+        ping_timer_rem=chosen.has("ping-timer-rem"),
+        inactive=chosen.value("inactive", 0),
+        inactive_bytes=chosen.value("inactive", 0, 1),
+        session_timeout=chosen.value("session-timeout", 0),
+    )
 
 
 def resolv_retry(chosen: Chosen, report: Report) -> int | None:
@@ -323,15 +337,14 @@ def data_channel(options: OptionList, chosen: Chosen, report: Report) -> dict[st
     allowed = "asym" if framing in ("lz4", "lz4-v2") else "no"
     return {
         "secret": options.material(chosen.last("secret")),
-        "cipher": _cipher(chosen, report),
-        "auth": _digest(chosen, report),
-        "replay_window": chosen.value("replay-window", 64),
-        "replay_time": chosen.value("replay-window", 15, 1),
-        "mute_replay_warnings": chosen.has("mute-replay-warnings"),
-        "compress": framing,
-        "allow_compression": chosen.value("allow-compression", allowed),
+        "encryption": Encryption(_cipher(chosen, report), _digest(chosen, report)),
+        "replay": Replay(
+            window=chosen.value("replay-window", 64),
+            seconds=chosen.value("replay-window", 15, 1),
+            mute_warnings=chosen.has("mute-replay-warnings"),
+        ),
+        "compression": Compression(framing, chosen.value("allow-compression", allowed)),
         "shaper": chosen.value("shaper", 0),
-        "mtu_test": chosen.has("mtu-test"),
         "port_share": None
         if share is None
         else PortShareOptions(
@@ -375,13 +388,13 @@ def canonical(name: str) -> str:
     return "none" if name == "none" else name.upper()
 
 
-def _compression(chosen: Chosen, report: Report) -> CompressionMode | None:
+def _compression(chosen: Chosen, report: Report) -> Framing | None:
     setting = chosen.last("comp-lzo", "compress")
     if setting is None:
         return None
     kind = setting.values[0] if setting.values else ("adaptive" if setting.name == "comp-lzo" else "stub")
     if setting.name == "comp-lzo" and kind == "no":
-        return "lzo-stub"
+        return "comp-lzo no"
     if setting.name == "comp-lzo" or kind == "lzo":
         report(
             Mistake(
@@ -391,4 +404,4 @@ def _compression(chosen: Chosen, report: Report) -> CompressionMode | None:
             )
         )
         return None
-    return cast(CompressionMode, kind)
+    return None if kind == "migrate" else cast(Framing, kind)

@@ -104,7 +104,7 @@ def _read(
         remote_random=chosen.has("remote-random"),
         connect_retry_max=chosen.value("connect-retry-max", 0),
         resolv_retry=option_fields.resolv_retry(chosen, once),
-        occ=not chosen.has("disable-occ"),
+        liveness=option_fields.liveness(chosen, server),
         verb=chosen.value("verb", 1),
         tls=None if side is None else tls_fields.tls(found, chosen, side, once),
         server=serving,
@@ -113,7 +113,6 @@ def _read(
         **device,
         **paths[0].fields,
         **option_fields.sockets(chosen),
-        **option_fields.liveness(chosen, server),
         **option_fields.data_channel(found, chosen, once),
     )
     return (None if mistakes else options), found.understood

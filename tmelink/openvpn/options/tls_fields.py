@@ -14,6 +14,7 @@ from tmelink.openvpn.options.fields import Chosen, canonical
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
 from tmelink.openvpn.options.values import TlsOptions
 from tmelink.openvpn.secret import Material, Secret
+from tmelink.openvpn.settings import ControlChannel, DataCiphers
 from tmelink.openvpn.tls.engine import CURVES
 from tmelink.openvpn.tls.identity import Rules, parse_fingerprint, remote_cert_tls
 from tmelink.source import Mistake, Report
@@ -56,15 +57,18 @@ def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], re
         tls_cipher=chosen.value("tls-cipher"),
         tls_ciphersuites=chosen.value("tls-ciphersuites"),
         tls_cert_profile=chosen.value("tls-cert-profile", "legacy"),
-        tls_timeout=chosen.value("tls-timeout", 2),
-        hand_window=chosen.value("hand-window", 60),
-        tran_window=chosen.value("tran-window", 3600),
-        reneg_sec=chosen.value("reneg-sec", 3600),
-        reneg_bytes=chosen.value("reneg-bytes"),
-        reneg_pkts=chosen.value("reneg-pkts", 0),
-        max_packet_size=chosen.value("max-packet-size", 1250),
-        data_ciphers=_data_ciphers(chosen, report),
-        data_ciphers_fallback=None if fallback is None else _data_cipher(fallback, report),
+        control=ControlChannel(
+            tls_timeout=chosen.value("tls-timeout", 2),
+            hand_window=chosen.value("hand-window", 60),
+            tran_window=chosen.value("tran-window", 3600),
+            reneg_sec=chosen.value("reneg-sec", 3600),
+            reneg_bytes=chosen.value("reneg-bytes", 0),
+            reneg_pkts=chosen.value("reneg-pkts", 0),
+            max_packet_size=chosen.value("max-packet-size", 1250),
+        ),
+        ciphers=DataCiphers(
+            _data_ciphers(chosen, report), None if fallback is None else _data_cipher(fallback, report)
+        ),
         pull=chosen.has("pull") or chosen.has("client"),
         pull_filters=tuple((s.values[0], s.values[1]) for s in chosen.all("pull-filter")),
         route_nopull=chosen.has("route-nopull"),
@@ -185,7 +189,7 @@ def _data_ciphers(chosen: Chosen, report: Report) -> tuple[str, ...]:
     """--data-ciphers by rank; a name with '?' before it may be unknown."""
     setting = chosen.last("data-ciphers")
     if setting is None:
-        return ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
+        return DataCiphers().accepted
     known = (*DATA_CIPHERS, *DATA_CIPHERS_CBC)
     names = []
     for written in setting.values[0].split(":"):

@@ -12,12 +12,12 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Any, Literal
 
 from tmelink.openvpn.secret import Material, Secret
+from tmelink.openvpn.settings import SharedSettings, SharedTlsSettings
 from tmelink.openvpn.tls.identity import Rules
 from tmelink.source import Place
 
 KeyDirection = Literal[0, 1]
 Topology = Literal["net30", "p2p", "subnet"]
-CompressionMode = Literal["lzo-stub", "stub", "stub-v2", "lz4", "lz4-v2", "migrate"]
 
 NO_RULES = Rules()
 
@@ -41,17 +41,6 @@ class Remote:
     port: int
     proto: str
     own: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Mssfix:
-    """--mssfix: `size` 0 is off; it counts the encapsulation too ("mtu"), or not ("payload"), or is the
-    largest inner packet itself ("fixed"). `given` tells an option from the default.
-    """
-
-    size: int
-    counts: Literal["payload", "mtu", "fixed"]
-    given: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +74,8 @@ class PortShareOptions:
     directory: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TlsOptions:
+@dataclass(frozen=True)
+class TlsOptions(SharedTlsSettings):
     """Everything about the TLS handshake, the keys that come of it, and what a client takes and gives."""
 
     role: Literal["client", "server"]
@@ -105,17 +94,7 @@ class TlsOptions:
     tls_cipher: str | None = None
     tls_ciphersuites: str | None = None
     tls_cert_profile: str = "legacy"
-    tls_timeout: int = 2
-    hand_window: int = 60
-    tran_window: int = 3600
-    reneg_sec: int = 3600
-    reneg_bytes: int | None = None
-    reneg_pkts: int = 0
-    max_packet_size: int = 1250
-    data_ciphers: tuple[str, ...] = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
-    data_ciphers_fallback: str | None = None
     pull: bool = False
-    pull_filters: tuple[tuple[Literal["accept", "ignore", "reject"], str], ...] = ()
     route_nopull: bool = False
     allow_pull_fqdn: bool = False
     auth_user_pass: Material | None = None
@@ -204,13 +183,13 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(SharedSettings):
     """A link's options.
 
     Fields that a --remote or a <connection> may change hold what the first of them says; `toward` gives the
     options for another. `own` fields: proto, local, lport, bind, bind_ipv6_only, float, connect_retry,
-    connect_timeout, mtu_disc, the sizes, the proxies, explicit_exit_notify, key_direction, tls_auth,
-    tls_crypt, tls_crypt_v2.
+    connect_timeout, mtu_disc, sizes, messages, the proxies, key_direction, tls_auth, tls_crypt, tls_crypt_v2.
+    Groups that a session has too are those of `tmelink.openvpn.settings`.
     """
 
     dev: str = "tap"
@@ -236,28 +215,9 @@ class Options:
     rcvbuf: int | None = None
     mark: int | None = None
     udp_offload: Literal["off", "send", "receive", "both"] = "both"
-    super_frames: bool = False
 
-    ping: int = 0
-    ping_restart: int = 0
-    ping_exit: int = 0
-    ping_timer_rem: bool = False
-    inactive: int = 0
-    inactive_bytes: int = 0
-    session_timeout: int = 0
-    explicit_exit_notify: int = 0
-    occ: bool = True
-    verb: int = 1
-
-    tun_mtu: int = 1500
-    occ_mtu: int | None = None
-    link_mtu: int | None = None
-    tun_mtu_max: int | None = None
-    mssfix: Mssfix = Mssfix(1492, "mtu")
-    fragment: int = 0
-    fragment_counts_encapsulation: bool = False
     shaper: int = 0
-    mtu_test: bool = False
+    verb: int = 1
 
     http_proxy: HttpProxyOptions | None = None
     socks_proxy: SocksProxyOptions | None = None
@@ -265,13 +225,6 @@ class Options:
 
     secret: Material | None = None
     key_direction: KeyDirection | None = None
-    cipher: str | None = None
-    auth: str = "SHA1"
-    replay_window: int = 64
-    replay_time: int = 15
-    mute_replay_warnings: bool = False
-    compress: CompressionMode | None = None
-    allow_compression: Literal["no", "asym", "yes"] = "no"
 
     tls: TlsOptions | None = None
     tls_auth: Material | None = None

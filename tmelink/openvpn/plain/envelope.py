@@ -12,7 +12,7 @@ from typing import Final
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame
 from tmelink.openvpn.data import compress, static
-from tmelink.openvpn.data.compress import Compression
+from tmelink.openvpn.data.compress import Framer
 from tmelink.openvpn.data.fragment import Fragments
 from tmelink.openvpn.data.replay import ReplayWindow
 from tmelink.openvpn.data.static import StaticKey
@@ -31,23 +31,27 @@ def problems(settings: Settings) -> list[str]:
     """What of these settings cannot be had, as sentences; nothing where a session can be made of them."""
     found: list[str] = []
     if settings.key is not None:
-        for check, name in ((static.cipher_name, settings.cipher), (static.digest_name, settings.auth)):
+        encryption = settings.encryption
+        for check, name in (
+            (static.cipher_name, encryption.static_cipher),
+            (static.digest_name, encryption.auth),
+        ):
             try:
                 check(name)
             except ValueError as error:
                 found.append(str(error))
-    if settings.compress is not None:
+    if settings.compression.framing is not None:
         try:
-            compress.check(settings.compress, settings.allow_compression)
+            compress.check(settings.compression)
         except ValueError as error:
             found.append(str(error))
-    if settings.fragment and not settings.proto.startswith("udp"):
+    if settings.sizes.fragment and not settings.proto.startswith("udp"):
         found.append("--fragment is for UDP; a TCP link does not need it")
     if not found and tun_mtu(settings) < MIN_MTU:
         found.append(f"the MTU comes to {tun_mtu(settings)} bytes; at least {MIN_MTU} are needed")
-    elif not found and settings.fragment and fragment_size(settings) < MIN_FRAGMENT:
+    elif not found and settings.sizes.fragment and fragment_size(settings) < MIN_FRAGMENT:
         found.append(
-            f"--fragment {settings.fragment} leaves {fragment_size(settings)} bytes for a payload; "
+            f"--fragment {settings.sizes.fragment} leaves {fragment_size(settings)} bytes for a payload; "
             f"at least {MIN_FRAGMENT} are needed"
         )
     return found
@@ -66,32 +70,32 @@ class Envelope:
     ) -> None:
         """`settings` must have no `problems`."""
         self._drops = drops
-        self._compression: Compression | None = None
-        if settings.compress is not None:
-            self._compression = Compression(settings.compress, settings.allow_compression, limit)
+        self._framer: Framer | None = None
+        if settings.compression.framing is not None:
+            self._framer = Framer(settings.compression, limit)
         self._fragments: Fragments | None = None
-        if settings.fragment:
+        if settings.sizes.fragment:
             # one byte of framing may stand before a payload when it is cut, two with the v2 framings
             self._fragments = Fragments(fragment_size(settings), limit + 2, drops, random(1)[0])
         self._key: StaticKey | None = None
         if settings.key is not None:
             # TCP keeps the order, so that there each id has to be higher than the last
-            size = settings.replay_window if settings.proto.startswith("udp") else 1
+            size = settings.replay.window if settings.proto.startswith("udp") else 1
             self._key = StaticKey(
                 settings.key,
                 settings.key_direction,
-                cipher=static.cipher_name(settings.cipher),
-                auth=static.digest_name(settings.auth),
+                cipher=static.cipher_name(settings.encryption.static_cipher),
+                auth=static.digest_name(settings.encryption.auth),
                 random=random,
                 unix_time=unix_time,
-                window=ReplayWindow(size, settings.replay_seconds),
+                window=ReplayWindow(size, settings.replay.seconds),
                 drops=drops,
             )
 
     def seal(self, payloads: Sequence[Frame], elapsed: float) -> Sequence[Item]:
         """Datagrams of payloads; `elapsed` is seconds since the session began."""
-        if self._compression is not None:
-            payloads = [self._compression.frame(payload) for payload in payloads]
+        if self._framer is not None:
+            payloads = [self._framer.frame(payload) for payload in payloads]
         if self._fragments is not None:
             split = self._fragments.split
             payloads = [piece for payload in payloads for piece in split(payload)]
@@ -108,7 +112,7 @@ class Envelope:
         if self._key is not None:
             payloads = self._key.open(datagrams, now)
             verified = len(payloads)
-        if self._fragments is None and self._compression is None:
+        if self._fragments is None and self._framer is None:
             return payloads, verified
         opened: list[Frame] = []
         for payload in payloads:
@@ -123,6 +127,6 @@ class Envelope:
 
     def _bare(self, payload: Frame, now: float) -> Frame | None:
         whole = payload if self._fragments is None else self._fragments.join(payload, now)
-        if whole is None or self._compression is None:
+        if whole is None or self._framer is None:
             return whole
-        return self._compression.unframe(whole)
+        return self._framer.unframe(whole)

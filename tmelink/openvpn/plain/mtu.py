@@ -28,9 +28,9 @@ _STREAM: Final = 2
 
 def tun_mtu(settings: Settings) -> int:
     """The largest IP packet inside a frame: --tun-mtu, or what --link-mtu leaves for it."""
-    if settings.link_mtu:
-        return settings.link_mtu - _outer(settings, declared=True)
-    return settings.tun_mtu
+    if settings.sizes.link_mtu:
+        return settings.sizes.link_mtu - _outer(settings, declared=True)
+    return settings.sizes.tun_mtu
 
 
 def options_string(settings: Settings, *, remote: bool) -> str:
@@ -40,24 +40,25 @@ def options_string(settings: Settings, *, remote: bool) -> str:
         "V4",
         f"dev-type {'tap' if tap else 'tun'}",
         f"link-mtu {_declared(settings)}",
-        f"tun-mtu {settings.occ_mtu or tun_mtu(settings)}",
+        f"tun-mtu {settings.sizes.occ_mtu or tun_mtu(settings)}",
         f"proto {_proto(settings.proto, remote)}",
     ]
-    if settings.compress is not None:
+    if settings.compression.framing is not None:
         words.append("comp-lzo")
-    if settings.fragment:
+    if settings.sizes.fragment:
         words.append("mtu-dynamic")
     if settings.key_direction is not None:
         words.append(f"keydir {settings.key_direction ^ remote}")
     if settings.key is not None:
-        cipher, auth = static.cipher_name(settings.cipher), static.digest_name(settings.auth)
+        cipher = static.cipher_name(settings.encryption.static_cipher)
+        auth = static.digest_name(settings.encryption.auth)
         words += [
             f"cipher {cipher if cipher != 'none' else '[null-cipher]'}",
             f"auth {auth if auth != 'none' else '[null-digest]'}",
             f"keysize {static.CIPHERS[cipher] * 8}",
             "secret",
         ]
-    if settings.super_frames:
+    if settings.sizes.super_frames:
         words.append(WORD)
     return ",".join(words)
 
@@ -75,10 +76,10 @@ def message_overhead(settings: Settings) -> int:
 
 def fragment_size(settings: Settings) -> int:
     """The longest payload that --fragment sends whole; 0 without the option."""
-    if not settings.fragment:
+    if not settings.sizes.fragment:
         return 0
-    target = settings.fragment - _outer(settings)
-    if settings.fragment_mtu:
+    target = settings.sizes.fragment - _outer(settings)
+    if settings.sizes.fragment_counts_encapsulation:
         target -= _encapsulation(settings)
     return _fitting(settings, target) - _FRAGMENT - (static.ID_BYTES if _cbc(settings) else 0)
 
@@ -111,16 +112,17 @@ def mss_overhead(settings: Settings) -> int:
 
 
 def _mssfix(settings: Settings) -> tuple[int, str]:
-    limit, mode = settings.mssfix, settings.mssfix_mode
-    if limit is not None:
-        return limit, mode
-    if settings.fragment:
-        return settings.fragment, "mtu"
-    if settings.link_mtu:
-        return 0, ""
-    if settings.tun_mtu == DEFAULT_MTU:
+    """The limit, 0 for none, and what it counts (`Mssfix`); without the option OpenVPN 2.6's default."""
+    sizes = settings.sizes
+    if sizes.mssfix is not None:
+        return sizes.mssfix.size, sizes.mssfix.counts
+    if sizes.fragment:
+        return sizes.fragment, "mtu"
+    if sizes.link_mtu:
+        return 0, "payload"
+    if sizes.tun_mtu == DEFAULT_MTU:
         return DEFAULT_MSSFIX, "mtu"
-    return settings.tun_mtu, "fixed"
+    return sizes.tun_mtu, "fixed"
 
 
 def datagram_overhead(proto: str) -> int:
@@ -136,14 +138,14 @@ def _declared(settings: Settings) -> int:
     """The link-mtu of the options string, in which older versions' slack lives on."""
     keyless = settings.key is None
     outer = 0 if keyless else _outer(settings, declared=True)
-    return settings.tun_mtu + _inner(settings) + outer
+    return settings.sizes.tun_mtu + _inner(settings) + outer
 
 
 def _outer(settings: Settings, *, declared: bool = False) -> int:
     """Around the payload. OpenVPN reckons a packet id even where there is no key and none is sent."""
     size = _carrier(settings)
     if settings.key is not None:
-        size += static.digest_size(static.digest_name(settings.auth))
+        size += static.digest_size(static.digest_name(settings.encryption.auth))
     if not _cbc(settings):
         return size + static.ID_BYTES
     return size + static.BLOCK * (2 if declared else 1)
@@ -160,8 +162,8 @@ def _inner(settings: Settings) -> int:
     """Within the payload, beside the IP packet."""
     return (
         _extra(settings)
-        + compress.overhead(settings.compress)
-        + (_FRAGMENT if settings.fragment else 0)
+        + compress.overhead(settings.compression.framing)
+        + (_FRAGMENT if settings.sizes.fragment else 0)
         + (static.ID_BYTES if _cbc(settings) else 0)
     )
 
@@ -176,7 +178,7 @@ def _fitting(settings: Settings, target: int) -> int:
 
 
 def _cbc(settings: Settings) -> bool:
-    return settings.key is not None and static.cipher_name(settings.cipher) != "none"
+    return settings.key is not None and static.cipher_name(settings.encryption.static_cipher) != "none"
 
 
 def _proto(proto: str, remote: bool) -> str:

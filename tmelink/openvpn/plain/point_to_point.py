@@ -17,7 +17,7 @@ from tmelink.openvpn.data import replay, super_frames
 from tmelink.openvpn.data.bounds import Bounds
 from tmelink.openvpn.data.clamp import clamped
 from tmelink.openvpn.data.super_frames import SuperFrames
-from tmelink.openvpn.liveness import PING, Liveness
+from tmelink.openvpn.liveness import PING, LivenessTimers
 from tmelink.openvpn.occ import EXIT, MAGIC, REPLY, REQUEST, Occ, message
 from tmelink.openvpn.plain.envelope import Envelope, problems
 from tmelink.openvpn.plain.mtu import largest_datagram, message_overhead, mss_limit, options_string, tun_mtu
@@ -71,46 +71,40 @@ class PointToPoint:
         self._ended = False
         self._up = False
         self._begun = 0.0
-        self._exit_messages = 0 if self._stream else settings.explicit_exit_notify
+        self._exit_messages = 0 if self._stream else settings.messages.explicit_exit_notify
         self._noticed: float | None = None
-        self._liveness = Liveness(
-            ping=settings.ping,
-            ping_restart=settings.ping_restart,
-            ping_exit=settings.ping_exit,
-            waits_for_peer=settings.ping_timer_rem and not settings.remote,
-            inactive=settings.inactive,
-            inactive_bytes=settings.inactive_bytes,
-            session_timeout=settings.session_timeout,
+        self._liveness = LivenessTimers(
+            settings.liveness, waits_for_peer=settings.liveness.ping_timer_rem and not settings.remote
         )
         self._ethernet = settings.kind == "ethernet"
         header = MIN_FRAME + TAGS if self._ethernet else 0
         mtu = tun_mtu(settings)
         self._shortest = MIN_FRAME if self._ethernet else MIN_PACKET
         self._bounds = Bounds(self._shortest, mtu + header, self.drops)
-        self._longest_in = max(mtu, settings.tun_mtu_max) + header
+        self._longest_in = max(mtu, settings.sizes.longest_mtu) + header
         self._mark = MARK if self._ethernet else 0
         self._ordinary = _NO_MARK if self._ethernet else _IP_FIRST
         self._mss = mss_limit(settings)
         self._super: SuperFrames | None = None
         longest_payload = self._longest_in + SLACK
-        if settings.super_frames:
+        if settings.sizes.super_frames:
             longest_payload = super_frames.LONGEST_PAYLOAD
             self._super = SuperFrames(mtu + header, self._longest_in, self.drops, ip=not self._ethernet)
         self._asking_until: float | None = None
         """Under --super-frames, when a peer that has not said that it asks for them too is refused."""
         self._envelope: Envelope | None = None
-        if settings.key is not None or settings.fragment or settings.compress is not None:
+        if settings.key is not None or settings.sizes.fragment or settings.compression.framing is not None:
             self._envelope = Envelope(settings, longest_payload, self.drops, random, unix_time)
         self._occ = Occ(
             options_string(settings, remote=False),
             options_string(settings, remote=True),
-            enabled=settings.occ,
-            mtu_test=settings.mtu_test,
+            enabled=settings.messages.occ,
+            mtu_test=settings.messages.mtu_test,
             largest=largest_datagram(settings),
             overhead=message_overhead(settings),
         )
 
-        self._bare = self._envelope is None and self._super is None and not settings.inactive
+        self._bare = self._envelope is None and self._super is None and not settings.liveness.inactive
         """Whether frames are datagrams as they stand, and traffic is not measured."""
 
     def connected(self, now: float) -> Step:
@@ -258,7 +252,7 @@ class PointToPoint:
             return []
         told = ", ".join(f"{reason}: {count}" for reason, count in sorted(self.drops.items()) if count)
         replays = {replay.REPLAYED, replay.TOO_LATE, replay.OLD_SEQUENCE}
-        if self.settings.mute_replay_warnings and not set(self.drops) - replays:
+        if self.settings.replay.mute_warnings and not set(self.drops) - replays:
             return []
         self._noticed = now
         return [Notice("warning", f"datagrams dropped so far: {told}")]

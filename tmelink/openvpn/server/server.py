@@ -112,7 +112,7 @@ class TlsServer:
         self._by_username = by_username
         self._frequency = Frequency(*connect_freq)
         self._initial = Frequency(*connect_freq_initial)
-        self._cookies = Cookies(settings.wrap, settings.hand_window)
+        self._cookies = Cookies(settings.wrap, settings.control.hand_window)
         self._clients: dict[int, _Client] = {}
         self._by_address: dict[Hashable, _Client] = {}
         self._by_session: dict[tuple[Hashable, bytes], _Client] = {}

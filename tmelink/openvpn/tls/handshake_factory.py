@@ -60,8 +60,8 @@ class HandshakeFactory:
             material,
             self._wall,
             server=settings.server,
-            tls_timeout=settings.tls_timeout,
-            max_packet_size=settings.max_packet_size,
+            tls_timeout=settings.control.tls_timeout,
+            max_packet_size=settings.control.max_packet_size,
             drops=self._drops,
             local=local,
             remote=remote,
@@ -98,9 +98,9 @@ class HandshakeFactory:
         if settings.mode != "push":
             info = peer_info.build(
                 pull=settings.mode == "pull",
-                ciphers=settings.data_ciphers,
+                ciphers=settings.ciphers.accepted,
                 version=settings.version,
-                mtu=settings.tun_mtu_max,
+                mtu=settings.sizes.longest_mtu,
                 extra=settings.peer_info,
             )
         return Message(

@@ -66,7 +66,7 @@ class Keyring:
 
     def _patience(self) -> float:
         """How long after a negotiation began the peer surely has its keys (as OpenVPN reckons)."""
-        hand_window, reneg_sec = self._settings.hand_window, self._settings.reneg_sec
+        hand_window, reneg_sec = self._settings.control.hand_window, self._settings.control.reneg_sec
         return min(hand_window, reneg_sec / 2) if reneg_sec else hand_window
 
     def ready(self, now: float) -> bool:
@@ -114,8 +114,8 @@ class Keyring:
             return False
         settings = self._settings
         return (
-            0 < settings.reneg_bytes <= current.bytes
-            or 0 < settings.reneg_pkts <= current.packets
+            0 < settings.control.reneg_bytes <= current.bytes
+            or 0 < settings.control.reneg_pkts <= current.packets
             or current.keys.needs_rekey()
         )
 
@@ -140,10 +140,10 @@ class Keyring:
             (client, client_id), (server, server_id) = reversed(ends) if settings.server else ends
             material = key_method.expand(client, server, client_id, server_id)
         send, receive = direction.split(material, server=settings.server)
-        window = Lateness(settings.replay_window, settings.replay_seconds)
+        window = Lateness(settings.replay.window, settings.replay.seconds)
         negotiation.keys = data_keys.make(
             negotiated.cipher,
-            settings.auth,
+            settings.encryption.auth,
             send,
             receive,
             self._drops,

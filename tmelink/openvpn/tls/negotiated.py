@@ -49,10 +49,12 @@ def as_equals(
     """What two equal ends agree on, or None where they have no cipher in common."""
     info = peer_info.parse(remote.peer_info)
     proto = peer_info.proto(info)
-    fallback = settings.data_ciphers_fallback
-    if fallback is None and (named := peer_info.options_cipher(remote.options)) in settings.data_ciphers:
+    fallback = settings.ciphers.fallback
+    if fallback is None and (named := peer_info.options_cipher(remote.options)) in settings.ciphers.accepted:
         fallback = named
-    cipher = peer_info.agree_as_equals(settings.data_ciphers, info, server=settings.server, fallback=fallback)
+    cipher = peer_info.agree_as_equals(
+        settings.ciphers.accepted, info, server=settings.server, fallback=fallback
+    )
     if cipher is None:
         return None
     if not proto & Proto.NCP_P2P:
@@ -69,7 +71,7 @@ def as_server(settings: TlsSettings, remote: Message) -> NegotiatedOptions | Non
     info = peer_info.parse(remote.peer_info)
     proto = peer_info.proto(info)
     named = peer_info.options_cipher(remote.options)
-    cipher = peer_info.agree_as_server(settings.data_ciphers, info, named, settings.data_ciphers_fallback)
+    cipher = peer_info.agree_as_server(settings.ciphers.accepted, info, named, settings.ciphers.fallback)
     if cipher is None:
         return None
     return _negotiated(cipher, proto, settings.peer_id if proto & Proto.DATA_V2 else None)
@@ -109,14 +111,14 @@ def options_to_push(settings: TlsSettings, remote: Message, negotiated: Negotiat
     if flags:
         options.append(" ".join(("protocol-flags", *flags)))
     if "IV_MTU" in info:
-        options.append(f"tun-mtu {settings.tun_mtu}")
+        options.append(f"tun-mtu {settings.sizes.tun_mtu}")
     return options
 
 
 def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> NegotiatedOptions | str:
     """What a server's options say of the data channel, or in words why this client does not take it."""
     named = peer_info.options_cipher(remote.options)
-    cipher = named if named in settings.data_ciphers else settings.data_ciphers_fallback
+    cipher = named if named in settings.ciphers.accepted else settings.ciphers.fallback
     peer_id, flags = None, set[str]()
     for option in options:
         name, *values = option.split()
@@ -127,7 +129,7 @@ def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> Ne
             peer_id = number if number < UNDEFINED_PEER else None
         elif name in ("protocol-flags", "key-derivation"):
             flags.update(values)
-    if cipher is None or cipher not in {*settings.data_ciphers, settings.data_ciphers_fallback}:
+    if cipher is None or cipher not in {*settings.ciphers.accepted, settings.ciphers.fallback}:
         return f"the server wants cipher '{cipher or named or 'unknown'}', which --data-ciphers lacks"
     return NegotiatedOptions(
         cipher,
@@ -142,9 +144,9 @@ def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> Ne
 def options_string(settings: TlsSettings, *, remote: bool) -> str:
     """The options string of this end or, with `remote`, the one expected from the peer."""
     tap = settings.kind == "ethernet"
-    cipher = settings.data_ciphers_fallback
-    auth = static.digest_name(settings.auth)
-    overhead = compress.overhead(settings.compress) + (4 if settings.fragment else 0)
+    cipher = settings.ciphers.fallback
+    auth = static.digest_name(settings.encryption.auth)
+    overhead = compress.overhead(settings.compression.framing) + (4 if settings.sizes.fragment else 0)
     overhead += 2 if settings.stream else 0
     if cipher in SUITES:
         overhead += _AEAD_OVERHEAD
@@ -158,13 +160,13 @@ def options_string(settings: TlsSettings, *, remote: bool) -> str:
     words = [
         "V4",
         f"dev-type {'tap' if tap else 'tun'}",
-        f"link-mtu {settings.tun_mtu + overhead + (TAP_EXTRA if tap else 0)}",
-        f"tun-mtu {settings.tun_mtu}",
+        f"link-mtu {settings.sizes.tun_mtu + overhead + (TAP_EXTRA if tap else 0)}",
+        f"tun-mtu {settings.sizes.tun_mtu}",
         f"proto {_proto(settings, remote=remote)}",
     ]
-    if settings.compress is not None:
+    if settings.compression.framing is not None:
         words.append("comp-lzo")
-    if settings.fragment:
+    if settings.sizes.fragment:
         words.append("mtu-dynamic")
     if cipher is not None:
         words.append(f"cipher {cipher}")
@@ -174,7 +176,7 @@ def options_string(settings: TlsSettings, *, remote: bool) -> str:
         "key-method 2",
         "tls-server" if settings.server != remote else "tls-client",
     ]
-    if settings.super_frames:
+    if settings.sizes.super_frames:
         words.append(WORD)
     return ",".join(words)
 

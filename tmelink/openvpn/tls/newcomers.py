@@ -31,7 +31,7 @@ class Newcomers:
     ) -> None:
         self._factory = factory
         self._wall = wall
-        self._cookies = Cookies(settings.wrap, settings.hand_window, once=True)
+        self._cookies = Cookies(settings.wrap, settings.control.hand_window, once=True)
         self._sessions: list[ControlSession] = []
 
     def __iter__(self) -> Iterator[ControlSession]:

@@ -15,7 +15,7 @@ from tmelink.frame import MIN_FRAME, Frame, Run, pieces
 from tmelink.offload import may_be_syn
 from tmelink.openvpn.data.bounds import Bounds
 from tmelink.openvpn.data.clamp import clamped
-from tmelink.openvpn.data.compress import Compression
+from tmelink.openvpn.data.compress import Framer
 from tmelink.openvpn.data.fragment import HEADER_BYTES, Fragments
 from tmelink.openvpn.data.super_frames import LONGEST_PAYLOAD, SuperFrames, is_record
 from tmelink.openvpn.liveness import PING
@@ -43,33 +43,32 @@ class Payloads:
     """Both directions of one session; `plain` says whether a payload is a frame as it stands."""
 
     def __init__(self, settings: TlsSettings, drops: Counter[str], sequence: int) -> None:
-        """`sequence` is where the numbering of fragments begins. Raises `ValueError` of `Compression`."""
+        """`sequence` is where the numbering of fragments begins. Raises `ValueError` of `Framer`."""
         self._settings = settings
         self._mss = settings.mss
         ethernet = settings.kind == "ethernet"
         self._ip = not ethernet
         header = MIN_FRAME + TAGS if ethernet else 0
         self._shortest = MIN_FRAME if ethernet else MIN_PACKET
-        self._longest_in = max(settings.tun_mtu, settings.tun_mtu_max) + header
-        self.longest_out = settings.tun_mtu + header
+        self._longest_in = settings.sizes.longest_mtu + header
+        self.longest_out = settings.sizes.tun_mtu + header
         self._mark = MARK if ethernet else 0
         self._ordinary = _ETHERNET if ethernet else _IP
         self._drops = drops
         self._bounds = Bounds(self._shortest, self.longest_out, drops)
         self._super: SuperFrames | None = None
-        if settings.super_frames:
+        if settings.sizes.super_frames:
             self._super = SuperFrames(self.longest_out, self._longest_in, drops, ip=self._ip)
-        self.plain = settings.compress is None and not settings.fragment
-        self._compression: Compression | None = None
-        if settings.compress is not None:
-            self._compression = Compression(
-                settings.compress,
-                settings.allow_compression,
-                LONGEST_PAYLOAD if settings.super_frames else self._longest_in,
+        self.plain = settings.compression.framing is None and not settings.sizes.fragment
+        self._framer: Framer | None = None
+        if settings.compression.framing is not None:
+            self._framer = Framer(
+                settings.compression,
+                LONGEST_PAYLOAD if settings.sizes.super_frames else self._longest_in,
             )
         # one byte of framing may stand before a payload when it is cut, two with the v2 framings
         limit = self._longest_in + 2
-        self._fragments = Fragments(limit, limit, drops, sequence) if settings.fragment else None
+        self._fragments = Fragments(limit, limit, drops, sequence) if settings.sizes.fragment else None
 
     def clamp(self, room: int) -> None:
         """TCP's segments are to fit a payload of `room` bytes from now on."""
@@ -103,8 +102,8 @@ class Payloads:
 
     def dressed(self, payloads: Sequence[Frame]) -> Sequence[Frame]:
         """Payloads with what this link puts around them."""
-        if self._compression is not None:
-            payloads = [self._compression.frame(payload) for payload in payloads]
+        if self._framer is not None:
+            payloads = [self._framer.frame(payload) for payload in payloads]
         if self._fragments is not None:
             split = self._fragments.split
             payloads = [piece for payload in payloads for piece in split(payload)]
@@ -146,7 +145,7 @@ class Payloads:
     def _bare(self, payload: Frame, now: float) -> Frame | None:
         try:
             whole = payload if self._fragments is None else self._fragments.join(payload, now)
-            return whole if whole is None or self._compression is None else self._compression.unframe(whole)
+            return whole if whole is None or self._framer is None else self._framer.unframe(whole)
         except ProtocolError as error:
             self._drops[str(error)] += 1
             return None

@@ -12,9 +12,6 @@ from enum import IntFlag
 MAX_LINES = 64
 """Lines that are read of a peer's info; OpenVPN sends about fifteen."""
 
-DEFAULT_CIPHERS = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
-"""`--data-ciphers` where none is given."""
-
 
 class Proto(IntFlag):
     """IV_PROTO: what an end can do."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from tmelink.openvpn.liveness import Liveness
+from tmelink.openvpn.liveness import LivenessTimers
 from tmelink.openvpn.occ import printable
 from tmelink.openvpn.session import AuthFailed, Event, Exit, Notice, Onward, Pushed, Restart, Token
 from tmelink.openvpn.tls import negotiated, push_messages
@@ -42,7 +42,7 @@ class PullClient:
         """The control channel stands: ask from now on, for as long as a handshake may take."""
         if self.answer_by is None:
             self.request_at = now
-            self.answer_by = now + self._settings.hand_window
+            self.answer_by = now + self._settings.control.hand_window
 
     def request_due(self, now: float) -> bool:
         """Whether to ask (again) now."""
@@ -58,9 +58,9 @@ class PullClient:
         if (refusal := push_messages.parse_refusal(text)) is not None:
             return PullResult(self._refused(refusal))
         if (pending := push_messages.parse_pending(text)) is not None:
-            longest = max(self._settings.reneg_sec / 2, self._settings.hand_window)
+            longest = max(self._settings.control.reneg_sec / 2, self._settings.control.hand_window)
             if self.answer_by is not None:
-                self.answer_by = now + min(pending or self._settings.hand_window, longest)
+                self.answer_by = now + min(pending or self._settings.control.hand_window, longest)
             return PullResult([Notice("info", "the server wants to decide about this client later")])
         if (farewell := push_messages.parse_farewell(text, push_messages.RESTART)) is not None:
             onward: Onward = "address" if farewell.next_server else "here"
@@ -108,7 +108,7 @@ def _said(what: str, reason: str) -> str:
     return f"{what}: {printable(reason)}" if reason else what
 
 
-def follow_timers(liveness: Liveness, options: Sequence[str], now: float) -> None:
+def follow_timers(liveness: LivenessTimers, options: Sequence[str], now: float) -> None:
     """Take over the timers that a server pushes."""
     for option in options:
         name, _, value = option.partition(" ")

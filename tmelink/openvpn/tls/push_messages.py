@@ -7,9 +7,10 @@ words are those of OpenVPN's src/openvpn/push.c.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tmelink.openvpn.session import Onward
+from tmelink.openvpn.settings import PullFilter
 
 BUNDLE = 1024
 """Bytes of one message that pushes options (PUSH_BUNDLE_SIZE); more are sent in a continuation."""
@@ -27,9 +28,6 @@ PUSH_REQUEST = "PUSH_REQUEST"
 EXIT = "EXIT"
 RESTART = "RESTART"
 HALT = "HALT"
-
-Filter = tuple[Literal["accept", "ignore", "reject"], str]
-"""A `--pull-filter`: what to do with the options that begin with this text; the first that fits counts."""
 
 
 class Reply(NamedTuple):
@@ -80,7 +78,7 @@ def build_replies(options: Sequence[str]) -> list[str]:
     return [",".join(("PUSH_REPLY", *part)) for part in messages]
 
 
-def filtered(options: Iterable[str], filters: Sequence[Filter]) -> tuple[list[str], str | None]:
+def filtered(options: Iterable[str], filters: Sequence[PullFilter]) -> tuple[list[str], str | None]:
     """The options that the filters let through, and the first one that they reject the server for."""
     kept: list[str] = []
     for option in options:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame, Run
@@ -18,7 +19,7 @@ from tmelink.openvpn.data import keys as data_keys
 from tmelink.openvpn.data import packet, static, super_frames
 from tmelink.openvpn.data.arrivals import grouped, is_data
 from tmelink.openvpn.data.packet import Opcode
-from tmelink.openvpn.liveness import PING, Liveness
+from tmelink.openvpn.liveness import PING, LivenessTimers
 from tmelink.openvpn.occ import EXIT as OCC_EXIT
 from tmelink.openvpn.occ import differences
 from tmelink.openvpn.occ import message as occ_message
@@ -55,8 +56,8 @@ EARLY = 4
 
 def check(settings: TlsSettings) -> None:
     """Raise `ValueError` for a cipher, a digest or a compression that there is not."""
-    static.digest_name(settings.auth)
-    for cipher in (*settings.data_ciphers, settings.data_ciphers_fallback):
+    static.digest_name(settings.encryption.auth)
+    for cipher in (*settings.ciphers.accepted, settings.ciphers.fallback):
         if cipher is not None and not data_keys.known(cipher):
             raise ValueError(f"there is no data cipher '{cipher}' here")
     Payloads(settings, Counter(), 0)
@@ -109,13 +110,9 @@ class TlsSession:
         self._wire: list[Item] = []
         self._answers: list[tuple[Hashable, Sequence[Item]]] = []
         self._events: list[Event] = []
-        self._liveness = Liveness(
-            ping_restart=settings.ping_restart,
-            ping_exit=settings.ping_exit,
-            waits_for_peer=settings.server and (settings.ping_timer_rem or not settings.remote),
-            inactive=settings.inactive,
-            inactive_bytes=settings.inactive_bytes,
-            session_timeout=settings.session_timeout,
+        self._liveness = LivenessTimers(
+            replace(settings.liveness, ping=0),  # nothing can be sealed before there are keys
+            waits_for_peer=settings.server and (settings.liveness.ping_timer_rem or not settings.remote),
         )
         if wrapping is not None:
             self._active = self._beginning.associate(wrapping, material, local, remote, first=1)
@@ -126,7 +123,7 @@ class TlsSession:
         """A client begins; a server waits."""
         self._liveness.start(now)
         if self.settings.server and self.settings.stream:
-            self._begin_by = now + self.settings.hand_window
+            self._begin_by = now + self.settings.control.hand_window
         if self._active is not None:
             self._active.start(self._introduction(), now, None)
         elif not self.settings.server:
@@ -227,7 +224,7 @@ class TlsSession:
             self._tell(push_messages.PUSH_REQUEST, now)
         ended = self._pushing.forgotten(now) or self._liveness.ended(now)
         if self._begin_by is not None and now >= self._begin_by:
-            window = self.settings.hand_window
+            window = self.settings.control.hand_window
             ended = Restart(f"nobody has shown who it is within {window:g} s (--hand-window)")
         if (answer_by := self._unanswered_until()) is not None and now >= answer_by:
             seconds = self.settings.server_poll_timeout
@@ -264,7 +261,7 @@ class TlsSession:
         """The session ends from this side; under --explicit-exit-notify the peer is told."""
         if self._ended:
             return NOTHING
-        active, notices = self._active, self.settings.explicit_exit_notify
+        active, notices = self._active, self.settings.messages.explicit_exit_notify
         if self._up and notices and active is not None and active.negotiated is not None:
             if active.negotiated.exit_message:
                 self._tell(push_messages.EXIT, now)
@@ -504,7 +501,7 @@ class TlsSession:
         peer = negotiation.engine.peer
         identity = (peer.common_name, peer.fingerprint) if peer else ("", "")
         first = control_session.identity is None
-        if first and settings.super_frames and not super_frames.asked(remote.options):
+        if first and settings.sizes.super_frames and not super_frames.asked(remote.options):
             self._events.append(Notice("error", super_frames.REFUSAL))
             if self._active is None:
                 # The connection is this peer's, and there is no other that it could interrupt.
@@ -512,7 +509,7 @@ class TlsSession:
             else:
                 self._failed(control_session, super_frames.REFUSED, now)
             return
-        if first and settings.occ and remote.options:
+        if first and settings.messages.occ and remote.options:
             told = differences(negotiated.options_string(settings, remote=True), remote.options)
             self._events += [Notice("warning", text) for text in told]
         if not first and identity != control_session.identity:
@@ -589,14 +586,14 @@ class TlsSession:
         if negotiation.keys is None and negotiation.allowed and negotiation.remote is not None:
             self._keyring.make(control_session, negotiation, agreed, now)
             assert negotiation.keys is not None
-            self._payloads.fit(fragment_room(negotiation.keys, agreed, settings.fragment))
+            self._payloads.fit(fragment_room(negotiation.keys, agreed, settings.sizes.fragment))
             self._payloads.clamp(fragment_room(negotiation.keys, agreed, settings.mss_datagram))
             if negotiation.key_id == 0 and agreed.dynamic_wrap:
                 control_session.wrap_dynamically(negotiation)
         if negotiation.ready and negotiation.keys is not None:
             previous = control_session.previous
             if previous is not None and previous.expires is None:
-                previous.expires = now + settings.tran_window
+                previous.expires = now + settings.control.tran_window
             self._keyring.choose(now)
             if settings.mode == "push":
                 self._push_replies(now)
@@ -606,7 +603,7 @@ class TlsSession:
     def _go_up(self, negotiation: Negotiation, cipher: str, now: float) -> None:
         self._up = True
         liveness = self._liveness
-        liveness.ping = liveness.ping or self.settings.ping
+        liveness.ping = liveness.ping or self.settings.liveness.ping
         liveness.last_sent = now - liveness.ping
         liveness.last_received = now
         peer = negotiation.engine.peer
@@ -632,7 +629,7 @@ class TlsSession:
         """What time does to one association."""
         give_up, renew = self._give_up_at(control_session), self._renew_at(control_session)
         if give_up is not None and now >= give_up:
-            window = self.settings.hand_window
+            window = self.settings.control.hand_window
             self._failed(control_session, f"no keys agreed on within {window:g} s (--hand-window)", now)
             return
         previous = control_session.previous
@@ -654,15 +651,15 @@ class TlsSession:
         current = control_session.current
         if current is None or (current.ready and (current.keys is not None or self.settings.mode == "pull")):
             return None
-        return current.started + self.settings.hand_window
+        return current.started + self.settings.control.hand_window
 
     def _renew_at(self, control_session: ControlSession) -> float | None:
         current = control_session.current
-        if not self.settings.reneg_sec or current is None or current.established is None:
+        if not self.settings.control.reneg_sec or current is None or current.established is None:
             return None
         if current.keys is None or control_session is not self._active:
             return None
-        return current.established + self.settings.reneg_sec
+        return current.established + self.settings.control.reneg_sec
 
     # Ends.
 
