@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from tmelink import arguments as declaration
@@ -304,13 +304,13 @@ class Element:
     def hold(self, port: Port, held: bool) -> None:
         """The other end of `port` is full (or no longer): stop (go on) reading what would be sent there."""
 
-    def configure_network(self, port: Port, inside: Tunnel) -> bool:
+    def configure_network(self, port: Port, inside: Tunnel) -> Awaitable[None] | None:
         """The other end of `port` says which addresses and routes belong to what comes from there.
 
-        Whether this element gives them to an interface of a host; it does so on its own time, and may be
-        told anew.
+        Returns None where this element gives them to no interface of a host. Otherwise the result is to be
+        awaited: it is done once they are set, or cannot be set. A later call takes the place of an earlier one.
         """
-        return False
+        return None
 
     def carrier(self, port: Port) -> None:
         """`port` was connected or disconnected, or what its other end leads to came up or went down."""

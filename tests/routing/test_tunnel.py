@@ -13,7 +13,7 @@ from tests.support.fuzzing import examples
 from tmelink.routing import conflicts, tunnel
 from tmelink.routing.facts import Facts, Route, parse
 from tmelink.routing.plan import InterfaceAddress, Plan
-from tmelink.routing.tunnel import GUARD_METRIC, RouteRequest, Tunnel
+from tmelink.routing.tunnel import RouteRequest, Tunnel
 
 HOME = parse(
     """
@@ -112,6 +112,7 @@ def test_the_server_in_a_redirected_net_without_its_host_route_is_flagged_and_le
     assert plan.warnings == ()
     assert added(plan)[1:] == [
         "203.0.113.5/32 via 198.51.100.1 dev eth0",
+        "unreachable 203.0.113.5/32 metric 4294967294",
         "203.0.113.0/24 via 10.8.0.1 dev tun0",
     ]
 
@@ -124,12 +125,30 @@ def test_an_inner_network_that_overlaps_an_outer_one_is_flagged() -> None:
     )
 
 
-def test_redirecting_without_a_default_gateway_is_flagged() -> None:
-    plan = tunnel.plan(client(redirect=frozenset()), "tun0", Facts())
-    assert plan.warnings[0] == (
-        "203.0.113.5 cannot bypass the tunnel: the host has no route to it, and no default gateway"
+@pytest.mark.parametrize("remote", ["203.0.113.5", "2001:db8:3::5"])
+def test_without_a_route_to_the_peer_everything_stays_in_the_tunnel(remote: str) -> None:
+    """When the default route is lost, and when it comes back, nothing inside is taken away or added."""
+    own6 = ipaddress.ip_interface("fd08::2/64")
+    wanted = client(
+        addresses=(OWN, own6), remote=ipaddress.ip_address(remote), redirect=frozenset({"ipv6"}),
+        routes=(RouteRequest("203.0.113.0", 24), RouteRequest("2001:db8:3::", 32, six=True)),
+    )  # fmt: skip
+    without, with_routes = (tunnel.plan(wanted, "tun0", facts) for facts in (Facts(), HOME))
+    assert without.warnings == (
+        f"{remote} cannot be reached: the host has no route to it, and no default gateway",
     )
-    assert "128.0.0.0/1 via 10.8.0.1 dev tun0" not in added(plan)
+    lost = set(added(with_routes)) - set(added(without))
+    assert [route.split("/")[0] for route in lost] == [remote]
+    assert set(added(without)) <= set(added(with_routes))
+    guard = next(route for route in added(without) if route.startswith("unreachable"))
+    assert guard == f"unreachable {ipaddress.ip_network(remote)} metric 4294967294"
+
+
+def test_what_the_links_packets_pass_through_stays_outside_too() -> None:
+    relay = IPv4Address("203.0.113.80")
+    plan = tunnel.plan(client(redirect=frozenset(), relays=(relay,)), "tun0", HOME)
+    assert "203.0.113.80/32 via 198.51.100.1 dev eth0" in added(plan)
+    assert "unreachable 203.0.113.80/32 metric 4294967294" in added(plan)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +250,5 @@ def test_no_prefix_of_any_plan_leads_the_link_s_own_packets_into_the_link(
             assert way.device == before.device
         else:
             assert way is None or way.device != "tun0"
-    destinations = [c.destination for c in plan.changes if isinstance(c, Route)]
-    guards = [c for c in plan.changes if isinstance(c, Route) and c.metric == GUARD_METRIC]
-    assert len(destinations) == len(set(destinations)) + len(guards)
+    slots = [(c.destination, c.metric) for c in plan.changes if isinstance(c, Route)]
+    assert len(slots) == len(set(slots))

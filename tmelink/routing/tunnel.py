@@ -56,7 +56,8 @@ class Tunnel:
     `peers` are the tunnel addresses of the other end by IP version. `gateways` is what --route-gateway gives
     or implies; None means that a DHCP server would have to give it. `redirect` holds the flags of
     --redirect-gateway; `private` leaves out all but its bypass routes. `remote` is the peer's underlay
-    address. `delay` is in seconds.
+    address; `relays` are the other addresses that the link's own packets go to, such as a proxy's relay.
+    `delay` is in seconds.
     """
 
     kind: Literal["tun", "tap"] = "tun"
@@ -69,6 +70,7 @@ class Tunnel:
     block_ipv6: bool = False
     metric: int | None = None
     remote: IPAddress | None = None
+    relays: tuple[IPAddress, ...] = ()
     delay: int = 0
     mac: bytes | None = None
     names: Mapping[str, IPAddress] = field(default_factory=dict)
@@ -115,6 +117,11 @@ class _Planning:
         for route, reason in asked:
             if route.device not in (self.device, None):
                 self.add(route, reason)
+        for remote in self.remotes():
+            covered = any(remote in route.destination for route, _ in asked if route.device == self.device)
+            if covered and self.is_bypassed_by_hand(remote) and not self.is_here(remote):
+                guard = self.guard(remote)
+                self.add(guard.change, guard.reason)
         for route, reason in asked:
             if route.device in (self.device, None):
                 self.add_inner(route, reason)
@@ -310,7 +317,6 @@ class _Planning:
         """Host routes that bypass the tunnel: to the peer, and to other hosts that the options name."""
         flags = self.tunnel.redirect
         steps: list[PlanStep] = []
-        remote = self.tunnel.remote
         default = self.facts.default(4)
         if (
             flags is not None
@@ -324,14 +330,12 @@ class _Planning:
                     "the default router itself is reached directly",
                 )
             )
-        if remote is not None and self.wants_host_route(remote):
-            own = self.host_route(
-                remote, "the peer's public address: the link's own packets bypass the tunnel"
-            )
-            steps += own
-            if any(not step.stands for step in own):
-                guard = Route(_host(remote), None, None, GUARD_METRIC)
-                steps.append(PlanStep(guard, "and if that route is lost, they do not enter the link instead"))
+        for remote in self.remotes():
+            if self.wants_host_route(remote) and not self.is_here(remote):
+                steps += self.host_route(
+                    remote, "the peer's public address: the link's own packets bypass the tunnel"
+                )
+                steps.append(self.guard(remote))
         for flag, servers in (
             ("bypass-dns", self.facts.nameservers),
             ("bypass-dhcp", self.facts.dhcp_servers),
@@ -342,9 +346,38 @@ class _Planning:
                         steps += self.host_route(server, f"bypasses the tunnel ({flag})")
         return list({step.change: step for step in steps}.values())
 
+    def remotes(self) -> list[IPAddress]:
+        """The underlay addresses that the link's own packets go to."""
+        first = self.tunnel.remote
+        return list(dict.fromkeys([*([] if first is None else [first]), *self.tunnel.relays]))
+
+    def guard(self, remote: IPAddress) -> PlanStep:
+        """A route that takes the place of the one to `remote` while there is none.
+
+        It is set whether the host has a route to `remote` or not. So no route into the tunnel depends on the
+        underlay's routes, and none has to be removed while those change.
+        """
+        route = Route(_host(remote), None, None, GUARD_METRIC)
+        return PlanStep(route, "and if that route is lost, they do not enter the link instead")
+
+    def is_here(self, address: IPAddress) -> bool:
+        """Whether it is an address of this host."""
+        return address.is_loopback or any(address == own.ip for _device, own in self.facts.addresses)
+
+    def is_bypassed_by_hand(self, remote: IPAddress) -> bool:
+        """Whether a --route leads to exactly this address by a router of the underlay."""
+        for wanted in self.tunnel.routes:
+            network, _problem = self.network(wanted)
+            if network == _host(remote) and wanted.gateway not in (None, "vpn_gateway"):
+                return True
+        return False
+
     def wants_host_route(self, remote: IPAddress) -> bool:
         """OpenVPN sets it with --redirect-gateway, and for IPv6 whenever a route covers the peer."""
         flags = self.tunnel.redirect
+        if remote.is_link_local:
+            # Its interface is part of the address, and no route into a tunnel covers it.
+            return False
         if remote.version == 6:
             nets = [ipaddress.ip_network((w.network, w.prefix), strict=False) for w in self.literal_routes()]
             covered = any(remote in net for net in nets if net.version == 6)
@@ -368,24 +401,25 @@ class _Planning:
         route = self.facts.route_to(address)
         if route is None:
             self.warnings.append(
-                f"{address} cannot bypass the tunnel: the host has no route to it, and no default gateway"
+                f"{address} cannot be reached: the host has no route to it, and no default gateway"
             )
             return []
         if route.device is None or route.destination.prefixlen == address.max_prefixlen:
             return [PlanStep(route, reason, stands=True)]
-        if address.is_loopback or any(address == own.ip for _device, own in self.facts.addresses):
+        if self.is_here(address):
             return []
         return [PlanStep(Route(_host(address), route.device, route.gateway), reason)]
 
     def add_inner(self, route: Route, reason: str) -> None:
         """Add a route into the tunnel, unless it exists or would carry the link's packets into the link."""
-        remote, network = self.tunnel.remote, route.destination
+        network = route.destination
         if any(network == own.network and own.version not in self.tunnel.peers
                for own in self.tunnel.addresses):  # fmt: skip
             return
         if network not in HALVES[network.version] and "block-local" not in (self.tunnel.redirect or ()):
             self.compare(network)
-        if remote is not None and self.swallows(route, remote):
+        remote = next((remote for remote in self.remotes() if self.swallows(route, remote)), None)
+        if remote is not None:
             host = f"--route {remote} 255.255.255.255 net_gateway"
             if remote.version == 6:
                 host = f"--route-ipv6 {remote}/128 net_gateway"
@@ -403,7 +437,7 @@ class _Planning:
         bypassing = [
             step.change
             for step in self.steps
-            if isinstance(step.change, Route) and step.change.device not in (self.device, None)
+            if isinstance(step.change, Route) and step.change.device != self.device
         ]
         bypassing += self.facts.routes
         return not any(

@@ -102,6 +102,7 @@ class HostNetwork:
         self._again = asyncio.Event()
         self._starting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
         self._said: set[str] = set()
         self._plan: Plan | None = None
 
@@ -115,13 +116,19 @@ class HostNetwork:
                 await namespaces.run(routes.recover, self._netns)
 
     async def follow(self, inside: Tunnel) -> None:
-        """The link says what is inside, for the first time or anew; raises `ElementError` the first time."""
+        """The link says what is inside, for the first time or anew; returns once that is carried out.
+
+        Raises `ElementError` the first time.
+        """
         async with self._starting:
             self._take(inside)
             if self._task is None:
                 await self._start()
-            else:
-                self._again.set()
+                return
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(done)
+            self._again.set()
+        await done
 
     async def close(self) -> None:
         """Undo everything; nothing to do where nothing was begun, or where its beginning failed."""
@@ -133,13 +140,16 @@ class HostNetwork:
         self._task.cancel()
         await asyncio.wait([self._task])
         self._task = None
+        self._release(self._waiting[:])
         await self._script("route-pre-down")
         await namespaces.run(self._changes.undo, self._netns)
         await self._script("down")
 
     def _take(self, inside: Tunnel | None) -> None:
+        # --route-delay is for the first time. What has been led into the tunnel since then stays there.
+        stand = self._inside is not None and self._routes
         self._inside = inside
-        self._routes = inside is None or not inside.delay
+        self._routes = stand or inside is None or not inside.delay
         if not self._routes:
             assert inside is not None
             asyncio.get_running_loop().call_later(inside.delay, self._delayed, inside)
@@ -175,6 +185,7 @@ class HostNetwork:
         while True:
             await self._again.wait()
             self._again.clear()
+            followers = self._waiting[:]
             try:
                 await self._carry_out(first=False)
                 if self._delayed_routes:
@@ -182,6 +193,14 @@ class HostNetwork:
                     await self._script("route-up")
             except (ElementError, OSError) as error:
                 self._warn(str(error))
+            self._release(followers)
+
+    def _release(self, followers: list[asyncio.Future[None]]) -> None:
+        """Those who wait for a plan go on: it has been carried out, as far as it can be."""
+        for done in followers:
+            self._waiting.remove(done)
+            if not done.done():
+                done.set_result(None)
 
     async def _script(self, moment: scripts.Moment) -> None:
         """Run a script whose failure changes nothing any more."""

@@ -11,7 +11,7 @@ import errno
 import math
 import mmap
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -153,14 +153,19 @@ class TunTap(Element):
         """The addresses that the element's own arguments give the interface."""
         return tuple(address.interface for address in self._wanted.addresses)
 
-    def configure_network(self, port: Port, inside: Tunnel) -> bool:
-        """A link's addresses and routes are this interface's; before it is open they wait until then."""
+    def configure_network(self, port: Port, inside: Tunnel) -> Awaitable[None]:
+        """A link's addresses and routes are this interface's; before it is open they wait until then.
+
+        There is nothing to wait for then: no route leads into the interface yet, and the routes that keep the
+        link's own packets outside are set before those that do.
+        """
         self._inside = inside
-        if self._network is not None and self._loop is not None:
-            task = self._loop.create_task(self._follow(self._network, inside))
-            self._following.add(task)
-            task.add_done_callback(self._following.discard)
-        return True
+        if self._network is None or self._loop is None:
+            return asyncio.sleep(0)
+        task = self._loop.create_task(self._follow(self._network, inside))
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+        return asyncio.shield(task)
 
     async def _follow(self, network: HostNetwork, inside: Tunnel) -> None:
         try:

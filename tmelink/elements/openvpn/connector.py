@@ -65,9 +65,6 @@ class ConnectorOwner(PeerOwner, Protocol):
     peer: LinkPeer | None
     backoff: float
 
-    def reaching(self, address: Address | None) -> None:
-        """An attempt begins, and its packets go to this address; None where it waits to be found."""
-
     def ended(self, reason: str) -> None:
         """The link is over for good, as its options want it."""
 
@@ -177,9 +174,9 @@ class Connector:
         address: Address | None,
     ) -> tuple[Over, bool]:
         """Reach one address and stay with it until the peer is over."""
+        await self._link.reaching(address)
         taken, self._taken = self._taken, None
         began = asyncio.get_running_loop().time()
-        self._link.reaching(address)
         peer: LinkPeer
         if options.proto.startswith("udp"):
             if proxy is None:
@@ -227,6 +224,8 @@ class Connector:
     ) -> Callable[[UdpPeer], PeerTransport]:
         """Datagrams through the relay of a SOCKS proxy."""
         sock, control, relay = await link_sockets.associate(options, family, address, proxy)
+        if not sockets.same_host(relay, address):
+            await self._link.reaching(address, relay)
         self._link.log.info("%s relays from %s", proxy, sockets.show(relay))
         link = self._link
 

@@ -238,9 +238,13 @@ class Link(Element):
         write = {"info": self.log.info, "warning": self.log.warning, "error": self.log.error}[notice.level]
         write("%s", notice.text)
 
-    def reaching(self, address: Address | None) -> None:
-        """An attempt begins, towards this address outside; None where it waits to be found."""
-        self._inside.reaching(address)
+    async def reaching(self, address: Address | None, *relays: Address) -> None:
+        """An attempt begins, towards these addresses outside; None where the peer waits to be found."""
+        await self._inside.reaching(address, *relays)
+
+    def may_enter_link(self, address: Address) -> bool:
+        """Whether packets to this address might enter the link, until `reaching` has returned."""
+        return self._inside.may_enter_link(address)
 
     def pushed(self, options: Sequence[str]) -> None:
         """The server's options, as lines of a configuration."""

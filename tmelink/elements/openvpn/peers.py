@@ -59,6 +59,15 @@ class PeerTransport(Protocol):
 class PeerOwner(PortUser, Protocol):
     """What a peer needs of its link, beside what a port needs."""
 
+    async def reaching(self, address: Address | None, *relays: Address) -> None:
+        """The link's packets go to these addresses from now on; None where the peer waits to be found.
+
+        Returns once they may be sent.
+        """
+
+    def may_enter_link(self, address: Address) -> bool:
+        """Whether packets to this address might enter the link, until `reaching` has returned."""
+
     def new_session(self, options: Options) -> Session:
         """A fresh session under the options that hold for the peer."""
 
@@ -109,6 +118,8 @@ class UdpPeer:
         self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
         self.heard = False
         self.remote = remote
+        self._reached = remote
+        self._moving: asyncio.Task[None] | None = None
         self._link = link
         self._follows = options.float or (remote is None and options.secure)
         self._unfound = remote is None or sockets.literal_family(remote[0]) is None
@@ -130,6 +141,8 @@ class UdpPeer:
 
     def close(self) -> None:
         """Say goodbye where the session wants to, and close the socket."""
+        if self._moving is not None:
+            self._moving.cancel()
         self._driver.close()
         self._wire.close()
         self._link.retire(self._driver.session)
@@ -143,10 +156,25 @@ class UdpPeer:
         if address != self.remote and step.authentic:
             if self.remote is not None:
                 self._link.log.info("peer moved to %s", sockets.show(address))
-            self.remote = address
-            self._unfound = False
+            self._move(address)
         self._driver.do(step)
         return step.authentic
+
+    def _move(self, address: Address) -> None:
+        """The peer is at another address; nothing is sent there before it can be reached outside the link."""
+        self.remote = address
+        self._unfound = False
+        if self._moving is not None:
+            self._moving.cancel()
+        if self._link.may_enter_link(address):
+            self._reached = None
+            self._moving = asyncio.get_running_loop().create_task(self._reach(address))
+        else:
+            self._reached = address
+
+    async def _reach(self, address: Address) -> None:
+        await self._link.reaching(address)
+        self._reached = address
 
     def arrived_alone(self, datagram: Frame, address: Address) -> None:
         """Take a datagram that came alone."""
@@ -162,13 +190,16 @@ class UdpPeer:
             self.over.set_result(Restart(reason))
 
     def _transmit(self, items: Sequence[Item]) -> None:
-        if self.remote is None:
+        if self._reached is None:
             self._link.sent.drops["no peer yet"] += _count(items)
         else:
-            self._wire.send(items, self.remote)
+            self._wire.send(items, self._reached)
 
     def _answer(self, items: Sequence[Item], address: Hashable) -> None:
-        self._wire.send(items, cast(Address, address))
+        if self._link.may_enter_link(cast(Address, address)):
+            self._link.sent.drops["no route outside the link"] += _count(items)
+        else:
+            self._wire.send(items, cast(Address, address))
 
     def _event(self, event: Event) -> None:
         if isinstance(event, Up):

@@ -210,7 +210,7 @@ class Server(Element):
             listening.attend(self._take, None)
         if self._options.pool_persist_seconds:
             self._spawn(self._keep_pool(self._options.pool_persist_seconds))
-        self._inside.reaching(None)
+        await self._inside.reaching(None)
 
     async def close(self) -> None:
         """Say goodbye where the options want it, and give the port back."""

@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from ipaddress import IPv6Address
 
 from tmelink.element import Element
 from tmelink.openvpn.options import network_options
 from tmelink.openvpn.options.values import NetworkOptions, Options
 from tmelink.routing.facts import IPAddress
+from tmelink.routing.tunnel import Tunnel
+from tmelink.transport.datagrams import Address
 
 RESOLVE_SECONDS = 10.0
 """For all names in a link's routes; those that take longer are left out with a warning."""
@@ -29,15 +33,31 @@ class TunnelNetwork:
         self._network = options.network
         self._pulls = options.tls is not None and options.tls.pull
         self._remote: IPAddress | None = None
+        self._relays: tuple[IPAddress, ...] = ()
         self._task: asyncio.Task[None] | None = None
+        self._names: dict[str, IPAddress] = {}
+        self._told: Tunnel | None = None
         self._said = False
 
-    def reaching(self, address: tuple[str, int] | None) -> None:
-        """An attempt begins, and its packets go to this address; None for one that waits to be found."""
-        self._remote = None if address is None else ipaddress.ip_address(address[0].split("%")[0])
-        if not self._pulls:
+    async def reaching(self, address: Address | None, *relays: Address) -> None:
+        """An attempt begins, and its packets go to these addresses; None for a peer that waits to be found.
+
+        Returns once they may be sent: where routes lead into the tunnel, those to these addresses stand.
+        """
+        self._remote = None if address is None else _host(address)
+        self._relays = tuple(map(_host, relays))
+        if self._pulls and self._told is None:
             # A client that pulls would set routes now only to set others when the server has spoken.
-            self._hand_over()
+            return
+        if (done := self._hand_over()) is not None:
+            await done
+
+    def may_enter_link(self, address: Address) -> bool:
+        """Whether packets to this address might enter the tunnel, until `reaching` has returned."""
+        told = self._told
+        if told is None or told.remote == _host(address):
+            return False
+        return told.redirect is not None or bool(told.routes)
 
     def pushed(self, lines: Sequence[str]) -> None:
         """The server's options for this client."""
@@ -57,36 +77,53 @@ class TunnelNetwork:
             await asyncio.wait([self._task])
             self._task = None
 
-    def _hand_over(self) -> None:
+    def _hand_over(self) -> Awaitable[None] | None:
+        """Tell what is known now, and again once names have been resolved; to be awaited until it is set."""
         if self._network == NetworkOptions() or not self._link.ports:
-            return
+            return None
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        if names := network_options.names(self._network):
-            self._task = asyncio.get_running_loop().create_task(self._resolved(names))
-        else:
-            self._tell({})
+        names = network_options.names(self._network)
+        if names:
+            self._task = asyncio.get_running_loop().create_task(self._resolve(names))
+            if self._told is None and not self._names.keys() >= set(names):
+                # Nothing leads into the tunnel yet, and most of it would be left out for want of a name.
+                return None
+        return self._tell()
 
-    async def _resolved(self, names: list[str]) -> None:
-        self._tell(await resolved(names))
+    async def _resolve(self, names: list[str]) -> None:
+        known = dict(self._names)
+        self._names |= await resolved(names)
+        if self._names != known or self._told is None:
+            self._tell()
 
-    def _tell(self, names: dict[str, IPAddress]) -> None:
+    def _tell(self) -> Awaitable[None] | None:
         try:
-            tunnel = network_options.tunnel(self._options, self._network, self._remote, names)
+            tunnel = network_options.tunnel(self._options, self._network, self._remote, self._names)
         except ValueError as error:
             self._link.log.warning("%s", error)
-            return
+            return None
+        tunnel = replace(tunnel, relays=self._relays)
         port = self._link.ports[0]
         peer = port.peer
-        taken = peer is not None and peer.element.configure_network(peer, tunnel)
-        if not taken and not self._said:
+        done = None if peer is None else peer.element.configure_network(peer, tunnel)
+        if done is not None:
+            self._told = tunnel
+        elif not self._said:
             self._said = True
             self._link.log.info(
                 "addresses and routes inside have no effect: what the link is connected to is no interface "
                 "of a host; connect it to a tme/host/tun/%s",
                 self._options.dev_type,
             )
+        return done
+
+
+def _host(address: Address) -> IPAddress:
+    """The host of a socket address; an IPv4 address where it is mapped into an IPv6 one."""
+    host = ipaddress.ip_address(address[0].partition("%")[0])
+    return (host.ipv4_mapped or host) if isinstance(host, IPv6Address) else host
 
 
 async def resolved(names: Sequence[str]) -> dict[str, IPAddress]:
