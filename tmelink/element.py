@@ -308,7 +308,7 @@ class Element:
         """The other end of `port` says which addresses and routes belong to what comes from there.
 
         Returns None where this element gives them to no interface of a host. Otherwise the result is to be
-        awaited: it is done once they are set, or cannot be set. A later call takes the place of an earlier one.
+        awaited: it is done once they are set, or cannot be. A later call takes the place of an earlier one.
         """
         return None
 
