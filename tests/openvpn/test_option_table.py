@@ -15,7 +15,7 @@ import tmelink
 from tmelink.openvpn.options.page import page
 from tmelink.openvpn.options.parse import reference, usage
 from tmelink.openvpn.options.rows import ROWS, SECTIONS
-from tmelink.openvpn.options.table import ALL_FEATURES, FEATURES, KINDS, Feature, Row
+from tmelink.openvpn.options.table import KINDS, Row
 from tmelink.openvpn.options.tmelink_rows import OWN
 from tmelink.openvpn.options.unsupported_rows import FOREIGN
 from tmelink.openvpn.options.values import (
@@ -75,20 +75,10 @@ def test_a_row_is_whole(row: Row) -> None:
     for argument in row.arguments:
         literal = "|" in argument.written or argument.written == "TCP_NODELAY" or argument.written.islower()
         assert argument.written in KINDS or literal
-    assert row.judge(ALL_FEATURES)[0] == row.status
-    if row.needs:
-        assert row.judge(frozenset()) == ("refused", "not yet supported")
 
 
-UNREAD: dict[str, Feature | None] = {
-    "dev": None,  # a link has no device whose name would matter
-    "network": "routes",
-    "route_nopull": "routes",
-    "allow_pull_fqdn": "routes",
-    "server": "server",
-    "tls_crypt_v2_force_cookie": "server",
-}
-"""Fields that nothing needs to read before their feature stands."""
+UNREAD = {"dev"}
+"""Fields that nothing reads: a link has no device whose name would matter."""
 
 
 def test_an_option_that_works_is_read_by_something() -> None:
@@ -110,32 +100,29 @@ def test_an_option_that_works_is_read_by_something() -> None:
         *(type(field.default) for field in dataclasses.fields(SharedSettings)),
         ControlChannel,
         DataCiphers,
+        ServerOptions,
+        Pool,
+        Bridge,
+        NetworkOptions,
     ]
-    kinds += [ServerOptions, Pool, Bridge] if "server" in FEATURES else []
-    kinds += [NetworkOptions] if "routes" in FEATURES else []
-    waiting = {name for name, feature in UNREAD.items() if feature is None or feature not in FEATURES}
     promised = {field.name for kind in kinds for field in dataclasses.fields(kind)}
-    assert promised - used - waiting == set()
+    assert promised - used - UNREAD == set()
 
 
 def test_another_name_means_the_same() -> None:
     for row in ROWS.values():
         if row.same is not None:
-            assert (row.syntax, row.status, row.needs) == (
-                ROWS[row.same].syntax,
-                ROWS[row.same].status,
-                ROWS[row.same].needs,
-            )
+            assert (row.syntax, row.status) == (ROWS[row.same].syntax, ROWS[row.same].status)
 
 
 def test_the_page_is_the_table() -> None:
-    """A new row, or a feature that stands now, is told of in the page."""
+    """A new row is told of in the page."""
     written = (ROOT / "docs" / "openvpn-options.md").read_text()
     assert written == page(), "run: python -m tmelink.openvpn.options.page > docs/openvpn-options.md"
 
 
 def test_usage_and_reference_name_what_works() -> None:
-    working = {row.name for row in ROWS.values() if row.judge()[0] == "works"}
+    working = {row.name for row in ROWS.values() if row.status == "works"}
     assert {written.split(" ")[0][2:] for written, _about in reference()} == working
     named = set(re.findall(r"--([a-z0-9-]+)", usage()))
     assert named == {name for name in working if ROWS[name].same is None}

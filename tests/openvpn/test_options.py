@@ -33,15 +33,14 @@ def test_the_machine_files_of_the_manual() -> None:
 
 
 def test_every_mistake_is_told_where_it_stands() -> None:
-    line = "--dev tap --locl 10.0.0.1 --remote --port 99999 --proto xyz --ping 1 2 --secret k"
-    assert bad(line, features=frozenset()) == [
+    line = "--dev tap --locl 10.0.0.1 --remote --port 99999 --proto xyz --ping 1 2"
+    assert bad(line) == [
         "1:11 unknown option --locl",
         "1:27 --remote: an argument is missing",
         "1:43 --port: port 99999 is out of range: 1 to 65535",
         "1:57 --proto: 'xyz' is none of udp, udp4, udp6, tcp, tcp4, tcp6, tcp-server, tcp4-server, "
         "tcp6-server, tcp-client, tcp4-client, tcp6-client",
         "1:70 '2' is one word too many for --ping, and no configuration file: No such file or directory",
-        "1:72 --secret: not yet supported",
     ]
 
 
@@ -135,7 +134,6 @@ def test_the_last_of_ping_exit_and_ping_restart_holds() -> None:
         ("--keepalive 0 15", "1:1 --keepalive takes two times above 0"),
         ("--keepalive 1 15 --ping 4", "1:18 --ping and --keepalive say the same: leave one out"),
         ("--dev null", "1:1 --dev null: neither tap nor tun"),
-        ("--dev tun", "1:1 --dev tun: not yet supported"),
         ("--resolv-retry soon", "1:16 --resolv-retry takes a number of seconds, or infinite"),
         ("--proto-force tcp --remote a", "1:1 --proto-force tcp leaves nothing to connect to"),
         ("--tun-mtu 50", "1:11 --tun-mtu: mtu 50 is out of range: 100 to 65536"),
@@ -144,7 +142,7 @@ def test_the_last_of_ping_exit_and_ping_restart_holds() -> None:
     ],
 )
 def test_what_does_not_go_together(line: str, mistake: str) -> None:
-    assert bad(line, features=frozenset()) == [mistake]
+    assert bad(line) == [mistake]
 
 
 def test_what_has_no_effect_is_noted_once() -> None:
@@ -158,7 +156,7 @@ def test_what_has_no_effect_is_noted_once() -> None:
 
 
 def test_a_cipher_without_a_key_is_noted() -> None:
-    options = good("--cipher AES-256-CBC", features={"static"})
+    options = good("--cipher AES-256-CBC")
     assert options.notes[0].text == "--cipher has no effect: there is no key, and nothing is encrypted"
 
 
@@ -175,19 +173,11 @@ def test_file_names_start_where_they_stand_or_from_cd() -> None:
         "/etc/openvpn/one.ovpn": b"config two.ovpn\nsecret one.key\n",
         "/etc/openvpn/two.ovpn": b"ping 4\n",
     }
-    options = good("--config a/one.ovpn --cipher none", files, {"static"})
+    options = good("--config a/one.ovpn --cipher none", files)
     assert options.liveness.ping == 3
     assert options.secret is not None
     assert options.secret.path == "/machines/a/one.key"
-    options = good("--cd /etc/openvpn --config one.ovpn --cipher none", files, {"static"})
+    options = good("--cd /etc/openvpn --config one.ovpn --cipher none", files)
     assert options.liveness.ping == 4
     assert options.secret is not None
     assert options.secret.path == "/etc/openvpn/one.key"
-
-
-def test_an_option_whose_feature_does_not_stand_is_refused() -> None:
-    assert bad("--secret k --cipher none", features=frozenset()) == [
-        "1:1 --secret: not yet supported",
-        "1:12 --cipher: not yet supported",
-    ]
-    assert good("--secret k --cipher none", features={"static"}).encryption.cipher == "none"

@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.options_of import bad, good
 from tmelink.openvpn.options.parse import understand
-from tmelink.openvpn.options.table import ALL_FEATURES
 from tmelink.openvpn.options.values import (
     Bridge,
     GenToken,
@@ -33,11 +32,11 @@ EXAMPLES = Path("/usr/share/doc/openvpn/examples/sample-config-files")
 
 
 def all_good(line: str, files: dict[str, bytes] | None = None) -> Options:
-    return good(line, files, ALL_FEATURES)
+    return good(line, files)
 
 
 def all_bad(line: str) -> list[str]:
-    return [message.split(" ", 1)[1] for message in bad(line, None, ALL_FEATURES)]
+    return [message.split(" ", 1)[1] for message in bad(line)]
 
 
 def tls_of(line: str) -> TlsOptions:
@@ -171,7 +170,7 @@ def test_fingerprints_in_a_block() -> None:
     assert tls is not None
     assert len(tls.rules.fingerprints) == 1
     text = text.replace("# a", "AB:CD")
-    assert len(bad("a.ovpn", {"/machines/a.ovpn": text.encode()}, ALL_FEATURES)) == 1
+    assert len(bad("a.ovpn", {"/machines/a.ovpn": text.encode()})) == 1
 
 
 def test_a_client() -> None:
@@ -371,9 +370,7 @@ def test_addresses_and_routes() -> None:
 @pytest.mark.parametrize("name", ["client.conf", "server.conf"])
 def test_the_examples_of_openvpn(name: str) -> None:
     path = EXAMPLES / name
-    understood, mistakes = understand(
-        str(path), read_file=lambda file: Path(file).read_bytes(), features=ALL_FEATURES
-    )
+    understood, mistakes = understand(str(path), read_file=lambda file: Path(file).read_bytes())
     assert mistakes == []
     assert {option.option for option in understood if option.status == "ignored"} <= {
         "dh dh2048.pem",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from tests.support.statements import FILE, words
 from tmelink.openvpn.options.parse import parse
-from tmelink.openvpn.options.table import FEATURES, Feature
 from tmelink.openvpn.options.values import Options
 from tmelink.source import Mistake, Place, Source
 
@@ -24,28 +23,26 @@ def reader(files: Files | None) -> Callable[[str], bytes]:
     return read_file
 
 
-def read(
-    line: str, files: Files | None = None, features: Collection[Feature] = FEATURES
-) -> tuple[Options | None, list[Mistake]]:
+def read(line: str, files: Files | None = None) -> tuple[Options | None, list[Mistake]]:
     """The options of a machine file's line, and the mistakes in them."""
     mistakes: list[Mistake] = []
     place = Place(Source(FILE, line), 1, 1)
-    options = parse(words(line), place, mistakes.append, read_file=reader(files), features=features)
+    options = parse(words(line), place, mistakes.append, read_file=reader(files))
     assert (options is None) == bool(mistakes)
     for mistake in mistakes:
         mistake.render()
     return options, mistakes
 
 
-def good(line: str, files: Files | None = None, features: Collection[Feature] = FEATURES) -> Options:
+def good(line: str, files: Files | None = None) -> Options:
     """The options of a line without a mistake."""
-    options, mistakes = read(line, files, features)
+    options, mistakes = read(line, files)
     assert options is not None, [str(mistake) for mistake in mistakes]
     return options
 
 
-def bad(line: str, files: Files | None = None, features: Collection[Feature] = FEATURES) -> list[str]:
+def bad(line: str, files: Files | None = None) -> list[str]:
     """The mistakes of a line: line, column and message of each."""
-    _options, mistakes = read(line, files, features)
+    _options, mistakes = read(line, files)
     assert mistakes
     return [f"{m.place.line}:{m.place.column} {m.message}" for m in mistakes]

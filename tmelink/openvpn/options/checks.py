@@ -6,13 +6,12 @@ Every fault is told at the option that makes it; `remarks` are no faults. Nothin
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from tmelink.openvpn.options import tls_checks
 from tmelink.openvpn.options.fields import Chosen, RemotePath, transport
 from tmelink.openvpn.options.network_options import SCRIPTS
 from tmelink.openvpn.options.reading import Fault
-from tmelink.openvpn.options.table import Feature
 from tmelink.openvpn.options.values import Note
 from tmelink.source import Mistake, Place, Report
 
@@ -21,7 +20,6 @@ def check(
     chosen: Chosen,
     paths: Sequence[RemotePath],
     place: Place,
-    features: Collection[Feature],
     report: Report,
     *,
     complete: bool,
@@ -30,7 +28,7 @@ def check(
 
     Unless `complete`, some options could not be read: what seems to be missing is not told then.
     """
-    faults = [*_unfinished(chosen, features), *_liveness(chosen)]
+    faults = [*_liveness(chosen)]
     for path in paths:
         faults += [*_binding(path), *_addresses(path), *_sizes(path), *_proxies(path)]
         if complete and path.remote is None and not serves(chosen):
@@ -84,16 +82,6 @@ def remarks(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Note]:
                     yield Note(
                         setting.place, f"--{name} has no effect: there is no key, and nothing is encrypted"
                     )
-
-
-def _unfinished(chosen: Chosen, features: Collection[Feature]) -> Iterator[Fault]:
-    """Values that ask for a feature which does not stand, though their option does."""
-    dev = chosen.last("dev-type") or chosen.last("dev")
-    if dev is not None and dev.values[0].startswith("tun") and "ip" not in features:
-        yield dev, f"--{dev.name} {dev.values[0]}: not yet supported", "write --dev tap"
-    mode = chosen.last("mode")
-    if mode is not None and mode.values[0] == "server" and "server" not in features:
-        yield mode, "--mode server: not yet supported", "write one link for each peer"
 
 
 def _liveness(chosen: Chosen) -> Iterator[Fault]:

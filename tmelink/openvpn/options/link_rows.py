@@ -15,16 +15,14 @@ _KERNEL = "tmelink has no data channel in the kernel"
 
 _REDIRECT = "local|autolocal|def1|bypass-dhcp|bypass-dns|block-local|ipv6|!ipv4"
 
-_DATA_CIPHERS = works("data-ciphers", "TEXT", "ciphers to negotiate, by rank, with ':' between", needs="tls")
+_DATA_CIPHERS = works("data-ciphers", "TEXT", "ciphers to negotiate, by rank, with ':' between")
 _TIMEOUT = works(
     "connect-timeout",
     "SECONDS",
     "go on to the next remote where one says nothing for so long; 0 waits (120)",
     connection=True,
 )
-_LINK_MTU = works(
-    "link-mtu", "PACKET", "derive the MTU from the largest datagram", needs="size", connection=True
-)
+_LINK_MTU = works("link-mtu", "PACKET", "derive the MTU from the largest datagram", connection=True)
 _PRERESOLVE = ignored("preresolve", "[TEXT]", "names are resolved when a connection is made")
 
 LINK: tuple[Section, ...] = (
@@ -96,12 +94,7 @@ LINK: tuple[Section, ...] = (
             ignored("ipchange", "TEXT", _SCRIPT),
             ignored("passtos", "", "the outer packets keep the system's class of service"),
             ignored("fast-io", "", "tmelink's sockets never wait"),
-            works(
-                "port-share",
-                "HOST PORT [DIR]",
-                "give what is not OpenVPN to a web server",
-                needs="port-share",
-            ),
+            works("port-share", "HOST PORT [DIR]", "give what is not OpenVPN to a web server"),
         ),
     ),
     (
@@ -113,15 +106,14 @@ LINK: tuple[Section, ...] = (
             works("ping-exit", "SECONDS", "end the link after so long a silence"),
             works("ping-timer-rem", "", "watch for silence only once the peer is known"),
             works("inactive", "SECONDS [BYTES]", "end the link where fewer bytes passed in that time"),
-            works("session-timeout", "SECONDS", "end a session after that time", needs="tls"),
+            works("session-timeout", "SECONDS", "end a session after that time"),
             works(
                 "explicit-exit-notify",
                 "[NUMBER]",
                 "tell the peer at the end (UDP), so many times",
-                needs="explicit-exit-notify",
                 connection=True,
             ),
-            works("shaper", "RATE", "send at most so many bytes a second", needs="shaper"),
+            works("shaper", "RATE", "send at most so many bytes a second"),
             ignored("persist-tun", "", "what a link is connected to stays, whatever the link does"),
             ignored("persist-key", "", "keys are read again where the process may"),
             ignored("persist-local-ip", "", "the own address stays as it is written"),
@@ -133,28 +125,14 @@ LINK: tuple[Section, ...] = (
         "Sizes",
         (
             works("tun-mtu", "MTU [NUMBER]", "the largest packet inside a frame (1500)", connection=True),
-            works("tun-mtu-max", "PACKET", "the largest MTU a server may set", needs="size", connection=True),
+            works("tun-mtu-max", "PACKET", "the largest MTU a server may set", connection=True),
             ignored("tun-mtu-extra", "NUMBER", "buffers are as large as they need to be", connection=True),
             _LINK_MTU,
             renamed("udp-mtu", _LINK_MTU),
-            works(
-                "mssfix", "[NUMBER] [mtu|fixed]", "clamp the MSS of TCP inside", needs="size", connection=True
-            ),
-            works(
-                "fragment",
-                "PACKET [mtu]",
-                "cut into datagrams no larger than this",
-                needs="size",
-                connection=True,
-            ),
-            works(
-                "max-packet-size",
-                "PACKET",
-                "the largest packet of the control channel",
-                needs="tls",
-                connection=True,
-            ),
-            works("mtu-test", "", "measure the path's MTU", needs="mtu-test"),
+            works("mssfix", "[NUMBER] [mtu|fixed]", "clamp the MSS of TCP inside", connection=True),
+            works("fragment", "PACKET [mtu]", "cut into datagrams no larger than this", connection=True),
+            works("max-packet-size", "PACKET", "the largest packet of the control channel", connection=True),
+            works("mtu-test", "", "measure the path's MTU"),
         ),
     ),
     (
@@ -164,69 +142,37 @@ LINK: tuple[Section, ...] = (
                 "http-proxy",
                 "HOST PORT [TEXT] [TEXT]",
                 "through an HTTP proxy: FILE with user and password, or auto; then basic or digest",
-                needs="proxy",
                 connection=True,
             ),
             works(
                 "http-proxy-option",
                 "VERSION|AGENT|CUSTOM-HEADER|EXT1|EXT2 TEXT [TEXT]",
                 "version, user agent or a header for the HTTP proxy",
-                needs="proxy",
                 connection=True,
                 secret=True,
             ),
-            works(
-                "http-proxy-user-pass",
-                "FILE",
-                "user and password, on a line each",
-                needs="proxy",
-                inline=True,
-            ),
-            works(
-                "socks-proxy",
-                "HOST [PORT] [FILE]",
-                "through a SOCKS5 proxy (1080)",
-                needs="proxy",
-                connection=True,
-            ),
+            works("http-proxy-user-pass", "FILE", "user and password, on a line each", inline=True),
+            works("socks-proxy", "HOST [PORT] [FILE]", "through a SOCKS5 proxy (1080)", connection=True),
         ),
     ),
     (
         "Encryption",
         (
-            works(
-                "secret",
-                "FILE [0|1]",
-                "a static key; 0 at one end and 1 at the other",
-                needs="static",
-                inline=True,
-            ),
-            works("key-direction", "0|1", "the direction of an inline key", needs="static", connection=True),
-            works(
-                "auth",
-                "TEXT",
-                "the HMAC's hash: SHA1 (default), SHA256, SHA384, SHA512, none",
-                needs="static",
-            ),
-            works("cipher", "TEXT", "the cipher, such as AES-256-CBC", needs="static"),
-            works(
-                "replay-window",
-                "WINDOW [TIME]",
-                "how far packets may come out of order (64 15)",
-                needs="static",
-            ),
-            works("mute-replay-warnings", "", "count replays without logging them", needs="static"),
+            works("secret", "FILE [0|1]", "a static key; 0 at one end and 1 at the other", inline=True),
+            works("key-direction", "0|1", "the direction of an inline key", connection=True),
+            works("auth", "TEXT", "the HMAC's hash: SHA1 (default), SHA256, SHA384, SHA512, none"),
+            works("cipher", "TEXT", "the cipher, such as AES-256-CBC"),
+            works("replay-window", "WINDOW [TIME]", "how far packets may come out of order (64 15)"),
+            works("mute-replay-warnings", "", "count replays without logging them"),
             refused("replay-persist", "FILE", "a replay window lives as long as its session"),
             refused("no-replay", "", "without it anybody can send what was heard once more"),
-            works("comp-lzo", "[yes|no|adaptive]", "LZO framing; only 'no' sends", needs="compress"),
-            works(
-                "compress", "[stub|stub-v2|lz4|lz4-v2|lzo|migrate]", "compression framing", needs="compress"
-            ),
-            works("allow-compression", "no|asym|yes", "what the peer may compress (no)", needs="compress"),
+            works("comp-lzo", "[yes|no|adaptive]", "LZO framing; only 'no' sends"),
+            works("compress", "[stub|stub-v2|lz4|lz4-v2|lzo|migrate]", "compression framing"),
+            works("allow-compression", "no|asym|yes", "what the peer may compress (no)"),
             ignored("comp-noadapt", "", "tmelink compresses nothing that it sends"),
             _DATA_CIPHERS,
             renamed("ncp-ciphers", _DATA_CIPHERS),
-            works("data-ciphers-fallback", "TEXT", "the cipher where the peer negotiates none", needs="tls"),
+            works("data-ciphers-fallback", "TEXT", "the cipher where the peer negotiates none"),
             ignored("engine", "[TEXT]", "the cryptography library chooses by itself"),
             refused("providers", "TEXT…", "the cryptography library loads its own"),
             ignored("use-prediction-resistance", "", "for mbed TLS only"),
@@ -235,41 +181,22 @@ LINK: tuple[Section, ...] = (
     (
         "Addresses and routes inside",
         (
-            works(
-                "ifconfig",
-                "HOST HOST",
-                "the own address and the peer's (tun), or the netmask (tap)",
-                needs="routes",
-            ),
-            works("ifconfig-ipv6", "IPV6/BITS IPV6", "the own IPv6 address and the peer's", needs="routes"),
-            works("ifconfig-noexec", "", "set no address", needs="routes"),
+            works("ifconfig", "HOST HOST", "the own address and the peer's (tun), or the netmask (tap)"),
+            works("ifconfig-ipv6", "IPV6/BITS IPV6", "the own IPv6 address and the peer's"),
+            works("ifconfig-noexec", "", "set no address"),
             ignored("ifconfig-nowarn", "", "addresses are not compared with the peer's"),
-            works("topology", "net30|p2p|subnet", "how a tun network is laid out", needs="routes"),
-            works(
-                "route",
-                "TEXT [TEXT] [TEXT] [TEXT]",
-                "network, netmask, gateway and metric of a route",
-                needs="routes",
-            ),
-            works(
-                "route-ipv6", "TEXT [TEXT] [TEXT]", "network, gateway and metric of a route", needs="routes"
-            ),
-            works("route-gateway", "TEXT", "the gateway of routes, or dhcp", needs="routes"),
-            works("route-ipv6-gateway", "IPV6", "the gateway of IPv6 routes", needs="routes"),
-            works("route-metric", "NUMBER", "the metric of routes", needs="routes"),
-            works("route-noexec", "", "set no route", needs="routes"),
-            works(
-                "route-delay", "[SECONDS] [SECONDS]", "set routes so long after the addresses", needs="routes"
-            ),
-            works("redirect-gateway", f"[{_REDIRECT}…]", "all traffic through the link", needs="routes"),
-            works(
-                "redirect-private",
-                f"[{_REDIRECT}…]",
-                "keep the way to the peer outside the link",
-                needs="routes",
-            ),
-            works("block-ipv6", "", "answer IPv6 packets with unreachable", needs="routes"),
-            works("lladdr", "MAC", "the MAC address of the device", needs="routes"),
+            works("topology", "net30|p2p|subnet", "how a tun network is laid out"),
+            works("route", "TEXT [TEXT] [TEXT] [TEXT]", "network, netmask, gateway and metric of a route"),
+            works("route-ipv6", "TEXT [TEXT] [TEXT]", "network, gateway and metric of a route"),
+            works("route-gateway", "TEXT", "the gateway of routes, or dhcp"),
+            works("route-ipv6-gateway", "IPV6", "the gateway of IPv6 routes"),
+            works("route-metric", "NUMBER", "the metric of routes"),
+            works("route-noexec", "", "set no route"),
+            works("route-delay", "[SECONDS] [SECONDS]", "set routes so long after the addresses"),
+            works("redirect-gateway", f"[{_REDIRECT}…]", "all traffic through the link"),
+            works("redirect-private", f"[{_REDIRECT}…]", "keep the way to the peer outside the link"),
+            works("block-ipv6", "", "answer IPv6 packets with unreachable"),
+            works("lladdr", "MAC", "the MAC address of the device"),
             ignored("dev-node", "TEXT", _DEVICE),
             ignored("txqueuelen", "NUMBER", _DEVICE),
             ignored("tun-ipv6", "", "every tun carries IPv6"),

@@ -33,7 +33,7 @@ def page() -> str:
 
 
 def _line(row: Row) -> str:
-    status, about = row.judge()
+    status, about = row.status, row.about
     if row.same is not None:
         about = f"another name of `--{row.same}`" if status == "works" else about
     elif status == "refused" and row.instead:

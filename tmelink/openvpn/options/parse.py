@@ -8,7 +8,7 @@ function that the caller gives.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tmelink.openvpn.options import checks as option_checks
@@ -17,7 +17,6 @@ from tmelink.openvpn.options import server_fields, tls_fields
 from tmelink.openvpn.options.fields import Chosen
 from tmelink.openvpn.options.reading import OptionList, ReadFile, Understood
 from tmelink.openvpn.options.rows import SECTIONS
-from tmelink.openvpn.options.table import FEATURES, Feature
 from tmelink.openvpn.options.values import Note, Options, Remote
 from tmelink.source import Mistake, Place, Report, Source, Word
 
@@ -34,7 +33,6 @@ def parse(
     *,
     read_file: ReadFile,
     base: str | None = None,
-    features: Collection[Feature] = FEATURES,
 ) -> Options | None:
     """Read a link's arguments; None after reporting every mistake in them and in the files they name.
 
@@ -42,13 +40,11 @@ def parse(
     themselves that is `base`, or without it the directory of their own source. What was accepted without
     effect is in `Options.notes`.
     """
-    options, _understood = _read(words, place, report, read_file, base, features)
+    options, _understood = _read(words, place, report, read_file, base)
     return options
 
 
-def understand(
-    path: str, *, read_file: ReadFile, features: Collection[Feature] = FEATURES
-) -> tuple[list[Understood], list[Mistake]]:
+def understand(path: str, *, read_file: ReadFile) -> tuple[list[Understood], list[Mistake]]:
     """How each option of a configuration file is understood, and every mistake in it.
 
     An option whose value or company makes a mistake is refused, though its row says that it works.
@@ -56,7 +52,7 @@ def understand(
     mistakes: list[Mistake] = []
     place = Place(Source(path, ""), 1, 1)
     words = [Word("--config", place), Word(path, place)]
-    _options, found = _read(words, place, mistakes.append, read_file, "", features)
+    _options, found = _read(words, place, mistakes.append, read_file, "")
     wrong = {(m.place.source, m.place.line): m for m in reversed(mistakes)}
     understood = []
     for option in found[1:]:
@@ -74,7 +70,6 @@ def _read(
     report: Report,
     read_file: ReadFile,
     base: str | None,
-    features: Collection[Feature],
 ) -> tuple[Options | None, list[Understood]]:
     mistakes: set[Mistake] = set()
 
@@ -84,13 +79,13 @@ def _read(
             mistakes.add(mistake)
             report(mistake)
 
-    found = OptionList(once, read_file, features, base)
+    found = OptionList(once, read_file, base)
     found.read_words(words)
     complete = not mistakes
     chosen = Chosen(found.settings)
     server = option_checks.serves(chosen)
     paths = option_fields.paths(found, chosen, once)
-    option_checks.check(chosen, paths, place, features, once, complete=complete)
+    option_checks.check(chosen, paths, place, once, complete=complete)
     device = option_fields.device(chosen, once)
     network = server_fields.network(chosen, device["dev_type"], once)
     serving = None
@@ -132,7 +127,7 @@ def usage() -> str:
     """The options that work, by topic."""
     lines = ["[FILE] [--OPTION [ARGUMENT]…]…"]
     for title, rows in SECTIONS:
-        names = [f"--{row.name}" for row in rows if row.judge()[0] == "works" and row.same is None]
+        names = [f"--{row.name}" for row in rows if row.status == "works" and row.same is None]
         if names:
             text = f"{title}: {' '.join(names)}"
             lines += textwrap.wrap(
@@ -147,6 +142,4 @@ def usage() -> str:
 
 def reference() -> list[tuple[str, str]]:
     """A row for each option that works: how it is written, what it does."""
-    return [
-        (row.usage(), row.about) for _title, rows in SECTIONS for row in rows if row.judge()[0] == "works"
-    ]
+    return [(row.usage(), row.about) for _title, rows in SECTIONS for row in rows if row.status == "works"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tmelink.openvpn.options.config_file import Block, Directive, quoted, read, read_block
 from tmelink.openvpn.options.rows import ROWS
-from tmelink.openvpn.options.table import Feature, OptionStatus, Row
+from tmelink.openvpn.options.table import OptionStatus, Row
 from tmelink.openvpn.secret import Material
 from tmelink.source import Mistake, Place, Report, Word, suggestion
 
@@ -75,16 +75,13 @@ class Connection:
 class OptionList:
     """What was read: `settings` in order, `connections`, and how each option was `understood`."""
 
-    def __init__(
-        self, report: Report, read_file: ReadFile, features: Collection[Feature], base: str | None = None
-    ) -> None:
+    def __init__(self, report: Report, read_file: ReadFile, base: str | None = None) -> None:
         self.settings: list[OptionSetting] = []
         self.connections: list[Connection] = []
         self.understood: list[Understood] = []
         self.cd: str | None = None
         self._report = report
         self._read_file = read_file
-        self._features = features
         self._base = base
         self._pass_over: set[str] = set()
         self._pass_over_all = False
@@ -157,7 +154,7 @@ class OptionList:
         if inside is None and row.connection and self.connections:
             self._judged(directive, "ignored", "it stands below a <connection> block: put it above")
             return
-        status, why = row.judge(self._features)
+        status, why = row.status, row.about
         if status == "refused" and not lenient:
             self._mistake(directive, directive.name.place, f"--{row.name}: {why}", row.instead)
         elif status != "works":
@@ -188,7 +185,7 @@ class OptionList:
     ) -> None:
         """Keep a setting, or do at once what it asks of the reading."""
         name = setting.name
-        status, why = setting.row.judge(self._features)
+        status, why = setting.row.status, setting.row.about
         if name == "setenv":
             self._setenv(directive)
             return

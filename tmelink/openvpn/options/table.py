@@ -8,51 +8,15 @@ there is to say about its arguments: `HOST [PORT] [PROTO]` gives their number, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv6Interface
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from tmelink import values
 
 OptionStatus = Literal["works", "ignored", "refused"]
-
-Feature = Literal[
-    "compress",
-    "explicit-exit-notify",
-    "ip",
-    "mtu-test",
-    "port-share",
-    "proxy",
-    "routes",
-    "server",
-    "shaper",
-    "size",
-    "static",
-    "tls",
-]
-"""Parts of tmelink that options stand on; a row that needs one which does not stand is refused."""
-
-FEATURES: frozenset[Feature] = frozenset(
-    {
-        "compress",
-        "explicit-exit-notify",
-        "ip",
-        "mtu-test",
-        "port-share",
-        "proxy",
-        "routes",
-        "server",
-        "shaper",
-        "size",
-        "static",
-        "tls",
-    }
-)
-"""The features that stand; a new one is added here and nowhere else."""
-
-ALL_FEATURES: frozenset[Feature] = frozenset(get_args(Feature))
 
 PROTOCOLS = (
     "udp",
@@ -142,7 +106,6 @@ class Row:
     syntax: str = ""
     about: str = ""
     status: OptionStatus = "works"
-    needs: Feature | None = None
     instead: str | None = None
     same: str | None = None
     connection: bool = False
@@ -163,12 +126,6 @@ class Row:
     def most(self) -> int | None:
         """How many arguments it takes; None for any number."""
         return None if any(a.many for a in self.arguments) else len(self.arguments)
-
-    def judge(self, features: Collection[Feature] = FEATURES) -> tuple[OptionStatus, str]:
-        """What becomes of the option where `features` stand, and why."""
-        if self.needs is not None and self.needs not in features:
-            return "refused", "not yet supported"
-        return self.status, self.about
 
     def usage(self) -> str:
         """How a machine file writes it."""
@@ -197,13 +154,12 @@ def works(
     syntax: str = "",
     about: str = "",
     *,
-    needs: Feature | None = None,
     connection: bool = False,
     inline: bool = False,
     secret: bool = False,
 ) -> Row:
     """A row of an option that does here what it does in OpenVPN."""
-    return Row(name, syntax, about, "works", needs, None, None, connection, inline, secret)
+    return Row(name, syntax, about, "works", None, None, connection, inline, secret)
 
 
 def ignored(name: str, syntax: str, about: str, *, connection: bool = False, inline: bool = False) -> Row:
@@ -222,7 +178,7 @@ def refused(
     secret: bool = False,
 ) -> Row:
     """A row of an option that a link cannot honour, and must not pass over in silence."""
-    return Row(name, syntax, about, "refused", None, instead, None, connection, inline, secret)
+    return Row(name, syntax, about, "refused", instead, None, connection, inline, secret)
 
 
 def renamed(name: str, row: Row) -> Row:
@@ -232,7 +188,6 @@ def renamed(name: str, row: Row) -> Row:
         row.syntax,
         row.about,
         row.status,
-        row.needs,
         row.instead,
         row.name,
         row.connection,

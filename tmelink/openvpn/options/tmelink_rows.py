@@ -22,7 +22,6 @@ OWN: tuple[Section, ...] = (
                 "auth-user-pass-table",
                 "FILE",
                 "a server's users, with the lines that `tmelink passwd USER` prints",
-                needs="server",
             ),
         ),
     ),
