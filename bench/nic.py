@@ -45,7 +45,7 @@ def measure(sender: Side, receiver: Side, size: int, seconds: float) -> tuple[fl
     context = multiprocessing.get_context("spawn")
     ports = free_port(), free_port()
     ends, processes = [], []
-    for side, here, there in ((receiver, *ports), (sender, *reversed(ports))):
+    for side, (here, there) in ((receiver, ports), (sender, ports[::-1])):
         end, other = context.Pipe()
         process = context.Process(target=side, args=(other, here, there, size, seconds))
         process.start()

@@ -30,7 +30,7 @@ A6, B6 = ip_address("fd00::1").packed, ip_address("fd00::2").packed
 def plain_checksum(data: bytes) -> int:
     """RFC 1071 as it is written: words, carries folded back, complement."""
     data += bytes(len(data) % 2)
-    words = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    words: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while words >> 16:
         words = (words & 0xFFFF) + (words >> 16)
     return 0xFFFF - words

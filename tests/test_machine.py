@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,13 +115,17 @@ class EntryPoint:
     load: Callable[[], object]
 
 
+def _itself(cls: type[Element]) -> object:
+    return cls
+
+
 def missing() -> object:
     raise ImportError("No module named 'elsewhere'")
 
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    points = {name: EntryPoint(f"fakes:{cls.__name__}", lambda cls=cls: cls) for name, cls in FAKES.items()}
+    points = {name: EntryPoint(f"fakes:{cls.__name__}", partial(_itself, cls)) for name, cls in FAKES.items()}
     points["test/uninstalled"] = EntryPoint("elsewhere:Element", missing)
     monkeypatch.setattr(registry, "_entry_points", lambda: points)
     registry.element_class.cache_clear()

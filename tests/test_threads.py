@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -15,6 +15,7 @@ from queue import SimpleQueue
 import pytest
 
 import tmelink
+from tmelink import ThreadedNic
 from tmelink.elements.builtin.host import Host
 from tmelink.threads import BURST, ThreadedLab
 
@@ -39,15 +40,16 @@ def number(frame: bytes | None) -> int:
     return int.from_bytes(frame[14:])
 
 
+def send_all(nic: ThreadedNic, frames: Iterable[bytes]) -> None:
+    for frame in frames:
+        nic.send(frame)
+
+
 def test_frames_cross_in_order_and_none_is_lost(pair: ThreadedLab) -> None:
     a, b = pair.nic("a"), pair.nic("b")
     count = 5000
 
-    def send() -> None:
-        for each in range(count):
-            a.send(numbered(each))
-
-    sender = threading.Thread(target=send)
+    sender = threading.Thread(target=send_all, args=(a, map(numbered, range(count))))
     sender.start()
     assert [number(b.recv(LONG)) for _ in range(count)] == list(range(count))
     sender.join()
@@ -59,11 +61,12 @@ def test_many_threads_share_a_card(pair: ThreadedLab) -> None:
     with ThreadPoolExecutor(8) as pool:
         takers = [pool.submit(lambda: [number(b.recv(LONG)) for _ in range(500)]) for _ in range(4)]
         senders = [
-            pool.submit(lambda first=first: [a.send(numbered(first + each)) for each in range(500)])
+            pool.submit(send_all, a, map(numbered, range(first, first + 500)))
             for first in range(0, 2000, 500)
         ]
         got = [each for taker in takers for each in taker.result(LONG)]
-        assert all(sender.result(LONG) for sender in senders)
+        for sender in senders:
+            sender.result(LONG)
     assert sorted(got) == list(range(2000))
 
 
@@ -122,7 +125,7 @@ def test_a_descriptor_that_is_asked_for_late(pair: ThreadedLab) -> None:
 
 def test_a_poller_gets_every_frame(pair: ThreadedLab) -> None:
     a, b = pair.nic("a"), pair.nic("b")
-    sender = threading.Thread(target=lambda: [a.send(numbered(each)) for each in range(3000)])
+    sender = threading.Thread(target=send_all, args=(a, map(numbered, range(3000))))
     sender.start()
     got: list[int] = []
     while len(got) < 3000:
@@ -138,7 +141,7 @@ def test_a_full_queue_out_drops_and_counts(full: str) -> None:
     with tmelink.start(f"a: tmelink/nic queue 4 full {full}\nb: tmelink/nic\na at b\n") as lab:
         a, b = lab.nic("a"), lab.nic("b")
         # The lab is busy meanwhile, so nothing leaves.
-        lab.run(lambda _: [a.send(numbered(each)) for each in range(6)])
+        lab.run(lambda _: send_all(a, map(numbered, range(6))))
         kept = [2, 3, 4, 5] if full == "drop-oldest" else [0, 1, 2, 3]
         assert [number(b.recv(LONG)) for _ in kept] == kept
         assert b.recv(0) is None
@@ -148,7 +151,7 @@ def test_a_full_queue_out_drops_and_counts(full: str) -> None:
 def test_block_lets_the_sender_wait_for_the_receiver(pair: ThreadedLab) -> None:
     a, b = pair.nic("a"), pair.nic("b")
     count = 5000
-    sender = threading.Thread(target=lambda: [a.send(numbered(each)) for each in range(count)])
+    sender = threading.Thread(target=send_all, args=(a, map(numbered, range(count))))
     sender.start()
     # Both queues fill, and no more leaves the sender.
     while not pair.run(lambda lab: lab.nic("a").stopped):
@@ -163,7 +166,7 @@ def test_block_lets_the_sender_wait_for_the_receiver(pair: ThreadedLab) -> None:
 
 def test_pulling_the_plug_releases_a_blocked_sender(pair: ThreadedLab) -> None:
     a = pair.nic("a")
-    sender = threading.Thread(target=lambda: [a.send(FRAME) for _ in range(5000)])
+    sender = threading.Thread(target=send_all, args=(a, [FRAME] * 5000))
     sender.start()
     while not pair.run(lambda lab: lab.nic("a").stopped):
         pass

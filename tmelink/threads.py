@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from time import monotonic
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from tmelink.elements.builtin.nic import BLOCK, DROP_OLDEST, Nic, drop_oldest
 from tmelink.errors import ClosedError
@@ -101,6 +101,10 @@ class ThreadedLab:
         """A name and the counters for each direction of each connection, then for what elements count."""
         return self.run(lambda lab: list(lab.traffic()))
 
+    @overload
+    def run(self, function: Callable[[Lab], Awaitable[T]]) -> T: ...
+    @overload
+    def run(self, function: Callable[[Lab], T]) -> T: ...
     def run(self, function: Callable[[Lab], Awaitable[T] | T]) -> T:
         """What `function` returns, called with the `Lab` in its own thread; a coroutine is awaited there.
 

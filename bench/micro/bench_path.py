@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ from tmelink.openvpn.data.replay import USUAL
 from tmelink.openvpn.data.super_frames import SuperFrames
 from tmelink.transport.streams import Framer, framed
 
-Benchmark = Callable[..., Any]
+Benchmark = Any
 
 HEAD = b"\x48\0\0\0"
 PIECES = 44

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 
-from tests.openvpn.test_server import FRAME, STATIC, Hub, addresses, wall
+from tests.openvpn.test_server import FRAME, STATIC, Hub, addresses
 from tests.openvpn.test_tls_session import carries, equals, up
-from tests.support.wire import Wire, pieces
+from tests.support.wire import Wire, pieces, wall
 from tmelink.openvpn.data import packet
 from tmelink.openvpn.data.packet import Opcode
 from tmelink.openvpn.tls import wrap as tls_wrap

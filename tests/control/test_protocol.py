@@ -37,7 +37,8 @@ IDS = st.integers() | st.text()
 @given(st.lists(st.binary(max_size=40).filter(lambda b: b"\n" not in b and b.strip()), max_size=8), st.data())
 def test_lines_come_out_whole_however_they_are_cut(lines: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(line + b"\n" for line in lines)
-    reader, got = Lines(), []
+    reader = Lines()
+    got: list[bytes | None] = []
     while stream:
         count = data.draw(st.integers(1, len(stream)))
         got += reader.feed(stream[:count])

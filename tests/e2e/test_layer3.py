@@ -361,12 +361,10 @@ def test_nat_none_keeps_them_in(net: Net) -> None:
 
 def test_nat_on_a_kernel_that_forwards_all_or_nothing(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     """IPv6 before Linux 6.17; what the kernel changes of every interface is put back."""
-    from tmelink.system import facts, sysctls
+    from tmelink.system import sysctls
 
     read = sysctls.read
-    monkeypatch.setattr(
-        facts.sysctls, "read", lambda name: None if "force_forwarding" in name else read(name)
-    )
+    monkeypatch.setattr(sysctls, "read", lambda name: None if "force_forwarding" in name else read(name))
     host = net.namespace()
     host.run("ip", "link", "add", "eth0", "type", "bridge")
     host.run("ip", "link", "set", "eth0", "up")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from tests.e2e.internet import WORLD, WORLD6, Internet, internet, sample
 from tests.support.netns import Namespace, Net, Process
 from tmelink.elements.openvpn import connector, link_sockets
 from tmelink.elements.openvpn.link import Link
+from tmelink.transport import sockets
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "tcpdump")]
 
@@ -188,7 +190,7 @@ def test_the_links_own_packets_never_enter_it(
         nonlocal turn
         turn += 1
         remote = REMOTES[turn % len(REMOTES)]
-        found = await link_sockets.sockets.resolve(remote, 1194, link_sockets.socket.SOCK_DGRAM)
+        found = await sockets.resolve(remote, 1194, socket.SOCK_DGRAM)
         return [*found]
 
     monkeypatch.setattr(link_sockets, "places", places)

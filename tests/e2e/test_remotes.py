@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -115,7 +116,7 @@ def test_a_dead_remote_costs_no_more_than_the_poll_timeout(site: Site, kind: str
 class Servers:
     """Three OpenVPN servers with their consoles, and where a client is."""
 
-    def __init__(self, site: Site, hosts: list[Namespace], **options: bool) -> None:
+    def __init__(self, site: Site, hosts: list[Namespace], **options: Any) -> None:
         self.servers = [
             Managed(site, host, f"server{number}", **options) for number, host in enumerate(hosts, 1)
         ]

@@ -130,7 +130,9 @@ def inside(site: Site, here: Namespace, options: str, test: Callable[[Server], A
             f"--keepalive 1 20 {site.identity('server', 'server')} {options}\n"
         )
         async with machine.run() as lab:
-            await test(lab["/server"])
+            server = lab["/server"]
+            assert isinstance(server, Server)
+            await test(server)
 
     log, handler = logging.getLogger("tmelink"), Lines()
     before = log.level

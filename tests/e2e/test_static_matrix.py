@@ -102,7 +102,7 @@ class Cell:
 
 
 def cells() -> list[Cell]:
-    found = []
+    found: list[Cell] = []
     for proto, cipher, auth, framing in product(PROTOCOLS, CIPHERS, DIGESTS, FRAMINGS):
         if proto == "udp" or FRAGMENT not in framing:
             found.append(Cell(len(found) + 1, proto, cipher, auth, framing))

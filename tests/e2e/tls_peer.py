@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.grouped import tls as tls_settings
+from tests.support.wire import pieces
 from tmelink.frame import Run
 from tmelink.openvpn import session as events
 from tmelink.openvpn.server.server import Addressed, TlsServer
@@ -165,9 +166,8 @@ class Peer:
             self.remote = self.sender
         for item in step.wire:
             self.write(item)
-        for item in step.frames:
-            for frame in item.pieces() if isinstance(item, Run) else (item,):
-                os.write(self.device, frame)
+        for frame in pieces(step.frames):
+            os.write(self.device, frame)
         for event in step.events:
             print("event", event, flush=True)
             self.event(event)
@@ -214,7 +214,7 @@ class Peer:
                 now = time.monotonic()
                 if key.fileobj is self.socket:
                     self.do(self.session.receive(self.read(), now))
-                elif key.fileobj is sys.stdin:
+                elif key.fileobj == sys.stdin:
                     self.command(sys.stdin.readline().strip())
                 else:
                     frames = []
@@ -251,14 +251,10 @@ class Server:
     def do(self, steps: list[Addressed]) -> None:
         now = time.monotonic()
         for client, address, step in steps:
-            for item in step.wire:
-                for datagram in item.pieces() if isinstance(item, Run) else (item,):
-                    self.socket.sendto(datagram, address)  # type: ignore[arg-type]
-            frames = [
-                bytes(frame)
-                for item in step.frames
-                for frame in (item.pieces() if isinstance(item, Run) else (item,))
-            ]
+            assert isinstance(address, tuple)
+            for datagram in pieces(step.wire):
+                self.socket.sendto(datagram, address)
+            frames = pieces(step.frames)
             for frame in frames:
                 os.write(self.device, frame)
             for other in self.clients - {client}:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +99,7 @@ def test_gre(kind: Kind, key: int | None, sequence: bool, checksum: bool) -> Non
         assert theirs.open(47, memoryview(packet)) == frame
 
 
-def gre(**fields: int) -> bytes:
+def gre(**fields: Any) -> bytes:
     return bytes(GRE(proto=0x0800, **fields) / Raw(FOUR))
 
 

@@ -10,7 +10,7 @@ from tmelink.encapsulation import ecn
 from tmelink.encapsulation.ecn import CE, ECT_0, ECT_1, NOT_ECT
 from tmelink.errors import ProtocolError
 
-FIGURE_4 = {
+FIGURE_4: dict[int, dict[int, int | None]] = {
     NOT_ECT: {NOT_ECT: NOT_ECT, ECT_0: NOT_ECT, ECT_1: NOT_ECT, CE: None},
     ECT_0: {NOT_ECT: ECT_0, ECT_0: ECT_0, ECT_1: ECT_1, CE: CE},
     ECT_1: {NOT_ECT: ECT_1, ECT_0: ECT_1, ECT_1: ECT_1, CE: CE},

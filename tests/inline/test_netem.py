@@ -27,7 +27,8 @@ def passed(text: str, frames: int, interval: float, *, seed: int = 7) -> list[tu
     def collect(until: float) -> None:
         while (deadline := netem.deadline()) is not None and deadline <= until:
             for held in netem.due(deadline):
-                out.append((sent.get(held.frame[:8], -1.0), deadline, held.frame))
+                frame = bytes(held.frame)
+                out.append((sent.get(frame[:8], -1.0), deadline, frame))
 
     for number in range(frames):
         now = number * interval

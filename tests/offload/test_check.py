@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +53,7 @@ def test_what_the_label_only_repeats_comes_from_the_frame() -> None:
     ],
     ids=str,
 )
-def test_a_label_that_does_not_fit_is_refused(wrong: dict[str, int]) -> None:
+def test_a_label_that_does_not_fit_is_refused(wrong: dict[str, Any]) -> None:
     frame, gso = Flow().super_frame(noise(40_000), 1400)
     assert checked(frame, gso, LONGEST) is not None
     assert checked(frame, gso._replace(**wrong), LONGEST) is None

@@ -213,11 +213,11 @@ CHANGES = {
 }
 
 
-def repaired(frame: bytes) -> bytes:
+def repaired(frame: bytes | bytearray) -> bytes:
     """The frame, IPv4 with TCP, with right checksums."""
     fixed = bytearray(frame)
 
-    def sum_(data: bytes, start: int = 0) -> int:
+    def sum_(data: bytes | bytearray, start: int = 0) -> int:
         start += sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
         start += data[-1] << 8 if len(data) & 1 else 0
         while start >> 16:

@@ -18,7 +18,7 @@ from tmelink.offload.segment import ALIKE, MAX_OUTPUT, cut, segment, segmented
 PROPERTY = examples(150)
 
 
-def pieces_of(frame: bytes, gso: Gso, *, ip: bool = False) -> list[bytes]:
+def pieces_of(frame: Frame, gso: Gso, *, ip: bool = False) -> list[bytes]:
     run = segment(frame, gso, ip=ip)
     assert run is not None
     return [bytes(piece) for piece in run.pieces()]

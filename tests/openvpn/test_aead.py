@@ -15,6 +15,7 @@ from tmelink.openvpn.data.aead import RUN, SUITES, AeadKeys
 from tmelink.openvpn.data.direction import split
 from tmelink.openvpn.data.keys import DataKeys, make
 from tmelink.openvpn.data.replay import USUAL, Lateness
+from tmelink.openvpn.session import Item
 
 MATERIAL = bytes(range(256))
 V2 = b"\x4b\x01\x02\x03"
@@ -38,8 +39,8 @@ def frames(count: int, size: int = 100) -> list[bytes]:
     return [chance.randbytes(size) for _ in range(count)]
 
 
-def opened(keys: DataKeys, packets: list[aead.Item], at: int = 4, skip: int = 0) -> list[bytes]:
-    got: list[aead.Item] = []
+def opened(keys: DataKeys, packets: list[Item], at: int = 4, skip: int = 0) -> list[bytes]:
+    got: list[Item] = []
     for item in packets:
         if isinstance(item, Run):
             got += keys.open_run(at, skip, item)

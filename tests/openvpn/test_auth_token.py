@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_a_users_name_may_be_any_bytes() -> None:
         ({}, 60, 50, 70, False),
     ],
 )
-def test_a_token_grows_old(rules: dict[str, int], begun: int, made: int, now: int, taken: bool) -> None:
+def test_a_token_grows_old(rules: dict[str, Any], begun: int, made: int, now: int, taken: bool) -> None:
     judge = tokens(**rules)
     token = AuthToken(bytes(SESSION_ID), NOW + begun, NOW + made)
     _, text = judge.issue("amy", NOW + made, token)

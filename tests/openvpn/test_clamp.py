@@ -12,13 +12,14 @@ from scapy.layers.l2 import Ether
 
 from tests.support.grouped import plain as plain_settings
 from tests.support.grouped import tls as tls_settings
-from tmelink.frame import Run
+from tests.support.wire import pieces
+from tmelink.frame import Run, SuperFrame
 from tmelink.openvpn.data import keys as data_keys
 from tmelink.openvpn.data.clamp import clamped
 from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.data.replay import USUAL
 from tmelink.openvpn.plain import mtu
-from tmelink.openvpn.session import Item
+from tmelink.openvpn.session import Carried, Item
 from tmelink.openvpn.settings import Mssfix
 from tmelink.openvpn.tls.keyring import fragment_room
 from tmelink.openvpn.tls.negotiated import NegotiatedOptions
@@ -57,7 +58,8 @@ def syn(mss: int, version: int = 4, flags: str = "S") -> bytes:
     return bytes(Ether() / network / TCP(flags=flags, options=[("MSS", mss)]))
 
 
-def mss_of(frame: Item) -> int:
+def mss_of(frame: Carried) -> int:
+    assert not isinstance(frame, Run | SuperFrame)
     found: dict[str, int] = dict(Ether(bytes(frame))[TCP].options)
     return found["MSS"]
 
@@ -77,7 +79,7 @@ def test_a_syn_at_the_end_of_a_run_is_found() -> None:
     large = syn(1460)
     run = Run(memoryview(bytes(600) + large), 300)
     out = clamped([run], 1300, ip=False)
-    assert [bytes(piece) for piece in out[:2]] == [bytes(300), bytes(300)]
+    assert pieces(out[:2]) == [bytes(300), bytes(300)]
     assert mss_of(out[2]) == 1300
     untouched = Run(memoryview(bytes(600)), 300)
     assert clamped([untouched], 1300, ip=False) == [untouched]
@@ -89,7 +91,7 @@ def test_a_link_with_tls_clamps_both_ways_once_it_has_keys() -> None:
     assert mss_of(payloads.outgoing([syn(1460)])[0]) == 1460
     payloads.clamp(1420)
     assert mss_of(payloads.outgoing([syn(1460)])[0]) == 1348
-    frames: list[Item] = [syn(1460)]
+    frames: list[Carried] = [syn(1460)]
     payloads.incoming([syn(1460)], frames, 0.0)
     assert [mss_of(frame) for frame in frames] == [1460, 1348]
     fixed = Payloads(tls_settings(server=True, mss=1000), drops, 0)

@@ -37,6 +37,10 @@ def lines_of(data: bytes | str) -> tuple[list[list[str]], list[str]]:
     ]
 
 
+def unexpected(mistake: Mistake) -> None:
+    pytest.fail(str(mistake))
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -119,7 +123,7 @@ def test_blocks() -> None:
 
 
 def test_bytes_of_a_block_are_kept() -> None:
-    [directive] = read(b"<auth-user-pass>\n\xe4\n\xff\n</auth-user-pass>\n", "a", pytest.fail)
+    [directive] = read(b"<auth-user-pass>\n\xe4\n\xff\n</auth-user-pass>\n", "a", unexpected)
     assert directive.block is not None
     assert directive.block.text.reveal() == b"\xe4\n\xff\n"
 
@@ -152,7 +156,7 @@ def test_no_mistake_shows_a_key() -> None:
 
 
 def test_places_stand_in_the_text_as_python_splits_it() -> None:
-    [first, second] = read("ping\x85\u20281 2\r\nping 3\r\n".encode(), "a", pytest.fail)
+    [first, second] = read("ping\x85\u20281 2\r\nping 3\r\n".encode(), "a", unexpected)
     assert first.name.place.source.line(second.name.place.line).strip() == "ping 3"
 
 
@@ -181,7 +185,7 @@ def contents(directive: Directive) -> tuple[str, list[str], bytes | None]:
 @examples(300)
 @given(st.lists(directives(), max_size=6))
 def test_what_is_written_reads_as_it_was(written: list[Directive]) -> None:
-    found = read(write(written).encode(), "a.ovpn", lambda mistake: pytest.fail(str(mistake)))
+    found = read(write(written).encode(), "a.ovpn", unexpected)
     assert [
         (d.name.text, [w.text for w in d.arguments], d.block and d.block.text.reveal()) for d in found
     ] == [(d.name.text, [w.text for w in d.arguments], d.block and d.block.text.reveal()) for d in written]

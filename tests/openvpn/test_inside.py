@@ -39,7 +39,7 @@ def test_a_subnet_that_is_pushed() -> None:
     assert made.gateways == {4: ip_address("10.8.0.1")}
     assert made.peers == {6: IPv6Address("fd08::1")}
     assert made.routes == (RouteRequest("192.168.50.0", 24), RouteRequest("2001:db8::", 32, six=True))
-    assert made.redirect == {"def1", "ipv6"}
+    assert made.redirect == frozenset({"def1", "ipv6"})
     assert made.metric == 50
 
 

@@ -22,7 +22,7 @@ PACKET = b"\x45" + bytes(39)
 
 
 def session(**options: object) -> PointToPoint:
-    made = PointToPoint(plain_settings(**options), Random(1).randbytes)  # type: ignore[arg-type]
+    made = PointToPoint(plain_settings(**options), Random(1).randbytes)
     made.connected(0.0)
     return made
 
@@ -90,7 +90,7 @@ def test_the_peer_of_a_tcp_server_is_a_client() -> None:
     client = session(proto="tcp4-client")
     (request,) = client.tick(10.0).wire
     (reply,) = server.receive([request], 10.0).wire
-    assert bytes(reply)[17:].endswith(b"proto TCPv4_SERVER\0")
+    assert pieces([reply])[0][17:].endswith(b"proto TCPv4_SERVER\0")
     assert client.receive([reply], 10.1).events == [Up()]
     assert client.tick(20.0).wire == ()
 

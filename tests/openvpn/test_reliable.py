@@ -94,7 +94,8 @@ def test_a_stream_survives_a_bad_wire() -> None:
     for _ in range(20):
         sender, receiver = Reliable(1.0), Reliable(1.0)
         wanted = [bytes([n]) for n in range(40)]
-        left, got, now = list(wanted), [], 0.0
+        left, now = list(wanted), 0.0
+        got: list[bytes] = []
         wire: list[tuple[int, Opcode, bytes]] = []
         while len(got) < len(wanted) or not sender.idle():
             while left and sender.room():
@@ -105,8 +106,8 @@ def test_a_stream_survives_a_bad_wire() -> None:
             for number, opcode, payload in wire[: len(wire) // 2 + 1]:
                 receiver.receive(number, opcode, payload)
             wire = wire[len(wire) // 2 + 1 :]
-            while (item := receiver.take()) is not None:
-                got.append(item[2])
+            while (taken := receiver.take()) is not None:
+                got.append(taken[2])
             acks = receiver.acks(4)
             if acks and chance.random() < 0.7:
                 sender.acknowledged(acks)

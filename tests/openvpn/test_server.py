@@ -41,7 +41,8 @@ SERVER = context("server", server=True)
 CLIENTS = [context(f"client{n}", server=False) for n in range(4)]
 
 
-SETTINGS = {field.name for kind in (TlsSettings, *GROUPS.values()) for field in dataclasses.fields(kind)}
+KINDS: list[type[Any]] = [TlsSettings, *GROUPS.values()]
+SETTINGS = {field.name for kind in KINDS for field in dataclasses.fields(kind)}
 """What settings hold, flat; the rest is said to the server itself."""
 
 

@@ -83,6 +83,9 @@ def test_tls_1_3_exports_what_the_rfc_says(label: bytes) -> None:
 def test_tls_1_2_exports_what_the_rfc_says(label: bytes) -> None:
     client, server, secrets = shake_hands("1.2")
     connection = client._connection
-    seed = label + connection.client_random() + connection.server_random()
+    clients, servers = connection.client_random(), connection.server_random()
+    assert clients is not None
+    assert servers is not None
+    seed = label + clients + servers
     expected = prf(secrets["CLIENT_RANDOM"], seed, 256)
     assert client.export(label, 256) == server.export(label, 256) == expected

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tmelink.routing import identities
-from tmelink.routing.facts import parse
+from tmelink.routing.facts import Route, parse
 from tmelink.routing.identities import Identity
-from tmelink.routing.plan import Route, Rule
+from tmelink.routing.plan import Rule
 
 HOST = parse(
     """

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,8 @@ from tmelink import ethernet, ip
 from tmelink.stack import icmp, neighbours
 from tmelink.stack.fragments import TIMEOUT_V4, TIMEOUT_V6
 from tmelink.stack.interface import Interface
-from tmelink.stack.ipv6 import PATHS, REPORTS
+from tmelink.stack.ipv4 import Ipv4
+from tmelink.stack.ipv6 import PATHS, REPORTS, Ipv6
 
 OUR_MAC, THEIR_MAC, GATEWAY_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:fe"
 OURS, THEIRS, BROADCAST = "10.0.0.1", "10.0.0.2", "10.0.0.255"
@@ -74,9 +76,19 @@ class Station:
     def drops(self) -> Counter[str]:
         return self.interface.wire.drops
 
+    @property
+    def ipv4(self) -> Ipv4:
+        assert self.interface.ipv4 is not None
+        return self.interface.ipv4
+
+    @property
+    def ipv6(self) -> Ipv6:
+        assert self.interface.ipv6 is not None
+        return self.interface.ipv6
+
     def sent(self) -> list[Packet]:
         frames, self.interface.wire.out = self.interface.wire.out, []
-        packets = [Ether(bytes(frame)) for frame in frames]
+        packets: list[Packet] = [Ether(bytes(frame)) for frame in frames]
         for frame, packet in zip(frames, packets, strict=True):
             assert_checksums(bytes(frame), packet)
         return packets
@@ -115,7 +127,7 @@ def assert_checksums(frame: bytes, packet: Packet) -> None:
     again = Ether(frame)
     for layer in again.layers():
         for name in ("chksum", "cksum"):
-            if layer in (IPerror, UDPerror) or "in ICMP" in layer(b"").name:
+            if layer in (IPerror, UDPerror) or "in ICMP" in (layer(b"").name or ""):
                 continue
             if name in again[layer].fields and not (
                 IP in again and (again[IP].frag or again[IP].flags.MF) and layer is not IP
@@ -131,12 +143,12 @@ def from_them(to: str = OUR_MAC) -> Packet:
     return Ether(src=THEIR_MAC, dst=to)
 
 
-def v4(**fields: object) -> Packet:
-    return IP(**({"src": THEIRS, "dst": OURS, "id": 5} | fields))
+def v4(**fields: Any) -> Packet:
+    return IP(**{"src": THEIRS, "dst": OURS, "id": 5, **fields})
 
 
-def v6(**fields: object) -> Packet:
-    return IPv6(**({"src": THEIRS6, "dst": OURS6} | fields))
+def v6(**fields: Any) -> Packet:
+    return IPv6(**{"src": THEIRS6, "dst": OURS6, **fields})
 
 
 @pytest.mark.parametrize("to", ["02:00:00:00:00:09", "01:00:5e:00:00:09", "33:33:00:00:00:16"])
@@ -184,7 +196,7 @@ def test_an_arp_probe_is_answered_but_nothing_is_learned() -> None:
         from_them("ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=THEIR_MAC, psrc="0.0.0.0", pdst=OURS)
     )
     assert (reply[ARP].op, reply[ARP].psrc, reply.dst) == (2, OURS, THEIR_MAC)
-    assert list(station.interface.ipv4.neighbours.table(0)) == []
+    assert list(station.ipv4.neighbours.table(0)) == []
 
 
 def test_gratuitous_arp_moves_a_known_neighbour() -> None:
@@ -200,7 +212,7 @@ def test_gratuitous_arp_makes_no_new_neighbour() -> None:
     station = Station()
     for op in (1, 2):
         station.take(from_them("ff:ff:ff:ff:ff:ff") / ARP(op=op, psrc=THEIRS, pdst=THEIRS))
-    assert list(station.interface.ipv4.neighbours.table(0)) == []
+    assert list(station.ipv4.neighbours.table(0)) == []
 
 
 def test_our_address_is_defended_now_and_then() -> None:
@@ -218,7 +230,7 @@ def test_our_address_is_defended_now_and_then() -> None:
 def test_a_liar_cannot_fill_the_cache_with_other_networks() -> None:
     station = Station()
     station.take(from_them() / ARP(op=1, hwsrc=THEIR_MAC, psrc="192.168.1.1", pdst=OURS))
-    assert list(station.interface.ipv4.neighbours.table(0)) == []
+    assert list(station.ipv4.neighbours.table(0)) == []
 
 
 @pytest.mark.parametrize(
@@ -468,8 +480,8 @@ def test_what_is_dropped_is_counted(packet: Packet, reason: str) -> None:
 
 
 def test_the_link_local_address_is_made_from_the_mac() -> None:
-    assert str(IPv6Address(Station().interface.ipv6.link_local)) == LOCAL6
-    assert Station(inet6=None, gateway6=None).interface.ipv6.address == ip_address(LOCAL6).packed
+    assert str(IPv6Address(Station().ipv6.link_local)) == LOCAL6
+    assert Station(inet6=None, gateway6=None).ipv6.address == ip_address(LOCAL6).packed
     assert Station(mtu=1279, inet6=None, gateway6=None).interface.ipv6 is None
 
 
@@ -512,7 +524,7 @@ def test_solicitation_for_others_is_ignored() -> None:
     packet = from_them("33:33:ff:00:00:01") / IPv6(src=THEIRS6, dst="ff02::1:ff00:1", hlim=255) / solicit
     assert station.take(packet) == []
     assert not station.drops
-    assert list(station.interface.ipv6.neighbours.table(0)) == []
+    assert list(station.ipv6.neighbours.table(0)) == []
 
 
 def test_a_reply_asks_for_its_receiver_by_solicitation() -> None:
@@ -530,7 +542,7 @@ def test_an_advertisement_that_was_not_asked_for_makes_no_neighbour() -> None:
     station = Station()
     advertise = ICMPv6ND_NA(tgt=THEIRS6, S=1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=THEIR_MAC)
     assert station.take(from_them() / v6(hlim=255) / advertise) == []
-    assert list(station.interface.ipv6.neighbours.table(0)) == []
+    assert list(station.ipv6.neighbours.table(0)) == []
 
 
 def test_an_advertisement_overrides_only_where_it_says_so() -> None:
@@ -693,12 +705,12 @@ def test_a_path_cannot_be_narrowed_by_who_knows_nothing_of_us() -> None:
 QUERIER = "fe80::1:2"
 
 
-def query(group: str, version: int = 2, **fields: object) -> Packet:
+def query(group: str, version: int = 2, **fields: Any) -> Packet:
     asked = ICMPv6MLQuery2(mladdr=group) if version == 2 else ICMPv6MLQuery(mladdr=group)
     alert = IPv6ExtHdrHopByHop(options=[RouterAlert()])
     to = "ff02::1" if group == "::" else group
     frame = Ether(src=THEIR_MAC, dst="33:33:00:00:00:01" if group == "::" else "33:33:ff:00:00:01")
-    return frame / IPv6(**({"src": QUERIER, "dst": to, "hlim": 1} | fields)) / alert / asked
+    return frame / IPv6(**{"src": QUERIER, "dst": to, "hlim": 1, **fields}) / alert / asked
 
 
 def listening(packet: Packet) -> list[tuple[int, str]]:
@@ -761,7 +773,7 @@ def test_ping_and_its_reply(to: str) -> None:
     if ":" in to:
         echo = request[ICMPv6EchoRequest]
         assert (echo.id, echo.seq, echo.data) == (7, 1, DATA[:8])
-        reply = IPv6(src=to, dst=request[IPv6].src) / ICMPv6EchoReply(id=7, seq=1, data=DATA[:8])
+        reply: Packet = IPv6(src=to, dst=request[IPv6].src) / ICMPv6EchoReply(id=7, seq=1, data=DATA[:8])
     else:
         assert (request[ICMP].type, request[ICMP].id, request[ICMP].seq) == (8, 7, 1)
         reply = IP(src=to, dst=OURS) / ICMP(type=0, id=7, seq=1) / DATA[:8]

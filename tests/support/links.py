@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from tests.support.aio import eventually
 from tests.support.machines import Machine
 from tests.support.statements import words
@@ -41,6 +43,27 @@ class End:
 
     def drops(self, counter: str) -> dict[str, int]:
         return dict(self.link.counters()[counter].drops)
+
+
+class _Listener(logging.Filter):
+    """Keeps every record, and passes none on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, str]] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.told.append((record.levelno, record.getMessage()))
+        return False
+
+
+def listening(to: Link, name: str) -> list[tuple[int, str]]:
+    """What the link logs from now on, with the level."""
+    listener = _Listener()
+    to.log = logging.getLogger(name)
+    to.log.setLevel(logging.INFO)
+    to.log.addFilter(listener)
+    return listener.told
 
 
 def link(options: str) -> Link:

@@ -62,14 +62,20 @@ class Machine(Element):
                 self.arrived.clear()
                 await self.arrived.wait()
 
+    async def until_number(self, number: int) -> None:
+        """Wait until the test's own frame of that number is there."""
+        await self.until(lambda: number in self.numbers)
+
 
 class Events:
     """Stands in for the runtime: what an element says of itself, in order."""
 
     def __init__(self) -> None:
         self._said: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.failures: list[Exception] = []
 
     def failed(self, element: Element, error: Exception) -> None:
+        self.failures.append(error)
         self._said.put_nowait(("failed", str(error)))
 
     def changed(self, element: Element, up: bool, detail: str) -> None:

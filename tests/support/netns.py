@@ -210,7 +210,7 @@ class Namespace:
 
     def call(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """`asyncio.run(main())` in a thread inside this namespace."""
-        return asyncio.run(namespaces.inside(lambda: asyncio.run(main()), self.name))
+        return asyncio.run(namespaces.run(lambda: asyncio.run(main()), self.name))
 
     def ping(self, address: str, *, count: int = 3, size: int = 56, **options: Any) -> str:
         """Ping and fail unless every one is answered."""

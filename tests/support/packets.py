@@ -35,14 +35,14 @@ class Flow:
     source_port: int = 40000
 
     def headers(self, *, identification: int = 0, sequence: int = 0, flags: str = "A") -> Packet:
-        packet: Any = None
+        packet: Packet | None = None
         if not self.ip:
             packet = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
             if self.tags == 1:
                 packet /= Dot1Q(vlan=5, prio=3)
             elif self.tags == 2:
                 packet /= Dot1AD(vlan=7) / Dot1Q(vlan=5)
-        network: Any
+        network: Packet
         if self.version == 4:
             network = IP(
                 src="10.1.2.3",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from tmelink.frame import Run
-from tmelink.openvpn.session import Event, Item, Step
+from tmelink.frame import Run, SuperFrame
+from tmelink.openvpn.session import Carried, Event, Step
 from tmelink.openvpn.tls.session import TlsSession
 
 E = TypeVar("E")
@@ -25,8 +25,13 @@ def wall(now: float) -> float:
     return START + now
 
 
-def pieces(items: Sequence[Item]) -> list[bytes]:
-    return [bytes(piece) for item in items for piece in (item.pieces() if isinstance(item, Run) else (item,))]
+def pieces(items: Sequence[Carried]) -> list[bytes]:
+    """The datagrams or frames one by one, as copies; none of them is a super-frame."""
+    found: list[bytes] = []
+    for item in items:
+        assert not isinstance(item, SuperFrame), "a session without --super-frames handed one over"
+        found += map(bytes, item.pieces() if isinstance(item, Run) else [item])
+    return found
 
 
 class End:
@@ -52,7 +57,7 @@ class Wire:
         self._chance = random.Random(seed)
         self._flying: list[tuple[float, int, End, bytes]] = []
         self._order = itertools.count()
-        self.touch = lambda datagram: datagram
+        self.touch: Callable[[bytes], bytes] = lambda datagram: datagram
 
     def begin(self) -> None:
         for end in (self.server, self.client):

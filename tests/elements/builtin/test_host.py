@@ -22,7 +22,7 @@ from tmelink.elements.builtin.nic import Nic
 from tmelink.elements.builtin.ping import PingReply
 from tmelink.elements.builtin.switch import Switch
 from tmelink.errors import ElementError
-from tmelink.frame import Burst
+from tmelink.frame import Burst, Frame
 from tmelink.source import Mistake, Place, Source, Word
 
 
@@ -135,7 +135,7 @@ def test_three_hosts_on_a_switch() -> None:
 def test_the_round_trip_time_is_that_of_the_wire() -> None:
     class Delay(Weather):
         def receive(self, port: Any, burst: Burst) -> None:
-            frames = [bytes(frame) for frame in burst.frames]
+            frames: list[Frame] = [bytes(frame) for frame in burst.frames]
             out = self.ports[1 - port.index]
             asyncio.get_running_loop().call_later(0.02, out.send, Burst(frames))
 

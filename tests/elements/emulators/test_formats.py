@@ -170,7 +170,7 @@ def test_a_floating_end_answers_where_it_was_last_addressed_from() -> None:
                 with socket.socket(type=socket.SOCK_DGRAM) as peer:
                     peer.settimeout(TIMEOUT)
                     peer.sendto(frame(number), ("127.0.0.1", here))
-                    await machine.until(lambda number=number: number in machine.numbers)
+                    await machine.until_number(number)
                     machine.send(frame(number + 10))
                     assert peer.recv(2000) == frame(number + 10)
                     assert (await events.next())[0] == "up"
@@ -187,7 +187,7 @@ def test_a_stream_comes_back_after_its_peer_was_restarted(tmp_path: Path) -> Non
                 async with running(make("tmelink/qemu/stream", f"server {tmp_path}/s")) as (other,):
                     await eventually(lambda: client.endpoint.way is not None)
                     machine.send(frame(number))
-                    await other.until(lambda number=number, other=other: number in other.numbers)
+                    await other.until_number(number)
                 await eventually(lambda: client.endpoint.way is None)
                 before = machine.ports[0].peer
                 machine.send(frame(9))
@@ -225,7 +225,7 @@ def test_a_server_lets_in_whoever_follows_a_peer_that_just_ended(tmp_path: Path)
                 with socket.socket(socket.AF_UNIX) as peer:
                     peer.connect(f"{tmp_path}/s")
                     peer.sendall(struct.pack("!I", 60) + frame(number))
-                await machine.until(lambda number=number: number in machine.numbers)
+                await machine.until_number(number)
         assert machine.numbers == [1, 2, 3]
 
     run(body)
@@ -268,7 +268,7 @@ def test_a_unix_peer_that_was_restarted_is_found_again(
                 async with running(two) as (b,):
                     await meet(a, b)
                     b.send(frame(number))
-                    await a.until(lambda number=number: number in a.numbers)
+                    await a.until_number(number)
                 a.got.clear()
 
     run(body)
@@ -345,7 +345,7 @@ def test_a_plug_finds_its_switch_again(tmp_path: Path, monkeypatch: pytest.Monke
                 async with running(make("tmelink/vde", f"listen {tmp_path}/vde")) as (other,):
                     await meet(plugged, other)
                     other.send(frame(number))
-                    await plugged.until(lambda number=number: number in plugged.numbers)
+                    await plugged.until_number(number)
                 plugged.got.clear()
 
     run(body)
@@ -360,7 +360,7 @@ def test_all_plugs_share_one_segment(tmp_path: Path) -> None:
                 await meet(machine, other)
             others[0].send(frame(1))
             for other in (machine, *others[1:]):
-                await other.until(lambda other=other: 1 in other.numbers)
+                await other.until_number(1)
             assert 1 not in others[0].numbers
 
     run(body)

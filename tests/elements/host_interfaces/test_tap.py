@@ -74,7 +74,7 @@ def test_both_spellings_say_the_same() -> None:
 def test_an_ipv4_address_has_its_netmask_and_broadcast(
     text: str, interface: str, broadcast: str | None
 ) -> None:
-    expected = AssignedAddress(IPv4Interface(interface), broadcast and IPv4Address(broadcast))
+    expected = AssignedAddress(IPv4Interface(interface), IPv4Address(broadcast) if broadcast else None)
     assert settings(Tap, text).addresses() == [expected]
 
 

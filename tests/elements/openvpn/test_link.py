@@ -12,10 +12,9 @@ import socket
 import pytest
 
 from tests.support.aio import eventually, run
-from tests.support.links import OCC, PING, End
-from tests.support.machines import frame
+from tests.support.links import OCC, PING, End, listening
+from tests.support.machines import Events, frame
 from tests.support.sockets import bare_peer, dial, framed, free_port, received
-from tmelink.element import Element
 from tmelink.elements.openvpn import connector
 from tmelink.errors import ElementError
 
@@ -296,13 +295,10 @@ def test_a_refused_connection_is_told_in_plain_words() -> None:
     async def body() -> None:
         closed = free_port(socket.SOCK_STREAM)
         end = End(CLIENT.format(port=closed))
-        told: list[str] = []
-        end.link.log = logging.getLogger("a refused connection")
-        end.link.log.setLevel(logging.INFO)
-        end.link.log.addFilter(lambda record: told.append(record.getMessage()) is not None)
+        told = listening(end.link, "a refused connection")
         async with end:
             await eventually(lambda: bool(told))
-        assert told == [f"127.0.0.1:{closed}: Connection refused"]
+        assert told == [(logging.INFO, f"127.0.0.1:{closed}: Connection refused")]
 
     run(body)
 
@@ -315,23 +311,16 @@ def test_a_first_attempt_that_fails_neither_hangs_nor_dies_unheard(
         end = End(
             f"--dev tap --local 127.0.0.1 --lport {free_port()} --remote 127.0.0.1 --connect-retry-max 1"
         )
-        failures: list[Exception] = []
-
-        class Status:
-            def failed(self, element: Element, error: Exception) -> None:
-                failures.append(error)
-
-            def changed(self, element: Element, up: bool, detail: str) -> None:
-                pass
+        events = Events()
 
         def refuse(*_: object) -> None:
             raise fault
 
         monkeypatch.setattr(connector, "UdpPeer", refuse)
-        end.link.status = Status()
+        end.link.status = events
         async with asyncio.timeout(10), end:
-            await eventually(lambda: bool(failures))
-        assert failures == [fault] or "gave up after 1 tries" in str(failures[0])
+            await eventually(lambda: bool(events.failures))
+        assert events.failures == [fault] or "gave up after 1 tries" in str(events.failures[0])
 
     run(body)
 
@@ -340,19 +329,12 @@ def test_a_link_gives_up_after_as_many_tries_as_it_was_told() -> None:
     async def body() -> None:
         closed = free_port(socket.SOCK_STREAM)
         end = End(f"--dev tap --remote 127.0.0.1 {closed} --proto tcp-client --connect-retry-max 1")
-        failures: list[Exception] = []
+        events = Events()
 
-        class Status:
-            def failed(self, element: Element, error: Exception) -> None:
-                failures.append(error)
-
-            def changed(self, element: Element, up: bool, detail: str) -> None:
-                pass
-
-        end.link.status = Status()
+        end.link.status = events
         async with end:
-            await eventually(lambda: bool(failures))
-        assert "gave up after 1 tries" in str(failures[0])
+            await eventually(lambda: bool(events.failures))
+        assert "gave up after 1 tries" in str(events.failures[0])
 
     run(body)
 

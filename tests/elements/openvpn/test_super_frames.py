@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.support.aio import eventually, run
-from tests.support.links import link
+from tests.support.links import link, listening
 from tests.support.machines import Machine, opened
 from tests.support.packets import Flow, noise
 from tests.support.sockets import free_port
@@ -37,15 +37,6 @@ def machine(on: Link, *, offload: bool = True) -> Machine:
     made = Machine(offload=offload)
     connect(on.port(), made.port())
     return made
-
-
-def listening(to: Link, name: str) -> list[tuple[int, str]]:
-    """What the link logs from now on, with the level."""
-    told: list[tuple[int, str]] = []
-    to.log = logging.getLogger(name)
-    to.log.setLevel(logging.INFO)
-    to.log.addFilter(lambda record: told.append((record.levelno, record.getMessage())) is not None)
-    return told
 
 
 @pytest.mark.parametrize("offload", [True, False])

@@ -28,5 +28,7 @@ class Mirror(tmelink.Element):
     def receive(self, port: tmelink.Port, burst: tmelink.Burst) -> None:
         """Frames from the other end of the connection."""
         # A frame is a view of a buffer that is used again once this returns; joining its parts copies it.
-        mirrored = [b"".join((frame[6:12], frame[:6], frame[12:])) for frame in burst.frames]
+        mirrored: list[tmelink.Frame] = [
+            b"".join((frame[6:12], frame[:6], frame[12:])) for frame in burst.frames
+        ]
         port.send(tmelink.Burst(mirrored * self.arguments.times))
