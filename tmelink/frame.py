@@ -7,7 +7,7 @@ the frame's own work.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -84,6 +84,24 @@ class Counters:
     frames: int = 0
     bytes: int = 0
     drops: Counter[str] = field(default_factory=Counter)
+
+
+def count(items: Iterable[Frame | Run | SuperFrame]) -> int:
+    """How many frames or datagrams the items are: a run is as many as it has pieces, any other item one."""
+    return sum(-(-len(item.data) // item.size) if isinstance(item, Run) else 1 for item in items)
+
+
+def size(items: Iterable[Frame | Run | SuperFrame]) -> int:
+    """The bytes of all items."""
+    total = 0
+    for item in items:
+        if isinstance(item, Run):
+            total += len(item.data)
+        elif isinstance(item, SuperFrame):
+            total += len(item.frame)
+        else:
+            total += len(item)
+    return total
 
 
 def pieces(items: Sequence[Frame | Run]) -> list[Frame]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import socket
 from collections.abc import Callable, Sequence
 
+from tmelink import frame
 from tmelink.frame import Counters, Frame, Run
 from tmelink.transport import socks
 from tmelink.transport.datagrams import Address, Datagrams, Receive
@@ -72,7 +72,7 @@ class Relayed:
 
     def _arrived(self, items: list[Frame | Run], address: Address) -> None:
         if address[:2] != self._relay[:2]:
-            self._received.drops["not from the proxy"] += sum(map(_count, items))
+            self._received.drops["not from the proxy"] += frame.count(items)
             return
         found: list[Frame | Run] = []
         sender: Address | None = None
@@ -119,7 +119,3 @@ def _unwrapped(item: Frame | Run) -> list[tuple[Frame | Run, Address | None]]:
         bare = socks.unwrap(piece)
         found.append((piece, None) if bare is None else bare)
     return found
-
-
-def _count(item: Frame | Run) -> int:
-    return math.ceil(len(item.data) / item.size) if isinstance(item, Run) else 1

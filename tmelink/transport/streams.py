@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tmelink import frame
 from tmelink.frame import Counters, Frame, Run
 from tmelink.transport.arena import arena
 
@@ -151,11 +152,6 @@ def _framed_run(run: Run, prefix: struct.Struct) -> Frame:
     return out.data
 
 
-def _count(items: Sequence[Frame | Run]) -> int:
-    """How many datagrams the items are."""
-    return sum(-(-len(item.data) // item.size) if isinstance(item, Run) else 1 for item in items)
-
-
 class Stream:
     """A connected TCP or unix stream socket on the running event loop.
 
@@ -259,7 +255,7 @@ class Stream:
         framer = self._framer
         datagrams = framer.feed(count)
         if datagrams:
-            self.received.frames += _count(datagrams)
+            self.received.frames += frame.count(datagrams)
             self.received.bytes += sum(len(d.data) if isinstance(d, Run) else len(d) for d in datagrams)
             self._receive(datagrams)
         if framer.bad is not None and self.open:
@@ -268,7 +264,7 @@ class Stream:
 
     def send(self, items: Sequence[Frame | Run]) -> None:
         """Send or queue the items; drops and counts them where the queue is full or the stream closed."""
-        count = _count(items)
+        count = frame.count(items)
         if not self.open:
             self.sent.drops["not connected"] += count
             return

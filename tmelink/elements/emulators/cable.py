@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from tmelink import frame
 from tmelink.element import Element, Port
 from tmelink.frame import MIN_FRAME, Burst, Counters, Frame, Run, pieces
 from tmelink.offload import coalesce, cut
@@ -48,7 +49,7 @@ class Endpoint:
         items = self._whole(items)
         port = self.port
         if port is None or port.peer is None:
-            self.received.drops["not connected"] += frames_in(items)
+            self.received.drops["not connected"] += frame.count(items)
         elif port.peer.offload:
             port.send(coalesce(items))
         else:
@@ -105,8 +106,3 @@ def _shortest(item: Frame | Run) -> int:
     if isinstance(item, Run):
         return min(len(item.data) % item.size or item.size, item.size)
     return len(item)
-
-
-def frames_in(items: Sequence[Frame | Run]) -> int:
-    """How many frames the items are."""
-    return sum(-(-len(item.data) // item.size) if isinstance(item, Run) else 1 for item in items)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from tmelink import values
+from tmelink import frame, values
 from tmelink.arguments import keyword, positional
-from tmelink.elements.emulators.cable import Cable, frames_in
+from tmelink.elements.emulators.cable import Cable
 from tmelink.errors import ElementError
 from tmelink.frame import Counters, Frame, Run
 from tmelink.transport import endpoints, sockets
@@ -95,14 +95,14 @@ class QemuMulticast(Cable):
     def _arrived(self, items: list[Frame | Run], address: Address) -> None:
         received = self.endpoint.received
         if address == self._own:
-            received.frames -= frames_in(items)
+            received.frames -= frame.count(items)
             received.bytes -= sum(len(item.data) if isinstance(item, Run) else len(item) for item in items)
         else:
             self.endpoint.deliver(items)
 
     def _strayed(self, items: list[Frame | Run], address: Address) -> None:
         """What somebody sent to this socket rather than to the group."""
-        self.endpoint.received.drops["not to the group"] += frames_in(items)
+        self.endpoint.received.drops["not to the group"] += frame.count(items)
 
     @staticmethod
     def _own_address(group: tuple[str | None, int]) -> str:

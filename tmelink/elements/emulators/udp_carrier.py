@@ -11,7 +11,8 @@ import socket
 from collections.abc import Callable, Sequence
 from logging import Logger
 
-from tmelink.elements.emulators.cable import Endpoint, frames_in
+from tmelink import frame
+from tmelink.elements.emulators.cable import Endpoint
 from tmelink.frame import Frame, Run
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address, Datagrams
@@ -108,7 +109,7 @@ class UdpCarrier:
         """Send to the peer; counted where there is none yet."""
         assert self._datagrams is not None, "an outlet has its way once it is open"
         if self.peer is None:
-            self._endpoint.sent.drops["no peer yet"] += frames_in(items)
+            self._endpoint.sent.drops["no peer yet"] += frame.count(items)
         else:
             self._datagrams.send(items, self.peer)
 
@@ -118,7 +119,7 @@ class UdpCarrier:
     def _arrived(self, items: list[Frame | Run], address: Address) -> None:
         if address != self.peer:
             if not self._floats:
-                self._endpoint.received.drops["not the remote"] += frames_in(items)
+                self._endpoint.received.drops["not the remote"] += frame.count(items)
                 return
             self.peer = address
             self._heard = False

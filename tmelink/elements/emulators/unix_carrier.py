@@ -15,7 +15,8 @@ import socket
 import stat
 from collections.abc import Callable, Sequence
 
-from tmelink.elements.emulators.cable import Endpoint, frames_in
+from tmelink import frame
+from tmelink.elements.emulators.cable import Endpoint
 from tmelink.errors import ElementError
 from tmelink.frame import Frame, Run
 from tmelink.transport.endpoints import UnixPath
@@ -69,7 +70,7 @@ class UnixCarrier:
         if self._up:
             self._endpoint.deliver(items)
         else:
-            self._endpoint.received.drops["no peer yet"] += frames_in(items)
+            self._endpoint.received.drops["no peer yet"] += frame.count(items)
 
     async def _keep_looking(self) -> None:
         while True:

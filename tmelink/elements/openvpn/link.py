@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from tmelink import frame
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
@@ -188,7 +189,7 @@ class Link(Element):
     def deliver(self, items: Sequence[Carried]) -> None:
         """Frames from the peer, for the machine; runs are joined where the machine takes super-frames."""
         if not self.ports:
-            self.received.drops["not connected"] += len(items)
+            self.received.drops["not connected"] += frame.count(items)
             return
         port = self.ports[0]
         whole = port.peer is not None and port.peer.offload

@@ -7,15 +7,15 @@ Each peer object is one attempt of a link: it lives from the moment something ca
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, cast
 
+from tmelink import frame
 from tmelink.elements.openvpn.driver import SessionDriver
 from tmelink.elements.openvpn.shared_ports import PortUser
 from tmelink.elements.openvpn.tcp_listener import TcpLease
-from tmelink.frame import Frame, Run
+from tmelink.frame import Frame
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import (
     AuthFailed,
@@ -150,7 +150,7 @@ class UdpPeer:
     def arrived(self, items: list[Item], address: Address) -> bool:
         """Take datagrams; whether any of them was the peer's beyond doubt."""
         if address != self.remote and not (self._follows or self._unfound):
-            self._link.received.drops["not the remote"] += _count(items)
+            self._link.received.drops["not the remote"] += frame.count(items)
             return False
         step = self._driver.receive(items, address)
         if address != self.remote and step.authentic:
@@ -191,13 +191,13 @@ class UdpPeer:
 
     def _transmit(self, items: Sequence[Item]) -> None:
         if self._reached is None:
-            self._link.sent.drops["no peer yet"] += _count(items)
+            self._link.sent.drops["no peer yet"] += frame.count(items)
         else:
             self._wire.send(items, self._reached)
 
     def _answer(self, items: Sequence[Item], address: Hashable) -> None:
         if self._link.may_enter_link(cast(Address, address)):
-            self._link.sent.drops["no route outside the link"] += _count(items)
+            self._link.sent.drops["no route outside the link"] += frame.count(items)
         else:
             self._wire.send(items, cast(Address, address))
 
@@ -298,7 +298,7 @@ class TcpServer:
     def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""
         if self._current is None:
-            self._link.sent.drops["not connected"] += _count(items)
+            self._link.sent.drops["not connected"] += frame.count(items)
         else:
             self._current.send(items)
 
@@ -386,7 +386,3 @@ def _tell(link: PeerOwner, event: Event) -> None:
         link.refused(event)
     elif isinstance(event, Token):
         link.given(event)
-
-
-def _count(items: Sequence[Carried]) -> int:
-    return sum(math.ceil(len(i.data) / i.size) if isinstance(i, Run) else 1 for i in items)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from tmelink import frame
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
@@ -264,7 +265,7 @@ class Server(Element):
         try:
             addressed = server.send(client, items, self._now)
         except KeyError:
-            self.received.drops["client gone"] += len(items)
+            self.received.drops["client gone"] += frame.count(items)
             return
         self._do((addressed,))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from tmelink import frame
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin.switch import AGEING, Switch
 from tmelink.elements.openvpn.guarded_switch import GuardedSwitch
@@ -103,7 +104,7 @@ class ServerBridge:
         """Frames from a client."""
         side = self._clients.get(client)
         if side is None:
-            self._drops["frame of no client"] += len(items)
+            self._drops["frame of no client"] += frame.count(items)
             return
         before, self._from_client = self._from_client, True
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from tmelink import frame
 from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.shared_ports import PortUser
 from tmelink.errors import ElementError
@@ -148,7 +148,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
         undivided.frames = undivided.bytes = 0
         undivided.drops.clear()
         if lease is None or lease.handler is None:
-            received.drops["not the remote"] += sum(map(_count, items))
+            received.drops["not the remote"] += frame.count(items)
         elif lease.handler.arrived(items, address) and lease.follows and lease.address != address:
             self.place(lease, address)
 
@@ -171,7 +171,3 @@ async def udp(link: PortUser, options: Options, family: socket.AddressFamily) ->
         lambda sock, key: UdpListener(sock, key, link), options, socket.SOCK_DGRAM, family
     )
     return UdpLease(port, link, options)
-
-
-def _count(item: Item) -> int:
-    return math.ceil(len(item.data) / item.size) if isinstance(item, Run) else 1

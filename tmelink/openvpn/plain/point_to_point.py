@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, cast
 
-from tmelink.frame import MIN_FRAME, Frame, Run, SuperFrame, pieces
+from tmelink import frame
+from tmelink.frame import MIN_FRAME, Frame, Run, pieces
 from tmelink.offload import may_be_syn
 from tmelink.openvpn.data import replay, super_frames
 from tmelink.openvpn.data.bounds import Bounds
@@ -148,7 +149,7 @@ class PointToPoint:
         elif self._asking_until is None:
             payloads = self._super.payloads(frames, self._payloads)
         else:
-            self.drops[super_frames.UNAGREED] += len(frames)
+            self.drops[super_frames.UNAGREED] += frame.count(frames)
             return NOTHING
         if not payloads:
             return NOTHING
@@ -160,7 +161,7 @@ class PointToPoint:
         liveness = self._liveness
         liveness.last_sent = now
         if liveness.quiet_seconds:
-            liveness.active(_size(payloads), now)
+            liveness.active(frame.size(payloads), now)
         return Step(wire)
 
     def _payloads(self, frames: Sequence[Item]) -> Sequence[Item]:
@@ -276,7 +277,7 @@ class PointToPoint:
             liveness.unheard = False
             events = [Up(), *events]
         if liveness.quiet_seconds and frames:
-            liveness.active(_size(frames), now)
+            liveness.active(frame.size(frames), now)
         if self._mss and frames:
             frames = clamped(frames, self._mss, ip=not self._ethernet)
         return Step(self._said(replies, now) if replies else (), frames, events, True)
@@ -339,7 +340,7 @@ class PointToPoint:
 
     def _unagreed(self, frames: list[Carried]) -> None:
         if frames:
-            self.drops[super_frames.UNAGREED] += len(frames)
+            self.drops[super_frames.UNAGREED] += frame.count(frames)
             frames.clear()
 
     # What is sent
@@ -351,8 +352,3 @@ class PointToPoint:
         if self._envelope is None:
             return messages
         return self._envelope.seal(messages, now - self._begun)
-
-
-def _size(items: Sequence[Carried]) -> int:
-    bare = (item.frame if isinstance(item, SuperFrame) else item for item in items)
-    return sum(len(item.data) if isinstance(item, Run) else len(item) for item in bare)

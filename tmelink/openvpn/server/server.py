@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, NamedTuple
 
+from tmelink import frame
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data.arrivals import grouped, is_data
@@ -21,7 +22,6 @@ from tmelink.openvpn.data.packet import DATA_V1, HEADER
 from tmelink.openvpn.session import NOTHING, Exit, Item, Joining, Restart, Step
 from tmelink.openvpn.tls.cookie import Cookies, Proven
 from tmelink.openvpn.tls.engine import TlsContext
-from tmelink.openvpn.tls.keyring import count_of
 from tmelink.openvpn.tls.negotiated import UNDEFINED_PEER
 from tmelink.openvpn.tls.session import TlsSession
 from tmelink.openvpn.tls.settings import TlsSettings
@@ -165,7 +165,7 @@ class TlsServer:
         else:
             client = self._clients.get(peer)
         if client is None:
-            self.drops["data packet of no client"] += sum(map(count_of, items))
+            self.drops["data packet of no client"] += frame.count(items)
             return []
         return self._hand_over(client, items, address, now)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from tmelink import frame
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data import direction
 from tmelink.openvpn.data import keys as data_keys
 from tmelink.openvpn.data.keys import DataKeys
 from tmelink.openvpn.data.packet import DATA_V1, DATA_V2
 from tmelink.openvpn.data.replay import Lateness
-from tmelink.openvpn.session import Carried, Item
+from tmelink.openvpn.session import Item
 from tmelink.openvpn.tls import key_method
 from tmelink.openvpn.tls.control_session import ControlSession
 from tmelink.openvpn.tls.key_method import EXPORTER_DATA_KEYS, KEY2
@@ -81,14 +82,14 @@ class Keyring:
         assert sealing is not None
         assert sealing.keys is not None
         wire = sealing.keys.seal(self._head, self._skip, payloads)
-        sealing.bytes += size_of(wire)
-        sealing.packets += sum(map(count_of, wire))
+        sealing.bytes += frame.size(wire)
+        sealing.packets += frame.count(wire)
         return wire
 
     def open(self, first: int, packets: Run | Sequence[Frame], now: float) -> Sequence[Item]:
         """The payloads of data packets that all begin with the byte `first`."""
         negotiation = self._opening.get(first & 7)
-        count = count_of(packets) if isinstance(packets, Run) else len(packets)
+        count = frame.count((packets,)) if isinstance(packets, Run) else len(packets)
         if negotiation is None or negotiation.keys is None:
             self._drops["no keys for a data packet"] += count
             return ()
@@ -100,7 +101,7 @@ class Keyring:
         else:
             opened = keys.open_each(at, skip, packets)
         if opened:
-            negotiation.bytes += size_of(opened)
+            negotiation.bytes += frame.size(opened)
             negotiation.packets += count
             if not negotiation.used_by_peer:
                 negotiation.used_by_peer = True
@@ -165,13 +166,3 @@ def _head(negotiated: NegotiatedOptions, key_id: int) -> tuple[bytes, int]:
     if negotiated.peer_id is None:
         return bytes((DATA_V1 << 3 | key_id,)), 1
     return bytes((DATA_V2 << 3 | key_id,)) + negotiated.peer_id.to_bytes(3, "big"), 0
-
-
-def count_of(item: Carried) -> int:
-    """How many datagrams or frames an item is."""
-    return -(-len(item.data) // item.size) if isinstance(item, Run) else 1
-
-
-def size_of(items: Sequence[Item]) -> int:
-    """The bytes of items."""
-    return sum(len(item.data) if isinstance(item, Run) else len(item) for item in items)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
+from tmelink import frame
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data import keys as data_keys
@@ -41,7 +42,7 @@ from tmelink.openvpn.tls.control_session import ControlSession, may_begin
 from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.handshake_factory import HandshakeFactory
 from tmelink.openvpn.tls.key_method import Message
-from tmelink.openvpn.tls.keyring import Keyring, count_of, fragment_room, size_of
+from tmelink.openvpn.tls.keyring import Keyring, fragment_room
 from tmelink.openvpn.tls.negotiation import Negotiation
 from tmelink.openvpn.tls.newcomers import Newcomers
 from tmelink.openvpn.tls.payload import Payloads
@@ -147,7 +148,7 @@ class TlsSession:
                         alive |= not self._up or (control_session is self._active and control_session.wrapped)
                 continue
             if self._is_elsewhere(source):
-                count = count_of(packets) if isinstance(packets, Run) else len(packets)
+                count = frame.count((packets,)) if isinstance(packets, Run) else len(packets)
                 self.drops["data packet from another address"] += count
                 continue
             opened = self._keyring.open(first, packets, now)
@@ -184,13 +185,13 @@ class TlsSession:
     def send(self, frames: Sequence[Carried], now: float) -> Step:
         """Data packets out of frames, runs of them where frames are of one size."""
         if self._ended or not self._keyring.ready(now):
-            self.drops["no keys yet"] += sum(map(count_of, frames))
+            self.drops["no keys yet"] += frame.count(frames)
             return NOTHING
         wire = self._keyring.seal(self._payloads.outgoing(frames))
         liveness = self._liveness
         liveness.last_sent = now
         if liveness.quiet_seconds:
-            liveness.active(size_of(wire), now)
+            liveness.active(frame.size(wire), now)
         if self._keyring.needs_rekey():
             step = self._finish(now)
             return Step([*wire, *step.wire], (), step.events, False, step.answers)
@@ -615,7 +616,7 @@ class TlsSession:
         if self._payloads.incoming(opened, frames, now) == "exit":
             self._finish_with(Restart("the peer says that it exits"), now)
         if self._liveness.quiet_seconds and frames:
-            self._liveness.active(size_of(opened), now)
+            self._liveness.active(frame.size(opened), now)
 
     def _say(self, payload: bytes, now: float) -> None:
         """Seal something that is no frame."""
