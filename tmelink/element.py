@@ -211,6 +211,9 @@ class Element:
     log_level: int = logging.NOTSET
     """The least level of what it logs, by its arguments; NOTSET leaves it to the whole program."""
 
+    program: ClassVar[bool] = False
+    """Whether it is a program, which may take its time to end: those close first, and all at once."""
+
     status: StatusListener | None = None
 
     up: bool = True
@@ -283,6 +286,14 @@ class Element:
 
     async def open(self) -> None:
         """Take what the element needs of the host; raises `ElementError` or `OSError`."""
+
+    async def restore(self) -> None:
+        """Undo what it has changed on the host and would outlive the process; raises what could not be
+        undone.
+
+        A lab that ends calls it before it closes anything, and waits for it; `close` does it too where that
+        was not done before.
+        """
 
     async def close(self) -> None:
         """Give everything back; never raises for what was never taken."""

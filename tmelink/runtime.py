@@ -27,9 +27,18 @@ from tmelink.inline.netem_words import request as impairment_request
 from tmelink.logs import set_level
 from tmelink.machine import ConnectionImpairment, ElementCommand, Machine
 from tmelink.state import Event, State
+from tmelink.system import namespaces, recovery, remains
+
+RESTORE_SECONDS = 5.0
+"""What each element has for undoing what it has changed on the host, which takes a few milliseconds: more
+than that only where another process holds the journals or a script hangs. It comes before all other
+closing."""
 
 CLOSE_SECONDS = 1.5
 """What all elements together have for closing; a signal is to be answered within 2 s."""
+
+CANCEL_SECONDS = 1.0
+"""How long a task that is cancelled is waited for: one that does not hear it must not keep the rest."""
 
 log = logging.getLogger("tmelink.run")
 
@@ -38,7 +47,8 @@ class Lab(Mapping[str, Element]):
     """The running elements of a machine, by path: `lab["le0"]`, `lab["/a/le0"]`.
 
     Use as `async with machine.run() as lab`. With `keep_going` an element that fails to open is reported
-    (`failures`) and the rest runs; without, everything is closed again and its `ElementError` is raised.
+    (`failures`) and the rest runs; without, `report` is called with its `ElementError`, everything is closed
+    again, and the error is raised.
     """
 
     def __init__(
@@ -47,14 +57,23 @@ class Lab(Mapping[str, Element]):
         *,
         keep_going: bool = False,
         output: Callable[[str], None] | None = None,
+        report: Callable[[Exception], None] | None = None,
     ) -> None:
         self.machine = machine
         self.failures: dict[str, Exception] = {}
+        self.left: list[str] = []
+        """What could not be undone on the host, in words; known once it is closed."""
+        self.reported: Exception | None = None
+        """What `report` was called with."""
         self._keep_going = keep_going
         self._output = output or (lambda text: None)
         self._watchers: list[Callable[[Event], None]] = []
+        self._report = report or (lambda error: None)
         self._opened: list[Element] = []
         self._stopped = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self.restored = asyncio.Event()
+        """Set once the host is as it was: what remains to be closed goes with the process."""
         self._state = "new"
 
     def __getitem__(self, path: str) -> Element:
@@ -196,7 +215,11 @@ class Lab(Mapping[str, Element]):
             await asyncio.wait((bringing_up, stopped), return_when=asyncio.FIRST_COMPLETED)
             if bringing_up.done():
                 bringing_up.result()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                # Before the closing, which may take its time.
+                self._report(error)
+                self.reported = error
             await _cancel(bringing_up)
             await self.close()
             raise
@@ -217,6 +240,7 @@ class Lab(Mapping[str, Element]):
         await self.close()
 
     async def _bring_up(self) -> None:
+        await namespaces.run(recovery.recover)
         self._set_levels()
         self._impair(self.machine.impairments)
         # All at once, since one may wait for what another brings (a packet tap on a TAP's interface).
@@ -304,8 +328,17 @@ class Lab(Mapping[str, Element]):
         """Run until `stop`, or until every element has failed."""
         await self._stopped.wait()
 
+    def hurry(self) -> None:
+        """Close without waiting for what ends with the process; the host is restored all the same."""
+        self._hurried.set()
+
     async def close(self) -> None:
-        """Close every element in reverse order of creation; a second call does nothing."""
+        """Restore the host, then close every element in reverse order; a second call does nothing.
+
+        The first takes as long as it needs, up to `RESTORE_SECONDS` an element; the second has
+        `CLOSE_SECONDS` and may be cut short by `hurry`. What is left on the host stands in `left`, and in
+        the log.
+        """
         if self._state == "closed":
             return
         self._state = "closed"
@@ -315,13 +348,39 @@ class Lab(Mapping[str, Element]):
         for a, b in self.machine.connections:
             chain.clear(a)
             chain.clear(b)
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                for element in opened:
-                    await self._close_one(element)
-        except TimeoutError:
+        for element in opened:
+            await self._restore_one(element)
+        self.restored.set()
+        closing = asyncio.create_task(self._close_all(opened))
+        hurried = asyncio.create_task(self._hurried.wait())
+        await asyncio.wait((closing, hurried), timeout=CLOSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done() and not hurried.done():
             log.error("closing took longer than %s s; the rest was left to the system", CLOSE_SECONDS)
+        await _cancel(closing, hurried)
+        # What those that were cut short have not removed themselves.
+        self._leave(await namespaces.run(remains.remove_all))
         gc.unfreeze()
+
+    async def _restore_one(self, element: Element) -> None:
+        task = asyncio.create_task(element.restore())
+        done, _ = await asyncio.wait((task,), timeout=RESTORE_SECONDS)
+        if not done:
+            await _cancel(task)
+            self._leave([f"{element.name}: what it has changed could not be undone in {RESTORE_SECONDS:g} s"])
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            self._leave([f"{element.name}: {error}"])
+
+    def _leave(self, what: list[str]) -> None:
+        """Say what stays on the host, and what becomes of it."""
+        self.left += what
+        for text in what:
+            log.error("left on this computer: %s; the next run here undoes it", text)
+
+    async def _close_all(self, elements: list[Element]) -> None:
+        await asyncio.gather(*(self._close_one(element) for element in elements if element.program))
+        for element in elements:
+            if not element.program:
+                await self._close_one(element)
 
     async def _close_one(self, element: Element) -> None:
         try:
@@ -366,7 +425,9 @@ def _free_port(element: Element) -> Port:
 
 
 async def _cancel(*tasks: asyncio.Task[None] | asyncio.Task[Literal[True]]) -> None:
-    """End the tasks that still run, and wait until they have."""
+    """End the tasks that still run, and wait until they have, unless one does not hear it."""
     for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks)
+    _, deaf = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+    for task in deaf:
+        log.debug("does not end: %r", task)

@@ -172,3 +172,14 @@ def log_level(word: str) -> int:
 def switch(word: str) -> bool:
     """True for `on`, False for `off`."""
     return choice("on", "off")(word) == "on"
+
+
+def mode(word: str) -> int:
+    """A file's rights, in octal."""
+    try:
+        value = int(word, 8)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 0o777:
+        raise ValueError(f"'{word}' is not a valid octal mode, such as 0770")
+    return value

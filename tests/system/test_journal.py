@@ -38,6 +38,7 @@ def test_a_journal_that_is_held_is_not_left() -> None:
     assert [(entries, is_left) for _path, entries, is_left in journal.others()] == [
         ([["route", {"dst": "10.0.0.0/8"}]], False)
     ]
+    kept.forget(["route", {"dst": "10.0.0.0/8"}])
     kept.close()
     assert list(journal.others()) == []
 
@@ -63,11 +64,11 @@ def test_a_last_line_cut_short_is_passed_over(own_directory: Path) -> None:
 
 def test_another_namespace_is_none_of_ours_and_another_boot_is_over(own_directory: Path) -> None:
     Journal().close()
-    boot, cookie = journal.namespace().split("/")
+    boot, cookie, number = journal.namespace().split("/")
     other = own_directory / "1-0.undo"
-    other.write_text(json.dumps(f"{boot}/{int(cookie) + 1}") + "\n")
+    other.write_text(json.dumps(f"{boot}/{int(cookie) + 1}/{number}") + "\n")
     past = own_directory / "2-0.undo"
-    past.write_text(json.dumps(f"another/{cookie}") + "\n")
+    past.write_text(json.dumps(f"another/{cookie}/{number}") + "\n")
     assert list(journal.others()) == []
     assert other.exists()
     assert not past.exists()

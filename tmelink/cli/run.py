@@ -6,11 +6,12 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from tmelink.cli import files
+from tmelink.cli.signals import Signals
 from tmelink.control import places
 from tmelink.control.all_methods import METHODS
 from tmelink.control.control import Control
@@ -18,8 +19,7 @@ from tmelink.control.places import NameTaken, Seat
 from tmelink.errors import TmelinkError
 from tmelink.runtime import Lab
 from tmelink.summary import table
-from tmelink.system import memory
-from tmelink.system.event_loop import new_event_loop
+from tmelink.system import event_loop, journal, memory
 
 NAME = "run"
 HELP = "run the machines and links of a file until interrupted"
@@ -43,6 +43,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
         type=files.argument(places.valid_name),
         help="what the lab is called by 'tmelink status' and the like (the file's name without its ending)",
     )
+    parser.add_argument(
+        "--no-journal",
+        action="store_true",
+        help="do without notes in /run/tmelink of what is to be undone after a crash",
+    )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -51,13 +56,14 @@ def main(options: argparse.Namespace) -> int:
         if not options.network_only:
             raise TmelinkError(f"{options.file}: {note}; --network-only runs the network around them")
         log.warning("%s: %s", options.file, note)
+    journal.kept = not options.no_journal
     memory.keep_freed()
     name = options.name or places.name_of(options.file, options.host)
-    with _seated(name, options) as seat, asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with _seated(name, options) as seat:
         while True:
-            lab = Lab(machine, keep_going=options.keep_going, output=print)
+            lab = Lab(machine, keep_going=options.keep_going, output=print, report=_report)
             control = Control(lab, name, options.file, options.host, files.again(options, machine))
-            status = runner.run(_run(lab, control, seat))
+            status = event_loop.run(_run(lab, control, seat))
             if not control.restarting:
                 return status
             machine = control.reload()
@@ -86,27 +92,29 @@ async def _run(lab: Lab, control: Control, seat: Seat | None) -> int:
         print(text)
     loop = asyncio.get_running_loop()
 
-    def interrupted(number: signal.Signals) -> None:
-        # The next signal ends the process at once, even if something hangs.
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)
-        log.info("%s: closing", number.name)
-        lab.stop()
-
     def unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         # A fault in tmelink itself must neither end the other elements nor fill the log.
         log.error("please report this: %s", context["message"], exc_info=context.get("exception"))
 
     loop.set_exception_handler(unexpected)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted, number)
-    async with contextlib.AsyncExitStack() as stack:
-        if seat is not None:
-            await stack.enter_async_context(control.serving(seat, METHODS))
-        await stack.enter_async_context(lab)
-        log.info("running: %d elements, %d connections", len(lab), len(machine.connections))
-        await lab.wait()
+    Signals(lab).listen()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            if seat is not None:
+                await stack.enter_async_context(control.serving(seat, METHODS))
+            await stack.enter_async_context(lab)
+            log.info("running: %d elements, %d connections", len(lab), len(machine.connections))
+            await lab.wait()
+    except TmelinkError as error:
+        if lab.reported is not error:
+            raise
+        return 1
     if text := table(lab.traffic()):
         print(text, flush=True)
-    return 1 if lab.failures else 0
+    return 1 if lab.failures or lab.left else 0
+
+
+def _report(error: Exception) -> None:
+    """Say why the lab does not start, before what runs already is closed again."""
+    if isinstance(error, TmelinkError):
+        print(f"tmelink: {error}", file=sys.stderr, flush=True)

@@ -1,26 +1,42 @@
 """Programs that run as long as an element does, and never longer than tmelink itself.
 
-Linux ends them when the thread that started them is gone, for whatever reason (PR_SET_PDEATHSIG, prctl(2)):
-setpriv(1) of util-linux sets that between the fork and the program, so that no Python code runs there.
-A child has a session of its own, so that the terminal's Ctrl-C reaches tmelink alone.
+A process of its own, the keeper, starts them and ends them with everything they have started, also when
+tmelink is killed (`keeper`). A child has a session of its own, so that the terminal's Ctrl-C reaches tmelink
+alone.
 """
 
 from __future__ import annotations
 
+import array
 import asyncio
+import atexit
 import contextlib
+import json
 import os
 import shutil
-import signal
+import socket
+import struct
+import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from tmelink.errors import ElementError
+from tmelink.system import keeper
+from tmelink.system.accounts import Account
 
 TERM_SECONDS = 0.4
 """How long a child may take to end when asked, before it is killed: all elements together have 1.5 s
 for closing."""
+
+KILL_SECONDS = 2.0
+"""How long the kernel may take to end what was killed: only what hangs in the kernel takes longer, and
+waiting for that ends nothing."""
+
+START_SECONDS = 20.0
+"""How long the keeper may take to start a program, on a machine that has much else to do."""
 
 TAIL = 5
 """How many of the last lines that a child wrote are kept to explain its exit."""
@@ -32,53 +48,64 @@ MAX_LINE = 500
 class Child:
     """A running program; `line` gets what it writes, line by line."""
 
-    def __init__(self, process: asyncio.subprocess.Process, line: Callable[[str], None]) -> None:
-        self.pid = process.pid
+    def __init__(self, minder: _Minder, output: int, line: Callable[[str], None]) -> None:
+        self.pid = 0
         self.tail: deque[str] = deque(maxlen=TAIL)
-        self._process = process
+        self._minder = minder
         self._line = line
-        self._reading = asyncio.get_running_loop().create_task(self._read())
+        self._rest = b""
+        self._output = output
+        self._silent = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(output, self._read)
 
     async def wait(self) -> int:
-        """Its exit status once it has ended (negative: the signal that ended it), and all that it wrote."""
-        status = await self._process.wait()
-        # A process that it left in the background may hold the pipe open.
-        await asyncio.wait([self._reading], timeout=TERM_SECONDS)
+        """Its exit status once it has ended (negative: the signal that ended it), and all that it wrote.
+
+        What it has started itself has ended then too.
+        """
+        status = await asyncio.shield(self._minder.ended)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TERM_SECONDS):
+                await self._silent.wait()
+        self._close()
         return status
 
     async def stop(self, *, kill: bool = False) -> None:
-        """Ask it to end, and kill it and its children if it does not; with `kill` kill them at once."""
+        """Ask it to end, and kill it and all that it has started if it does not; with `kill` at once."""
+        ended = self._minder.ended
         try:
-            if self._process.returncode is None and not kill:
-                self._signal(signal.SIGTERM)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(TERM_SECONDS):
-                        await self._process.wait()
+            if not ended.done() and not kill:
+                self._minder.ask(keeper.END)
+                await asyncio.wait([ended], timeout=TERM_SECONDS)
         finally:
-            self._signal(signal.SIGKILL)
-        await self._process.wait()
-        self._reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reading
+            self._minder.ask(keeper.KILL)
+        await asyncio.wait([ended], timeout=KILL_SECONDS)
+        self._close()
 
-    def _signal(self, number: signal.Signals) -> None:
-        # The child leads a process group, which outlives it while any of its own children runs.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+    def _close(self) -> None:
+        self._minder.close()
+        if self._output >= 0:
+            self._loop.remove_reader(self._output)
+            os.close(self._output)
+            self._output = -1
 
-    async def _read(self) -> None:
-        reader = self._process.stdout
-        assert reader is not None, "its output is a pipe"
-        rest = b""
-        while data := await reader.read(65536):
-            *lines, rest = (rest + data).split(b"\n")
-            if len(rest) > MAX_LINE:
-                lines.append(rest)
-                rest = b""
-            for line in lines:
-                self._say(line)
-        if rest:
-            self._say(rest)
+    def _read(self) -> None:
+        try:
+            data = os.read(self._output, 65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_LINE or (not data and self._rest):
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._say(line)
+        if not data:
+            self._loop.remove_reader(self._output)
+            self._silent.set()
 
     def _say(self, data: bytes) -> None:
         text = data.decode(errors="replace").strip()
@@ -89,31 +116,170 @@ class Child:
 
 
 async def start(
-    words: Sequence[str], line: Callable[[str], None], *, pass_fds: Sequence[int] = (), cwd: str | None = None
+    words: Sequence[str],
+    line: Callable[[str], None],
+    *,
+    pass_fds: Sequence[int] = (),
+    cwd: str | None = None,
+    user: Account | None = None,
 ) -> Child:
-    """Start a program that inherits `pass_fds` under the same numbers; raises `ElementError`."""
+    """Start a program that has `pass_fds` under their own numbers, as `user` (None: as tmelink itself).
+
+    Raises `ElementError`.
+    """
+    environment = dict(os.environ)
+    if user is not None:
+        environment |= {"HOME": cwd or "/", "USER": user.name, "LOGNAME": user.name}
     if shutil.which(words[0]) is None:
         raise ElementError(f"{words[0]} is not installed, or not in PATH")
+    ours, theirs = socket.socketpair()
+    output, written = os.pipe()
+    os.set_blocking(output, False)
+    minder = _Minder(ours)
+    child = Child(minder, output, line)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *_tied(words),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=pass_fds,
-            cwd=cwd,
-        )
+        with theirs:
+            request = {
+                "words": [*words],
+                "environment": environment,
+                "cwd": cwd,
+                "user": None if user is None else [user.uid, user.gid, *user.groups],
+                "fds": [*pass_fds],
+            }
+            try:
+                _Keeper.here().ask(request, [theirs.fileno(), written, *pass_fds])
+            finally:
+                os.close(written)
+        async with asyncio.timeout(START_SECONDS):
+            child.pid = await minder.started
+    except TimeoutError:
+        await child.stop(kill=True)
+        raise ElementError(f"starting {words[0]}: it did not start within {START_SECONDS:g} s") from None
     except OSError as error:
+        await child.stop(kill=True)
         raise ElementError(f"starting {words[0]}: {error.strerror}") from error
-    return Child(process, line)
+    except BaseException:
+        # Closing its socket is enough for the minder to end what it may have started by now.
+        child._close()
+        raise
+    return child
 
 
-def _tied(words: Sequence[str]) -> list[str]:
-    """The command, wrapped so that it ends with this thread."""
-    if sys.platform != "linux":
-        return [*words]
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise ElementError(f"{words[0]} is started through setpriv, which is not installed (util-linux)")
-    return [setpriv, "--pdeathsig", "KILL", "--", *words]
+def seal() -> None:
+    """From now on the keepers start programs only as users that they have started programs as before."""
+    for each in _Keeper.all.values():
+        each.ask({"seal": True}, [])
+
+
+class _Minder:
+    """The other end of a program's minder: what it says, and what it is asked."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.started: asyncio.Future[int] = self._loop.create_future()
+        self.ended: asyncio.Future[int] = self._loop.create_future()
+        self._socket: socket.socket | None = sock
+        self._heard = b""
+        sock.setblocking(False)
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    def ask(self, word: bytes) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.send(word)
+
+    def close(self) -> None:
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+            self._settle()
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            if "pid" in said:
+                self._set(self.started, said["pid"])
+            elif "error" in said:
+                if not self.started.done():
+                    self.started.set_exception(OSError(said["error"], os.strerror(said["error"])))
+                self._set(self.ended, 127)
+            else:
+                self._set(self.ended, said["status"])
+        if not data:
+            self._loop.remove_reader(self._socket.fileno())
+            self._settle()
+
+    def _settle(self) -> None:
+        """Nothing more will be heard: a minder that was killed ends its program with it."""
+        if not self.started.done():
+            self.started.cancel()
+        self._set(self.ended, -9)
+
+    @staticmethod
+    def _set(future: asyncio.Future[int], value: int) -> None:
+        if not future.done():
+            future.set_result(value)
+
+
+class _Keeper:
+    """A keeper, of the network namespace in which it was started; a child has its keeper's."""
+
+    all: dict[int, _Keeper] = {}  # noqa: RUF012 - of the process, and not of an instance
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                # Without site and environment it starts in a few milliseconds, whatever the user has set.
+                [sys.executable, "-I", "-S", str(Path(keeper.__file__).resolve()), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    @classmethod
+    def here(cls) -> _Keeper:
+        """The keeper for the calling thread's namespace."""
+        try:
+            number = os.stat("/proc/thread-self/ns/net").st_ino
+        except OSError:
+            number = 0
+        with cls._lock:
+            found = cls.all.get(number)
+            if found is None or found._process.poll() is not None:
+                found = cls.all[number] = _Keeper()
+            return found
+
+    def ask(self, request: Mapping[str, object], fds: Sequence[int]) -> None:
+        """Send a request with descriptors; raises `OSError`."""
+        text = json.dumps(request).encode()
+        with self._lock:
+            self._socket.sendmsg(
+                [struct.pack("!I", len(text))],
+                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else [],
+            )
+            self._socket.sendall(text)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Let every keeper end, and with it what it has started."""
+        for each in cls.all.values():
+            each._socket.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                each._process.wait(KILL_SECONDS)
+        cls.all.clear()
+
+
+atexit.register(_Keeper.end_all)

@@ -13,7 +13,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from tmelink.system.namespaces import require_linux
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 _TUN_TYPES = {1: "tun", 2: "tap"}  # IFF_TUN and IFF_TAP, linux/if_tun.h
+_IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR = 0x0100, 0x1000, 0x4000  # linux/if_tun.h
 _IFA_F_NODAD = 0x02
 _IFA_F_PERMANENT = 0x80
 _ADDRESS_NONE = 1  # IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
@@ -48,12 +49,15 @@ class HostInterface:
     """The state of one interface; `kind` is rtnetlink's ("tun", "bridge"…), "" for hardware.
 
     `tuntap` tells a "tap" from a "tun", both of which have the kind "tun"; "" for everything else.
+    `features` are those of a tun's flags that whoever attaches to it sets, and leaves behind
+    (linux/if_tun.h).
     """
 
     index: int
     name: str
     kind: str
     tuntap: str
+    features: int
     up: bool
     loopback: bool
     mac: str
@@ -130,16 +134,22 @@ def bring_up(name: str) -> None:
         ip.link("set", index=_index(ip, name), state="up")
 
 
-def configure(name: str, wanted: InterfaceSettings) -> list[RtnetlinkRequest]:
-    """Configure the interface as `wanted` and bring it up; returns the requests that undo it, in order.
+def configure(
+    name: str, wanted: InterfaceSettings, note: Callable[[RtnetlinkRequest], None] | None = None
+) -> list[RtnetlinkRequest]:
+    """Make the interface as `wanted` and switch it on; returns the requests that undo it, in order.
 
-    Nothing stays changed when it raises. Addresses are set without duplicate address detection: they were
-    configured by hand, and a machine must answer at once.
+    Each of these is given to `note` before what it undoes is done. Nothing stays changed when it raises. An
+    address of the interface's own is set without duplicate address detection: it was written down by hand,
+    and a machine is to answer at once.
     """
     inverses: list[RtnetlinkRequest] = []
     with netlink(f"configuring the interface {name}") as ip:
         try:
             for request, inverse in _changes(ip, name, wanted):
+                if note is not None:
+                    for each in inverse:
+                        note(each)
                 _perform(ip, request, name)
                 inverses[:0] = inverse
         except BaseException:
@@ -283,6 +293,7 @@ def _interface(ip: Any, link: Any) -> HostInterface:
         name=link.get("ifname"),
         kind=kind,
         tuntap=_TUN_TYPES.get(data.get("tun_type"), "") if kind == "tun" and data is not None else "",
+        features=_features(data) if kind == "tun" and data is not None else 0,
         up=bool(link["flags"] & _IFF_UP),
         loopback=bool(link["flags"] & _IFF_LOOPBACK),
         mac=link.get("address") or "",
@@ -291,6 +302,15 @@ def _interface(ip: Any, link: Any) -> HostInterface:
         gso_max_size=link.get("gso_max_size") or 0,
         address_generation=link.get(("af_spec", "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE")) or 0,
         addresses=tuple(_addresses(ip, link["index"])),
+    )
+
+
+def _features(data: Any) -> int:
+    """A tun's flags as TUNSETIFF takes them."""
+    return (
+        (0 if data.get("tun_pi") else _IFF_NO_PI)
+        | (_IFF_VNET_HDR if data.get("tun_vnet_hdr") else 0)
+        | (_IFF_MULTI_QUEUE if data.get("tun_multi_queue") else 0)
     )
 
 

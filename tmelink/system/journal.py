@@ -1,21 +1,27 @@
 """A journal of changes to the host that must be undone, written before each change is made.
 
-A process that ends normally undoes its changes itself. After a process was killed, the next one that changes
-anything in the same network namespace finds its journal unlocked, and undoes the changes. This module knows
-lines of JSON, not what they mean.
+A process that ends in the ordinary way undoes its changes itself. After one that was killed, the next one in
+the same network namespace finds its journal, whose lock nobody holds any more, and does it (`recovery`).
+Knows lines of JSON, and not what they mean.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import re
 import socket
 import stat
+import tempfile
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from tmelink.errors import ElementError
 
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _numbers = count()
@@ -24,12 +30,28 @@ Entry = list[Any]
 """How to undo one change: its kind, then the arguments of that kind."""
 
 
+log = logging.getLogger("tmelink.journal")
+
+LOCK_SECONDS = 5.0
+"""How long another process may keep the journals for itself: it takes milliseconds, unless it was stopped."""
+
+kept = True
+"""Whether changes are written down at all; `tmelink run --no-journal` says no."""
+
+
 def directory() -> Path | None:
-    """The directory of journals: below /run for root, otherwise in the user's runtime directory."""
+    """Where journals are: of root's below /run, otherwise where the user's session keeps such things.
+
+    None where none are kept.
+    """
+    if not kept:
+        return None
     if os.geteuid() == 0:
         return Path("/run/tmelink")
     session = os.environ.get("XDG_RUNTIME_DIR")
-    return None if session is None else Path(session) / "tmelink"
+    if session is not None:
+        return Path(session) / "tmelink"
+    return Path(tempfile.gettempdir()) / f"tmelink-journals-{os.geteuid()}"
 
 
 def namespace() -> str:
@@ -39,9 +61,9 @@ def namespace() -> str:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             cookie = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
     except OSError:
-        # Before Linux 5.14 there is only an inode number, which may be reused.
-        cookie = os.stat("/proc/thread-self/ns/net").st_ino
-    return f"{boot}/{cookie}"
+        cookie = 0  # before Linux 5.14
+    # The number alone may be given again, but it is by this that one is found to be gone.
+    return f"{boot}/{cookie}/{os.stat('/proc/thread-self/ns/net').st_ino}"
 
 
 @contextlib.contextmanager
@@ -53,8 +75,19 @@ def alone() -> Iterator[None]:
         return
     _make(folder)
     with open(folder / "lock", "w") as file:
-        _lock(file.fileno(), wait=True)
+        until = time.monotonic() + LOCK_SECONDS
+        while not _lock(file.fileno(), wait=False):
+            if time.monotonic() > until:
+                raise LockedError(
+                    f"another process has kept {folder}/lock for {LOCK_SECONDS:g} s; 'fuser {folder}/lock' "
+                    "tells which: end that one"
+                )
+            time.sleep(0.01)
         yield
+
+
+class LockedError(ElementError):
+    """Another process keeps the journals for itself."""
 
 
 class Journal:
@@ -69,7 +102,10 @@ class Journal:
             return
         _make(folder)
         self.path = folder / f"{os.getpid()}-{next(_numbers)}.undo"
-        self._file = open(self.path, "w")  # noqa: SIM115 - it stays open, its lock says that we live
+        try:
+            self._file = open(self.path, "w")  # noqa: SIM115 - it stays open, its lock says that we live
+        except OSError as error:
+            raise ElementError(f"{self.path}: {error.strerror}; or go without: --no-journal") from error
         _lock(self._file.fileno(), wait=True)
         self._file.write(json.dumps(namespace()) + "\n")
         self._file.flush()
@@ -90,9 +126,10 @@ class Journal:
             self._file.flush()
 
     def close(self) -> None:
-        """Remove the journal: nothing is left to undo."""
+        """Nothing more is noted; what is left in it is for whoever recovers."""
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            if not self.entries:
+                self.path.unlink(missing_ok=True)
             self._file.close()
             self.path = None
             self._file = None
@@ -126,6 +163,40 @@ def others(own: Path | None = None) -> Iterator[tuple[Path, list[Entry], bool]]:
                 path.unlink(missing_ok=True)  # of before the computer was last started
 
 
+def of_gone_namespaces() -> Iterator[tuple[Path, list[Entry]]]:
+    """Journals that are left of namespaces which neither a process nor a name keeps any more."""
+    folder = directory()
+    if folder is None or not folder.is_dir():
+        return
+    standing: set[str] | None = None
+    here = namespace()
+    for path in sorted(folder.glob("*.undo")):
+        with contextlib.suppress(FileNotFoundError), open(path) as file:
+            if not _lock(file.fileno(), wait=False):
+                continue
+            where, entries = _read(file.read().splitlines())
+            if where is None or where == here:
+                continue
+            if standing is None:
+                standing = _standing()
+            if standing and where.rpartition("/")[2] not in standing:
+                yield path, entries
+
+
+def _standing() -> set[str]:
+    """The numbers of the network namespaces of every process and every name; none where that is hidden."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*/ns/net"):
+        try:
+            found.add(str(process.stat().st_ino))
+        except PermissionError:
+            return set()
+        except OSError:
+            continue
+    mounts = Path("/proc/self/mountinfo").read_text()
+    return found | set(re.findall(r" net:\[(\d+)\] ", mounts))
+
+
 def _read(lines: list[str]) -> tuple[str | None, list[Entry]]:
     """The namespace and the changes still to undo; the last line may be incomplete."""
     entries: list[Entry] = []
@@ -146,9 +217,16 @@ def _read(lines: list[str]) -> tuple[str | None, list[Entry]]:
 
 
 def _make(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ElementError(
+            f"{folder} cannot be made ({error.strerror}): changes of the host are written down there, to be "
+            "undone also after a crash; make it writable, as with 'mount -t tmpfs tmpfs /run', or go without "
+            "by --no-journal"
+        ) from error
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
         raise PermissionError(f"{folder} is not safe: other users can write there")
 
 

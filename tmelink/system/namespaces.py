@@ -12,8 +12,8 @@ import ctypes
 import errno
 import os
 import sys
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 DIRECTORY = Path("/run/netns")
 """Where iproute2 keeps named namespaces (ip-netns(8))."""
+
+CANCEL_SECONDS = 5.0
+"""How long a call that has begun is waited for by one who is cancelled; it takes milliseconds."""
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000  # linux/mount.h
@@ -38,42 +41,67 @@ def require_linux(what: str) -> None:
 async def run(function: Callable[[], T], name: str | None = None) -> T:
     """Call `function` in a thread of its own, in the namespace `name` (None: the caller's namespace).
 
-    The thread ends with the call, and with it all state that is kept per thread. Raises what `function`
-    raises, and `ElementError` where the namespace cannot be entered.
+    The thread ends with the call, and with it everything that is kept per thread. What has begun is waited
+    for when the caller is cancelled too, for `CANCEL_SECONDS`. Raises what `function` raises, and
+    `ElementError` where the namespace cannot be entered.
     """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
 
-    def work() -> T:
-        if name is not None:
-            _enter(name)
-        return function()
+    def settle(error: BaseException | None, result: T | None) -> None:
+        if outcome.done():
+            return
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(result)  # type: ignore[arg-type]
 
-    # The event loop's own pool would reuse its threads, and a thread that changed its namespace must not be
-    # reused.
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tmelink-system") as pool:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+    def work() -> None:
+        error, result = None, None
+        try:
+            if name is not None:
+                _enter(name)
+            result = function()
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # nobody has waited so long: the loop is closed
+            loop.call_soon_threadsafe(settle, error, result)
+
+    # A pool would keep its threads, and one that changed its namespace must not be used again. And the
+    # interpreter waits for a pool's threads when it ends, however long they hang.
+    threading.Thread(target=work, name="tmelink-system", daemon=True).start()
+    try:
+        return await asyncio.shield(outcome)
+    except asyncio.CancelledError:
+        if not outcome.done():
+            await asyncio.wait([outcome], timeout=CANCEL_SECONDS)
+        if outcome.done() and not outcome.cancelled():
+            outcome.exception()  # told to nobody, and not missed
+        raise
 
 
 def exists(name: str) -> bool:
-    """Whether there is a namespace called `name`."""
-    return (DIRECTORY / name).exists()
+    """Whether there is a namespace called `name`: a file alone is what is left of one."""
+    try:
+        # A namespace is mounted on its name, from a file system of its own (ip-netns(8)).
+        return (DIRECTORY / name).stat().st_dev != DIRECTORY.stat().st_dev
+    except OSError:
+        return False
 
 
-async def create(name: str) -> None:
-    """Make the namespace `name` with its loopback down, as `ip netns add` does."""
+def create(name: str) -> None:
+    """Make the namespace `name` with its loopback down, as `ip netns add` does; raises `ElementError`.
+
+    To be called by `run`, since it moves the calling thread there. Takes the place of a name that is left
+    of a namespace which has gone.
+    """
     require_linux("a network namespace")
-    await run(lambda: _create(name))
-
-
-async def remove(name: str) -> None:
-    """Remove the name; the namespace itself ends with the last process and descriptor in it."""
-    await run(lambda: _remove(name))
-
-
-def _create(name: str) -> None:
     path = DIRECTORY / name
     try:
         DIRECTORY.mkdir(mode=0o755, parents=True, exist_ok=True)
         _share_directory()
+        if not exists(name):
+            path.unlink(missing_ok=True)
         path.touch(mode=0o444, exist_ok=False)
     except FileExistsError:
         raise ElementError(f"network namespace {name} exists already") from None
@@ -100,7 +128,8 @@ def _share_directory() -> None:
         _mount(b"", DIRECTORY, _MS_SHARED | _MS_REC)
 
 
-def _remove(name: str) -> None:
+def remove_name(name: str) -> None:
+    """Unmount and remove a name, whoever made it."""
     path = DIRECTORY / name
     with contextlib.suppress(OSError):  # someone else unmounted it, or it never was mounted
         _check(_libc().umount2(os.fsencode(path), _MNT_DETACH))

@@ -1,15 +1,13 @@
 """Carries out plans: addresses, routes, rules, settings and translation, each undone exactly at the end.
 
-`HostChanges` holds the changes for one interface. A plan that replaces an earlier one changes only what
-differs, and adds the new before it removes the old, so that the route to a peer is never missing in between.
-Every change is in a journal before it is made. What a killed process left behind is undone by the next
-`follow` in its namespace.
+What is done for one interface is a `HostChanges`. A plan that takes the place of an earlier one changes only
+what differs, new before old, so that the way to a peer is never cut in between. Every change is in a journal
+before it is made; what a killed process left behind is undone by `recovery`.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 from tmelink.errors import ElementError, MissingCapability
 from tmelink.routing.facts import Facts, Route
 from tmelink.routing.plan import Change, InterfaceAddress, Mac, Masquerade, Plan, Proxied, Rule, SysctlSetting
-from tmelink.system import facts, interfaces, journal, sysctls
+from tmelink.system import facts, interfaces, journal, recovery, sysctls
 from tmelink.system.facts import PROTOCOL
 from tmelink.system.journal import Entry, Journal
 from tmelink.system.nftables import Masquerades, Masquerading
@@ -25,8 +23,6 @@ from tmelink.system.nftables import Masquerades, Masquerading
 _NTF_PROXY = 8  # linux/neighbour.h
 _NODAD = 0x02  # IFA_F_NODAD, linux/if_addr.h
 _UNREACHABLE = 7  # RTN_UNREACHABLE, linux/rtnetlink.h
-_GONE = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
-"""Errors for the removal of something that does not exist (any more)."""
 
 
 class HostChanges:
@@ -51,7 +47,7 @@ class HostChanges:
         """
         with journal.alone():
             if first:
-                _recover()
+                recovery.recover_alone()
             asked = plan(facts.read([change for change, _entry in self._done]))
             problems: list[str] = []
             try:
@@ -62,9 +58,18 @@ class HostChanges:
             return asked, problems
 
     def undo(self) -> None:
-        """Undo everything in reverse order; what has disappeared meanwhile is left alone."""
-        with journal.alone():
-            self._undo_all()
+        """Take everything back, in reverse order; what is gone meanwhile is left alone.
+
+        What the kernel refuses keeps nothing else, stays in the journal, and is raised as one `ElementError`.
+        """
+        try:
+            with journal.alone():
+                problems = self._undo_all()
+        except journal.LockedError:
+            # The lock is for those who share a setting: better put back without it than not at all.
+            problems = self._undo_all()
+        if problems:
+            raise ElementError("; ".join(problems))
 
     # One plan after the other
 
@@ -130,7 +135,7 @@ class HostChanges:
             # A route with only a new gateway or device is replaced, and never missing in between.
             command = "replace"
         try:
-            _call(ip, call, command, _added(change, arguments))
+            recovery.call(ip, call, command, _added(change, arguments))
         except ElementError as error:
             self._forget(entry)
             if not _stands_already(error):
@@ -147,7 +152,7 @@ class HostChanges:
         if isinstance(change, InterfaceAddress | Route | Rule):
             call, arguments = _request(ip, change)
             try:
-                _call(ip, call, "add", _added(change, arguments))
+                recovery.call(ip, call, "add", _added(change, arguments))
             except ElementError as error:
                 if not _stands_already(error):
                     raise
@@ -165,21 +170,29 @@ class HostChanges:
 
     # Undoing
 
-    def _undo_all(self) -> None:
+    def _undo_all(self) -> list[str]:
+        """What could not be undone, in words."""
+        problems = []
         if self._nat is not None:
             self._nat.close()
             self._nat = None
         if self._done:
             with interfaces.netlink(f"restoring what was changed for {self.device}") as ip:
                 for change, entry in reversed(self._done[:]):
-                    self._undo(ip, change, entry)
+                    try:
+                        self._undo(ip, change, entry)
+                    except (ElementError, OSError) as error:
+                        problems.append(str(error))
+                        self._done.remove((change, entry))
         if self._journal is not None:
+            # With something left in it, it is for the next run here.
             self._journal.close()
             self._journal = None
+        return problems
 
     def _undo(self, ip: Any, change: Change, entry: Entry | None) -> None:
         if entry is not None:
-            _back(ip, entry, self._journal)
+            recovery.back(ip, entry, self._journal)
             self._forget(entry)
         self._done.remove((change, entry))
 
@@ -191,35 +204,6 @@ class HostChanges:
         if self._journal is None:
             self._journal = Journal()
         return self._journal
-
-
-def recover() -> None:
-    """Undo what killed processes left behind in this namespace."""
-    if journal.any_left():
-        with journal.alone():
-            _recover()
-
-
-def _recover() -> None:
-    left = [(path, entries) for path, entries, is_left in journal.others() if is_left]
-    for path, entries in left:
-        # Removed first: a setting must not be kept for the sake of this very journal.
-        path.unlink(missing_ok=True)
-        with interfaces.netlink("undoing what a killed process left behind") as ip:
-            for entry in reversed(entries):
-                _back(ip, entry, None)
-
-
-def _back(ip: Any, entry: Entry, own: Journal | None) -> None:
-    if entry[0] == "sysctl":
-        sysctls.restore(entry, own)
-        return
-    call, arguments = entry
-    try:
-        _call(ip, call, "set" if call == "link" else "del", arguments)
-    except ElementError as error:
-        if not isinstance(error.__cause__, Exception) or _code(error.__cause__) not in _GONE:
-            raise
 
 
 # rtnetlink
@@ -295,27 +279,8 @@ def _added(change: Change, arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def _call(ip: Any, call: str, command: str, arguments: dict[str, Any]) -> None:
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    try:
-        getattr(ip, call)(command, **arguments)
-    except NetlinkError as error:
-        if error.code == errno.EPERM:
-            raise
-        shown = {k: v for k, v in arguments.items() if k not in ("family", "proto", "protocol", "scope")}
-        what = " ".join(f"{key} {value}" for key, value in shown.items())
-        raise ElementError(
-            f"the kernel refuses '{call} {command} {what}': {os.strerror(error.code)}"
-        ) from error
-
-
 def _stands_already(error: ElementError) -> bool:
-    return isinstance(error.__cause__, Exception) and _code(error.__cause__) == errno.EEXIST
-
-
-def _code(error: BaseException) -> int:
-    return int(getattr(error, "code", 0))
+    return isinstance(error.__cause__, Exception) and recovery.code(error.__cause__) == errno.EEXIST
 
 
 def _family(version: int) -> int:

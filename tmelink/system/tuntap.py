@@ -6,6 +6,7 @@ This module knows the character device and its ioctls (Documentation/networking/
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
@@ -43,8 +44,13 @@ class TapDevice:
     every frame read and written starts with a virtio_net_hdr of `HEADER` bytes.
     """
 
-    def __init__(self, device: Any, *, created: bool, offload: bool) -> None:
+    def __init__(
+        self, device: Any, *, created: bool, offload: bool, kind: Kind = "ethernet", features: int = 0
+    ) -> None:
         self._device = device
+        self._kind: Kind = kind
+        self.features = features
+        """Flags that the interface had before, where it was found."""
         self.descriptor: int = device.fileno()
         self.name: str = device.name
         self.created = created
@@ -55,8 +61,11 @@ class TapDevice:
         if self.offload and not self.created:
             # The features outlive the descriptor: the next user, who may know no virtio_net_hdr, would be
             # given super-frames without their labels.
-            _ioctl(self.descriptor, _TUNSETOFFLOAD, 0)
+            with contextlib.suppress(OSError):  # it has been removed meanwhile
+                _ioctl(self.descriptor, _TUNSETOFFLOAD, 0)
         self._device.close()
+        if not self.created:
+            set_features(self.name, self._kind, self.features)
 
 
 def open_tap(name: str | None, *, offload: bool, kind: Kind = "ethernet") -> TapDevice:
@@ -106,7 +115,27 @@ def open_tap(name: str | None, *, offload: bool, kind: Kind = "ethernet") -> Tap
         raise ElementError(
             f"the {what} {device.name} takes no super-frames here ({error.strerror}); add 'offload off'"
         ) from error
-    return TapDevice(device, created=found is None, offload=offload)
+    return TapDevice(
+        device,
+        created=found is None,
+        offload=offload,
+        kind=kind,
+        features=0 if found is None else found.features,
+    )
+
+
+def set_features(name: str, kind: Kind, features: int) -> None:
+    """Give a persistent TAP or TUN back the flags that it had before somebody attached to it.
+
+    Harmless where it is gone, or has somebody else attached to it, who sets flags of his own.
+    """
+    import pytun
+
+    found = interfaces.show(name)
+    if found is None or found.features == features:
+        return
+    with contextlib.suppress(OSError):
+        pytun.TunTapDevice(name, flags=features | (pytun.IFF_TUN if kind == "ip" else pytun.IFF_TAP)).close()
 
 
 def _take_super_frames(descriptor: int) -> None:

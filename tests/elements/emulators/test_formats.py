@@ -403,7 +403,7 @@ def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
         ("tmelink/qemu/multicast", "10.0.0.1:5000", "no multicast group"),
         ("tmelink/vde", "listen /tmp/vde port 3", "is for a plug"),
         ("tmelink/vde", "/tmp/vde mode 0770", "is for 'listen'"),
-        ("tmelink/vde", "listen /tmp/vde mode 9", "no octal mode"),
+        ("tmelink/vde", "listen /tmp/vde mode 9", "not a valid octal mode"),
         ("tmelink/vde", f"/tmp/{'x' * 100}", "longer than"),
     ],
 )

@@ -95,6 +95,7 @@ class Passt(Cable):
             return words + [word for group in self.extra for word in group]
 
     arguments: Arguments
+    program = True
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)

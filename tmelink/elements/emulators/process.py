@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import re
-import shutil
 import socket
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -20,7 +18,7 @@ from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, Sup
 from tmelink.elements.emulators.udp_carrier import UdpCarrier
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Counters
-from tmelink.system import children
+from tmelink.system import children, remains
 from tmelink.system.children import Child
 from tmelink.transport.endpoints import Inet, UnixPath
 
@@ -67,6 +65,7 @@ class Process(Element):
             return found
 
     arguments: Arguments
+    program = True
     capacity = None
     rewires = False
 
@@ -110,8 +109,7 @@ class Process(Element):
     async def _wire(self, number: str, blanks: set[str], endpoint: Endpoint) -> None:
         if blanks == {"socket"}:
             if self._directory is None:
-                # Only this user may enter it.
-                self._directory = File(await asyncio.to_thread(tempfile.mkdtemp, prefix="tmelink-"))
+                self._directory = remains.temporary()
             path = str(self._directory / f"nic{number}")
             end: UdpCarrier | StreamServer = StreamServer(endpoint, self.log, self.changed, UnixPath(path))
             self._filled[f"socket{number}"] = path
@@ -141,7 +139,8 @@ class Process(Element):
             await end.close()
         self._ends.clear()
         if self._directory is not None:
-            await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+            with contextlib.suppress(OSError):  # what a program has left there may not be ours to remove
+                remains.remove(self._directory)
             self._directory = None
 
     def receive(self, port: Port, burst: Burst) -> None:

@@ -55,6 +55,7 @@ class Qemu(Element):
 
     Arguments = qemu_command.Arguments
     arguments: qemu_command.Arguments
+    program = True
     capacity = None
     rewires = False
 

@@ -11,7 +11,7 @@ from tmelink.arguments import ArgumentError, keyword
 from tmelink.element import Claim
 from tmelink.elements.emulators.cable import Cable
 from tmelink.elements.emulators.udp_carrier import UdpCarrier
-from tmelink.elements.emulators.unix_carrier import UnixCarrier
+from tmelink.elements.emulators.unix_carrier import OWN_MODE, UnixCarrier
 from tmelink.errors import ElementError
 from tmelink.transport import endpoints
 from tmelink.transport.endpoints import Inet, SocketAddress, UnixPath
@@ -44,8 +44,13 @@ class QemuDgram(Cable):
             default=None,
             help="an inherited datagram socket, in place of both",
         )
+        mode: int = keyword(
+            "MODE", values.mode, default=OWN_MODE, help="who may send to a local path, in octal (0600)"
+        )
 
         def __post_init__(self) -> None:
+            if self.mode != OWN_MODE and not isinstance(self.local, UnixPath):
+                raise ArgumentError("mode", "'mode' is for a 'local' that is a path")
             if self.fd is not None:
                 for name in ("local", "remote"):
                     if getattr(self, name) is not None:
@@ -78,7 +83,9 @@ class QemuDgram(Cable):
             self._inherit(fd)
             return
         if isinstance(local, UnixPath) and isinstance(remote, UnixPath):
-            self._way = UnixCarrier(self.endpoint, self.changed, local=local, remote=remote)
+            self._way = UnixCarrier(
+                self.endpoint, self.changed, local=local, remote=remote, mode=self.arguments.mode
+            )
         elif isinstance(local, Inet) and isinstance(remote, Inet):
             self._way = UdpCarrier(
                 self.endpoint,

@@ -10,6 +10,7 @@ from tmelink.arguments import ArgumentError, keyword, positional
 from tmelink.element import Claim
 from tmelink.elements.emulators.cable import Cable
 from tmelink.elements.emulators.stream_carrier import StreamClient, StreamServer
+from tmelink.elements.emulators.unix_carrier import OWN_MODE
 from tmelink.transport import endpoints
 from tmelink.transport.endpoints import Inet, SocketAddress
 
@@ -34,8 +35,13 @@ class QemuStream(Cable):
         remote: IPv4Address | IPv6Address | None = keyword(
             "ADDR", values.address, default=None, help="the only address to let in"
         )
+        mode: int = keyword(
+            "MODE", values.mode, default=OWN_MODE, help="who may connect to a path, in octal (0600)"
+        )
 
         def __post_init__(self) -> None:
+            if self.mode != OWN_MODE and (self.role == "connect" or isinstance(self.where, Inet)):
+                raise ArgumentError("mode", "'mode' is for a server at a path")
             if self.role == "connect" and isinstance(self.where, Inet) and self.where.host is None:
                 raise ArgumentError("where", f"'{self.where}' has no address, such as 192.0.2.1:5000")
             if self.role == "server" and isinstance(self.where, Inet) and not endpoints.is_local(self.where):
@@ -65,7 +71,12 @@ class QemuStream(Cable):
         where, remote = self.arguments.where, self.arguments.remote
         if self.arguments.role == "server":
             self._end = StreamServer(
-                self.endpoint, self.log, self.changed, where, None if remote is None else str(remote)
+                self.endpoint,
+                self.log,
+                self.changed,
+                where,
+                None if remote is None else str(remote),
+                mode=self.arguments.mode,
             )
         else:
             self._end = StreamClient(self.endpoint, self.log, self.changed, where)

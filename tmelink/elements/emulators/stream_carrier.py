@@ -12,9 +12,11 @@ import os
 import socket
 from collections.abc import Callable
 from logging import Logger
+from pathlib import Path
 
 from tmelink.elements.emulators.cable import Endpoint
-from tmelink.elements.emulators.unix_carrier import bound
+from tmelink.elements.emulators.unix_carrier import OWN_MODE, bound
+from tmelink.system import remains
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.endpoints import Inet, SocketAddress, UnixPath
@@ -121,7 +123,10 @@ class StreamServer:
         changed: Changed,
         local: SocketAddress,
         remote: str | None = None,
+        *,
+        mode: int = OWN_MODE,
     ) -> None:
+        self._mode = mode
         self._endpoint = endpoint
         self._log = log
         self._changed = changed
@@ -133,7 +138,7 @@ class StreamServer:
 
     async def open(self) -> None:
         """Listen; raises `ElementError` where the place cannot be had."""
-        self._listening = await listening(self._local)
+        self._listening = await listening(self._local, self._mode)
         self._task = asyncio.get_running_loop().create_task(self._run(self._listening))
 
     async def close(self) -> None:
@@ -144,7 +149,7 @@ class StreamServer:
             self._listening.close()
             if isinstance(self._local, UnixPath):
                 with contextlib.suppress(OSError):
-                    os.unlink(self._local.path)
+                    remains.remove(Path(self._local.path))
 
     async def _run(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -207,10 +212,10 @@ async def connected(remote: SocketAddress) -> socket.socket:
     return sock
 
 
-async def listening(local: SocketAddress) -> socket.socket:
+async def listening(local: SocketAddress, mode: int = OWN_MODE) -> socket.socket:
     """A socket that listens at `local`; raises `ElementError`."""
     if isinstance(local, UnixPath):
-        sock = bound(local.path, socket.SOCK_STREAM)
+        sock = bound(local.path, socket.SOCK_STREAM, mode)
     else:
         host = local.host or "0.0.0.0"
         family = sockets.literal_family(host)

@@ -14,13 +14,18 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tmelink import frame
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.errors import ElementError
 from tmelink.frame import Frame, Run
+from tmelink.system import remains
 from tmelink.transport.endpoints import UnixPath
 from tmelink.transport.unix_datagrams import UnixDatagrams
+
+OWN_MODE = 0o600
+"""Of a socket's path unless the file asks for another: for this user alone."""
 
 LOOK_PAUSE = 1.0
 """Seconds between two looks at the peer's path."""
@@ -30,19 +35,26 @@ class UnixCarrier:
     """An outlet's way over unix datagrams; `changed(up, detail)` is called when the peer comes and goes."""
 
     def __init__(
-        self, endpoint: Endpoint, changed: Callable[[bool, str], None], *, local: UnixPath, remote: UnixPath
+        self,
+        endpoint: Endpoint,
+        changed: Callable[[bool, str], None],
+        *,
+        local: UnixPath,
+        remote: UnixPath,
+        mode: int = OWN_MODE,
     ) -> None:
         self._endpoint = endpoint
         self._changed = changed
         self._local = local
         self._remote = remote
+        self._mode = mode
         self._datagrams: UnixDatagrams | None = None
         self._looking: asyncio.Task[None] | None = None
         self._up = False
 
     async def open(self) -> None:
         """Bind, and begin to look for the peer; raises `ElementError` where the path cannot be had."""
-        sock = bound(self._local.path)
+        sock = bound(self._local.path, mode=self._mode)
         endpoint = self._endpoint
         self._datagrams = UnixDatagrams(
             sock, self._arrived, endpoint.hold_machine, endpoint.sent, endpoint.received
@@ -61,7 +73,7 @@ class UnixCarrier:
         if self._datagrams is not None:
             self._datagrams.close()
             with contextlib.suppress(OSError):
-                os.unlink(self._local.path)
+                remains.remove(Path(self._local.path))
 
     def _arrived(self, items: Sequence[Frame | Run]) -> None:
         if not self._up:
@@ -90,11 +102,16 @@ class UnixCarrier:
             self._changed(up, detail)
 
 
-def bound(path: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
-    """A unix socket bound to `path`, in place of one that nobody has open any more; raises `ElementError`."""
+def bound(path: str, kind: socket.SocketKind = socket.SOCK_DGRAM, mode: int = OWN_MODE) -> socket.socket:
+    """A unix socket bound to `path`, in place of one that nobody has open any more; raises `ElementError`.
+
+    Whoever may write to it can send frames: `mode` says who, whatever the umask.
+    """
     sock = socket.socket(socket.AF_UNIX, kind)
     sock.setblocking(False)
     try:
+        # The path has no more rights than the socket, not for a moment, and then those asked for.
+        os.fchmod(sock.fileno(), OWN_MODE)
         try:
             sock.bind(path)
         except OSError as error:
@@ -102,6 +119,8 @@ def bound(path: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.sock
                 raise
             os.unlink(path)
             sock.bind(path)
+        remains.note(remains.SOCKET, Path(path))
+        os.chmod(path, mode)
     except OSError as error:
         sock.close()
         raise ElementError(_refusal(path, error)) from error

@@ -28,16 +28,6 @@ def _directory(word: str) -> str:
     return found
 
 
-def _mode(word: str) -> int:
-    try:
-        mode = int(word, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o777:
-        raise ValueError(f"'{word}' is no octal mode, such as 0770")
-    return mode
-
-
 class Vde(Cable):
     """A plug in a VDE switch (`vde_switch -s PATH`) or, with `listen`, a place for plugs.
 
@@ -59,7 +49,7 @@ class Vde(Cable):
             help="the switch's port to plug into; otherwise any free one",
         )
         mode: int = keyword(
-            "MODE", _mode, default=DEFAULT_MODE, help="with listen: who may plug in, in octal (0700)"
+            "MODE", values.mode, default=DEFAULT_MODE, help="with listen: who may plug in, in octal (0700)"
         )
 
         def __post_init__(self) -> None:

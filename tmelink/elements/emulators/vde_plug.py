@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.errors import ProtocolError
+from tmelink.system import remains
 from tmelink.transport import vde
 from tmelink.transport.unix_datagrams import UnixDatagrams
 
@@ -91,6 +92,7 @@ class VdePlug:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await loop.sock_connect(asking, str(control))
                 data.bind(str(own))
+                remains.note(remains.SOCKET, own)
                 stack.callback(_remove, own)
                 await loop.sock_sendall(
                     asking, vde.VdeRequest(str(own), self._port, self._description).build()
@@ -116,4 +118,4 @@ class VdePlug:
 
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
-        path.unlink()
+        remains.remove(path)

@@ -18,6 +18,7 @@ from tmelink.elements.emulators.cable import Endpoint
 from tmelink.elements.emulators.unix_carrier import bound
 from tmelink.errors import ElementError, ProtocolError
 from tmelink.frame import Frame, Run
+from tmelink.system import remains
 from tmelink.transport import vde
 from tmelink.transport.unix_datagrams import UnixDatagrams
 
@@ -56,6 +57,7 @@ class VdeSocket:
         try:
             self._path.mkdir(mode=self._mode)
             self._made = True
+            remains.note(remains.FOLDER, self._path)
         except FileExistsError:
             if not self._path.is_dir():
                 raise ElementError(f"{self._path} is no directory: choose another path") from None
@@ -77,11 +79,9 @@ class VdeSocket:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._listening is not None:
             self._listening.close()
-            with contextlib.suppress(OSError):
-                self._control.unlink()
+            _remove(self._control)
         if self._made:
-            with contextlib.suppress(OSError):
-                self._path.rmdir()
+            _remove(self._path)
 
     def send(self, items: Sequence[Frame | Run]) -> None:
         """Send to every plug."""
@@ -141,6 +141,7 @@ class VdeSocket:
         data = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         data.setblocking(False)
         data.bind(str(own))
+        remains.note(remains.SOCKET, own)
         stack.callback(_remove, own)
         os.chmod(own, self._mode)
         data.connect(request.path)
@@ -177,4 +178,4 @@ class VdeSocket:
 
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
-        path.unlink()
+        remains.remove(path)

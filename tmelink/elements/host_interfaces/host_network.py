@@ -18,7 +18,7 @@ from tmelink.routing import identities, translation, tunnel
 from tmelink.routing.facts import Facts, IPAddress, IPInterface, IPNetwork
 from tmelink.routing.plan import WORDS, InterfaceAddress, Plan
 from tmelink.routing.tunnel import Tunnel
-from tmelink.system import namespaces, routes
+from tmelink.system import namespaces, recovery
 from tmelink.system.monitor import Monitor
 from tmelink.system.routes import HostChanges
 
@@ -113,7 +113,7 @@ class HostNetwork:
             if self._request or inside is not None:
                 await self._start()
             else:
-                await namespaces.run(routes.recover, self._netns)
+                await namespaces.run(recovery.recover, self._netns)
 
     async def follow(self, inside: Tunnel) -> None:
         """The link says what is inside, for the first time or anew; returns once that is carried out.
@@ -207,7 +207,10 @@ class HostNetwork:
         if self._inside is None or not self._stands:
             return
         try:
-            await scripts.call(moment, self._inside, self._device, self._mtu, self._netns, self._log)
+            async with asyncio.timeout(None if moment == "route-up" else LAST_SCRIPT_SECONDS):
+                await scripts.call(moment, self._inside, self._device, self._mtu, self._netns, self._log)
+        except TimeoutError:
+            self._log.warning("--%s was killed after %g s", moment, LAST_SCRIPT_SECONDS)
         except ElementError as error:
             self._log.warning("%s", error)
 
@@ -234,6 +237,9 @@ class HostNetwork:
             self._said.add(text)
             self._log.warning("%s", text)
 
+
+LAST_SCRIPT_SECONDS = 1.0
+"""For a script at the end, which the host's own state waits for."""
 
 MAX_WARNINGS = 64
 """Different warnings for one interface: after so many nobody reads another."""

@@ -16,7 +16,7 @@ from tmelink.arguments import keyword, keywords, positional
 from tmelink.element import Claim
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.errors import ElementError
-from tmelink.system import interfaces, namespaces, programs
+from tmelink.system import interfaces, namespaces, programs, remains
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
@@ -86,10 +86,14 @@ class Netns(TunTap):
         """Create the namespace unless it exists, then its TAP; raises `ElementError`."""
         name = self.arguments.netns
         if not namespaces.exists(name):
-            await namespaces.create(name)
-            self._created = True
+            await namespaces.run(self._create)
             await namespaces.run(lambda: interfaces.bring_up("lo"), name)
         await super().open()
+
+    def _create(self) -> None:
+        remains.namespace(self.arguments.netns)
+        # In the same thread, so that it is known also where nobody waits for it any more.
+        self._created = True
 
     async def close(self) -> None:
         """Remove the interface, and the namespace if it was created here."""
@@ -98,7 +102,7 @@ class Netns(TunTap):
         finally:
             if self._created:
                 self._created = False
-                await namespaces.remove(self.arguments.netns)
+                await namespaces.run(lambda: remains.remove(namespaces.DIRECTORY / self.arguments.netns))
 
     async def command(self, words: Sequence[str]) -> str:
         """`exec PROGRAM ARGUMENTS…` runs a program in the namespace; `show` tells of the interface."""

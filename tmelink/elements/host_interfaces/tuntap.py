@@ -24,7 +24,8 @@ from tmelink.frame import MIN_FRAME, Burst, Frame, Gso, Kind
 from tmelink.offload.virtio import HEADER, decode_header, encode_header
 from tmelink.routing.facts import IPInterface
 from tmelink.routing.tunnel import Tunnel
-from tmelink.system import interfaces, namespaces, tuntap
+from tmelink.system import interfaces, journal, namespaces, tuntap
+from tmelink.system.journal import Journal
 from tmelink.transport.datagrams import BUSY_SECONDS
 
 READ_BUDGET = 64
@@ -70,6 +71,7 @@ class TunTap(Element):
         self._offload = offload
         self._tap: tuntap.TapDevice | None = None
         self._undo: list[interfaces.RtnetlinkRequest] = []
+        self._journal: Journal | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held = False
         self._network: HostNetwork | None = None
@@ -126,12 +128,8 @@ class TunTap(Element):
         self._watch()
         self.log.info("%s interface %s", "new" if self._tap.created else "found", self._tap.name)
 
-    async def close(self) -> None:
-        """Remove the interface if it was created here; otherwise leave it as it was found."""
-        if self._tap is None:
-            return
-        if self._loop is not None:
-            self._loop.remove_reader(self._tap.descriptor)
+    async def restore(self) -> None:
+        """Undo what was done to the host around the interface, and to one that was found."""
         for task in self._following:
             task.cancel()
         if self._following:
@@ -141,6 +139,17 @@ class TunTap(Element):
                 await self._network.close()
         finally:
             self._network = None
+            await namespaces.run(self._undo_settings, self.netns)
+
+    async def close(self) -> None:
+        """Remove the interface if it was created here; otherwise leave it as it was found."""
+        if self._tap is None:
+            return
+        if self._loop is not None:
+            self._loop.remove_reader(self._tap.descriptor)
+        try:
+            await self.restore()
+        finally:
             await namespaces.run(self._give_back, self.netns)
 
     @property
@@ -174,12 +183,33 @@ class TunTap(Element):
             self.failed(error)
 
     def _take(self) -> None:
-        self._tap = tuntap.open_tap(self._request, offload=self._offload, kind=self.kind)
+        tap = self._tap = tuntap.open_tap(self._request, offload=self._offload, kind=self.kind)
         try:
-            self._undo = interfaces.configure(self._tap.name, self._with_own_mac(self._wanted))
+            if not tap.created:
+                with journal.alone():
+                    kept = self._journal = Journal()
+                # Attaching has changed them already, which harms nobody but is put back all the same.
+                kept.note(["tun", tap.name, self.kind, tap.features])
+            self._configure(self._with_own_mac(self._wanted))
         except BaseException:
+            self._undo_settings()
             self._give_back()
             raise
+
+    def _configure(self, wanted: interfaces.InterfaceSettings) -> None:
+        assert self._tap is not None
+        kept = self._journal
+        self._undo = (
+            interfaces.configure(
+                self._tap.name, wanted, None if kept is None else lambda request: kept.note([*request])
+            )
+            + self._undo
+        )
+
+    def _undo_settings(self) -> None:
+        undo, self._undo = self._undo, []
+        if self._tap is not None and not self._tap.created:
+            interfaces.undo(undo)
 
     def _with_own_mac(self, wanted: interfaces.InterfaceSettings) -> interfaces.InterfaceSettings:
         """A new interface has the same MAC at every start: its neighbours remember whose it is."""
@@ -193,14 +223,13 @@ class TunTap(Element):
 
     def _give_back(self) -> None:
         tap, self._tap = self._tap, None
-        undo, self._undo = self._undo, []
-        if tap is None:
-            return
-        try:
-            if not tap.created:
-                interfaces.undo(undo)
-        finally:
+        notes, self._journal = self._journal, None
+        if tap is not None:
             tap.close()
+        if notes is not None:
+            # Attached once more it had the flags that it was found with, and its settings before that.
+            notes.entries.clear()
+            notes.close()
 
     async def command(self, words: Sequence[str]) -> str:
         """`show`: the interface as the kernel sees it."""
@@ -217,11 +246,9 @@ class TunTap(Element):
         tap = self._tap
         if tap is None:
             raise ElementError(f"{self.name} is not open")
-        name = tap.name
-        undo = await namespaces.run(
-            lambda: interfaces.configure(name, interfaces.InterfaceSettings(gso_max_size=size)), self.netns
+        await namespaces.run(
+            lambda: self._configure(interfaces.InterfaceSettings(gso_max_size=size)), self.netns
         )
-        self._undo = undo + self._undo
 
     async def _suit_peer(self) -> None:
         """Let the host build super-frames of the length that suits whoever they go to."""

@@ -1,0 +1,71 @@
+"""What signals do to a lab that runs in the foreground; the one place where `tmelink run` hears them.
+
+The first that asks for an end, SIGHUP of a closed terminal too, closes the lab. A further one shortens the
+closing, but never the restoring of the host, which comes first: only after that does it end the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+
+from tmelink.runtime import Lab
+from tmelink.system import remains
+
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+REMAINS_SECONDS = 2.0
+"""How long an impatient signal waits for folders and namespaces to be removed, which takes milliseconds."""
+
+log = logging.getLogger("tmelink.run")
+
+
+class Signals:
+    """Has a lab closed by signals, from `listen` on."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+
+    def listen(self) -> None:
+        """Begin; what the process was started to ignore, as by nohup(1), stays ignored."""
+        for number in ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._loop.add_signal_handler(number, self._asked, number)
+        self._task = self._loop.create_task(self._when_restored())
+
+    def _asked(self, number: signal.Signals) -> None:
+        if self._closing:
+            self._lab.hurry()
+            return
+        self._closing = True
+        log.info("%s: closing", number.name)
+        self._lab.stop()
+
+    async def _when_restored(self) -> None:
+        await self._lab.restored.wait()
+        # An element that closes without letting the loop run would keep a handler of the loop's from running.
+        for number in ENDING:
+            if self._loop.remove_signal_handler(number):
+                signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    # In a thread: rtnetlink's library refuses one that runs an event loop, as this does.
+    removing = threading.Thread(target=_remove, daemon=True)
+    removing.start()
+    removing.join(REMAINS_SECONDS)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _remove() -> None:
+    with contextlib.suppress(Exception):
+        remains.remove_all()
