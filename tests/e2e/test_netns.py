@@ -18,7 +18,7 @@ from tests.support.netns import Net
 from tmelink.element import connect
 from tmelink.elements.host_interfaces.netns import Netns
 from tmelink.errors import ElementError
-from tmelink.system import namespaces
+from tmelink.system import namespaces, remains
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping")]
 
@@ -132,7 +132,7 @@ def test_what_is_refused_leaves_no_namespace(net: Net, name: str) -> None:
 def test_a_name_that_is_taken_meanwhile_is_refused(net: Net) -> None:
     a = net.namespace()
     with pytest.raises(ElementError, match=f"network namespace {a.name} exists already"):
-        asyncio.run(namespaces.create(a.name))
+        asyncio.run(namespaces.run(lambda: remains.namespace(a.name)))
     with pytest.raises(ElementError, match="there is no network namespace no-such"):
         asyncio.run(namespaces.run(os.getpid, "no-such"))
 
