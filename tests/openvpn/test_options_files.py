@@ -182,7 +182,7 @@ def test_how_a_file_was_understood() -> None:
 
 
 def test_an_option_that_does_not_go_with_another_is_refused() -> None:
-    files = {"x": b"remote a\nlport 5\nnobind\ncomp-lzo\n"}
+    files = {"x": b"remote a\nlport 5\nnobind\nauth ROT13\n"}
     understood, mistakes = understand("x", read_file=reader(files))
     assert [(u.status, u.reason) for u in understood if u.status != "works"] == [
         ("refused", "--lport and --nobind contradict each other (leave one out)"),

@@ -213,8 +213,8 @@ def test_names_are_taken_in_any_case_and_others_refused_with_the_list() -> None:
     assert static.digest_name("sha-256") == "SHA256"
     with pytest.raises(ValueError, match="AES-128-CBC, AES-192-CBC, AES-256-CBC, none"):
         static.cipher_name("AES-256-GCM")
-    with pytest.raises(ValueError, match="SHA1, SHA256, SHA384, SHA512, none"):
-        static.digest_name("MD5")
+    with pytest.raises(ValueError, match=r"SHA1, SHA224, .*, none"):
+        static.digest_name("ROT13")
 
 
 def test_the_time_of_day_is_needed() -> None:

@@ -466,9 +466,37 @@ def test_tls_ciphers_and_groups_are_chosen() -> None:
     tls: dict[str, Any] = {"version_max": "1.2", "ciphers": "ECDHE-ECDSA-CHACHA20-POLY1305"}
     wire = up(Wire(session(server=False, tls=tls), session(server=True)))
     assert "ECDHE-ECDSA-CHACHA20-POLY1305" in wire.client.of(Up)[0].detail
-    tls = {"ciphersuites": "TLS_CHACHA20_POLY1305_SHA256", "group": "P-384"}
+    tls = {"ciphersuites": "TLS_CHACHA20_POLY1305_SHA256", "groups": "no-such:P-384:X25519"}
     wire = up(Wire(session(server=False, tls=tls), session(server=True)))
     assert "TLS_CHACHA20_POLY1305_SHA256" in wire.client.of(Up)[0].detail
+
+
+def test_cipher_suites_by_their_iana_names() -> None:
+    names = "TLS-DHE-RSA-WITH-AES-256-CBC-SHA:TLS-ECDHE-ECDSA-WITH-CHACHA20-POLY1305-SHA256"
+    tls: dict[str, Any] = {"version_max": "1.2", "ciphers": names}
+    wire = up(Wire(session(server=False, tls=tls), session(server=True)))
+    assert "ECDHE-ECDSA-CHACHA20-POLY1305" in wire.client.of(Up)[0].detail
+    with pytest.raises(ValueError, match="--tls-groups names no group"):
+        session(server=False, tls={"groups": "no-such"})
+
+
+def test_suite_b() -> None:
+    tls: dict[str, Any] = {"version_max": "1.2", "profile": "suiteb"}
+    wire = up(Wire(session(server=False, tls=tls), session(server=True)))
+    assert "ECDHE-ECDSA-AES128-GCM-SHA256" in wire.client.of(Up)[0].detail
+
+
+def test_what_a_peer_compresses_is_dropped_and_told_once() -> None:
+    wire = up(equals(framing="comp-lzo no"))
+    carries(wire)
+    compression = wire.server.session._payloads._framer
+    assert compression is not None
+    compression.frame = lambda payload: b"\x66" + bytes(payload)  # type: ignore[method-assign]
+    wire.send(wire.server, FRAME, FRAME)
+    wire.run(wire.now + 1)
+    assert wire.client.session.drops["LZO compressed"] == 2
+    (notice,) = wire.client.of(Notice)
+    assert "compresses with LZO" in notice.text
 
 
 # A server that pushes, a client that pulls.

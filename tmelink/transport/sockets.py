@@ -36,6 +36,7 @@ class SocketOptions:
     mark: int | None = None
     mtu_disc: Literal["no", "maybe", "yes"] | None = None
     ipv6_only: bool = False
+    device: str | None = None
 
 
 class Words(NamedTuple):
@@ -100,9 +101,21 @@ def make_socket(
     return sock
 
 
+def _bind_to_device(sock: socket.socket, device: str) -> None:
+    """SO_BINDTODEVICE (socket(7)); raises `ElementError`."""
+    if not hasattr(socket, "SO_BINDTODEVICE"):
+        raise UnsupportedHere("--bind-dev needs Linux")
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
+    except OSError as error:
+        raise ElementError(f"--bind-dev {device}: {error.strerror or error}") from error
+
+
 def _configure(
     sock: socket.socket, family: socket.AddressFamily, kind: socket.SocketKind, options: SocketOptions
 ) -> None:
+    if options.device is not None:
+        _bind_to_device(sock, options.device)
     if options.send_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.send_buffer)
     if options.receive_buffer is not None:

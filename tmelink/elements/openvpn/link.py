@@ -19,7 +19,15 @@ from tmelink import frame
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
-from tmelink.elements.openvpn.sessions import NewSession, longest_super_frame, problems, session_maker
+from tmelink.elements.openvpn.prompts import answers
+from tmelink.elements.openvpn.sessions import (
+    Answers,
+    Files,
+    NewSession,
+    longest_super_frame,
+    problems,
+    session_maker,
+)
 from tmelink.elements.openvpn.shaper import FrameShaper
 from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
 from tmelink.errors import ElementError
@@ -137,7 +145,9 @@ class Link(Element):
         for note in self.arguments.notes:
             self.log.info("%s", note)
         self._warn_if_bare()
-        self._make = session_maker(self.arguments, self.log)
+        tls = self.arguments.tls
+        asked = Answers() if tls is None else await answers(self.name, tls, Files(self.log))
+        self._make = session_maker(self.arguments, self.log, asked)
         if self.arguments.shaper:
             overhead = datagram_overhead(self.arguments.proto)
             self._shaper = FrameShaper(

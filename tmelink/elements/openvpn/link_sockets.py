@@ -7,6 +7,7 @@ Knows what the options say of hosts, ports, families and proxies. When it is tri
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from logging import Logger
@@ -18,6 +19,9 @@ from tmelink.openvpn.options.parse import Options
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.handshakes import HandshakeError
+
+RANDOM_BYTES = 6
+"""Of the name under --remote-random-hostname, as OpenVPN."""
 
 RESOLVE_PAUSE = 5.0
 """Seconds before a name that could not be resolved is asked for again (`--resolv-retry`)."""
@@ -39,10 +43,16 @@ async def places(options: Options, proxy: Proxy | None, log: Logger) -> list[Dia
         found = await _resolve(options, proxy.host, proxy.port, socket.SOCK_STREAM, family, log)
     elif options.remotes:
         remote = options.remotes[0]
-        found = await _resolve(options, remote.host, remote.port, kind(options), family, log)
+        host = _random_name(remote.host) if options.remote_random_hostname else remote.host
+        found = await _resolve(options, host, remote.port, kind(options), family, log)
     else:
         return [(socket.AF_INET if family == socket.AF_UNSPEC else family, None)]
     return [*found]
+
+
+def _random_name(host: str) -> str:
+    """A name below the remote's that no resolver has cached; an address stays as it is."""
+    return host if sockets.literal_family(host) is not None else f"{secrets.token_hex(RANDOM_BYTES)}.{host}"
 
 
 async def _resolve(
@@ -99,6 +109,7 @@ def bound_socket(
         mark=options.mark,
         mtu_disc=options.mtu_disc,
         ipv6_only=options.bind_ipv6_only,
+        device=options.bind_dev,
     )
     return sockets.make_socket(family, kind, request, address)
 

@@ -22,6 +22,7 @@ from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
 from tmelink.elements.openvpn.link import STREAM_ROOM, log_level
+from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.server_bridge import ServerBridge
 from tmelink.elements.openvpn.server_router import ServerRouter
 from tmelink.elements.openvpn.sessions import Files, problems, tls_parts, tls_settings, wall_clock
@@ -184,7 +185,8 @@ class Server(Element):
         assert tls is not None, "a server is one of TLS"
         for note in arguments.notes:
             self.log.info("%s", note)
-        context, wrap = tls_parts(arguments, tls, Files(self.log))
+        files = Files(self.log)
+        context, wrap = tls_parts(arguments, tls, files, (await answers(self.name, tls, files)).passphrase)
         if arguments.tls_crypt_v2 is not None and not arguments.tls_crypt_v2_force_cookie:
             self.log.info(
                 "--tls-crypt-v2: clients of OpenVPN 2.5 and before cannot join, as with force-cookie"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -59,11 +60,19 @@ SHARED = 0o077
 """The permission bits of a key file that somebody else's reading or writing needs."""
 
 
-def session_maker(options: Options, log: logging.Logger) -> NewSession:
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The user with the password, and the passphrase of the private key: read from files, or asked for."""
+
+    credentials: Credentials | None = None
+    passphrase: bytes | None = None
+
+
+def session_maker(options: Options, log: logging.Logger, answers: Answers) -> NewSession:
     """Read what the options name and return what makes sessions; raises `ElementError` with the remedy."""
     files = Files(log)
     if options.tls is not None:
-        return _tls_maker(options, options.tls, files)
+        return _tls_maker(options, options.tls, files, answers)
     return _static_maker(options, files)
 
 
@@ -169,13 +178,9 @@ def _later() -> int:
     return _latest
 
 
-def _tls_maker(options: Options, tls: TlsOptions, files: Files) -> NewSession:
-    user_pass = files.secret(tls.auth_user_pass, "auth-user-pass")
-    context, wrap = tls_parts(options, tls, files)
-    try:
-        own = _credentials(user_pass) if tls.auth_user_pass is not None else None
-    except ValueError as error:
-        raise ElementError(str(error)) from error
+def _tls_maker(options: Options, tls: TlsOptions, files: Files, answers: Answers) -> NewSession:
+    context, wrap = tls_parts(options, tls, files, answers.passphrase)
+    own = answers.credentials
 
     def make(options: Options, *, mute: bool = False, credentials: Credentials | None = None) -> Session:
         wanted = tls_settings(options, tls, wrap, credentials or own)
@@ -193,9 +198,11 @@ def wall_clock() -> Callable[[float], float]:
     return lambda now: started + now - at
 
 
-def tls_parts(options: Options, tls: TlsOptions, files: Files) -> tuple[TlsContext, tls_wrap.WrapKey]:
+def tls_parts(
+    options: Options, tls: TlsOptions, files: Files, passphrase: bytes | None
+) -> tuple[TlsContext, tls_wrap.WrapKey]:
     """Certificates and keys, read and checked; raises `ElementError` that says what to do."""
-    wanted = _tls_files(tls, files)
+    wanted = _tls_files(tls, files, passphrase)
     if options.server is not None:
         wanted = replace(wanted, client_certificate=options.server.verify_client_cert)
     try:
@@ -208,25 +215,42 @@ def tls_parts(options: Options, tls: TlsOptions, files: Files) -> tuple[TlsConte
     return context, wrap
 
 
-def _tls_files(tls: TlsOptions, files: Files) -> TlsFiles:
-    passphrase = files.secret(tls.askpass, "askpass")
+def _tls_files(tls: TlsOptions, files: Files, passphrase: bytes | None) -> TlsFiles:
+    authorities, revocations = _directory(tls.ca_directory, files)
     return TlsFiles(
         certificate=files.public(tls.cert, "cert"),
         private_key=files.secret(tls.key, "key"),
-        passphrase=passphrase.splitlines()[0] if passphrase else None,
+        passphrase=passphrase,
         extra_certificates=files.public(tls.extra_certs, "extra-certs"),
         pkcs12=files.secret(tls.pkcs12, "pkcs12"),
-        ca=files.public(tls.ca, "ca"),
-        crl=files.public(tls.crl_verify, "crl-verify"),
+        ca=files.public(tls.ca, "ca") + authorities,
+        crl=files.public(tls.crl_verify, "crl-verify") + revocations,
         revoked=None if tls.crl_directory is None else _revocations(Path(tls.crl_directory)),
         rules=tls.rules,
         version_min=tls.tls_version_min,
         version_max=tls.tls_version_max,
         ciphers=tls.tls_cipher,
         ciphersuites=tls.tls_ciphersuites,
-        group=tls.tls_group,
+        groups=tls.tls_groups,
         profile=tls.tls_cert_profile,
     )
+
+
+def _directory(path: str | None, files: Files) -> tuple[bytes, bytes]:
+    """The authorities and the revocation lists in a directory that `openssl rehash` has prepared."""
+    found = {"": b"", "r": b""}
+    try:
+        for file in () if path is None else sorted(Path(path).iterdir()):
+            kind = re.fullmatch(r"[0-9a-f]{8}\.(r?)[0-9]+", file.name)
+            if kind is not None:
+                found[kind[1]] += files.public(Material(path=str(file)), "capath") + b"\n"
+    except OSError as error:
+        raise ElementError(f"--capath {path}: {error.strerror or error}") from error
+    if path is not None and not found[""]:
+        raise ElementError(
+            f"--capath {path} holds no authority; `openssl rehash {path}` gives files their names"
+        )
+    return found[""], found["r"]
 
 
 def _revocations(directory: Path) -> Callable[[int], bool]:
@@ -263,14 +287,6 @@ def _wrap_key(options: Options, files: Files) -> tls_wrap.WrapKey:
     return None
 
 
-def _credentials(text: bytes) -> Credentials:
-    """A user and a password, on a line each (`--auth-user-pass FILE`)."""
-    lines = text.decode("utf-8", "replace").splitlines()
-    if len(lines) < 2 or not lines[0]:
-        raise ValueError("--auth-user-pass: the file must hold a user name and a password, on a line each")
-    return Credentials(lines[0], lines[1])
-
-
 def tls_settings(
     options: Options, tls: TlsOptions, wrap: tls_wrap.WrapKey = None, credentials: Credentials | None = None
 ) -> TlsSettings:
@@ -289,6 +305,8 @@ def tls_settings(
         server_poll_timeout=options.connect_timeout,
         credentials=credentials,
         auth_retry="nointeract" if tls.auth_retry == "nointeract" else "none",
+        single_session=tls.single_session,
+        require_exporter=tls.force_exporter,
         remote=bool(options.remotes),
         **options.shared(),
         **tls.shared_tls(),

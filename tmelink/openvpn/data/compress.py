@@ -2,7 +2,7 @@
 
 Knows the framings of --comp-lzo no and of --compress, and unpacks LZ4 where the peer insists on it
 (OpenVPN 2.6, comp.h). Nothing sent is ever compressed: compressing before encrypting tells an observer about
-the contents (VORACLE). LZO has no well-kept library for Python and is refused.
+the contents (VORACLE). LZO has no well-kept library for Python: what a peer packs with it is dropped.
 """
 
 from __future__ import annotations
@@ -19,6 +19,15 @@ _V2, _V2_PLAIN, _V2_LZ4 = 0x50, 0, 1
 _V2_PLAIN_READ: Final = (_V2_PLAIN, 10)
 """OpenVPN 2.6 writes 10 where it reads 0."""
 _V2_ESCAPE: Final = bytes((_V2, _V2_PLAIN))
+
+
+_DROPPED: Final = "the peer compresses with {}, which {}; its packets are dropped: {}"
+LZO_COMPLAINT: Final = _DROPPED.format(
+    "LZO", "nothing here can unpack", "write comp-lzo no there, and push it to clients"
+)
+LZ4_COMPLAINT: Final = _DROPPED.format(
+    "LZ4", "is not allowed here", "write --allow-compression asym here, or compress stub-v2 there"
+)
 
 
 def check(compression: Compression) -> None:
@@ -41,13 +50,17 @@ def overhead(framing: Framing | None) -> int:
 
 
 class Framer:
-    """One framing, both ways; payloads unpack to at most `limit` bytes."""
+    """One framing, both ways; payloads unpack to at most `limit` bytes.
+
+    `complaint` says why, once a packet came that cannot be unpacked.
+    """
 
     def __init__(self, compression: Compression, limit: int) -> None:
         """Raises `ValueError` of `check`; without a framing there is nothing to make."""
         check(compression)
         framing = compression.framing
         assert framing is not None, "check refuses it"
+        self.complaint: str | None = None
         self._limit = limit
         self._lz4: Callable[..., bytes] | None = None if compression.allow == "no" else _lz4_or_none()
         self._v2 = framing.endswith("v2")
@@ -73,6 +86,7 @@ class Framer:
         if kind == _PLAIN and not self._swapped:
             return body
         if kind == _LZO:
+            self.complaint = LZO_COMPLAINT
             raise ProtocolError("LZO compressed")
         if not self._swapped or not body or kind not in (_PLAIN_SWAPPED, _LZ4):
             raise ProtocolError("bad compression")
@@ -92,6 +106,7 @@ class Framer:
 
     def _unpack(self, packed: Frame) -> bytes:
         if self._lz4 is None:
+            self.complaint = LZ4_COMPLAINT
             raise ProtocolError("compressed")
         try:
             return self._lz4(packed, uncompressed_size=self._limit)

@@ -32,9 +32,19 @@ CIPHERS: Final = {"AES-128-CBC": 16, "AES-192-CBC": 24, "AES-256-CBC": 32, "none
 
 DIGESTS: Final[dict[str, hashes.HashAlgorithm | None]] = {
     "SHA1": hashes.SHA1(),
+    "SHA224": hashes.SHA224(),
     "SHA256": hashes.SHA256(),
     "SHA384": hashes.SHA384(),
     "SHA512": hashes.SHA512(),
+    "SHA512-224": hashes.SHA512_224(),
+    "SHA512-256": hashes.SHA512_256(),
+    "SHA3-224": hashes.SHA3_224(),
+    "SHA3-256": hashes.SHA3_256(),
+    "SHA3-384": hashes.SHA3_384(),
+    "SHA3-512": hashes.SHA3_512(),
+    "BLAKE2b512": hashes.BLAKE2b(64),
+    "BLAKE2s256": hashes.BLAKE2s(32),
+    "MD5": hashes.MD5(),
     "none": None,
 }
 

@@ -9,9 +9,10 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 
 from tmelink.openvpn.options import tls_checks
-from tmelink.openvpn.options.fields import Chosen, RemotePath, transport
+from tmelink.openvpn.options.fields import Chosen, RemotePath, canonical, transport, unusable_digest
 from tmelink.openvpn.options.network_options import SCRIPTS
 from tmelink.openvpn.options.reading import Fault
+from tmelink.openvpn.options.tls_fields import DEFAULT_CIPHERS, unusable_ciphers
 from tmelink.openvpn.options.values import Note
 from tmelink.source import Mistake, Place, Report
 
@@ -53,6 +54,7 @@ def serves(chosen: Chosen) -> bool:
 
 def remarks(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Note]:
     """What OpenVPN takes without a word, or with a warning, and a person should know."""
+    secured = serves(chosen) or any(map(chosen.has, ("tls-client", "tls-server", "client")))
     silence = [setting for name in ("ping-restart", "ping-exit") for setting in chosen.all(name)]
     if len({setting.name for setting in silence}) > 1:
         last = chosen.last("ping-restart", "ping-exit")
@@ -73,15 +75,41 @@ def remarks(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Note]:
     renewal = chosen.last("reneg-sec")
     if renewal is not None and len(renewal.values) > 1:
         yield Note(renewal.places[1], "--reneg-sec: keys live for the longer of the two times")
+    if (dev := chosen.last("dev")) is not None and dev.values[0].startswith("null"):
+        yield Note(dev.place, "--dev null: the link carries nothing")
+    digest = unusable_digest(chosen)
+    if digest is not None:
+        text = f"--auth {digest.values[0]} is not there; only ciphers that need no digest are offered"
+        yield Note(digest.place, text)
+    for setting in (*chosen.all("data-ciphers")[-1:], *chosen.all("data-ciphers-fallback")[-1:]):
+        if lacking := unusable_ciphers(setting):
+            text = f"--{setting.name}: {', '.join(lacking)} left out: the cryptography library lacks it"
+            yield Note(setting.place, text)
+    cipher = chosen.last("cipher")
+    if cipher is not None and secured and canonical(cipher.values[0]) not in _offered(chosen):
+        text = f"--cipher {cipher.values[0]} is not among --data-ciphers, and is not negotiated"
+        yield Note(cipher.place, text)
+    for setting in chosen.all("comp-lzo")[-1:] or chosen.all("compress")[-1:]:
+        if setting.values == ("lzo",) or (setting.name == "comp-lzo" and setting.values != ("no",)):
+            text = f"--{setting.name}: what the peer compresses with LZO is dropped; write comp-lzo no there"
+            yield Note(setting.place, text)
     if chosen.has("push") and not serves(chosen):
         yield Note(chosen.all("push")[0].place, "--push has no effect: only a server pushes")
-    if not any(map(chosen.has, ("secret", "tls-client", "tls-server", "client"))) and not serves(chosen):
+    if not secured and not chosen.has("secret"):
         for name in ("cipher", "auth", "data-ciphers", "data-ciphers-fallback"):
             for setting in chosen.all(name)[-1:]:
                 if str(setting.values[0]).lower() != "none":
                     yield Note(
                         setting.place, f"--{name} has no effect: there is no key, and nothing is encrypted"
                     )
+
+
+def _offered(chosen: Chosen) -> list[str]:
+    """The ciphers that --data-ciphers and its fallback name."""
+    listed: str = chosen.value("data-ciphers", "DEFAULT")
+    written = [*listed.replace("DEFAULT", ":".join(DEFAULT_CIPHERS)).split(":")]
+    written.append(chosen.value("data-ciphers-fallback", ""))
+    return [canonical(name.removeprefix("?")) for name in written]
 
 
 def _liveness(chosen: Chosen) -> Iterator[Fault]:

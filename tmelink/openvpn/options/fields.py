@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from tmelink.openvpn.data import static
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
 from tmelink.openvpn.options.values import (
     HttpProxyOptions,
@@ -31,7 +32,10 @@ from tmelink.openvpn.settings import (
 from tmelink.source import Mistake, Report
 
 STATIC_CIPHERS = ("AES-128-CBC", "AES-192-CBC", "AES-256-CBC", "none")
-DIGESTS = ("SHA1", "SHA256", "SHA384", "SHA512", "none")
+DIGESTS = tuple(static.DIGESTS)
+
+UNUSABLE_DIGESTS = ("RIPEMD160", "RIPEMD", "RMD160", "SM3", "MD4", "MD5-SHA1", "WHIRLPOOL")
+"""Hashes that OpenVPN takes and the cryptography library does not have; AEAD ciphers do without any."""
 
 _PULL_PING_RESTART = 120
 """OpenVPN's --ping-restart of a client that is told nothing."""
@@ -93,7 +97,7 @@ def paths(options: OptionList, general: Chosen, report: Report) -> list[RemotePa
     for chosen, remote in ways:
         proto = None
         if remote is not None and len(remote.values) > 2:
-            proto = protocol(remote.values[2], remote, general, report)
+            proto = protocol(remote.values[2], general)
         fields = _path_fields(options, chosen, general, report, proto, remote is not None)
         found.append(RemotePath(chosen, remote, fields))
     forced = general.last("proto-force")
@@ -110,21 +114,12 @@ def transport(proto: str) -> str:
     return proto.replace("4", "").replace("6", "")
 
 
-def protocol(proto: str, setting: OptionSetting, general: Chosen, report: Report) -> str:
+def protocol(proto: str, general: Chosen) -> str:
     """The protocol with its role: 'tcp' alone is the client's or the server's where that is plain."""
     if transport(proto) != "tcp":
         return proto
-    if any(map(general.has, ("server", "server-ipv6", "server-bridge"))):
-        return f"{proto}-server"
-    if not general.has("client"):
-        report(
-            Mistake(
-                setting.place,
-                f"{proto} does not say which end connects",
-                f"write {proto}-server at one end and {proto}-client at the other",
-            )
-        )
-    return f"{proto}-client"
+    helpers = any(map(general.has, ("server", "server-ipv6", "server-bridge")))
+    return f"{proto}-server" if helpers or general.value("mode") == "server" else f"{proto}-client"
 
 
 def ports(chosen: Chosen) -> tuple[int, int]:
@@ -149,7 +144,7 @@ def _path_fields(
     """The fields that may differ from one --remote to another."""
     if proto is None:
         written = chosen.last("proto")
-        proto = "udp" if written is None else protocol(written.values[0], written, general, report)
+        proto = "udp" if written is None else protocol(written.values[0], general)
     kind = transport(proto)
     socks = _socks_proxy(options, chosen)
     asked = any(map(chosen.has, ("local", "lport", "bind")))
@@ -213,7 +208,7 @@ def _wrapping(options: OptionList, chosen: Chosen) -> dict[str, Any]:
     direction = None
     for setting in chosen.settings:
         if setting.name == "key-direction":
-            direction = int(setting.values[0])
+            direction = None if setting.values[0] == "bidirectional" else int(setting.values[0])
         elif setting.name in ("secret", "tls-auth") and len(setting.values) > 1:
             direction = int(setting.values[1])
     return {
@@ -280,6 +275,7 @@ def sockets(chosen: Chosen) -> dict[str, Any]:
         "sndbuf": chosen.value("sndbuf") or None,
         "rcvbuf": chosen.value("rcvbuf"),
         "mark": chosen.value("mark") or None,
+        "bind_dev": chosen.value("bind-dev"),
         "udp_offload": chosen.value("udp-offload", "both"),
     }
 
@@ -288,10 +284,10 @@ def device(chosen: Chosen, report: Report) -> dict[str, Any]:
     """--dev and --dev-type: "tap" unless something else is said."""
     setting = chosen.last("dev")
     dev = "tap" if setting is None else setting.values[0]
-    kind: Literal["tap", "tun"] = "tun" if dev.startswith("tun") else "tap"
+    kind: Literal["tap", "tun"] = "tun" if dev.startswith(("tun", "null")) else "tap"
     if chosen.has("dev-type"):
         kind = chosen.value("dev-type")
-    elif setting is not None and not dev.startswith(("tap", "tun")):
+    elif setting is not None and not dev.startswith(("tap", "tun", "null")):
         report(
             Mistake(setting.place, f"--dev {dev}: neither tap nor tun", "write --dev tap, or add --dev-type")
         )
@@ -333,7 +329,7 @@ def resolv_retry(chosen: Chosen, report: Report) -> int | None:
 def data_channel(options: OptionList, chosen: Chosen, report: Report) -> dict[str, Any]:
     """The keys, ciphers and framing that need no TLS."""
     share = chosen.last("port-share")
-    framing = _compression(chosen, report)
+    framing = _compression(chosen)
     allowed = "asym" if framing in ("lz4", "lz4-v2") else "no"
     return {
         "secret": options.material(chosen.last("secret")),
@@ -376,11 +372,31 @@ def _digest(chosen: Chosen, report: Report) -> str:
     setting = chosen.last("auth")
     if setting is None:
         return "SHA1"
-    name = canonical(setting.values[0]).replace("SHA-", "SHA")
+    if unusable_digest(chosen) is not None:
+        return "SHA1"
+    name = _canonical_digest(setting.values[0])
     if name not in DIGESTS:
         message = f"--auth {setting.values[0]} is not there"
         report(Mistake(setting.places[0], message, f"use one of {', '.join(DIGESTS)}"))
     return name
+
+
+def unusable_digest(chosen: Chosen) -> OptionSetting | None:
+    """An --auth that cannot be had and that nothing needs: with TLS, AEAD ciphers do without."""
+    setting = chosen.last("auth")
+    tls = any(
+        map(chosen.has, ("client", "tls-client", "tls-server", "server", "server-ipv6", "server-bridge"))
+    )
+    if setting is None or not tls or chosen.has("tls-auth"):
+        return None
+    return setting if _canonical_digest(setting.values[0]) in UNUSABLE_DIGESTS else None
+
+
+def _canonical_digest(name: str) -> str:
+    """A digest's name as `DIGESTS` has it."""
+    written = canonical(name).removeprefix("RSA-")
+    shorter = written if written.startswith("SHA3") else written.replace("SHA-", "SHA")
+    return next((known for known in DIGESTS if known.upper() == shorter), shorter)
 
 
 def canonical(name: str) -> str:
@@ -388,20 +404,12 @@ def canonical(name: str) -> str:
     return "none" if name == "none" else name.upper()
 
 
-def _compression(chosen: Chosen, report: Report) -> Framing | None:
+def _compression(chosen: Chosen) -> Framing | None:
+    """The framing; nothing is compressed, so that all of LZO's are one."""
     setting = chosen.last("comp-lzo", "compress")
     if setting is None:
         return None
-    kind = setting.values[0] if setting.values else ("adaptive" if setting.name == "comp-lzo" else "stub")
-    if setting.name == "comp-lzo" and kind == "no":
-        return "comp-lzo no"
+    kind = setting.values[0] if setting.values else "stub"
     if setting.name == "comp-lzo" or kind == "lzo":
-        report(
-            Mistake(
-                setting.place,
-                "LZO is not there: no kept library has it, and compression weakens encryption",
-                "write comp-lzo no, or compress stub-v2, at both ends",
-            )
-        )
-        return None
+        return "comp-lzo no"
     return None if kind == "migrate" else cast(Framing, kind)

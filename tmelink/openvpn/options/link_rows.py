@@ -15,7 +15,9 @@ _KERNEL = "tmelink has no data channel in the kernel"
 
 _REDIRECT = "local|autolocal|def1|bypass-dhcp|bypass-dns|block-local|ipv6|!ipv4"
 
-_DATA_CIPHERS = works("data-ciphers", "TEXT", "ciphers to negotiate, by rank, with ':' between")
+_DATA_CIPHERS = works(
+    "data-ciphers", "TEXT", "ciphers to negotiate, by rank, with ':' between; DEFAULT for OpenVPN's own"
+)
 _TIMEOUT = works(
     "connect-timeout",
     "SECONDS",
@@ -55,7 +57,7 @@ LINK: tuple[Section, ...] = (
                 connection=True,
             ),
             works("remote-random", "", "try the --remote in random order"),
-            refused("remote-random-hostname", "", "names are used as they are written"),
+            works("remote-random-hostname", "", "put six random bytes before the name of each --remote"),
             works(
                 "proto",
                 "PROTO",
@@ -89,7 +91,7 @@ LINK: tuple[Section, ...] = (
             works("socket-flags", "TCP_NODELAY…", "TCP_NODELAY, which every TCP link of tmelink's has"),
             works("tcp-nodelay", "", "a server tells its clients socket-flags TCP_NODELAY"),
             works("mtu-disc", "no|maybe|yes", "path MTU discovery of the socket (Linux)", connection=True),
-            refused("bind-dev", "TEXT", "a link binds an address", "use --local"),
+            works("bind-dev", "INTERFACE", "bind the socket to this interface or VRF (Linux)"),
             ignored("multihome", "", "a link answers from the address its socket is bound to"),
             ignored("ipchange", "TEXT", _SCRIPT),
             ignored("passtos", "", "the outer packets keep the system's class of service"),
@@ -159,20 +161,35 @@ LINK: tuple[Section, ...] = (
         "Encryption",
         (
             works("secret", "FILE [0|1]", "a static key; 0 at one end and 1 at the other", inline=True),
-            works("key-direction", "0|1", "the direction of an inline key", connection=True),
+            works(
+                "key-direction",
+                "0|1|bidirectional",
+                "the direction of an inline key",
+                connection=True,
+            ),
             works("auth", "TEXT", "the HMAC's hash: SHA1 (default), SHA256, SHA384, SHA512, none"),
             works("cipher", "TEXT", "the cipher, such as AES-256-CBC"),
             works("replay-window", "WINDOW [TIME]", "how far packets may come out of order (64 15)"),
             works("mute-replay-warnings", "", "count replays without logging them"),
-            refused("replay-persist", "FILE", "a replay window lives as long as its session"),
+            ignored("replay-persist", "FILE", "a replay window lives as long as its session"),
             refused("no-replay", "", "without it anybody can send what was heard once more"),
-            works("comp-lzo", "[yes|no|adaptive]", "LZO framing; only 'no' sends"),
-            works("compress", "[stub|stub-v2|lz4|lz4-v2|lzo|migrate]", "compression framing"),
+            works(
+                "comp-lzo",
+                "[yes|no|adaptive]",
+                "LZO framing: nothing is compressed, and what the peer has compressed is dropped and counted",
+            ),
+            works(
+                "compress",
+                "[stub|stub-v2|lz4|lz4-v2|lzo|migrate]",
+                "compression framing: nothing is compressed; LZ4 is unpacked, lzo is as with --comp-lzo",
+            ),
             works("allow-compression", "no|asym|yes", "what the peer may compress (no)"),
             ignored("comp-noadapt", "", "tmelink compresses nothing that it sends"),
             _DATA_CIPHERS,
             renamed("ncp-ciphers", _DATA_CIPHERS),
             works("data-ciphers-fallback", "TEXT", "the cipher where the peer negotiates none"),
+            ignored("keysize", "NUMBER", "the cipher's name says how long its keys are"),
+            ignored("allow-deprecated-insecure-static-crypto", "", "--secret needs no permission here"),
             ignored("engine", "[TEXT]", "the cryptography library chooses by itself"),
             refused("providers", "TEXT…", "the cryptography library loads its own"),
             ignored("use-prediction-resistance", "", "for mbed TLS only"),

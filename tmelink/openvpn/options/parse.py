@@ -97,6 +97,7 @@ def _read(
         mode="server" if server else "p2p",
         remotes=tuple(path.as_remote() for path in paths if path.remote is not None),
         remote_random=chosen.has("remote-random"),
+        remote_random_hostname=chosen.has("remote-random-hostname"),
         connect_retry_max=chosen.value("connect-retry-max", 0),
         resolv_retry=option_fields.resolv_retry(chosen, once),
         liveness=option_fields.liveness(chosen, server),

@@ -162,9 +162,17 @@ def works(
     return Row(name, syntax, about, "works", None, None, connection, inline, secret)
 
 
-def ignored(name: str, syntax: str, about: str, *, connection: bool = False, inline: bool = False) -> Row:
+def ignored(
+    name: str,
+    syntax: str,
+    about: str,
+    *,
+    connection: bool = False,
+    inline: bool = False,
+    secret: bool = False,
+) -> Row:
     """A row of an option that is accepted without effect; the log says so once."""
-    return Row(name, syntax, about, "ignored", connection=connection, inline=inline)
+    return Row(name, syntax, about, "ignored", connection=connection, inline=inline, secret=secret)
 
 
 def refused(

@@ -12,10 +12,12 @@ from tmelink.openvpn.options.reading import Fault
 
 _TLS_ONLY = [
     "ca",
+    "capath",
     "cert",
     "crl-verify",
     "hand-window",
     "key",
+    "ns-cert-type",
     "peer-fingerprint",
     "pkcs12",
     "pull",
@@ -33,6 +35,7 @@ _TLS_ONLY = [
     "tls-crypt-v2",
     "tls-timeout",
     "tran-window",
+    "verify-hash",
     "verify-x509-name",
 ]
 """Without --tls-client or --tls-server these would promise a security that is not there."""
@@ -54,6 +57,7 @@ _SERVER_ONLY = [
     "auth-user-pass-table",
     "auth-gen-token",
     "auth-gen-token-secret",
+    "force-tls-key-material-export",
     "ifconfig-push-constraint",
 ]
 
@@ -105,7 +109,7 @@ def _missing(chosen: Chosen, serves: bool) -> Iterator[Fault]:
     end = next(s for n in ("tls-server", "tls-client", "client", "mode", *_HELPERS) if (s := chosen.last(n)))
     if serves and not chosen.has("tls-server") and not any(map(chosen.has, _HELPERS)):
         yield chosen.last("mode"), "--mode server needs --tls-server", None
-    if not any(map(chosen.has, ("ca", "pkcs12", "peer-fingerprint"))):
+    if not any(map(chosen.has, ("ca", "capath", "pkcs12", "peer-fingerprint"))):
         message = f"--{end.name}: nothing says which peer to trust"
         yield end, message, "add --peer-fingerprint, or --ca"
     for one, other in (("cert", "key"), ("key", "cert")):
@@ -114,9 +118,13 @@ def _missing(chosen: Chosen, serves: bool) -> Iterator[Fault]:
     if not any(map(chosen.has, ("cert", "key", "pkcs12"))) and not (pulls and chosen.has("auth-user-pass")):
         needs = "--cert and --key, or --auth-user-pass" if pulls else "--cert and --key"
         yield end, f"--{end.name} needs {needs}", "tmelink keygen makes them"
-    user_pass = chosen.last("auth-user-pass")
+    user_pass, challenge = chosen.last("auth-user-pass"), chosen.last("static-challenge")
     if user_pass is not None and not pulls:
         yield user_pass, "--auth-user-pass needs --pull", "write --client"
+    if challenge is not None and user_pass is None:
+        yield challenge, "--static-challenge needs --auth-user-pass", None
+    elif challenge is not None and user_pass is not None and user_pass.values == ("username-only",):
+        yield challenge, "--static-challenge and username-only exclude each other", None
     for name, other in (
         ("auth-gen-token", "auth-user-pass-table"),
         ("auth-gen-token-secret", "auth-gen-token"),

@@ -10,17 +10,22 @@ import base64
 import re
 from typing import Any, Literal
 
-from tmelink.openvpn.options.fields import Chosen, canonical
+from tmelink.openvpn.options.fields import Chosen, canonical, unusable_digest
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
-from tmelink.openvpn.options.values import TlsOptions
+from tmelink.openvpn.options.values import StaticChallenge, TlsOptions
 from tmelink.openvpn.secret import Material, Secret
 from tmelink.openvpn.settings import ControlChannel, DataCiphers
-from tmelink.openvpn.tls.engine import CURVES
 from tmelink.openvpn.tls.identity import Rules, parse_fingerprint, remote_cert_tls
-from tmelink.source import Mistake, Report
+from tmelink.source import Mistake, Place, Report
 
 DATA_CIPHERS = ("AES-128-GCM", "AES-192-GCM", "AES-256-GCM", "CHACHA20-POLY1305")
 DATA_CIPHERS_CBC = ("AES-128-CBC", "AES-192-CBC", "AES-256-CBC")
+
+DEFAULT_CIPHERS = DataCiphers().accepted
+"""--data-ciphers without the option, and what DEFAULT in it stands for."""
+
+_UNUSABLE_CIPHERS = re.compile("(ARIA|BF|CAMELLIA|CAST5|DES|IDEA|RC2|SEED|SM4)-")
+"""Data ciphers of OpenVPN that the cryptography library does not have, or should not."""
 
 _VERSIONS = ("1.0", "1.1", "1.2", "1.3")
 _OLDEST = "1.2"
@@ -39,6 +44,11 @@ def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], re
     revoked = chosen.last("crl-verify")
     revoked_each = revoked is not None and revoked.values[1:] == ("dir",)
     user_pass = chosen.last("auth-user-pass")
+    challenge = chosen.last("static-challenge")
+    directory = chosen.last("capath")
+    asks: Literal["no", "both", "username"] = "both" if _asks(user_pass) else "no"
+    if user_pass is not None and user_pass.values == ("username-only",):
+        asks = "username"
     fallback = chosen.last("data-ciphers-fallback")
     return TlsOptions(
         role=side,
@@ -47,8 +57,12 @@ def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], re
         key=found.material(chosen.last("key")),
         extra_certs=found.material(chosen.last("extra-certs")),
         pkcs12=_pkcs12(found, chosen.last("pkcs12"), report),
-        askpass=_asked(found, chosen, "askpass", report),
-        tls_group=_group(chosen.last("tls-groups") or chosen.last("ecdh-curve"), report),
+        askpass=None if _asks(chosen.last("askpass")) else found.material(chosen.last("askpass")),
+        asks_passphrase=_asks(chosen.last("askpass")),
+        ca_directory=None if directory is None else found.resolve(directory, directory.values[0]),
+        tls_groups=chosen.value("tls-groups", chosen.value("ecdh-curve")),
+        single_session=chosen.has("single-session"),
+        force_exporter=chosen.has("force-tls-key-material-export"),
         rules=_rules(chosen, report),
         crl_verify=None if revoked_each else found.material(revoked),
         crl_directory=found.resolve(revoked, revoked.values[0]) if revoked and revoked_each else None,
@@ -67,13 +81,16 @@ def tls(found: OptionList, chosen: Chosen, side: Literal["client", "server"], re
             max_packet_size=chosen.value("max-packet-size", 1250),
         ),
         ciphers=DataCiphers(
-            _data_ciphers(chosen, report), None if fallback is None else _data_cipher(fallback, report)
+            _data_ciphers(chosen, report),
+            None if fallback is None or unusable_ciphers(fallback) else _data_cipher(fallback, report),
         ),
         pull=chosen.has("pull") or chosen.has("client"),
         pull_filters=tuple((s.values[0], s.values[1]) for s in chosen.all("pull-filter")),
         route_nopull=chosen.has("route-nopull"),
         allow_pull_fqdn=chosen.has("allow-pull-fqdn"),
-        auth_user_pass=_asked(found, chosen, "auth-user-pass", report) if user_pass else None,
+        auth_user_pass=None if asks != "no" else found.material(user_pass),
+        asks_user_pass=asks,
+        static_challenge=None if challenge is None else _challenge(challenge),
         auth_retry=chosen.value("auth-retry", "none"),
     )
 
@@ -89,15 +106,14 @@ def _pkcs12(found: OptionList, setting: OptionSetting | None, report: Report) ->
         return None
 
 
-def _asked(found: OptionList, chosen: Chosen, name: str, report: Report) -> Material | None:
-    """A file with a password; OpenVPN would ask for it at the console without one."""
-    setting = chosen.last(name)
-    if setting is None:
-        return None
-    if setting.block is None and setting.values[:1] in ((), ("stdin",)):
-        report(Mistake(setting.place, f"--{name} needs a file: tmelink asks nobody while it runs"))
-        return None
-    return found.material(setting)
+def _asks(setting: OptionSetting | None) -> bool:
+    """Whether an option that names a file with a password names none: somebody has to be asked."""
+    return setting is not None and setting.block is None and setting.values[:1] in ((), ("stdin",))
+
+
+def _challenge(setting: OptionSetting) -> StaticChallenge:
+    text, echo, *form = setting.values
+    return StaticChallenge(text, echo == "1", form[0] if form else "scrv1")
 
 
 def _versions(chosen: Chosen, report: Report) -> tuple[Literal["1.2", "1.3"], Literal["1.2", "1.3"] | None]:
@@ -123,21 +139,10 @@ def _versions(chosen: Chosen, report: Report) -> tuple[Literal["1.2", "1.3"], Li
     return lowest, highest
 
 
-def _group(setting: OptionSetting | None, report: Report) -> str | None:
-    """The one curve that TLS is to use; pyOpenSSL takes no list, and no curve but those of NIST."""
-    if setting is None or setting.values[0] in CURVES:
-        return None if setting is None else setting.values[0]
-    hint = f"name one of {', '.join(CURVES)}, or leave it out: then X25519 comes first and the others follow"
-    message = (
-        f"--{setting.name}: '{setting.values[0]}' cannot be had: the TLS library is told one curve, no list"
-    )
-    report(Mistake(setting.places[0], message, hint))
-    return None
-
-
 def _rules(chosen: Chosen, report: Report) -> Rules:
     """What the peer's certificate must be."""
     name = chosen.last("verify-x509-name")
+    fields = chosen.last("x509-username-field")
     usage: bool | tuple[int, ...] = False
     extended: str | None = chosen.value("remote-cert-eku")
     for setting in chosen.settings:
@@ -153,7 +158,31 @@ def _rules(chosen: Chosen, report: Report) -> Rules:
         name_type=chosen.value("verify-x509-name", "subject", 1),
         usage=usage,
         extended_usage=extended,
+        netscape=chosen.value("ns-cert-type"),
+        issuer_hashes=frozenset(_issuer_hashes(chosen, report)),
+        name_fields=("CN",) if fields is None else fields.values,
     )
+
+
+def _issuer_hashes(chosen: Chosen, report: Report) -> list[bytes]:
+    """--verify-hash: a line is SHA1 unless SHA256 is named, a block SHA256."""
+    hashes = []
+    for setting in chosen.all("verify-hash"):
+        size = 32 if setting.block is not None or setting.values[1:] == ("SHA256",) else 20
+        for text, place in _lines(setting):
+            try:
+                hashes.append(parse_fingerprint(text, size))
+            except ValueError as error:
+                report(Mistake(place, f"--verify-hash: {error}"))
+    return hashes
+
+
+def _lines(setting: OptionSetting) -> list[tuple[str, Place]]:
+    """The value of an option, or the lines of its block that are no comments."""
+    if setting.block is None:
+        return [(setting.values[0], setting.places[0])]
+    lines = setting.block.text.reveal().decode("utf-8", "replace").split("\n")
+    return [(line.strip(), setting.place) for line in lines if line.strip() and line.strip()[0] not in "#;"]
 
 
 def _usage_masks(setting: OptionSetting, report: Report) -> tuple[int, ...]:
@@ -169,17 +198,9 @@ def _usage_masks(setting: OptionSetting, report: Report) -> tuple[int, ...]:
 def _fingerprints(chosen: Chosen, report: Report) -> list[bytes]:
     fingerprints = []
     for setting in chosen.all("peer-fingerprint"):
-        if setting.block is None:
-            lines = [(setting.values[0], setting.places[0])]
-        else:
-            text = setting.block.text.reveal().decode("utf-8", "replace")
-            lines = [(line, setting.place) for line in text.split("\n")]
-        for line, place in lines:
-            bare = line.strip()
-            if not bare or bare[0] in "#;":
-                continue
+        for text, place in _lines(setting):
             try:
-                fingerprints.append(parse_fingerprint(bare))
+                fingerprints.append(parse_fingerprint(text))
             except ValueError as error:
                 report(Mistake(place, f"--peer-fingerprint: {error}", "tmelink keygen prints one"))
     return fingerprints
@@ -189,17 +210,28 @@ def _data_ciphers(chosen: Chosen, report: Report) -> tuple[str, ...]:
     """--data-ciphers by rank; a name with '?' before it may be unknown."""
     setting = chosen.last("data-ciphers")
     if setting is None:
-        return DataCiphers().accepted
-    known = (*DATA_CIPHERS, *DATA_CIPHERS_CBC)
-    names = []
+        return DEFAULT_CIPHERS
+    # Without its digest no cipher but AEAD ones can be offered.
+    known = DATA_CIPHERS if unusable_digest(chosen) is not None else (*DATA_CIPHERS, *DATA_CIPHERS_CBC)
+    names: list[str] = []
     for written in setting.values[0].split(":"):
         name = canonical(written.removeprefix("?"))
-        if name in known:
-            names.append(name)
-        elif not written.startswith("?"):
-            message = f"--data-ciphers: '{written}' is not there"
-            report(Mistake(setting.places[0], message, f"use some of {', '.join(known)}"))
+        for each in DEFAULT_CIPHERS if name == "DEFAULT" else (name,):
+            if each in known:
+                names += [each] if each not in names else []
+            elif not written.startswith("?") and not _UNUSABLE_CIPHERS.match(each):
+                message = f"--data-ciphers: '{written}' is not there"
+                report(Mistake(setting.places[0], message, f"use some of {', '.join(known)}"))
+    if not names:
+        message = "--data-ciphers names no cipher that the cryptography library has"
+        report(Mistake(setting.places[0], message, f"use some of {', '.join(known)}"))
     return tuple(names)
+
+
+def unusable_ciphers(setting: OptionSetting) -> list[str]:
+    """The ciphers of --data-ciphers or --data-ciphers-fallback that the cryptography library lacks."""
+    names = [canonical(written.removeprefix("?")) for written in setting.values[0].split(":")]
+    return [name for name in names if _UNUSABLE_CIPHERS.match(name)]
 
 
 def _data_cipher(setting: OptionSetting, report: Report) -> str:

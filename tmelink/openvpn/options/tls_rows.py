@@ -13,9 +13,7 @@ _CHECK = "tmelink runs no scripts, and a check that does not run would let anybo
 _CCD = "belongs into a file of --client-config-dir"
 _PUSHED = "only a server says this to its clients"
 
-_CURVES = "P-256, P-384 or P-521; without it several, X25519 before them"
-
-_GROUPS = works("tls-groups", "TEXT", f"the one curve for TLS: {_CURVES}")
+_GROUPS = works("tls-groups", "TEXT", "groups for the key exchange, by rank, with ':' between")
 
 TLS: tuple[Section, ...] = (
     (
@@ -24,21 +22,20 @@ TLS: tuple[Section, ...] = (
             works("tls-server", "", "be the server of the TLS handshake"),
             works("tls-client", "", "be the client of the TLS handshake"),
             works("ca", "FILE", "certificates of the authorities to trust", inline=True),
-            refused("capath", "DIR", "authorities are read from one file", "use --ca"),
+            works("capath", "DIR", "a directory of authorities and their revocation lists"),
             works("cert", "FILE", "the own certificate", inline=True),
             works("extra-certs", "FILE", "certificates between the own one and its authority", inline=True),
             works("key", "FILE", "the own private key", inline=True),
             works("pkcs12", "FILE", "key, certificate and authority in one file", inline=True),
             works("askpass", "[FILE]", "the password of the private key"),
             ignored("dh", "FILE", "keys are agreed on over elliptic curves", inline=True),
-            works("ecdh-curve", "TEXT", "the one curve for TLS, where --tls-groups names none"),
+            works("ecdh-curve", "TEXT", "the one group, where --tls-groups names none"),
             _GROUPS,
             works("peer-fingerprint", "TEXT", "SHA256 fingerprints of the peers to trust", inline=True),
-            refused(
+            works(
                 "verify-hash",
-                "TEXT [TEXT]",
-                "dropped by OpenVPN",
-                "name the authority with --ca, or use --peer-fingerprint",
+                "TEXT [SHA1|SHA256]",
+                "the fingerprint of the authority that signed the peer's certificate (SHA1; inline SHA256)",
                 inline=True,
             ),
             works("verify-x509-name", "TEXT [subject|name|name-prefix]", "the name the peer must have"),
@@ -52,7 +49,7 @@ TLS: tuple[Section, ...] = (
                 inline=True,
             ),
             refused("tls-verify", "TEXT", _CHECK, "use --verify-x509-name or --peer-fingerprint"),
-            refused("tls-export-cert", "DIR", _SCRIPT),
+            ignored("tls-export-cert", "DIR", _SCRIPT),
             works("tls-auth", "FILE [0|1]", "HMAC on the control channel", connection=True, inline=True),
             works("tls-crypt", "FILE [0|1]", "encrypt the control channel", connection=True, inline=True),
             works(
@@ -67,7 +64,7 @@ TLS: tuple[Section, ...] = (
             works("tls-version-max", "TEXT", "the newest TLS to accept"),
             works("tls-cipher", "TEXT", "cipher suites of TLS 1.2, with ':' between"),
             works("tls-ciphersuites", "TEXT", "cipher suites of TLS 1.3, with ':' between"),
-            works("tls-cert-profile", "legacy|preferred|insecure", "what certificates must keep to"),
+            works("tls-cert-profile", "legacy|preferred|insecure|suiteb", "what certificates must keep to"),
             works("tls-timeout", "SECONDS", "send a control packet again after that (2)"),
             ignored("tls-exit", "", "a handshake that failed is tried again"),
             works("hand-window", "SECONDS", "a handshake must finish within that (60)"),
@@ -75,24 +72,26 @@ TLS: tuple[Section, ...] = (
             works("reneg-sec", "SECONDS [SECONDS]", "new keys after that, at most and at least (3600)"),
             works("reneg-bytes", "NUMBER", "new keys after so many bytes"),
             works("reneg-pkts", "NUMBER", "new keys after so many packets"),
-            refused("single-session", "", "a peer that starts anew must be heard"),
+            works("single-session", "", "a peer that begins anew waits until its session is over"),
             ignored("push-peer-info", "", "the server is told what it needs, and no more"),
             ignored("auth-nocache", "", "a password is kept for as long as the link runs"),
-            refused("keying-material-exporter", "TEXT NUMBER", "tmelink has no plugins to give it to"),
-            refused(
+            ignored("keying-material-exporter", "TEXT NUMBER", "tmelink has no plugins to give it to"),
+            works(
                 "force-tls-key-material-export",
                 "",
-                "clients before OpenVPN 2.6 are taken too",
-                "leave it out; newer ones derive their keys from TLS without it",
+                "refuse clients that cannot derive their keys from TLS: those before OpenVPN 2.6",
             ),
             ignored("x509-track", "TEXT", _SCRIPT),
-            refused(
+            works(
                 "x509-username-field",
                 "TEXT…",
-                "a client is called by its certificate's common name",
-                "use --username-as-common-name for another name",
+                "parts of a certificate's subject that name its owner, or ext:subjectAltName (CN)",
             ),
-            refused("ns-cert-type", "client|server", "dropped by OpenVPN", "use --remote-cert-tls"),
+            works(
+                "ns-cert-type",
+                "client|server",
+                "what an old certificate must be for; --remote-cert-tls is the stricter check of today",
+            ),
         ),
     ),
     (
@@ -103,9 +102,19 @@ TLS: tuple[Section, ...] = (
             works("pull-filter", "accept|ignore|reject TEXT", "which of them to take"),
             works("route-nopull", "", "take no routes from the server"),
             works("allow-pull-fqdn", "", "let the server name hosts"),
-            works("auth-user-pass", "[FILE]", "user and password for the server", inline=True),
+            works(
+                "auth-user-pass",
+                "[FILE]",
+                "user and password for the server: from a file, or asked for at the start; "
+                "username-only in place of a file asks for no password",
+                inline=True,
+            ),
             works("auth-retry", "none|nointeract|interact", "what to do where they are refused"),
-            refused("static-challenge", "TEXT 0|1", "tmelink asks nobody while it runs"),
+            works(
+                "static-challenge",
+                "TEXT 0|1 [scrv1|concat]",
+                "ask for an answer to this besides the password; 1 shows what is typed",
+            ),
             refused("client-nat", "snat|dnat TEXT TEXT TEXT", "a link translates no addresses"),
             ignored("dhcp-option", "TEXT [TEXT]", _DEVICE),
             ignored("dns", "TEXT…", _DEVICE),
@@ -151,7 +160,7 @@ TLS: tuple[Section, ...] = (
                 "what tokens are sealed with, so that they outlast the server",
                 inline=True,
             ),
-            refused("opt-verify", "", "options that differ are told in the log, and no more"),
+            ignored("opt-verify", "", "options that differ are told in the log, as OpenVPN 2.7 does"),
             works("ifconfig-push-constraint", "IPV4 NETMASK", "clients' addresses must be in it"),
             ignored("hash-size", "NUMBER NUMBER", "tables grow as they need"),
             ignored("bcast-buffers", "NUMBER", "broadcasts are sent at once"),
@@ -175,12 +184,12 @@ TLS: tuple[Section, ...] = (
     (
         "What only a server sends",
         (
-            refused("auth-token", "TEXT", _PUSHED, secret=True),
-            refused("auth-token-user", "TEXT", _PUSHED, secret=True),
-            refused("key-derivation", "TEXT", _PUSHED),
-            refused("peer-id", "TEXT", _PUSHED),
-            refused("protocol-flags", "TEXT…", _PUSHED),
-            refused("push-continuation", "TEXT", _PUSHED),
+            ignored("auth-token", "TEXT", _PUSHED, secret=True),
+            ignored("auth-token-user", "TEXT", _PUSHED, secret=True),
+            ignored("key-derivation", "TEXT", _PUSHED),
+            ignored("peer-id", "TEXT", _PUSHED),
+            ignored("protocol-flags", "TEXT…", _PUSHED),
+            ignored("push-continuation", "TEXT", _PUSHED),
         ),
     ),
 )

@@ -66,6 +66,15 @@ class SocksProxyOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class StaticChallenge:
+    """--static-challenge: what to ask, whether the answer may be seen, how it goes to the server."""
+
+    text: str
+    echo: bool
+    format: Literal["scrv1", "concat"] = "scrv1"
+
+
+@dataclass(frozen=True, slots=True)
 class PortShareOptions:
     """--port-share: where what is not OpenVPN goes, and where a web server finds its clients' addresses."""
 
@@ -85,7 +94,12 @@ class TlsOptions(SharedTlsSettings):
     extra_certs: Material | None = None
     pkcs12: Material | None = None
     askpass: Material | None = None
-    tls_group: str | None = None
+    asks_passphrase: bool = False
+    """--askpass without a file: somebody is asked when the link starts."""
+    ca_directory: str | None = None
+    tls_groups: str | None = None
+    single_session: bool = False
+    force_exporter: bool = False
     rules: Rules = NO_RULES
     crl_verify: Material | None = None
     crl_directory: str | None = None
@@ -98,6 +112,9 @@ class TlsOptions(SharedTlsSettings):
     route_nopull: bool = False
     allow_pull_fqdn: bool = False
     auth_user_pass: Material | None = None
+    asks_user_pass: Literal["no", "both", "username"] = "no"
+    """--auth-user-pass without a file: somebody is asked when the link starts."""
+    static_challenge: StaticChallenge | None = None
     auth_retry: Literal["none", "nointeract", "interact"] = "none"
 
 
@@ -198,6 +215,7 @@ class Options(SharedSettings):
 
     remotes: tuple[Remote, ...] = ()
     remote_random: bool = False
+    remote_random_hostname: bool = False
     connect_retry_max: int = 0
     resolv_retry: int | None = None
 
@@ -214,6 +232,7 @@ class Options(SharedSettings):
     sndbuf: int | None = None
     rcvbuf: int | None = None
     mark: int | None = None
+    bind_dev: str | None = None
     udp_offload: Literal["off", "send", "receive", "both"] = "both"
 
     shaper: int = 0

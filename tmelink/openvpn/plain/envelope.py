@@ -92,6 +92,11 @@ class Envelope:
                 drops=drops,
             )
 
+    @property
+    def complaint(self) -> str | None:
+        """Why packets of the peer's cannot be unpacked, once there were any."""
+        return None if self._framer is None else self._framer.complaint
+
     def seal(self, payloads: Sequence[Frame], elapsed: float) -> Sequence[Item]:
         """Datagrams of payloads; `elapsed` is seconds since the session began."""
         if self._framer is not None:

@@ -94,6 +94,7 @@ class PointToPoint:
         self._asking_until: float | None = None
         """Under --super-frames, when a peer that has not said that it asks for them too is refused."""
         self._envelope: Envelope | None = None
+        self._complained = False
         if settings.key is not None or settings.sizes.fragment or settings.compression.framing is not None:
             self._envelope = Envelope(settings, longest_payload, self.drops, random, unix_time)
         self._occ = Occ(
@@ -239,6 +240,9 @@ class PointToPoint:
         refused: list[Event] = []
         if self.settings.key is not None and verified < len(datagrams):
             refused = self._refused(now)
+        if not self._complained and envelope.complaint is not None:
+            self._complained = True
+            refused.append(Notice("warning", envelope.complaint))
         frames, replies, events, heard = self._sorted_out(payloads, now)
         if not verified and not heard and not frames:
             return Step(events=refused) if refused else NOTHING

@@ -7,13 +7,13 @@ not. Knows nothing of OpenVPN's packets; ciphertext and plaintext go in and out 
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 from OpenSSL import SSL, crypto
@@ -27,24 +27,16 @@ TlsVersion = Literal["1.2", "1.3"]
 CIPHERS = b"DEFAULT:!EXP:!LOW:!MEDIUM:!kDH:!kECDH:!DSS:!PSK:!SRP:!kRSA"
 """TLS 1.2 ciphers where no `--tls-cipher` is given: OpenVPN's own default."""
 
-SECURITY_LEVELS = {"insecure": 0, "legacy": 1, "preferred": 2}
+SECURITY_LEVELS = {"insecure": 0, "legacy": 1, "preferred": 2, "suiteb": 2}
 """What `--tls-cert-profile` means to OpenSSL."""
+
+SUITE_B = b"SUITEB128"
+"""OpenSSL's word for what RFC 6460 allows."""
 
 MAX_CHAIN = 16
 """Certificates in a peer's chain at most (OpenVPN's MAX_CERT_DEPTH)."""
 
 _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
-
-CURVES: Final[dict[str, ec.EllipticCurve]] = {
-    "secp256r1": ec.SECP256R1(),
-    "prime256v1": ec.SECP256R1(),
-    "P-256": ec.SECP256R1(),
-    "secp384r1": ec.SECP384R1(),
-    "P-384": ec.SECP384R1(),
-    "secp521r1": ec.SECP521R1(),
-    "P-521": ec.SECP521R1(),
-}
-"""What a TLS connection can be held to: pyOpenSSL sets one curve, by a class of the library cryptography."""
 
 _NO_CRL = 3
 """X509_V_ERR_UNABLE_TO_GET_CRL: the revocation list says nothing of this issuer, which OpenVPN forgives."""
@@ -72,6 +64,8 @@ _VERIFY_ERRORS = {
 }
 """X509_V_ERR_* of OpenSSL, in words."""
 
+_PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+
 _READ = 65536
 """Bytes asked of the library at a time."""
 
@@ -82,7 +76,7 @@ class TlsFiles:
 
     With `fingerprints` in `rules` and without `ca`, the peer's certificate is known by them alone.
     `revoked` is asked for every certificate's serial number, at every handshake (`--crl-verify DIR dir`).
-    `group` is one of `CURVES`; without it OpenSSL's own list counts, which begins with X25519.
+    `groups` are OpenSSL's names by rank, with ':' between; its own list begins with X25519.
     `client_certificate` says whether a server asks for the client's (`--verify-client-cert`).
     """
 
@@ -100,7 +94,7 @@ class TlsFiles:
     version_max: TlsVersion | None = None
     ciphers: str | None = None
     ciphersuites: str | None = None
-    group: str | None = None
+    groups: str | None = None
     profile: str = "legacy"
 
 
@@ -165,9 +159,11 @@ class TlsContext:
             raise ValueError(
                 f"--tls-cert-profile is none of {', '.join(SECURITY_LEVELS)}: '{files.profile}'"
             ) from None
-        ciphers = files.ciphers.encode() if files.ciphers else CIPHERS
+        ciphers = _openssl_names(files.ciphers).encode() if files.ciphers else CIPHERS
+        if files.profile == "suiteb" and not files.ciphers:
+            ciphers = SUITE_B
         try:
-            context.set_cipher_list(ciphers + b":@SECLEVEL=%d" % level)
+            context.set_cipher_list(ciphers if ciphers == SUITE_B else ciphers + b":@SECLEVEL=%d" % level)
         except SSL.Error:
             raise ValueError(f"--tls-cipher names no cipher of TLS 1.2: '{files.ciphers}'") from None
         if files.ciphersuites:
@@ -177,8 +173,19 @@ class TlsContext:
                 raise ValueError(
                     f"--tls-ciphersuites names no cipher of TLS 1.3: '{files.ciphersuites}'"
                 ) from None
-        if files.group is not None:
-            context.set_tmp_ecdh(CURVES[files.group])
+        if files.groups is not None:
+            self._choose_groups(files.groups)
+
+    def _choose_groups(self, groups: str) -> None:
+        """Those that the library has; pyOpenSSL's function takes one curve, that of its binding a list."""
+
+        def taken(context: SSL.Context, names: str) -> bool:
+            binding: Any = SSL
+            return bool(binding._lib.SSL_CTX_set1_curves_list(context._context, names.encode()) == 1)
+
+        known = [name for name in groups.split(":") if taken(SSL.Context(SSL.TLS_METHOD), name)]
+        if not known or not taken(self._context, ":".join(known)):
+            raise ValueError(f"--tls-groups names no group that the TLS library has: '{groups}'")
 
     def _load_own(self, files: TlsFiles) -> None:
         context = self._context
@@ -217,10 +224,14 @@ class TlsContext:
         if files.crl:
             store = self._context.get_cert_store()
             assert store is not None
+            lists = _PEM_CRL.findall(files.crl)
             try:
-                store.add_crl(x509.load_pem_x509_crl(files.crl))
+                for pem in lists:
+                    store.add_crl(x509.load_pem_x509_crl(pem))
             except ValueError:
-                raise ValueError("--crl-verify holds no revocation list in PEM") from None
+                lists = []
+            if not lists:
+                raise ValueError("--crl-verify holds no revocation list in PEM")
             store.set_flags(_CRL_CHECK)
 
     def _trust(self, certificates: Sequence[x509.Certificate]) -> None:
@@ -249,7 +260,10 @@ class TlsContext:
             if broken is not None:
                 engine.refused = f"certificate '{identity.subject(parsed)}' refused: {broken}"
                 return False
-            engine.peer = identity.peer(parsed)
+            engine.peer = self._rules.peer(parsed)
+        elif depth == 1 and (broken := self._rules.issuer_broken_by(parsed)) is not None:
+            engine.refused = f"certificate '{identity.subject(parsed)}' refused: {broken}"
+            return False
         return True
 
 
@@ -337,6 +351,25 @@ class TlsEngine:
         reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
         text = "; ".join(str(reason[-1]) for reason in reasons if reason and reason[-1])
         return f"TLS: {text or 'handshake failed'}"
+
+
+def _openssl_names(ciphers: str) -> str:
+    """A list of cipher suites in which IANA's names, as OpenVPN writes them, are OpenSSL's."""
+    return ":".join(map(_openssl_name, ciphers.split(":")))
+
+
+def _openssl_name(suite: str) -> str:
+    """`TLS-ECDHE-RSA-WITH-AES-256-CBC-SHA384` is OpenSSL's `ECDHE-RSA-AES256-SHA384`."""
+    mark = suite[: len(suite) - len(suite.lstrip("!+-"))]
+    exchange, found, cipher = suite.removeprefix(mark).partition("-WITH-")
+    if not found or not exchange.startswith("TLS-"):
+        return suite
+    cipher = cipher.replace("3DES-EDE-CBC", "DES-CBC3").replace(
+        "CHACHA20-POLY1305-SHA256", "CHACHA20-POLY1305"
+    )
+    cipher = re.sub(r"(AES|CAMELLIA)-(128|256)-(CBC-)?", r"\1\2-", cipher)
+    exchange = exchange.removeprefix("TLS-")
+    return mark + (cipher if exchange == "RSA" else f"{exchange}-{cipher}")
 
 
 def _certificates(pem: bytes, option: str) -> list[x509.Certificate]:

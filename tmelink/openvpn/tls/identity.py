@@ -2,11 +2,12 @@
 
 Works on parsed certificates; the chain itself is checked by the TLS library. The rules are those of
 OpenVPN's man page: `--peer-fingerprint`, `--verify-x509-name`, `--remote-cert-tls`, `--remote-cert-ku`,
-`--remote-cert-eku`.
+`--remote-cert-eku`, `--ns-cert-type`, `--verify-hash`, `--x509-username-field`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +50,10 @@ _USAGES = {
 """Extended key usages that may be named instead of given as an object identifier."""
 
 
+_NETSCAPE = x509.ObjectIdentifier("2.16.840.1.113730.1.1")
+"""The Netscape certificate type, by which certificates of the nineties say what they are for."""
+
+
 @dataclass(frozen=True, slots=True)
 class PeerIdentity:
     """The peer as its certificate names it; the fingerprint as `fingerprint` writes it."""
@@ -66,6 +71,9 @@ class Rules:
     `fingerprints` are 32 bytes of SHA-256 each, empty for any. `name` is compared with what `name_type` says:
     the whole subject, the common name, or its beginning. `usage` True wants a key-usage extension, a tuple
     one of these bit masks (`--remote-cert-ku`); `extended_usage` an object identifier or one of its names.
+    `netscape` is what an old certificate must allow (`--ns-cert-type`), `issuer_hashes` are SHA-1 or SHA-256
+    of the authorities that may have signed the peer's own (`--verify-hash`), empty for any. `name_fields`
+    make up the name of a certificate's owner.
     """
 
     fingerprints: frozenset[bytes] = frozenset()
@@ -73,6 +81,9 @@ class Rules:
     name_type: Literal["subject", "name", "name-prefix"] = "subject"
     usage: bool | tuple[int, ...] = False
     extended_usage: str | None = None
+    netscape: Literal["client", "server"] | None = None
+    issuer_hashes: frozenset[bytes] = frozenset()
+    name_fields: tuple[str, ...] = ("CN",)
 
     def broken_by(self, certificate: x509.Certificate) -> str | None:
         """Why a certificate does not meet these rules, or None."""
@@ -83,7 +94,45 @@ class Rules:
             self._name_broken_by(certificate)
             or self._usage_broken_by(certificate)
             or self._extended_usage_broken_by(certificate)
+            or self._netscape_broken_by(certificate)
         )
+
+    def issuer_broken_by(self, certificate: x509.Certificate) -> str | None:
+        """Why the certificate of an authority may not sign a peer's, or None."""
+        digests = {certificate.fingerprint(algorithm()) for algorithm in (hashes.SHA1, hashes.SHA256)}
+        if not self.issuer_hashes or self.issuer_hashes & digests:
+            return None
+        return "its fingerprint is not one of --verify-hash"
+
+    def peer(self, certificate: x509.Certificate) -> PeerIdentity:
+        """The peer of a certificate."""
+        return PeerIdentity(
+            owner(certificate, self.name_fields),
+            subject(certificate),
+            fingerprint(certificate),
+            certificate.serial_number,
+        )
+
+    def _netscape_broken_by(self, certificate: x509.Certificate) -> str | None:
+        """As OpenSSL's X509_check_purpose() judges: extensions that there are must allow it."""
+        if self.netscape is None:
+            return None
+        wanted = (
+            ExtendedKeyUsageOID.SERVER_AUTH if self.netscape == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
+        )
+        for extension in certificate.extensions:
+            value = extension.value
+            if isinstance(value, x509.ExtendedKeyUsage):
+                allowed = wanted in value
+            elif isinstance(value, x509.KeyUsage):
+                allowed = value.digital_signature or value.key_agreement or value.key_encipherment
+            elif extension.oid == _NETSCAPE and isinstance(value, x509.UnrecognizedExtension):
+                allowed = _netscape_allows(value.value, server=self.netscape == "server")
+            else:
+                continue
+            if not allowed:
+                return f"it is not for a TLS {self.netscape} (--ns-cert-type {self.netscape})"
+        return None
 
     def _name_broken_by(self, certificate: x509.Certificate) -> str | None:
         if self.name is None:
@@ -91,7 +140,7 @@ class Rules:
         if self.name_type == "subject":
             found, matches = subject(certificate), subject(certificate) == self.name
         else:
-            found = common_name(certificate)
+            found = owner(certificate, self.name_fields)
             matches = found == self.name if self.name_type == "name" else found.startswith(self.name)
         return None if matches else f"its {self.name_type} is '{found}', expected '{self.name}'"
 
@@ -133,21 +182,39 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
-def parse_fingerprint(text: str) -> bytes:
-    """32 bytes from `AB:CD:…`; raises `ValueError`."""
+def parse_fingerprint(text: str, size: int = 32) -> bytes:
+    """`size` bytes from `AB:CD:…`, 32 for SHA-256 and 20 for SHA-1; raises `ValueError`."""
     try:
         raw = bytes.fromhex(text.replace(":", ""))
     except ValueError:
         raw = b""
-    if len(raw) != 32:
-        raise ValueError("a SHA256 fingerprint is 32 bytes in hexadecimal, such as AB:CD:…")
+    if len(raw) != size:
+        name = "SHA256" if size == 32 else "SHA1"
+        raise ValueError(f"a {name} fingerprint is {size} bytes in hexadecimal, such as AB:CD:…")
     return raw
 
 
-def common_name(certificate: x509.Certificate) -> str:
-    """The last common name of a certificate's subject, empty where it has none."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[-1].value) if names else ""
+def owner(certificate: x509.Certificate, fields: Sequence[str]) -> str:
+    """The parts of a certificate that name its owner, joined with `_`; those that it lacks are left out.
+
+    A part is a name of the subject's, the last where there are several, `serialNumber` for the certificate's
+    own number in hexadecimal, or `ext:subjectAltName` for its first e-mail address.
+    """
+    return "_".join(filter(None, (_part(certificate, field) for field in fields)))
+
+
+def _part(certificate: x509.Certificate, field: str) -> str:
+    if field == "ext:subjectAltName":
+        try:
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return ""
+        return next(iter(names.get_values_for_type(x509.RFC822Name)), "")
+    if field == "serialNumber":
+        digits = f"{certificate.serial_number:x}"
+        return digits.zfill(len(digits) + len(digits) % 2)
+    values = [part.value for part in certificate.subject if _SHORT.get(part.oid, "").upper() == field.upper()]
+    return str(values[-1]) if values else ""
 
 
 def subject(certificate: x509.Certificate) -> str:
@@ -158,11 +225,9 @@ def subject(certificate: x509.Certificate) -> str:
     )
 
 
-def peer(certificate: x509.Certificate) -> PeerIdentity:
-    """The peer of a certificate."""
-    return PeerIdentity(
-        common_name(certificate), subject(certificate), fingerprint(certificate), certificate.serial_number
-    )
+def _netscape_allows(bits: bytes, *, server: bool) -> bool:
+    """Whether a Netscape certificate type, a BIT STRING in DER, has the bit of a TLS server or client."""
+    return len(bits) > 3 and bits[0] == 3 and bool(bits[3] & (0x40 if server else 0x80))
 
 
 def _usage_bits(usage: x509.KeyUsage) -> int:

@@ -71,6 +71,8 @@ def as_server(settings: TlsSettings, remote: Message) -> NegotiatedOptions | Non
     info = peer_info.parse(remote.peer_info)
     proto = peer_info.proto(info)
     named = peer_info.options_cipher(remote.options)
+    if settings.require_exporter and not proto & Proto.TLS_KEY_EXPORT:
+        return None
     cipher = peer_info.agree_as_server(settings.ciphers.accepted, info, named, settings.ciphers.fallback)
     if cipher is None:
         return None

@@ -75,6 +75,11 @@ class Payloads:
         if self._settings.mss_datagram:
             self._mss = max(0, room - self._settings.mss_overhead)
 
+    @property
+    def complaint(self) -> str | None:
+        """Why packets of the peer's cannot be unpacked, once there were any."""
+        return None if self._framer is None else self._framer.complaint
+
     def fit(self, room: int) -> None:
         """Fragments may be `room` bytes long from now on, their header included."""
         if self._fragments is not None:

@@ -105,6 +105,7 @@ class TlsSession:
         """Whether anything that came was a packet of this protocol."""
         self._answer_by: float | None = None
         self._ended = False
+        self._complained = False
         self._up = False
         self._proven = False
         """Whether the packet in hand completed a handshake."""
@@ -615,6 +616,9 @@ class TlsSession:
         """Add the frames among what was opened to `frames`."""
         if self._payloads.incoming(opened, frames, now) == "exit":
             self._finish_with(Restart("the peer says that it exits"), now)
+        if not self._complained and self._payloads.complaint is not None:
+            self._complained = True
+            self._events.append(Notice("warning", self._payloads.complaint))
         if self._liveness.quiet_seconds and frames:
             self._liveness.active(frame.size(opened), now)
 

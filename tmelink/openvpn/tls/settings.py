@@ -48,6 +48,8 @@ class TlsSettings(SharedSettings, SharedTlsSettings):
     """What is told of this end beside what must be (`--push-peer-info`, `setenv UV_…`)."""
     server_poll_timeout: float = 0
     """A client gives up a server that has not answered at all for so long (`--server-poll-timeout`)."""
+    require_exporter: bool = False
+    """A server refuses clients that cannot derive keys from TLS (`--force-tls-key-material-export`)."""
     single_session: bool = False
     """A peer that begins anew is not answered while its old session stands (`--single-session`)."""
     remote: bool = True
