@@ -14,12 +14,14 @@ from importlib.metadata import version
 
 from tmelink.cli import (
     apply,
+    capture,
     check,
     demo,
     elements,
     events,
     exec,
     explain,
+    extcap,
     genkey,
     impair,
     keygen,
@@ -46,6 +48,8 @@ COMMANDS = (
     apply,
     exec,
     shell,
+    capture,
+    extcap,
     impair,
     stop,
     restart,

@@ -5,6 +5,6 @@ A feature that can be asked for over the socket adds its registry here, and has 
 
 from __future__ import annotations
 
-from tmelink.control import changing, impairing, lifecycle, observing
+from tmelink.control import capturing, changing, impairing, lifecycle, observing
 
-METHODS = observing.METHODS | changing.METHODS | impairing.METHODS | lifecycle.METHODS
+METHODS = observing.METHODS | changing.METHODS | capturing.METHODS | impairing.METHODS | lifecycle.METHODS

@@ -1,0 +1,120 @@
+"""`tmelink capture NAME [CONNECTION…]`: frames of a running lab, as a pcapng file or in lines."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import IO
+
+from tmelink.cli import labs
+from tmelink.control import Client, ControlError
+from tmelink.inline import pcapng
+from tmelink.inline.capture import SNAPLEN
+
+NAME = "capture"
+HELP = "capture the frames of a running lab's connections, without privilege"
+EPILOG = labs.epilog(
+    ("tmelink capture lab le0:link0", "shown by tcpdump, until Ctrl-C"),
+    ("tmelink capture lab -w lab.pcapng", "every connection, each an interface of the file"),
+    ("tmelink capture lab le0 -f 'udp port 53' -c 10 -w dns.pcapng", "the first ten that match"),
+    ("tmelink capture lab le0 -w - | wireshark -k -i -", "live in Wireshark"),
+)
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    labs.declare(parser, required=True)
+    parser.add_argument(
+        "connections",
+        metavar="CONNECTION",
+        nargs="*",
+        help="ELEMENT:OTHER, or ELEMENT for all of its connections; without, every connection of the lab",
+    )
+    parser.add_argument("-w", metavar="FILE", dest="file", help="write pcapng, - for standard output")
+    parser.add_argument(
+        "-f", metavar="EXPRESSION", dest="filter", default="", help="a pcap-filter(7) expression"
+    )
+    parser.add_argument("-c", metavar="N", dest="count", type=int, default=0, help="end after N frames")
+    parser.add_argument(
+        "-s", metavar="BYTES", dest="snaplen", type=int, default=SNAPLEN, help="keep so much of each frame"
+    )
+    parser.add_argument(
+        "--direction",
+        choices=("in", "out", "both"),
+        default="both",
+        help="'out' is what the first element of the connection sends",
+    )
+    parser.add_argument(
+        "--super-frames",
+        action="store_true",
+        help="keep packets of up to 64 KiB whole",
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    with labs.control(options) as lab, _output(options.file) as output:
+        write(lab, output, options)
+    return 0
+
+
+def write(lab: Client, output: IO[bytes], options: argparse.Namespace) -> None:
+    """Write what is captured, and at the end how many frames were seen and how many are missing."""
+    seen: list[int] = []
+    written: list[int] = []
+    try:
+        for item in lab.stream(
+            "capture",
+            connections=options.connections,
+            filter=options.filter,
+            direction=options.direction,
+            snaplen=options.snaplen,
+            count=options.count,
+            super_frames=options.super_frames,
+        ):
+            value = item.value
+            if not seen:
+                count = len(value["seen"])
+                connections = f"{count} connection" + ("s" if count != 1 else "")
+                print(f"capturing {connections}, until Ctrl-C", file=sys.stderr, flush=True)
+            seen = value["seen"]
+            written = [a + b for a, b in zip(written or [0] * len(seen), value["frames"], strict=True)]
+            output.write(base64.b64decode(value["pcapng"]))
+            output.flush()
+    except KeyboardInterrupt:
+        pass
+    except ControlError as error:
+        if not seen:
+            raise
+        print(f"tmelink capture: {error}", file=sys.stderr)
+    finally:
+        with contextlib.suppress(OSError):
+            for number, count in enumerate(seen):
+                output.write(pcapng.statistics(number, time.time_ns(), count, count - written[number]))
+            output.flush()
+    print(f"{sum(written)} frames captured, {sum(seen) - sum(written)} dropped", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _output(file: str | None) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield sys.stdout.buffer
+    elif file is not None:
+        with open(file, "wb") as output:
+            yield output
+    elif shutil.which("tcpdump") is None:
+        raise SystemExit("tmelink capture: shows frames through tcpdump, which is not installed; use -w FILE")
+    else:
+        command = ["tcpdump", "-n", "-e", "-l", "-r", "-"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as shown:
+            assert shown.stdin is not None
+            try:
+                yield shown.stdin
+            finally:
+                with contextlib.suppress(BrokenPipeError):
+                    shown.stdin.close()
+                shown.wait()

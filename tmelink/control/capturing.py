@@ -1,0 +1,85 @@
+"""Methods that show frames: `connections`, `capture`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tmelink.control.control import Control
+from tmelink.control.methods import Methods, RequestError, Sink
+from tmelink.control.protocol import INVALID_PARAMETERS
+from tmelink.element import Port
+from tmelink.inline.capture import SNAPLEN, Capture, CaptureOptions, connection_name
+
+METHODS = Methods()
+
+
+@METHODS.request("connections")
+def connections(control: Control) -> list[dict[str, Any]]:
+    """Every connection: its name, as `capture` takes it, its two elements, and "ethernet" or "ip"."""
+    return [
+        {
+            "name": connection_name(a),
+            "element": a.element.name,
+            "other": b.element.name,
+            "kind": a.kind,
+        }
+        for a, b in control.lab.machine.connections
+    ]
+
+
+@METHODS.stream("capture")
+def capture(
+    control: Control,
+    sink: Sink,
+    *,
+    connections: list[str] | None = None,
+    filter: str = "",
+    direction: str = "both",
+    snaplen: int = SNAPLEN,
+    count: int = 0,
+    super_frames: bool = False,
+) -> Callable[[], None]:
+    """Frames as blocks of a pcapng file, in base64: the first item is its header.
+
+    A connection is named `le0:link0`, or by one of its elements for all of that; without, all are captured.
+    Directions are those of the first element: "out" is what it sends. An item says for each interface how
+    many `frames` it holds and how many were `seen`, so a client knows how many it missed.
+    """
+    if direction not in ("in", "out", "both"):
+        raise RequestError("direction is in, out or both", INVALID_PARAMETERS)
+    options = CaptureOptions(filter, direction, max(snaplen, 1), super_frames, max(count, 0))  # type: ignore[arg-type]
+    total = [0]
+
+    def write(blocks: bytes, frames: Sequence[int]) -> None:
+        total[:] = [a + b for a, b in zip(total, frames, strict=True)]
+        sink.put({"pcapng": base64.b64encode(blocks).decode(), "frames": list(frames), "seen": list(total)})
+
+    try:
+        ports = chosen(control, connections)
+        total *= len(ports)
+        running = Capture(ports, options, write, sink.end)
+    except ValueError as error:
+        raise RequestError(str(error), INVALID_PARAMETERS) from error
+    running.open()
+    return running.close
+
+
+def chosen(control: Control, names: Sequence[str] | None) -> list[Port]:
+    """The ports from which the named connections are seen; raises `ValueError` where there is none."""
+    machine = control.lab.machine
+    if not names:
+        return [a for a, _ in machine.connections]
+    found: list[Port] = []
+    for name in names:
+        element, _, other = name.partition(":")
+        at = control.lab[element]
+        ports = [port for port in at.ports if port.peer is not None]
+        if other:
+            beyond = control.lab[other]
+            ports = [port for port in ports if port.peer is not None and port.peer.element is beyond]
+        if not ports:
+            raise ValueError(f"{name}: there is no such connection; 'tmelink status' lists them")
+        found += [port for port in ports if port not in found]
+    return found
