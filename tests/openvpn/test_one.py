@@ -15,13 +15,13 @@ from scapy.layers.l2 import Ether
 from tests.openvpn.test_tls_session import equals, up
 from tests.support.fuzzing import examples
 from tests.support.grouped import plain as plain_settings
-from tests.support.wire import pieces
+from tests.support.wire import End, Wire, pieces
 from tmelink.openvpn import occ
 from tmelink.openvpn.data.aead import LAST_ID, SUITES, AeadKeys
 from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.plain.point_to_point import PointToPoint
-from tmelink.openvpn.session import Joining
+from tmelink.openvpn.session import NOTHING, Joining, Restart, Step, Up
 from tmelink.openvpn.settings import Mssfix
 
 FRAME = bytes(range(12)) + b"\x08\x00" + bytes(range(50))
@@ -74,15 +74,17 @@ def test_it_is_sent_as_a_burst_of_it_is(options: dict[str, Any], frame: bytes) -
 @given(datagram=frames)
 def test_it_is_received_as_a_burst_of_it_is(options: dict[str, Any], datagram: bytes) -> None:
     link = session(**options)
-    frame = link.open_one(datagram, 1.0)
-    if frame is not None:
-        beside = session(**options)
-        step = beside.receive([datagram], 1.0)
-        assert [frame] == list(step.frames)
+    opened = link.open_one(datagram, 1.0)
+    beside = session(**options)
+    step = beside.receive([datagram], 1.0)
+    if isinstance(opened, Step):
+        assert opened == step
+    else:
+        assert [opened] == list(step.frames)
         assert not step.events
         assert not step.wire
-        assert link.deadline() == beside.deadline()
-        assert link.drops == beside.drops
+    assert link.deadline() == beside.deadline()
+    assert link.drops == beside.drops
 
 
 def test_what_is_ordinary_takes_the_short_way() -> None:
@@ -98,20 +100,22 @@ def test_what_needs_a_look_takes_the_long_way(frame: bytes) -> None:
 
 @pytest.mark.parametrize("datagram", [PING, occ.message(occ.EXIT), SYN, b"", bytes(4000)], ids=repr)
 def test_what_may_be_more_than_a_frame_takes_the_long_way(datagram: bytes) -> None:
-    assert session().open_one(datagram, 1.0) is None
+    assert isinstance(session().open_one(datagram, 1.0), Step)
 
 
 def test_the_first_sign_of_a_peer_takes_the_long_way() -> None:
     link = PointToPoint(plain_settings(), Random(1).randbytes)
     link.connected(0.0)
-    assert link.open_one(ACK, 1.0) is None
+    step = link.open_one(ACK, 1.0)
+    assert isinstance(step, Step)
+    assert (list(step.frames), step.events) == ([ACK], [Up()])
 
 
 def test_a_session_that_has_ended_takes_nothing() -> None:
     link = session()
     link.close(1.0)
     assert link.seal_one(ACK, 1.0) is None
-    assert link.open_one(ACK, 1.0) is None
+    assert link.open_one(ACK, 1.0) == NOTHING
 
 
 def test_under_tls_it_is_a_data_packet_like_any_other() -> None:
@@ -126,6 +130,73 @@ def test_under_tls_it_is_a_data_packet_like_any_other() -> None:
         assert other.frames == [ACK, FRAME * 2]
         assert end.session.seal_one(SYN, wire.now) is None
         assert end.session.seal_one(bytes(4000), wire.now) is None
+
+
+PEER = ("192.0.2.1", 1194)
+
+
+def sealed(end: End, payload: bytes) -> bytes:
+    """The data packet of anything that may stand in one."""
+    (packet,) = pieces(end.session._keyring.seal([payload]))
+    return packet
+
+
+def heard(**options: Any) -> Wire:
+    """Two ends of which the client has heard the server at its address."""
+    wire = up(equals(**options))
+    wire.client.session.receive([sealed(wire.server, FRAME)], wire.now, PEER)
+    return wire
+
+
+def test_under_tls_an_ordinary_frame_is_opened_by_itself() -> None:
+    wire = heard(mss=1300)
+    assert wire.client.session.open_one(sealed(wire.server, ACK), wire.now, PEER) == ACK
+    assert wire.client.session._liveness.last_received == wire.now
+
+
+@pytest.mark.parametrize(
+    ("payload", "frames"),
+    [(PING, []), (FRAME[:13], []), (bytes(4000), []), (occ.message(occ.REQUEST), []), (SYN, [SYN])],
+    ids=["ping", "short", "long", "message", "SYN"],
+)
+def test_under_tls_anything_else_comes_to_a_step(payload: bytes, frames: list[bytes]) -> None:
+    wire = heard(mss=9000)
+    step = wire.client.session.open_one(sealed(wire.server, payload), wire.now, PEER)
+    assert isinstance(step, Step)
+    assert (list(step.frames), step.authentic, step.events) == (frames, True, ())
+
+
+def test_under_tls_the_peers_farewell_ends_the_session() -> None:
+    wire = heard()
+    step = wire.client.session.open_one(sealed(wire.server, occ.message(occ.EXIT)), wire.now, PEER)
+    assert isinstance(step, Step)
+    assert [type(event) for event in step.events] == [Restart]
+
+
+def test_under_tls_what_is_not_the_peers_is_counted() -> None:
+    wire = heard()
+    session, packet = wire.client.session, sealed(wire.server, FRAME)
+    forged = packet[:-1] + bytes((packet[-1] ^ 1,))
+    assert session.open_one(forged, wire.now, PEER) == NOTHING
+    assert session.open_one(packet, wire.now, ("192.0.2.66", 1194)) == NOTHING
+    assert session.open_one(packet, wire.now, PEER) == FRAME
+    assert session.open_one(packet, wire.now, PEER) == NOTHING
+    assert session.drops == {
+        "not authentic": 1,
+        "data packet from another address": 1,
+        "repeated packet": 1,
+    }
+
+
+def test_under_tls_one_packet_too_many_asks_for_new_keys() -> None:
+    wire = heard(reneg_pkts=50)
+    session = wire.client.session
+    opened = [session.open_one(sealed(wire.server, FRAME), wire.now, PEER) for _ in range(60)]
+    steps = [step for step in opened if isinstance(step, Step)]
+    assert [frame for step in steps for frame in step.frames] + [
+        one for one in opened if not isinstance(one, Step)
+    ] == [FRAME] * 60
+    assert [step for step in steps if step.wire or step.answers]
 
 
 def test_under_tls_none_is_sealed_before_there_are_keys_nor_after_the_end() -> None:

@@ -160,8 +160,11 @@ class Session(Protocol):
         """
         ...
 
-    def open_one(self, datagram: Frame, now: float) -> Frame | None:
-        """The frame that one datagram holds; None where the datagram has to be given to `receive`."""
+    def open_one(self, datagram: Frame, now: float, source: Hashable = None) -> Frame | Step:
+        """The frame that a datagram holds which arrived alone, or what `receive` returns for it.
+
+        A short path for an ordinary frame: nothing follows from it but that a deadline may move back.
+        """
         ...
 
     def tick(self, now: float) -> Step:

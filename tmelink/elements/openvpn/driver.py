@@ -53,9 +53,9 @@ class SessionDriver:
         elif wire:
             self._transmit(wire)
 
-    def receive_one(self, datagram: Frame) -> Frame | None:
-        """The frame in a datagram that arrived alone; None where it has to be given to `receive`."""
-        return self.session.open_one(datagram, self._loop.time())
+    def receive_one(self, datagram: Frame, source: Hashable = None) -> Frame | Step:
+        """The frame in a datagram that arrived alone, or a step as from `receive`."""
+        return self.session.open_one(datagram, self._loop.time(), source)
 
     def do(self, step: Step) -> None:
         """Send, deliver and tell what the step asks for, in that order, and set the timer."""

@@ -27,6 +27,7 @@ from tmelink.openvpn.session import (
     Pushed,
     Restart,
     Session,
+    Step,
     Token,
     Up,
 )
@@ -176,13 +177,16 @@ class UdpPeer:
         await self._link.reaching(address)
         self._reached = address
 
-    def arrived_alone(self, datagram: Frame, address: Address) -> None:
+    def arrived_one(self, datagram: Frame, address: Address) -> None:
         """Take a datagram that came alone."""
-        frame = self._driver.receive_one(datagram) if address == self.remote else None
-        if frame is None:
+        if address != self.remote:
             self.arrived([datagram], address)
+            return
+        opened = self._driver.receive_one(datagram, address)
+        if isinstance(opened, Step):
+            self._driver.do(opened)
         else:
-            self._link.deliver_one(frame)
+            self._link.deliver_one(opened)
 
     def lost(self, reason: str) -> None:
         """What carried the datagrams is gone."""

@@ -288,7 +288,7 @@ class Server(Element):
         self._do(self._server.receive(items, address, self._now))
         return False
 
-    def arrived_alone(self, datagram: Frame, address: Address) -> None:
+    def arrived_one(self, datagram: Frame, address: Address) -> None:
         """A datagram over UDP."""
         self.arrived([datagram], address)
 

@@ -30,7 +30,7 @@ class DatagramHandler(Protocol):
     def arrived(self, items: list[Item], address: Address) -> bool:
         """Take datagrams; whether any of them was authentic."""
 
-    def arrived_alone(self, datagram: Frame, address: Address) -> None:
+    def arrived_one(self, datagram: Frame, address: Address) -> None:
         """Take one."""
 
 
@@ -123,7 +123,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
         alone = self.leases[0] if len(self.leases) == 1 else None
         if alone is not None and alone.handler is not None:
             datagrams.receive, datagrams.received = alone.handler.arrived, alone.link.received
-            datagrams.receive_one = alone.handler.arrived_alone
+            datagrams.receive_one = alone.handler.arrived_one
             datagrams.sent, alone.send = alone.link.sent, datagrams.send
             return
         datagrams.receive, datagrams.received = self._divide, self._undivided

@@ -182,7 +182,7 @@ class PointToPoint:
         self._liveness.last_sent = now
         return [frame]
 
-    def open_one(self, datagram: Frame, now: float) -> Frame | None:
+    def open_one(self, datagram: Frame, now: float, source: Hashable = None) -> Frame | Step:
         """The datagram itself, where it is plainly a frame."""
         size = len(datagram)
         if (
@@ -193,7 +193,7 @@ class PointToPoint:
             or datagram[self._mark] not in self._ordinary
             or (self._mss and may_be_syn(datagram, ip=not self._ethernet))
         ):
-            return None
+            return self.receive([datagram], now, source)
         self._liveness.last_received = now
         return datagram
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeGuard, cast
 
 from tmelink.errors import ProtocolError
 from tmelink.frame import MIN_FRAME, Frame, Run, pieces
@@ -50,6 +50,8 @@ class Payloads:
         self._ip = not ethernet
         header = MIN_FRAME + TAGS if ethernet else 0
         self._shortest = MIN_FRAME if ethernet else MIN_PACKET
+        self._least = max(len(PING), self._shortest)
+        """A payload of no more bytes may be something else than a frame."""
         self._longest_in = settings.sizes.longest_mtu + header
         self.longest_out = settings.sizes.tun_mtu + header
         self._mark = MARK if ethernet else 0
@@ -105,6 +107,16 @@ class Payloads:
             and not (self._mss and may_be_syn(frame, ip=self._ip))
         )
 
+    def is_plain_frame(self, payload: Item) -> TypeGuard[Frame]:
+        """Whether a payload is a frame as it stands, and opens no TCP connection."""
+        return (
+            self.plain
+            and not isinstance(payload, Run)
+            and self._least < len(payload) <= self._longest_in
+            and payload[self._mark] in self._ordinary
+            and not (self._mss and may_be_syn(payload, ip=self._ip))
+        )
+
     def dressed(self, payloads: Sequence[Frame]) -> Sequence[Frame]:
         """Payloads with what this link puts around them."""
         if self._framer is not None:
@@ -118,8 +130,7 @@ class Payloads:
         """Add the frames among payloads to `frames`; "exit" where the peer says that it exits."""
         said: Literal["exit"] | None = None
         begin = len(frames)
-        least = max(len(PING), self._shortest)
-        longest, mark, ordinary = self._longest_in, self._mark, self._ordinary
+        least, longest, mark, ordinary = self._least, self._longest_in, self._mark, self._ordinary
         for item in items:
             if isinstance(item, Run) and self.plain and least < item.size <= longest:
                 data, size = item

@@ -164,7 +164,11 @@ class TlsSession:
             self._liveness.last_received = now
         if authentic:
             self._liveness.unheard = False
-        if control or self._wire or self._answers or self._events or self._keyring.needs_rekey():
+        return self._finish(now, frames, authentic) if control else self._after_data(frames, authentic, now)
+
+    def _after_data(self, frames: list[Carried], authentic: bool, now: float) -> Step:
+        """The step after data packets alone, which rarely have any consequence beside their frames."""
+        if self._wire or self._answers or self._events or self._keyring.needs_rekey():
             return self._finish(now, frames, authentic)
         return Step((), frames, (), authentic) if frames or authentic else NOTHING
 
@@ -212,9 +216,29 @@ class TlsSession:
         liveness.last_sent = now
         return keyring.seal([frame])
 
-    def open_one(self, datagram: Frame, now: float) -> Frame | None:
-        """None: what a packet holds, and what follows from it, is known only once it is open."""
-        return None
+    def open_one(self, datagram: Frame, now: float, source: Hashable = None) -> Frame | Step:
+        """The frame of a data packet from where the peer is, under keys that last."""
+        active, liveness = self._active, self._liveness
+        if (
+            not self._up
+            or active is None
+            or source != active.address
+            or liveness.unheard
+            or liveness.quiet_seconds
+            or not len(datagram)
+            or not is_data(datagram[0])
+            or self._keyring.needs_rekey()
+        ):
+            return self.receive([datagram], now, source)
+        frames: list[Carried] = []
+        opened = self._keyring.open(datagram[0], (datagram,), now)
+        if opened:
+            liveness.last_received = now
+            payload = opened[0]
+            if self._payloads.is_plain_frame(payload) and not self._keyring.needs_rekey():
+                return payload
+            self._take(opened, frames, now)
+        return self._after_data(frames, bool(opened), now)
 
     def tick(self, now: float) -> Step:
         """What time asks for: repetitions, new keys, pings, the end of what took too long."""
