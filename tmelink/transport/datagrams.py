@@ -18,13 +18,12 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from time import monotonic
-from typing import Any
 
 from tmelink.frame import Counters, Frame, Run
+from tmelink.transport import reply_address
 from tmelink.transport.arena import SIZE, arena
-
-Address = tuple[Any, ...]
-"""A socket address as the socket module gives it: (host, port) or (host, port, flow, scope)."""
+from tmelink.transport.reply_address import Address as Address
+from tmelink.transport.reply_address import AncillaryItem
 
 Receive = Callable[[list[Frame | Run], Address], object]
 """Takes the items that arrived and the sender's address; the returned value is ignored."""
@@ -34,6 +33,9 @@ ReceiveOne = Callable[[Frame, Address], object]
 
 _UDP_SEGMENT = 103
 _UDP_GRO = 104
+
+_GRO_ROOM, _PKTINFO_ROOM = 32, 128
+"""Bytes for what the kernel tells beside a datagram: the size of a run's pieces, and this end's address."""
 
 DATAGRAM = 65536
 """Room for the longest datagram, or the longest run of them that one call delivers."""
@@ -58,7 +60,8 @@ class Datagrams:
     `receive(items, address)` is called for what arrives; the buffers are reused once it returns. `hold(True)`
     is called when the socket's send buffer is full and `hold(False)` when there is room again. `sent` and
     `received` are the caller's, so that they outlive the socket; they and `receive` may be replaced. A
-    datagram that arrives alone goes to `receive_one` instead, where that is set.
+    datagram that arrives alone goes to `receive_one` instead, where that is set. A socket that is bound to no
+    address sends to each peer from the address that the peer has sent to.
     """
 
     def __init__(
@@ -88,7 +91,10 @@ class Datagrams:
         self._too_long: int | None = None
         self._segment = segment and sys.platform == "linux" and _accepts(sock, _UDP_SEGMENT, 0)
         self._gro = gro and sys.platform == "linux" and _accepts(sock, _UDP_GRO, 1)
-        self._loop.add_reader(sock.fileno(), self._read_runs if self._gro else self._read_single)
+        self._replies = reply_address.of(sock)
+        self._room = _GRO_ROOM if self._replies is None else _PKTINFO_ROOM
+        runs = self._gro or self._replies is not None
+        self._loop.add_reader(sock.fileno(), self._read_runs if runs else self._read_single)
 
     @property
     def local(self) -> Address:
@@ -110,10 +116,11 @@ class Datagrams:
         items: list[Frame | Run] = []
         sender: Address | None = None
         received = self.received
+        room, replies = self._room, self._replies
         recvmsg_into = self.sock.recvmsg_into
         for _ in range(READS if monotonic() < self._read_at + BUSY_SECONDS else 1):
             try:
-                length, control, _flags, address = recvmsg_into([arena[at : at + DATAGRAM]], 32)
+                length, control, _flags, address = recvmsg_into([arena[at : at + DATAGRAM]], room)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -125,7 +132,12 @@ class Datagrams:
                     items = []
                 sender = address
             data = arena[at : at + length]
-            size = struct.unpack_from("=i", control[0][2])[0] if control else length
+            size = length
+            for item in control:
+                if item[1] == _UDP_GRO and item[0] == socket.IPPROTO_UDP:
+                    size = struct.unpack_from("=i", item[2])[0]
+                elif replies is not None:
+                    replies.heard(address, item)
             received.bytes += length
             if 0 < size < length:
                 received.frames += math.ceil(length / size)
@@ -203,10 +215,17 @@ class Datagrams:
                     self._send_one(item, address)
 
     def _send_one(self, datagram: Frame, address: Address) -> None:
+        replies = self._replies
         try:
-            self.sock.sendto(datagram, address)
+            if replies is None or not (own := replies.towards(address)):
+                self.sock.sendto(datagram, address)
+            else:
+                self.sock.sendmsg([datagram], own, 0, address)
         except OSError as error:
-            self._refused(error, 1)
+            if replies is not None and replies.refused(address, error):
+                self._send_one(datagram, address)
+            else:
+                self._refused(error, 1)
         else:
             self.sent.frames += 1
             self.sent.bytes += len(datagram)
@@ -239,11 +258,16 @@ class Datagrams:
     def _send_buffers(self, buffers: Sequence[Frame], size: int, address: Address) -> None:
         total = sum(map(len, buffers))
         count = math.ceil(total / size)
+        replies = self._replies
+        ancillary: list[AncillaryItem] = [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", size))]
+        if replies is not None:
+            ancillary += replies.towards(address)
         try:
-            self.sock.sendmsg(
-                buffers, [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", size))], 0, address
-            )
+            self.sock.sendmsg(buffers, ancillary, 0, address)
         except OSError as error:
+            if replies is not None and replies.refused(address, error):
+                self._send_buffers(buffers, size, address)
+                return
             if error.errno not in (errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT):
                 self._refused(error, count)
                 return

@@ -97,6 +97,11 @@ class Vxlan(Element):
         self.received = Counters()
         self._header = vxlan.header(arguments.vni)
         self._remotes = tuple(str(remote) for remote in arguments.remote)
+        # As the kernel writes the addresses of those that send.
+        self._addresses: dict[str, Address] = {
+            str(remote): (str(remote), arguments.port, *((0, 0) if remote.version == 6 else ()))
+            for remote in arguments.remote
+        }
         self._stations: dict[bytes, tuple[str, float]] = {}
         self._socket: Datagrams | None = None
         self._end: Outer | None = None
@@ -226,7 +231,7 @@ class Vxlan(Element):
                     by_remote.setdefault(remote, []).append(datagram)
         for remote, datagrams in by_remote.items():
             if self._socket is not None:
-                self._socket.send(datagrams, (remote, self.arguments.port))
+                self._socket.send(datagrams, self._addresses[remote])
             else:
                 self._send_by_connection(remote, datagrams)
 

@@ -92,7 +92,7 @@ LINK: tuple[Section, ...] = (
             works("tcp-nodelay", "", "a server tells its clients socket-flags TCP_NODELAY"),
             works("mtu-disc", "no|maybe|yes", "path MTU discovery of the socket (Linux)", connection=True),
             works("bind-dev", "INTERFACE", "bind the socket to this interface or VRF (Linux)"),
-            ignored("multihome", "", "a link answers from the address its socket is bound to"),
+            ignored("multihome", "", "a link always answers from the address that its peer sends to"),
             ignored("ipchange", "TEXT", _SCRIPT),
             ignored("passtos", "", "the outer packets keep the system's class of service"),
             ignored("fast-io", "", "tmelink's sockets never wait"),
