@@ -96,7 +96,7 @@ def test_a_frame_in() -> None:
     padded = frame(length=20).ljust(60, b"\0")
     assert (bits, data) == (0x0300, padded + zlib.crc32(padded).to_bytes(4, "little"))
     assert driver.memory.raised
-    assert driver.chip.ready
+    assert driver.chip.ready(frame())
     assert driver.status == RINT | INTR | INEA | 0x30 | STRT | INIT
 
 
@@ -148,13 +148,16 @@ def test_the_address_filter() -> None:
 def test_without_buffers() -> None:
     driver = Driver()
     for _ in range(4):
-        assert driver.chip.ready
+        assert driver.chip.ready(frame())
         driver.chip.receive(frame())
-    assert not driver.chip.ready
+    assert not driver.chip.ready(frame())
     driver.chip.receive(frame())
     assert driver.status & (MISS | ERR) == MISS | ERR
     for number in (0, 1):
         driver.give(number)
+    assert driver.chip.ready(frame(length=1000))
+    assert not driver.chip.ready(frame(length=1500))
+    assert driver.chip.ready(frame(OTHER, length=1500)), "it is not for this station"
     driver.chip.receive(frame(length=1500))
     assert [driver.got(number)[0] for number in (0, 1)] == [0x0200, 0x5400]
     assert driver.chip.drops == {"no buffer": 2}
@@ -262,6 +265,6 @@ def test_anything_a_driver_may_do(
                 chip.write(RAP, register)
                 chip.write(RDP, number)
         chip.poll()
-        assert chip.ready in (True, False)
+        assert chip.ready(bytes(1514)) in (True, False)
         assert all(len(sent) >= 14 for sent in chip.out)
         assert bus.raised == (chip.read(RDP) & 0xC0 == 0xC0 if chip.read(RAP) == 0 else bus.raised)

@@ -293,14 +293,27 @@ class Lance:
 
     # Reception
 
-    @property
-    def ready(self) -> bool:
-        """Whether the receiver is on and has a buffer for the next frame."""
+    def ready(self, frame: Frame) -> bool:
+        """Whether the receiver is on and has as many buffers as the frame needs, or need not have them.
+
+        A frame that is longer than all buffers of the ring together does not wait for more.
+        """
         if not self._csr0 & RXON:
             return False
-        at = self._receive.address()
-        # Where there is no memory, the next frame ends in the memory error that it must.
-        return not self._bus.holds(at, _DESCRIPTOR) or bool(self._words(at, 4)[1] & OWN)
+        if self._mode & LOOP or not self._accepts(frame):
+            return True
+        missing = max(len(frame), _MIN_ON_WIRE) + _FCS
+        for ahead in range(self._receive.length):
+            at = self._receive.address(ahead)
+            if not self._bus.holds(at, _DESCRIPTOR):
+                return True  # it ends in the memory error that it must
+            _, status, count, _ = self._words(at, 4)
+            if not status & OWN:
+                return False
+            missing -= 0x1000 - (count & 0x0FFF)
+            if missing <= 0:
+                return True
+        return True
 
     @property
     def receiving(self) -> bool:

@@ -1,16 +1,14 @@
 """Which of a host's own addresses answers a peer: the one that the peer has sent to (`man 7 ip`, IP_PKTINFO).
 
-For UDP sockets that are bound to no address of their own. Left to itself the kernel sends from the address that
-its routes prefer, and a peer that asked another address of a host takes no answer from that one.
+For UDP sockets that are bound to no address. Left to itself the kernel sends from the address that its routes
+prefer, and a peer that sends to another address of the host takes no answer from that one.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-import struct
 import sys
-from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -58,7 +56,7 @@ class ReplyAddresses:
         self._known[peer] = _Known(item[2], answer, monotonic())
 
     def towards(self, peer: Address) -> list[AncillaryItem]:
-        """What to hand to `socket.sendmsg` with a datagram for `peer`; nothing where the kernel may choose."""
+        """What `socket.sendmsg` needs beside a datagram for `peer`; empty where the kernel may choose."""
         known = self._known.get(peer)
         if known is None:
             return []
@@ -80,8 +78,8 @@ class ReplyAddresses:
     def _answer(self, item: AncillaryItem) -> AncillaryItem | None:
         level, kind, data = item
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) == 12:
-            # struct in_pktinfo: interface, the address to answer from, the packet's destination. The interface
-            # is the routes' to choose.
+            # struct in_pktinfo: interface, the address to answer from, the packet's destination. The routes
+            # choose the interface.
             return level, kind, bytes(4) + data[4:8] + bytes(4)
         if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO and len(data) == 20:
             if data[0] == 0xFF:
@@ -102,7 +100,7 @@ class _Known:
 
 
 def of(sock: socket.socket) -> ReplyAddresses | None:
-    """For a UDP socket that is bound to no address; None for every other, and where there is no such thing."""
+    """For a UDP socket that is bound to no address; None for every other, and on other systems."""
     if sys.platform != "linux" or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None
     if sock.getsockname()[0] not in ("0.0.0.0", "::"):

@@ -86,17 +86,20 @@ class Am7990(Nic):
             return
         self._busy = True
         try:
-            while chip.out or (self.waiting and (chip.ready or not chip.receiving)):
+            while chip.out or self._can_receive(chip):
                 frames, chip.out = chip.out, []
                 if frames:
                     self.send_many(frames)
-                while self.waiting and (chip.ready or not chip.receiving):
+                while self._can_receive(chip):
                     chip.receive(self.waiting.popleft())
                 self.taken()
         finally:
             self._busy = False
         if self._timer is None and (chip.transmitting or self.waiting):
             self._timer = asyncio.get_running_loop().call_later(TRANSMIT_POLL, self._tick)
+
+    def _can_receive(self, chip: Lance) -> bool:
+        return bool(self.waiting) and (not chip.receiving or chip.ready(self.waiting[0]))
 
     def _tick(self) -> None:
         """The driver may have filled or emptied a ring without a word."""

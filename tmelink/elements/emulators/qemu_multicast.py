@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -15,6 +16,8 @@ from tmelink.frame import Counters, Frame, Run
 from tmelink.transport import endpoints, sockets
 from tmelink.transport.datagrams import Address, Datagrams
 from tmelink.transport.endpoints import Inet
+
+_IP_MULTICAST_ALL = 49  # linux/in.h
 
 
 class QemuMulticast(Cable):
@@ -56,6 +59,9 @@ class QemuMulticast(Cable):
             hearing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             hearing.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, sockets.RECEIVE_BUFFER)
             hearing.bind(group)
+            if sys.platform == "linux":
+                # Otherwise the kernel delivers what any socket of this computer has joined, whatever it is.
+                hearing.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
             member = socket.inet_aton(str(group[0])) + socket.inet_aton(own)
             hearing.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
             # Others on this computer are to hear; what comes back to us is known by this socket's own port.
