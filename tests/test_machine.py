@@ -20,7 +20,7 @@ from tmelink import registry, values
 from tmelink.arguments import keyword, positional, rest
 from tmelink.element import Claim, Element, Port
 from tmelink.errors import MachineError, PortError, TmelinkError, UnknownElement
-from tmelink.machine import Machine, load
+from tmelink.machine import CheckedMachine, load
 from tmelink.source import Word
 from tmelink.tmesh.layout import MAX_DEPTH, MAX_SOURCED
 from tmelink.tmesh.tme_parts import ETHERNET_CARDS, PARTS
@@ -140,7 +140,7 @@ def mistakes(text: str, **options: Any) -> list[str]:
     return [str(mistake).removeprefix("<text>:") for mistake in caught.value.mistakes]
 
 
-def connections(machine: Machine) -> list[tuple[str, str]]:
+def connections(machine: CheckedMachine) -> list[tuple[str, str]]:
     return [(a.element.name, b.element.name) for a, b in machine.connections]
 
 

@@ -11,7 +11,7 @@ from tmelink.runtime import Lab
 from tmelink.threads import ThreadedLab
 
 
-class Machine(machine.Machine):
+class Machine(machine.CheckedMachine):
     """A checked machine that can be run, once: `async with machine.run() as lab`."""
 
     def run(self, *, keep_going: bool = False, output: Callable[[str], None] | None = None) -> Lab:

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tmelink.element import Element, Port, connect
-from tmelink.machine import Machine
+from tmelink.machine import CheckedMachine
 
-End = tuple[str, tuple[str, ...]]
+ConnectionEnd = tuple[str, tuple[str, ...]]
 """An element's name, and the words on its side of `at`."""
 
-Pair = tuple[Port, Port]
+PortPair = tuple[Port, Port]
 
 ORDER = ("disconnect", "remove", "replace", "add", "connect")
 """Kinds of change in the order in which they are made."""
 
 
-class Change(NamedTuple):
+class ElementChange(NamedTuple):
     """One thing that changes: `kind` is one of `ORDER`."""
 
     kind: str
@@ -43,13 +43,13 @@ class Difference:
     replaced is among both. `ended` are connections that do not go on as they are.
     """
 
-    machine: Machine
-    changes: list[Change] = field(default_factory=list)
+    machine: CheckedMachine
+    changes: list[ElementChange] = field(default_factory=list)
     gone: list[Element] = field(default_factory=list)
     new: list[Element] = field(default_factory=list)
-    ended: list[Pair] = field(default_factory=list)
+    ended: list[PortPair] = field(default_factory=list)
     _stays: set[Element] = field(default_factory=set)
-    _goes_on: dict[int, Pair] = field(default_factory=dict)
+    _goes_on: dict[int, PortPair] = field(default_factory=dict)
 
     def join(self) -> list[Port]:
         """Make the connections that are new; the ports that were joined. Raises `PortError`."""
@@ -67,7 +67,7 @@ class Difference:
         return joined
 
 
-def between(old: Machine, new: Machine) -> Difference:
+def between(old: CheckedMachine, new: CheckedMachine) -> Difference:
     """What has to change for `old`, which runs, to become `new`, which then must not be used otherwise."""
     reasons = _reasons(old, new)
     difference = Difference(new)
@@ -80,9 +80,13 @@ def between(old: Machine, new: Machine) -> Difference:
     removed = [path for path in old.elements if path not in new.elements]
     added = [path for path in new.elements if path not in old.elements]
     difference.changes = [
-        *(Change("remove", path.lstrip("/")) for path in removed),
-        *(Change("replace", path.lstrip("/"), reasons[path]) for path in new.elements if path in reasons),
-        *(Change("add", path.lstrip("/")) for path in added),
+        *(ElementChange("remove", path.lstrip("/")) for path in removed),
+        *(
+            ElementChange("replace", path.lstrip("/"), reasons[path])
+            for path in new.elements
+            if path in reasons
+        ),
+        *(ElementChange("add", path.lstrip("/")) for path in added),
     ]
     _connections(old, new, difference, {path.lstrip("/") for path in (*removed, *added)})
     difference.changes.sort(key=lambda change: ORDER.index(change.kind))
@@ -94,7 +98,7 @@ def between(old: Machine, new: Machine) -> Difference:
     return difference
 
 
-def _reasons(old: Machine, new: Machine) -> dict[str, str]:
+def _reasons(old: CheckedMachine, new: CheckedMachine) -> dict[str, str]:
     """Why elements that are in both cannot stay, by path."""
     before, after = _wiring(old), _wiring(new)
     found = {}
@@ -127,9 +131,9 @@ def _differing(old: object, new: object) -> list[str]:
     return ["arguments"]
 
 
-def _wiring(machine: Machine) -> dict[str, list[tuple[End, End]]]:
+def _wiring(machine: CheckedMachine) -> dict[str, list[tuple[ConnectionEnd, ConnectionEnd]]]:
     """The connections of each element in their order, each from its own end."""
-    found: dict[str, list[tuple[End, End]]] = defaultdict(list)
+    found: dict[str, list[tuple[ConnectionEnd, ConnectionEnd]]] = defaultdict(list)
     for a, b in machine.connections:
         found[a.element.name].append((_end(a), _end(b)))
         if b is not a:
@@ -137,9 +141,11 @@ def _wiring(machine: Machine) -> dict[str, list[tuple[End, End]]]:
     return found
 
 
-def _connections(old: Machine, new: Machine, difference: Difference, come_or_go: set[str]) -> None:
+def _connections(
+    old: CheckedMachine, new: CheckedMachine, difference: Difference, come_or_go: set[str]
+) -> None:
     """Find which connections go on; what else there is ends or is made."""
-    running: dict[tuple[End, End], deque[Pair]] = defaultdict(deque)
+    running: dict[tuple[ConnectionEnd, ConnectionEnd], deque[PortPair]] = defaultdict(deque)
     for pair in old.connections:
         running[_key(pair)].append(pair)
     for index, pair in enumerate(new.connections):
@@ -158,14 +164,14 @@ def _connections(old: Machine, new: Machine, difference: Difference, come_or_go:
             _tell("disconnect", pair, difference, come_or_go)
 
 
-def _tell(kind: str, pair: Pair, difference: Difference, come_or_go: set[str]) -> None:
+def _tell(kind: str, pair: PortPair, difference: Difference, come_or_go: set[str]) -> None:
     """A connection of an element that comes or goes is told with that."""
     names = [port.element.name for port in pair]
     if come_or_go.isdisjoint(names):
-        difference.changes.append(Change(kind, " at ".join(names)))
+        difference.changes.append(ElementChange(kind, " at ".join(names)))
 
 
-def _end(port: Port) -> End:
+def _end(port: Port) -> ConnectionEnd:
     return port.element.name, _texts(port)
 
 
@@ -173,7 +179,7 @@ def _texts(port: Port) -> tuple[str, ...]:
     return tuple(word.text for word in port.words)
 
 
-def _key(pair: Sequence[Port]) -> tuple[End, End]:
+def _key(pair: Sequence[Port]) -> tuple[ConnectionEnd, ConnectionEnd]:
     first, second = sorted(map(_end, pair))
     return first, second
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from tmelink import registry
 from tmelink.element import Claim, Element, Port, connect
 from tmelink.errors import ElementError, MachineError, PortError, TmelinkError, UnknownElement
-from tmelink.inline.netem_words import Impairment, Request, WordError
+from tmelink.inline.netem_words import Impairment, ImpairmentRequest, WordError
 from tmelink.inline.netem_words import request as impairment_request
 from tmelink.inline.pcap_filter import PcapFilter
 from tmelink.source import Mistake, Place, Source, Word, suggestion
@@ -54,11 +54,11 @@ class ConnectionImpairment:
 
     element: str
     other: str
-    request: Request
+    request: ImpairmentRequest
 
 
 @dataclass(eq=False)
-class Machine:
+class CheckedMachine:
     """What a machine file describes, checked: what a runtime opens, runs and closes.
 
     Paths are absolute, `/le0` or `/a/le0`, and in the order of the file. `not_emulated` are TME's parts that
@@ -100,7 +100,7 @@ def load(
     name: str = "<text>",
     folder: Path | None = None,
     edits: Sequence[Callable[[Layout], None]] = (),
-) -> Machine:
+) -> CheckedMachine:
     """Read and check a machine file, or a text: a str that holds a newline is text, any other a path.
 
     With `host` only that host's part is loaded, and what stands outside every host block. `name` is what a
@@ -129,7 +129,7 @@ def load(
         known = ", ".join(layout.hosts)
         hint = suggestion(host, layout.hosts) or (f"it has {known}" if known else "it has no host blocks")
         layout.complain(Place(source, 1, 1), f"the file has no host {host}", hint)
-    machine = Machine(source, host, network_only)
+    machine = CheckedMachine(source, host, network_only)
     _Assembly(machine, layout, modules).run()
     if mistakes:
         # One mistake in a file that is sourced twice is one mistake.
@@ -186,7 +186,7 @@ class _Made:
 class _Assembly:
     """Makes elements and connections of what a layout holds."""
 
-    def __init__(self, machine: Machine, layout: Layout, modules: _Modules) -> None:
+    def __init__(self, machine: CheckedMachine, layout: Layout, modules: _Modules) -> None:
         self.machine = machine
         self.layout = layout
         self.modules = modules

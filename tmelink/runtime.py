@@ -25,7 +25,7 @@ from tmelink.inline.impairment import impair
 from tmelink.inline.netem_words import Impairment, WordError
 from tmelink.inline.netem_words import request as impairment_request
 from tmelink.logs import set_level
-from tmelink.machine import ConnectionImpairment, ElementCommand, Machine
+from tmelink.machine import CheckedMachine, ConnectionImpairment, ElementCommand
 from tmelink.state import Event, State
 from tmelink.system import namespaces, recovery, remains
 
@@ -53,7 +53,7 @@ class Lab(Mapping[str, Element]):
 
     def __init__(
         self,
-        machine: Machine,
+        machine: CheckedMachine,
         *,
         keep_going: bool = False,
         output: Callable[[str], None] | None = None,
@@ -156,7 +156,7 @@ class Lab(Mapping[str, Element]):
         return {name: error for name, error in self.failures.items() if name not in failed_before}
 
     def impair(self, path: str, other: str, words: Sequence[str]) -> dict[str, Impairment]:
-        """Change what happens to the frames of a connection, in tc-netem's words (docs/impairment.md).
+        """ElementChange what happens to the frames of a connection, in tc-netem's words (docs/impairment.md).
 
         What holds afterwards, by direction: "out" is what `path` sends, "in" what it receives. All that the
         words do not name stays. Raises `ElementError` for wrong words and where there is no connection.
@@ -425,7 +425,7 @@ def _free_port(element: Element) -> Port:
 
 
 async def _cancel(*tasks: asyncio.Task[None] | asyncio.Task[Literal[True]]) -> None:
-    """End the tasks that still run, and wait until they have, unless one does not hear it."""
+    """ConnectionEnd the tasks that still run, and wait until they have, unless one does not hear it."""
     for task in tasks:
         task.cancel()
     _, deaf = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)

@@ -24,7 +24,7 @@ from typing import TypeVar, overload
 from tmelink.elements.builtin.nic import BLOCK, DROP_OLDEST, Nic, drop_oldest
 from tmelink.errors import ClosedError
 from tmelink.frame import Counters, Frame
-from tmelink.machine import Machine
+from tmelink.machine import CheckedMachine
 from tmelink.runtime import Lab
 from tmelink.system.event_loop import new_event_loop
 
@@ -42,7 +42,11 @@ class ThreadedLab:
     """
 
     def __init__(
-        self, machine: Machine, *, keep_going: bool = False, output: Callable[[str], None] | None = None
+        self,
+        machine: CheckedMachine,
+        *,
+        keep_going: bool = False,
+        output: Callable[[str], None] | None = None,
     ) -> None:
         self.machine = machine
         self._lab = Lab(machine, keep_going=keep_going, output=output)

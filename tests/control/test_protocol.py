@@ -16,11 +16,11 @@ from tmelink.control.protocol import (
     PARSE_ERROR,
     Failure,
     Hello,
-    Item,
     Lines,
-    Message,
     Reply,
     Request,
+    ServerMessage,
+    StreamItem,
     encode,
     read_message,
     read_request,
@@ -89,11 +89,11 @@ def test_a_request_comes_back_as_it_was_said(
 
 @given(
     st.builds(Reply, IDS, JSON)
-    | st.builds(Item, IDS, JSON, st.integers(0))
+    | st.builds(StreamItem, IDS, JSON, st.integers(0))
     | st.builds(Failure, IDS, st.integers(), st.text(), JSON)
     | st.builds(Hello, st.text(), st.integers(), st.text(), st.integers())
 )
-def test_a_message_comes_back_as_it_was_said(message: Message) -> None:
+def test_a_message_comes_back_as_it_was_said(message: ServerMessage) -> None:
     assert read_message(encode(message)[:-1]) == message
 
 

@@ -24,7 +24,7 @@ from tests.support.wire import pieces
 from tmelink.openvpn import keys
 from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.plain.settings import Settings
-from tmelink.openvpn.session import Event, Notice, Restart, Step, Up
+from tmelink.openvpn.session import Notice, Restart, SessionEvent, Step, Up
 from tmelink.openvpn.settings import Mssfix
 from tmelink.stack.interface import Interface
 
@@ -64,7 +64,7 @@ class Shell(asyncio.DatagramProtocol):
         self.machine = Interface(bytes.fromhex("500000000001"), inet=IPv4Interface(f"{OURS}/24"))
         self.settings = settings
         self.peer = peer
-        self.events: list[Event] = []
+        self.events: list[SessionEvent] = []
         self.session = self.new_session()
         self.told = asyncio.Event()
 
@@ -100,7 +100,7 @@ class Shell(asyncio.DatagramProtocol):
         if frames:
             self.do(self.session.send(frames, now))
 
-    async def event(self, kind: type[Event]) -> Event:
+    async def event(self, kind: type[SessionEvent]) -> SessionEvent:
         """The first event of a kind, now or to come."""
         async with asyncio.timeout(UP_SECONDS):
             while True:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.fuzzing import examples
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data import compress
-from tmelink.openvpn.data.compress import Framer
+from tmelink.openvpn.data.compress import CompressionFramer
 from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.settings import Allow, Compression, Framing
 
@@ -36,8 +36,8 @@ LZ4_V2 = bytes.fromhex(
 )
 
 
-def made(framing: Framing, allow: Allow = "asym", limit: int = 1600) -> Framer:
-    return Framer(Compression(framing, allow), limit)
+def made(framing: Framing, allow: Allow = "asym", limit: int = 1600) -> CompressionFramer:
+    return CompressionFramer(Compression(framing, allow), limit)
 
 
 @pytest.mark.parametrize("framing", get_args(Framing))

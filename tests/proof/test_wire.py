@@ -18,6 +18,7 @@ from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Step
 from tmelink.proof import sizes, wire
+from tmelink.routing.facts import IPVersion
 
 SIZES = (15, 60, 98, 1414, 1441, 1458, 1500, 1514)
 
@@ -112,7 +113,7 @@ def test_the_largest_whole_packet_is_the_largest() -> None:
         (100, 24, 4, []),
     ],
 )
-def test_fragments(packet: int, mtu: int, version: sizes.IPVersion, pieces: list[int]) -> None:
+def test_fragments(packet: int, mtu: int, version: IPVersion, pieces: list[int]) -> None:
     assert sizes.fragments(packet, mtu, version) == pieces
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tmelink.frame import Run, SuperFrame
-from tmelink.openvpn.session import Carried, Event, Step
+from tmelink.openvpn.session import Carried, SessionEvent, Step
 from tmelink.openvpn.tls.session import TlsSession
 
 E = TypeVar("E")
@@ -40,7 +40,7 @@ class End:
     def __init__(self, session: TlsSession) -> None:
         self.session = session
         self.frames: list[bytes] = []
-        self.events: list[Event] = []
+        self.events: list[SessionEvent] = []
         self.sent: list[bytes] = []
 
     def of(self, kind: type[E]) -> list[E]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tmelink.machine import Machine, load
+from tmelink.machine import CheckedMachine, load
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="NAME", help="only the part of the file for this host")
 
 
-def read(options: argparse.Namespace, *, network_only: bool = True) -> Machine:
+def read(options: argparse.Namespace, *, network_only: bool = True) -> CheckedMachine:
     """The machine that the options name; raises `MachineError` with every mistake in it."""
     if options.file == "-":
         # A text without a line end would be taken for a file's name.
@@ -40,10 +40,10 @@ def read(options: argparse.Namespace, *, network_only: bool = True) -> Machine:
     return load(Path(options.file), host=options.host, network_only=network_only)
 
 
-def again(options: argparse.Namespace, machine: Machine) -> Callable[[], Machine]:
+def again(options: argparse.Namespace, machine: CheckedMachine) -> Callable[[], CheckedMachine]:
     """A function that reads the machine's file again; standard input cannot be read again and stays."""
 
-    def reload() -> Machine:
+    def reload() -> CheckedMachine:
         network_only = machine.network_only
         if options.file == "-":
             text = machine.source.text
@@ -53,7 +53,7 @@ def again(options: argparse.Namespace, machine: Machine) -> Callable[[], Machine
     return reload
 
 
-def not_emulated(machine: Machine) -> str:
+def not_emulated(machine: CheckedMachine) -> str:
     """The sentence about TME's parts that tmelink does not emulate; empty where the file has none."""
     if not machine.not_emulated:
         return ""

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from tmelink.cli import labs
-from tmelink.control import Client, ControlError, Running, running
+from tmelink.control import Client, ControlError, RunningLab, running
 
 NAME = "ps"
 HELP = "list the labs that run"
@@ -48,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _row(lab: Running) -> dict[str, Any]:
+def _row(lab: RunningLab) -> dict[str, Any]:
     """What a lab says of itself; what its lock file says where it does not answer."""
     try:
         with Client(lab, ANSWER_SECONDS) as client:

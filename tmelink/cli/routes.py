@@ -18,7 +18,7 @@ from tmelink.elements.host_interfaces import host_network
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.tunnel_network import resolved
 from tmelink.errors import TmelinkError
-from tmelink.machine import Machine
+from tmelink.machine import CheckedMachine
 from tmelink.openvpn.options import network_options
 from tmelink.openvpn.options.parse import Options
 from tmelink.routing import conflicts
@@ -67,7 +67,7 @@ def main(options: argparse.Namespace) -> int:
     return 1 if warned else 0
 
 
-def plans(machine: Machine, known: Facts) -> list[PlannedInterface]:
+def plans(machine: CheckedMachine, known: Facts) -> list[PlannedInterface]:
     """The plan of every interface in the file that needs changes of the host."""
     found = []
     for path, element in machine.elements.items():

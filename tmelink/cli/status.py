@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from tmelink.cli import colours, labs
+from tmelink.control.protocol import Json
 
 NAME = "status"
 HELP = "show what is up in a running lab and what is not, since when and why, with counters and rates"
@@ -23,8 +23,6 @@ PERIOD = 2.0
 """Seconds between two looks of --watch."""
 
 _CLEAR = "\x1b[H\x1b[2J"
-
-Json = dict[str, Any]
 
 
 def declare(parser: argparse.ArgumentParser) -> None:

@@ -10,13 +10,13 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tmelink.control import live
 from tmelink.control.control import Control
 from tmelink.control.methods import Methods, RequestError
+from tmelink.control.protocol import Json
 from tmelink.difference import Difference, between
-from tmelink.machine import Machine, load
+from tmelink.machine import CheckedMachine, load
 
 METHODS = Methods()
 
@@ -25,8 +25,6 @@ SWITCH_SECONDS = 0.000_5
 
 TOLD = 5
 """Changes that the event of a change has in words; all of them are in its data."""
-
-Json = dict[str, Any]
 
 
 @METHODS.request("apply")
@@ -64,7 +62,7 @@ async def execute(control: Control, *, text: str, directory: str = "/") -> Json:
         if orders is not None:
             output = [said for order in orders if (said := await order.carry_out())]
             return {"output": output, "changes": [], "failed": {}, "directory": directory}
-        script = live.Script(text, directory, machine)
+        script = live.LiveScript(text, directory, machine)
         difference = await _difference(control, lambda: _edited(control, machine, script))
         result = await _change(control, difference)
         if script.changes_something:
@@ -73,11 +71,11 @@ async def execute(control: Control, *, text: str, directory: str = "/") -> Json:
         for command in difference.machine.commands[script.ordered_before :]:
             # One of a new element has been carried out when that was opened.
             if command.level is None and command.element not in difference.new:
-                output.append(await live.Order.of(command).carry_out())
+                output.append(await live.LiveCommand.of(command).carry_out())
         return {**result, "output": [*filter(None, output)], "directory": script.directory}
 
 
-def _reader(control: Control, file: str | None, text: str | None) -> Callable[[], Machine]:
+def _reader(control: Control, file: str | None, text: str | None) -> Callable[[], CheckedMachine]:
     host, network_only = control.host, control.lab.machine.network_only
     if file is not None and text is not None:
         raise RequestError("give a file or a text, and not both")
@@ -86,7 +84,7 @@ def _reader(control: Control, file: str | None, text: str | None) -> Callable[[]
     return lambda: load(Path(str(file)), host=host, network_only=network_only)
 
 
-def _edited(control: Control, machine: Machine, script: live.Script) -> Machine:
+def _edited(control: Control, machine: CheckedMachine, script: live.LiveScript) -> CheckedMachine:
     """The lab's file as it was read, with the edits since and this one."""
     source = machine.source
     return load(
@@ -99,7 +97,7 @@ def _edited(control: Control, machine: Machine, script: live.Script) -> Machine:
     )
 
 
-async def _difference(control: Control, reload: Callable[[], Machine]) -> Difference:
+async def _difference(control: Control, reload: Callable[[], CheckedMachine]) -> Difference:
     """What a machine that is read now has different; nothing is changed yet."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -17,11 +17,11 @@ from tmelink.control.protocol import (
     VERSION,
     Failure,
     Hello,
-    Item,
     Lines,
-    Message,
     Reply,
     Request,
+    ServerMessage,
+    StreamItem,
     encode,
     read_message,
 )
@@ -58,7 +58,7 @@ def connect(name: str | None = None, *, timeout: float | None = TIMEOUT) -> Clie
     return Client(lab, timeout)
 
 
-def _only() -> places.Running:
+def _only() -> places.RunningLab:
     running = places.running()
     if not running:
         raise NotRunning("no lab is running: 'tmelink run FILE' starts one")
@@ -71,7 +71,7 @@ def _only() -> places.Running:
 class Client:
     """A connection to one lab's control socket; use as a context manager, or `close` it."""
 
-    def __init__(self, lab: places.Running, timeout: float | None = TIMEOUT) -> None:
+    def __init__(self, lab: places.RunningLab, timeout: float | None = TIMEOUT) -> None:
         self.lab = lab
         self._timeout = timeout
         self._number = 0
@@ -135,7 +135,7 @@ class Client:
             if isinstance(message, Reply | Failure) and message.id in (number, None):
                 return _result(message)
 
-    def stream(self, method: str, /, **parameters: Any) -> Iterator[Item]:
+    def stream(self, method: str, /, **parameters: Any) -> Iterator[StreamItem]:
         """The items of a stream, until it ends or the iterator is closed; nothing else is asked meanwhile."""
         number = self._send(method, parameters)
         self._socket.settimeout(None)
@@ -143,7 +143,7 @@ class Client:
         try:
             while True:
                 message = self._received()
-                if isinstance(message, Item) and message.id == number:
+                if isinstance(message, StreamItem) and message.id == number:
                     yield message
                 elif isinstance(message, Reply | Failure) and message.id in (number, None):
                     over = True
@@ -169,13 +169,13 @@ class Client:
             raise self._silent(error) from error
         return self._number
 
-    def _received(self) -> Message:
+    def _received(self) -> ServerMessage:
         try:
             return self._receive()
         except OSError as error:
             raise self._silent(error) from error
 
-    def _receive(self) -> Message:
+    def _receive(self) -> ServerMessage:
         while True:
             while self._waiting:
                 message = read_message(self._waiting.pop(0))

@@ -17,7 +17,7 @@ from tmelink.control.methods import Methods
 from tmelink.control.places import Seat
 from tmelink.control.rates import Rates
 from tmelink.control.server import ControlServer
-from tmelink.machine import Machine
+from tmelink.machine import CheckedMachine
 from tmelink.runtime import Lab
 from tmelink.state import Event
 from tmelink.tmesh.layout import Layout
@@ -27,7 +27,7 @@ class Control:
     """One lab and what is known of its run; `reload` reads its file again, and may take its time."""
 
     def __init__(
-        self, lab: Lab, name: str, file: str, host: str | None, reload: Callable[[], Machine]
+        self, lab: Lab, name: str, file: str, host: str | None, reload: Callable[[], CheckedMachine]
     ) -> None:
         self.lab = lab
         self.name = name

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tmelink.element import Element
 from tmelink.errors import MachineError, UnknownElement
-from tmelink.machine import ElementCommand, Machine
+from tmelink.machine import CheckedMachine, ElementCommand
 from tmelink.source import Mistake, Place, Source, Word
 from tmelink.tmesh import language
 from tmelink.tmesh import statements as st
@@ -26,14 +26,14 @@ NAME = "<shell>"
 """What places in a script are called."""
 
 
-class Order(NamedTuple):
+class LiveCommand(NamedTuple):
     """Words for an element's `command`."""
 
     element: Element
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, command: ElementCommand) -> Order:
+    def of(cls, command: ElementCommand) -> LiveCommand:
         """As a file has it."""
         return cls(command.element, tuple(map(str, command.words)))
 
@@ -42,9 +42,9 @@ class Order(NamedTuple):
         return await self.element.command(self.words)
 
 
-def orders(text: str, directory: str, machine: Machine) -> list[Order] | None:
+def orders(text: str, directory: str, machine: CheckedMachine) -> list[LiveCommand] | None:
     """The statements, where all of them only ask elements of a lab; None where they are a script."""
-    found: list[Order] = []
+    found: list[LiveCommand] = []
     for line in text.splitlines():
         words = _short(line, directory, machine)
         if words is None:
@@ -54,9 +54,9 @@ def orders(text: str, directory: str, machine: Machine) -> list[Order] | None:
             for statement in script.statements:
                 assert isinstance(statement, st.Command)
                 words = [statement.element.text, *map(str, statement.words)]
-                found.append(Order(machine.find(absolute(words[0], directory)), tuple(words[1:])))
+                found.append(LiveCommand(machine.find(absolute(words[0], directory)), tuple(words[1:])))
         else:
-            found.append(Order(machine.find(absolute(words[0], directory)), tuple(words[1:])))
+            found.append(LiveCommand(machine.find(absolute(words[0], directory)), tuple(words[1:])))
     return found
 
 
@@ -65,20 +65,20 @@ def absolute(path: str, directory: str) -> str:
     return posixpath.normpath(posixpath.join(directory, path))
 
 
-class Script:
+class LiveScript:
     """Statements to be run over a layout in `directory`; afterwards that is where they have ended.
 
     `printed_before` and `ordered_before` count what the layout held before of output and commands.
     """
 
-    def __init__(self, text: str, directory: str, machine: Machine) -> None:
+    def __init__(self, text: str, directory: str, machine: CheckedMachine) -> None:
         self.directory = directory
         self.printed_before = 0
         self.ordered_before = 0
         self.changes_something = False
         self._parts = [self._part(line, machine) for line in _lines(text)]
 
-    def _part(self, line: str, machine: Machine) -> str | tuple[Word, Word | None]:
+    def _part(self, line: str, machine: CheckedMachine) -> str | tuple[Word, Word | None]:
         """A text in the file's language, or the ends of what is to be disconnected."""
         words = line.split()
         if words[:1] == ["disconnect"]:
@@ -128,7 +128,7 @@ def _lines(text: str) -> list[str]:
     return found
 
 
-def _short(line: str, directory: str, machine: Machine) -> list[str] | None:
+def _short(line: str, directory: str, machine: CheckedMachine) -> list[str] | None:
     """The words of `ELEMENT WORDS…`; None for any other statement."""
     words = _words(line)
     if len(words) < 2 or words[0] in st.RESERVED or words[0] == "disconnect" or words[1] == "at":

@@ -6,19 +6,17 @@ import asyncio
 import os
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
 
 from tmelink.control.control import Control
 from tmelink.control.data import as_data
 from tmelink.control.methods import Methods, Sink
+from tmelink.control.protocol import Json
 from tmelink.control.rates import ELEMENTS_A_TURN, Key
 from tmelink.element import Element, Port
 from tmelink.frame import Counters
 from tmelink.state import Event
 
 METHODS = Methods()
-
-Json = dict[str, Any]
 
 
 @METHODS.request("summary")

@@ -42,7 +42,7 @@ class NameTaken(TmelinkError):
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningLab:
     """What a lab says of itself in its lock file; `since` in seconds since the epoch."""
 
     name: str
@@ -79,7 +79,7 @@ def socket_path(name: str) -> Path:
     return directory() / f"{name}.sock"
 
 
-def running() -> list[Running]:
+def running() -> list[RunningLab]:
     """This user's labs, by name."""
     found = []
     with contextlib.suppress(OSError):
@@ -90,7 +90,7 @@ def running() -> list[Running]:
     return found
 
 
-def find(name: str) -> Running | None:
+def find(name: str) -> RunningLab | None:
     """The running lab of that name."""
     return _holder(directory() / f"{name}.lock")
 
@@ -117,7 +117,7 @@ class Seat:
         if descriptor is None:
             holder = _holder(lock)
             raise NameTaken(name, holder.pid if holder is not None else None)
-        lab = Running(name, os.getpid(), file, host, time.time())
+        lab = RunningLab(name, os.getpid(), file, host, time.time())
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(lab)).encode(), 0)
         # Whoever had the name before has not come so far as to clean up.
@@ -159,11 +159,11 @@ def _locked(lock: Path) -> int | None:
         os.close(descriptor)
 
 
-def _holder(lock: Path) -> Running | None:
+def _holder(lock: Path) -> RunningLab | None:
     """Who holds the lock, where anybody does."""
     for data in _held(lock):
         with contextlib.suppress(ValueError, TypeError):
-            return Running(**json.loads(data))
+            return RunningLab(**json.loads(data))
     return None
 
 

@@ -38,6 +38,9 @@ UNKNOWN_ELEMENT = 4
 
 Id = int | str
 
+Json = dict[str, Any]
+"""An object of JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -67,7 +70,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class StreamItem:
     """One item of a stream; `dropped` counts those before it that the client was too slow for."""
 
     id: Id
@@ -85,7 +88,7 @@ class Hello:
     protocol: int = VERSION
 
 
-Message = Reply | Failure | Item | Hello
+ServerMessage = Reply | Failure | StreamItem | Hello
 
 
 class Lines:
@@ -143,7 +146,7 @@ def read_request(line: bytes | None) -> Request | Failure:
     return Request(identity, method, parameters)
 
 
-def read_message(line: bytes | None) -> Message | None:
+def read_message(line: bytes | None) -> ServerMessage | None:
     """A server's line; None for a notification of a kind that this client does not know."""
     if line is None:
         return Failure(None, INVALID_REQUEST, f"the message is longer than {MAX_REPLY} bytes")
@@ -155,7 +158,7 @@ def read_message(line: bytes | None) -> Message | None:
             case "hello":
                 return Hello(**message["params"])
             case "item":
-                return Item(**message["params"])
+                return StreamItem(**message["params"])
             case None:
                 pass
             case _:
@@ -168,7 +171,7 @@ def read_message(line: bytes | None) -> Message | None:
         return Failure(None, INVALID_REQUEST, f"the message cannot be understood: {error}")
 
 
-def encode(message: Request | Message) -> bytes:
+def encode(message: Request | ServerMessage) -> bytes:
     """One line, with its end. Raises `TypeError` or `ValueError` for values that JSON does not have."""
     data: dict[str, Any] = {"jsonrpc": "2.0"}
     match message:
@@ -183,7 +186,7 @@ def encode(message: Request | Message) -> bytes:
             if more is not None:
                 error["data"] = more
             data |= {"id": identity, "error": error}
-        case Item(identity, value, dropped):
+        case StreamItem(identity, value, dropped):
             params = {"id": identity, "value": value}
             if dropped:
                 params["dropped"] = dropped

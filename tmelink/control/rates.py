@@ -18,7 +18,7 @@ Key = tuple[str, int | str]
 """An element's name, and the index of a port or the name of counters."""
 
 
-class Rate(NamedTuple):
+class TrafficRate(NamedTuple):
     """Over the last seconds."""
 
     frames: float
@@ -59,12 +59,12 @@ class Rates:
                 await asyncio.sleep(0)
         self._older, self._newer = self._newer or taken, taken
 
-    def rate(self, key: Key, counters: Counters, now: float) -> Rate | None:
+    def rate(self, key: Key, counters: Counters, now: float) -> TrafficRate | None:
         """What counters have grown by each second; None before there is anything to compare with."""
         sample = self._older.get(key)
         if sample is None or now <= sample.time or counters.frames < sample.frames:
             return None
         seconds = now - sample.time
-        return Rate(
+        return TrafficRate(
             (counters.frames - sample.frames) / seconds, 8 * (counters.bytes - sample.bytes) / seconds
         )

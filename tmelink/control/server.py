@@ -32,11 +32,11 @@ from tmelink.control.protocol import (
     Failure,
     Hello,
     Id,
-    Item,
     Lines,
-    Message,
     Reply,
     Request,
+    ServerMessage,
+    StreamItem,
     encode,
     read_request,
 )
@@ -72,7 +72,7 @@ class ControlServer(Generic[C]):
         self.seat = seat
         self.methods = methods
         self.subject = subject
-        self.clients: set[_Client] = set()
+        self.clients: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -83,7 +83,7 @@ class ControlServer(Generic[C]):
             listening.bind(os.fspath(self.seat.socket))
             os.chmod(self.seat.socket, SOCKET_MODE)
             self._server = await asyncio.get_running_loop().create_unix_server(
-                lambda: _Client(self), sock=listening, backlog=MAX_CLIENTS
+                lambda: _Connection(self), sock=listening, backlog=MAX_CLIENTS
             )
         except BaseException:
             listening.close()
@@ -101,7 +101,7 @@ class ControlServer(Generic[C]):
         await asyncio.sleep(0)
 
 
-class _Client(asyncio.Protocol):
+class _Connection(asyncio.Protocol):
     """One connection."""
 
     def __init__(self, server: ControlServer[Any]) -> None:
@@ -239,12 +239,12 @@ class _Client(asyncio.Protocol):
 
     # Out
 
-    def answer(self, identity: Id | None, message: Message) -> None:
+    def answer(self, identity: Id | None, message: ServerMessage) -> None:
         """Send a reply, where one is wanted."""
         if identity is not None:
             self.write(message)
 
-    def write(self, message: Message) -> None:
+    def write(self, message: ServerMessage) -> None:
         """Send a message now."""
         self._put(encode(message))
 
@@ -292,7 +292,7 @@ class _Client(asyncio.Protocol):
 class _Stream:
     """The bounded queue of one stream; what `tmelink.control.methods.Sink` describes."""
 
-    def __init__(self, client: _Client, identity: Id) -> None:
+    def __init__(self, client: _Connection, identity: Id) -> None:
         self.id = identity
         self.queue: deque[tuple[Any, int]] = deque()
         self.over = False
@@ -336,7 +336,7 @@ class _Stream:
         """The next items as lines."""
         for _ in range(min(count, len(self.queue))):
             value, dropped = self.queue.popleft()
-            yield encode(Item(self.id, value, dropped))
+            yield encode(StreamItem(self.id, value, dropped))
 
 
 def failure(identity: Id | None, error: Exception) -> Failure:

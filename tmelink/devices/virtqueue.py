@@ -25,7 +25,7 @@ class RingError(Exception):
 
 
 @dataclass(slots=True)
-class Chain:
+class DescriptorChain:
     """One buffer that the driver made available: the pieces of it that the device reads, or writes."""
 
     head: int
@@ -62,11 +62,11 @@ class Queue:
             raise RingError("more available than there are descriptors")
         return count
 
-    def chain(self, bus: Bus, ahead: int) -> Chain:
+    def chain(self, bus: Bus, ahead: int) -> DescriptorChain:
         """The chain `ahead` places after the next one; it stays available until `advance`."""
         at = (self._taken + ahead) % self.size
         index = self._word(bus, self.available + 4 + 2 * at)
-        chain = Chain(index)
+        chain = DescriptorChain(index)
         for _ in range(self.size):
             if index >= self.size:
                 raise RingError("no such descriptor")

@@ -88,7 +88,7 @@ class Capture:
             chain.remove(port, stage)
         self._stages.clear()
 
-    def take(self, number: int, direction: pcapng.Direction, burst: Burst) -> None:
+    def take(self, number: int, direction: pcapng.PacketDirection, burst: Burst) -> None:
         """Frames of an interface, chosen already; called by its stages."""
         now = time.time_ns()
         frames = burst.frames
@@ -128,7 +128,7 @@ class _Stage:
         capture: Capture,
         number: int,
         port: Port,
-        direction: pcapng.Direction,
+        direction: pcapng.PacketDirection,
         selected: PcapFilter | None,
     ) -> None:
         self._capture = capture
@@ -137,7 +137,7 @@ class _Stage:
         self._direction = direction
         self._filter = selected
 
-    def take(self, burst: Burst, onward: chain.Onward) -> None:
+    def take(self, burst: Burst, onward: chain.BurstSink) -> None:
         shown = burst
         if burst.gso is not None and not self._capture.options.super_frames:
             # What cannot be cut is dropped at the other end, and counted there.

@@ -13,7 +13,7 @@ from typing import Protocol
 from tmelink.element import Port
 from tmelink.frame import Burst
 
-Onward = Callable[[Burst], None]
+BurstSink = Callable[[Burst], None]
 """Takes what a stage lets pass: the next stage, or the delivery at the other end."""
 
 FILTER, IMPAIRMENT, CAPTURE = range(3)
@@ -26,7 +26,7 @@ class Stage(Protocol):
     rank: int
     """Stages of lower ranks come first."""
 
-    def take(self, burst: Burst, onward: Onward) -> None:
+    def take(self, burst: Burst, onward: BurstSink) -> None:
         """Pass on what is to pass, now or later; a frame that is kept is copied first."""
 
     def close(self) -> None:
@@ -36,7 +36,7 @@ class Stage(Protocol):
 class Chain:
     """What a port with stages sends goes to `take`."""
 
-    take: Onward
+    take: BurstSink
 
     def __init__(self, port: Port) -> None:
         self.stages: list[Stage] = []
@@ -44,7 +44,7 @@ class Chain:
 
     def rebuild(self) -> None:
         """Join the stages anew, the last one to the other end of the port."""
-        onward: Onward = self._port.deliver
+        onward: BurstSink = self._port.deliver
         for stage in reversed(self.stages):
             onward = partial(stage.take, onward=onward)
         self.take = onward

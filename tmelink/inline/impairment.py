@@ -13,7 +13,7 @@ from tmelink.element import Port
 from tmelink.frame import Burst
 from tmelink.inline import chain
 from tmelink.inline.netem import Netem
-from tmelink.inline.netem_words import Impairment, Request
+from tmelink.inline.netem_words import Impairment, ImpairmentRequest
 from tmelink.inline.pcap_filter import PcapFilter
 from tmelink.offload import segmented
 from tmelink.system.timers import PreciseTimer
@@ -32,7 +32,7 @@ class ImpairmentStage:
         self._clock = asyncio.get_running_loop().time
         self._timer = PreciseTimer(self._wake)
         self._wakes_at: float | None = None
-        self._onward: chain.Onward = port.deliver
+        self._onward: chain.BurstSink = port.deliver
         self._netem = Netem(impairment, _seed(impairment))
         self._filter = _filter(impairment, port)
 
@@ -55,7 +55,7 @@ class ImpairmentStage:
             self._netem.change(impairment)
         self._filter = selected
 
-    def take(self, burst: Burst, onward: chain.Onward) -> None:
+    def take(self, burst: Burst, onward: chain.BurstSink) -> None:
         """Take frames, and pass on what does not wait."""
         self._onward = onward
         if burst.gso is not None and not self._netem.whole:
@@ -72,7 +72,7 @@ class ImpairmentStage:
         if self._netem.waiting:
             self._port.drop("impairment: cleared", self._netem.waiting)
 
-    def _selected(self, selected: PcapFilter, burst: Burst, onward: chain.Onward) -> Burst:
+    def _selected(self, selected: PcapFilter, burst: Burst, onward: chain.BurstSink) -> Burst:
         """The frames that the filter chooses; the others pass at once."""
         chosen = selected.matching(burst.frames)
         rest = burst.part([index for index, match in enumerate(chosen) if not match])
@@ -99,7 +99,7 @@ class ImpairmentStage:
             self._timer.set(deadline)
 
 
-def impair(a: Port, request: Request) -> dict[str, Impairment]:
+def impair(a: Port, request: ImpairmentRequest) -> dict[str, Impairment]:
     """Change how a connection is impaired, seen from `a`: "out" is what `a` sends, "in" what it receives.
 
     What holds afterwards, by direction. Raises `ValueError` where the filter expression is wrong.

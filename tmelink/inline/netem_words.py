@@ -124,7 +124,7 @@ class WordError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ImpairmentRequest:
     """What a person wants changed: `clear` first, then the words over what holds, in `direction`."""
 
     direction: Direction
@@ -136,7 +136,7 @@ class Request:
         return _Reader(self.words).read(Impairment() if self.clear else before)
 
 
-def request(words: list[str]) -> Request:
+def request(words: list[str]) -> ImpairmentRequest:
     """Read a whole request; raises `WordError`.
 
     `clear` alone takes every impairment away. `direction in|out|both` may stand anywhere; "both" is meant
@@ -153,7 +153,7 @@ def request(words: list[str]) -> Request:
     if rest[:1] == ["clear"]:
         clear = True
         del rest[0]
-    asked = Request(direction, clear, tuple(rest))  # type: ignore[arg-type]
+    asked = ImpairmentRequest(direction, clear, tuple(rest))  # type: ignore[arg-type]
     try:
         asked.applied(Impairment())
     except WordError as error:

@@ -32,7 +32,7 @@ class _Instruction(ctypes.Structure):
     )
 
 
-class _Program(ctypes.Structure):
+class _BpfProgram(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint), ("instructions", ctypes.POINTER(_Instruction)))
 
 
@@ -51,12 +51,12 @@ def _library() -> ctypes.CDLL:
     library.pcap_geterr.argtypes = [ctypes.c_void_p]
     library.pcap_compile.argtypes = [
         ctypes.c_void_p,
-        ctypes.POINTER(_Program),
+        ctypes.POINTER(_BpfProgram),
         ctypes.c_char_p,
         ctypes.c_int,
         ctypes.c_uint,
     ]
-    library.pcap_freecode.argtypes = [ctypes.POINTER(_Program)]
+    library.pcap_freecode.argtypes = [ctypes.POINTER(_BpfProgram)]
     library.bpf_filter.restype = ctypes.c_uint
     library.bpf_filter.argtypes = [
         ctypes.POINTER(_Instruction),
@@ -73,7 +73,7 @@ class PcapFilter:
     def __init__(self, expression: str, kind: Kind = "ethernet") -> None:
         self.expression = expression
         self._library = _library()
-        self._program = _Program()
+        self._program = _BpfProgram()
         handle = self._library.pcap_open_dead(_LINK_TYPES[kind], SNAPLEN)
         try:
             if self._library.pcap_compile(

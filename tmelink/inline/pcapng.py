@@ -14,7 +14,7 @@ from tmelink.frame import Frame, Kind
 LINK_TYPES: dict[Kind, int] = {"ethernet": 1, "ip": 101}
 """LINKTYPE_ETHERNET and LINKTYPE_RAW (pcap-linktype(7))."""
 
-Direction = Literal["in", "out"]
+PacketDirection = Literal["in", "out"]
 
 _SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
 _BYTE_ORDER = 0x1A2B3C4D
@@ -22,7 +22,7 @@ _COMMENT, _HARDWARE, _SYSTEM, _APPLICATION = 1, 2, 3, 4
 _NAME, _DESCRIPTION, _RESOLUTION, _FILTER = 2, 3, 9, 11
 _FLAGS = 2
 _RECEIVED, _DROPPED = 4, 5
-_FLAG_OF: dict[Direction, int] = {"in": 1, "out": 2}
+_FLAG_OF: dict[PacketDirection, int] = {"in": 1, "out": 2}
 _NANOSECONDS = b"\x09"
 
 Option = tuple[int, bytes]
@@ -42,7 +42,7 @@ def interface(kind: Kind, name: str, description: str, snaplen: int, expression:
     return _block(_INTERFACE, struct.pack("<HHI", LINK_TYPES[kind], 0, snaplen), options)
 
 
-def packet(number: int, nanoseconds: int, frame: Frame, snaplen: int, direction: Direction) -> bytes:
+def packet(number: int, nanoseconds: int, frame: Frame, snaplen: int, direction: PacketDirection) -> bytes:
     """A frame of interface `number`, seen at a time since 1970, cut to `snaplen` bytes."""
     data = bytes(frame[:snaplen])
     high, low = divmod(nanoseconds, 1 << 32)

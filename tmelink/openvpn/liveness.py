@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from tmelink.openvpn.session import Event, Exit, Restart
+from tmelink.openvpn.session import Exit, Restart, SessionEvent
 from tmelink.openvpn.settings import Liveness
 
 PING: Final = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
@@ -80,7 +80,7 @@ class LivenessTimers:
         """Nothing has been sent for --ping seconds."""
         return self.ping > 0 and self.started is not None and now >= self.last_sent + self.ping
 
-    def ended(self, now: float) -> Event | None:
+    def ended(self, now: float) -> SessionEvent | None:
         """The event that ends the session, or None while it lives."""
         if self.started is None:
             return None

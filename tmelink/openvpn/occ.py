@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tmelink.openvpn.session import Event, Notice, Restart
+from tmelink.openvpn.session import Notice, Restart, SessionEvent
 
 MAGIC: Final = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
 
@@ -136,10 +136,10 @@ class Occ:
         if self._load is not None:
             self._next_load = now + LOAD_SECONDS
 
-    def due(self, now: float, random: Callable[[int], bytes]) -> tuple[list[bytes], list[Event]]:
+    def due(self, now: float, random: Callable[[int], bytes]) -> tuple[list[bytes], list[SessionEvent]]:
         """The messages to send now, and what there is to tell."""
         messages: list[bytes] = []
-        events: list[Event] = []
+        events: list[SessionEvent] = []
         if self._next_request is not None and now >= self._next_request:
             self._tries += 1
             self._next_request = now + REQUEST_SECONDS if self._tries < REQUEST_TRIES else None
@@ -161,7 +161,7 @@ class Occ:
 
     def receive(
         self, body: bytes, now: float, random: Callable[[int], bytes]
-    ) -> tuple[list[bytes], list[Event]]:
+    ) -> tuple[list[bytes], list[SessionEvent]]:
         """One message of the peer, `body` being what follows the magic: what to answer, what to tell."""
         opcode = body[0] if body else -1
         if opcode in (REQUEST, MTU_REQUEST, MTU_LOAD_REQUEST):
@@ -199,7 +199,7 @@ class Occ:
             return message(opcode, random(max(0, size - self.overhead - len(MAGIC) - 1)))
         return message(opcode)
 
-    def _reply(self, body: bytes) -> list[Event]:
+    def _reply(self, body: bytes) -> list[SessionEvent]:
         self._next_request = None
         actual = self.told = body.split(b"\0", 1)[0].decode("ascii", "replace")
         if self._compared:
@@ -207,7 +207,7 @@ class Occ:
         self._compared = True
         return [Notice("warning", told) for told in differences(self.remote, actual)]
 
-    def _measured(self, received: int, sent: int) -> list[Event]:
+    def _measured(self, received: int, sent: int) -> list[SessionEvent]:
         if self._load is None or not received or not sent:
             return []
         self._load = self._next_load = None
@@ -215,7 +215,7 @@ class Occ:
             f"MTU test [tried, arrived]: local to remote [{self.sent}, {received}], "
             f"remote to local [{sent}, {self.received}]"
         )
-        events: list[Event] = [Notice("info", text)]
+        events: list[SessionEvent] = [Notice("info", text)]
         if received < self.sent or self.received < sent:
             text = f"datagrams of {self.sent} bytes do not pass; --fragment or --mssfix would help"
             events.append(Notice("warning", text))

@@ -101,7 +101,7 @@ class Joining:
     renewed: bool = False
 
 
-Event = Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | Joining
+SessionEvent = Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | Joining
 
 
 class Step(NamedTuple):
@@ -115,7 +115,7 @@ class Step(NamedTuple):
 
     wire: Sequence[Item] = ()
     frames: Sequence[Carried] = ()
-    events: Sequence[Event] = ()
+    events: Sequence[SessionEvent] = ()
     authentic: bool = False
     answers: Sequence[tuple[Hashable, Sequence[Item]]] = ()
 

@@ -8,9 +8,8 @@ from tmelink.element import Element
 from tmelink.errors import TmelinkError
 from tmelink.proof.hops import Journey
 from tmelink.proof.hosts import HostModel
-from tmelink.proof.sizes import IPVersion
 from tmelink.proof.topology import Topology
-from tmelink.routing.facts import IPAddress
+from tmelink.routing.facts import IPAddress, IPVersion
 from tmelink.source import suggestion
 
 

@@ -39,7 +39,7 @@ class Away:
     towards: str
 
 
-Exit = Port | Ingress | Away
+Egress = Port | Ingress | Away
 """A frame leaves by a port of the element, goes straight to another element, or leaves the file."""
 
 
@@ -51,7 +51,7 @@ class Forwarding:
     """
 
     does: str
-    to: tuple[Exit, ...] = ()
+    to: tuple[Egress, ...] = ()
     takes: bool = False
     crosses: bool = False
 
@@ -116,7 +116,7 @@ def _(element: Link, port: Port | None, around: ForwardingContext) -> Forwarding
 def _(element: Server, port: Port | None, around: ForwardingContext) -> Forwarding:
     options = element.arguments.server
     between = options is not None and options.client_to_client
-    exits: list[Exit] = [*_others(element, port)]
+    exits: list[Egress] = [*_others(element, port)]
     if port is not None or between:
         exits += [Ingress(client, None) for client in around.other_ends(element)]
         exits.append(Away(around.towards(element)))
@@ -131,7 +131,7 @@ def _(element: Vxlan, port: Port | None, around: ForwardingContext) -> Forwardin
     does = "puts its headers before it: to the remote with that MAC address, to all while it does not know"
     if element.outer is not None:
         return Forwarding(does, _ports(element.outer), crosses=True)
-    exits: list[Exit] = [Ingress(other, None) for other in around.other_ends(element)]
+    exits: list[Egress] = [Ingress(other, None) for other in around.other_ends(element)]
     if len(exits) < len(element.arguments.remote):
         exits.append(Away(around.towards(element)))
     return Forwarding(does, tuple(exits), crosses=True)
@@ -145,7 +145,7 @@ def _(element: TunnelElement, port: Port | None, around: ForwardingContext) -> F
         return Forwarding("puts its headers before it", _ports(element.outer), crosses=True)
     others = around.other_ends(element)
     towards = around.towards(element)
-    exit_: Exit = Ingress(others[0], None) if others else Away(towards)
+    exit_: Egress = Ingress(others[0], None) if others else Away(towards)
     return Forwarding(f"puts its headers before it, towards {towards}", (exit_,), crosses=True)
 
 
@@ -155,7 +155,7 @@ def _(element: Bpf, port: Port | None, around: ForwardingContext) -> Forwarding:
     if port is None:
         return Forwarding(f"hears it on {name}", _others(element, None))
     neighbours = around.at_interface(element)
-    exits: list[Exit] = [Ingress(each, None) for each in neighbours]
+    exits: list[Egress] = [Ingress(each, None) for each in neighbours]
     if not any(isinstance(each, TunTap) for each in neighbours):
         exits.append(Away(f"the network on {name}"))
     return Forwarding(f"a packet tap: sends it out on {name}, where every other one hears it", tuple(exits))
@@ -172,9 +172,9 @@ def _(element: TunTap, port: Port | None, around: ForwardingContext) -> Forwardi
     return Forwarding(f"writes it to {name}", tuple(exits), takes=True)
 
 
-def _others(element: Element, port: Port | None) -> tuple[Exit, ...]:
+def _others(element: Element, port: Port | None) -> tuple[Egress, ...]:
     return tuple(each for each in element.ports if each is not port)
 
 
-def _ports(port: Port | None) -> tuple[Exit, ...]:
+def _ports(port: Port | None) -> tuple[Egress, ...]:
     return () if port is None else (port,)

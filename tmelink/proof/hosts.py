@@ -22,7 +22,7 @@ from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
-from tmelink.machine import Machine
+from tmelink.machine import CheckedMachine
 from tmelink.openvpn.options import network_options
 from tmelink.proof.sizes import PATH
 from tmelink.routing.facts import DEFAULT, Facts, IPAddress, IPInterface, IPNetwork, Route
@@ -110,7 +110,7 @@ def main_route(
     return None if bypass is not None and bypass[0].prefixlen > route[0].prefixlen else (route, out)
 
 
-def hosts(machine: Machine) -> list[HostModel]:
+def hosts(machine: CheckedMachine) -> list[HostModel]:
     """All hosts in the order of the file; a gateway has one model for each side."""
     return [each for path, element in machine.elements.items() for each in _of(machine, path, element)]
 
@@ -120,7 +120,7 @@ def defaults(gateways: Iterable[IPAddress | None]) -> tuple[Gatewayed, ...]:
     return tuple((DEFAULT[gateway.version], gateway) for gateway in gateways if gateway is not None)
 
 
-def _of(machine: Machine, path: str, element: Element) -> Iterator[HostModel]:
+def _of(machine: CheckedMachine, path: str, element: Element) -> Iterator[HostModel]:
     place = machine.places[path]
     port = element.ports[0] if element.ports else None
     if isinstance(element, Host):
@@ -154,7 +154,7 @@ def _gateway(element: Gateway, place: Place) -> Iterator[HostModel]:
 
 
 def _kernel(
-    element: TunTap, port: Port | None, place: Place, machine: Machine, home: str | None
+    element: TunTap, port: Port | None, place: Place, machine: CheckedMachine, home: str | None
 ) -> HostModel:
     device = element.interface or ("tunN" if element.kind == "ip" else "tapN")
     uplink = Facts() if element.netns is not None else _uplink(machine, home)
@@ -202,7 +202,7 @@ def _kernel(
     )
 
 
-def _uplink(machine: Machine, home: str | None) -> Facts:
+def _uplink(machine: CheckedMachine, home: str | None) -> Facts:
     """What is assumed of a computer: it has a default route, and the address that the file gives it."""
     address = outer_address(machine, home)
     own = () if address is None else ((UPLINK, ipaddress.ip_interface(address)),)
@@ -210,7 +210,7 @@ def _uplink(machine: Machine, home: str | None) -> Facts:
     return Facts(tuple(routes), own)
 
 
-def outer_address(machine: Machine, home: str | None) -> IPAddress | None:
+def outer_address(machine: CheckedMachine, home: str | None) -> IPAddress | None:
     """A computer's underlay address, where the file gives one as a number."""
     return numeric(machine.hosts.get(home or ""))
 

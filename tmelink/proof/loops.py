@@ -18,7 +18,7 @@ from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.openvpn.options import network_options
 from tmelink.proof.hops import Journey
 from tmelink.proof.hosts import HostModel, numeric
-from tmelink.proof.paths import Carrier
+from tmelink.proof.paths import CarryingElement
 from tmelink.proof.topology import Topology
 from tmelink.proof.trace import carried
 from tmelink.routing.facts import IPAddress, IPNetwork
@@ -31,7 +31,7 @@ from tmelink.source import Mistake, Place
 class _Led:
     """A tunnel's packets to a peer leave by a host of the file, enter tunnels, and may be lost there."""
 
-    tunnel: Carrier
+    tunnel: CarryingElement
     peer: IPAddress
     by: HostModel
     into: Sequence[Element]
@@ -70,7 +70,7 @@ def tunnels(topology: Topology) -> Iterator[Mistake]:
     yield from _pushed(topology)
 
 
-def _carriers(topology: Topology) -> list[Carrier]:
+def _carriers(topology: Topology) -> list[CarryingElement]:
     return [
         element
         for element in topology.machine.elements.values()
@@ -90,17 +90,17 @@ def _swallowed(led: _Led) -> Mistake:
     )
 
 
-def _kind(tunnel: Carrier) -> str:
+def _kind(tunnel: CarryingElement) -> str:
     return "link" if isinstance(tunnel, Link) else type(tunnel).__name__.lower()
 
 
-def _around(tunnel: Carrier) -> list[Element]:
+def _around(tunnel: CarryingElement) -> list[Element]:
     """The tunnel that carries the outer packets of this one, where a connection leads to it."""
     outer = tunnel.outer if isinstance(tunnel, TunnelElement | Vxlan) else None
     return [] if outer is None or outer.peer is None else [outer.peer.element]
 
 
-def _led(topology: Topology, tunnel: Carrier) -> Iterator[_Led]:
+def _led(topology: Topology, tunnel: CarryingElement) -> Iterator[_Led]:
     """Where a tunnel's outer packets go, for each peer that they reach through an interface of the file."""
     mine = [each for each in topology.hosts if each.computer == (topology.home(tunnel), None)]
     if not mine or _around(tunnel):
@@ -112,7 +112,7 @@ def _led(topology: Topology, tunnel: Carrier) -> Iterator[_Led]:
             yield _Led(tunnel, peer, by, entered, lost)
 
 
-def _outer_ends(topology: Topology, tunnel: Carrier) -> tuple[IPAddress | None, list[IPAddress]]:
+def _outer_ends(topology: Topology, tunnel: CarryingElement) -> tuple[IPAddress | None, list[IPAddress]]:
     """The address that a tunnel is bound to, and those of its peers, as far as the file gives them."""
     ends = tunnel.arguments
     if isinstance(ends, TunnelArguments):
@@ -249,7 +249,7 @@ def _wires(topology: Topology) -> Iterator[tuple[Hashable, Hashable, Place, str]
             yield element, topology.interface(element), topology.place(element), element.name
 
 
-def _carries_ethernet(tunnel: Carrier) -> bool:
+def _carries_ethernet(tunnel: CarryingElement) -> bool:
     if isinstance(tunnel, Link | Server):
         return tunnel.arguments.dev_type == "tap"
     if tunnel.outer is not None:

@@ -17,16 +17,16 @@ from tmelink.elements.openvpn.server import Server
 from tmelink.elements.tunnels.arguments import TunnelArguments
 from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
-from tmelink.machine import Machine
+from tmelink.machine import CheckedMachine
 from tmelink.openvpn.options.parse import Options
 from tmelink.proof.hosts import HostModel, main_route, numeric, outer_address
-from tmelink.proof.sizes import LOOPBACK, PATH, IPVersion
-from tmelink.routing.facts import IPAddress, RouteResult
+from tmelink.proof.sizes import LOOPBACK, PATH
+from tmelink.routing.facts import IPAddress, IPVersion, RouteResult
 
 Towards = Callable[[IPAddress], RouteResult | None]
 """Looks up this computer's route to an address; None where there is none, or no computer to ask."""
 
-Carrier = Link | Server | TunnelElement | Vxlan
+CarryingElement = Link | Server | TunnelElement | Vxlan
 """An element that carries packets in those of an underlay network."""
 
 
@@ -58,7 +58,7 @@ class PathTable:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: CheckedMachine,
         hosts: Sequence[HostModel],
         towards: Towards = nowhere,
         given: int | None = None,

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tmelink.elements.openvpn.link import Link
-from tmelink.machine import Machine
+from tmelink.machine import CheckedMachine
 from tmelink.proof import loops, wire
 from tmelink.proof.hosts import HostModel
 from tmelink.proof.paths import Towards, nowhere, outer_version
@@ -19,7 +19,7 @@ from tmelink.proof.topology import Topology
 from tmelink.source import Mistake
 
 
-def problems(machine: Machine, towards: Towards = nowhere) -> list[Mistake]:
+def problems(machine: CheckedMachine, towards: Towards = nowhere) -> list[Mistake]:
     """Every warning, in the order of the file; `towards` looks up this computer's routes."""
     topology = Topology(machine, towards)
     found = [

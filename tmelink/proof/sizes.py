@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tmelink.ethernet import HEADER as ETHERNET_HEADER
 from tmelink.ip import IPV4_HEADER, IPV6_HEADER
-
-IPVersion = Literal[4, 6]
+from tmelink.routing.facts import IPVersion
 
 IP_HEADER: dict[int, int] = {4: IPV4_HEADER, 6: IPV6_HEADER}
 

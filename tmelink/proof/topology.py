@@ -12,8 +12,8 @@ from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 from tmelink.elements.tunnels.arguments import TunnelArguments
 from tmelink.elements.tunnels.vxlan import Vxlan
-from tmelink.machine import Machine
-from tmelink.proof.forwarding import Away, Exit, Forwarding, Ingress, forward
+from tmelink.machine import CheckedMachine
+from tmelink.proof.forwarding import Away, Egress, Forwarding, Ingress, forward
 from tmelink.proof.hosts import HostModel, hosts, outer_address
 from tmelink.proof.pairs import End, meet, pairs
 from tmelink.proof.paths import PathTable, Towards, nowhere
@@ -55,7 +55,9 @@ class Topology:
     every underlay path (`tmelink.proof.paths`).
     """
 
-    def __init__(self, machine: Machine, towards: Towards = nowhere, path_mtu: int | None = None) -> None:
+    def __init__(
+        self, machine: CheckedMachine, towards: Towards = nowhere, path_mtu: int | None = None
+    ) -> None:
         self.machine = machine
         self._names = {element: path for path, element in machine.elements.items()}
         found = hosts(machine)
@@ -166,7 +168,7 @@ class Topology:
         reach = Reach()
         seen: set[tuple[Element, int | None]] = set()
         by_element = {(each.element, each.port): each for each in self.hosts}
-        waiting: list[tuple[Exit, TraceStep | None]] = []
+        waiting: list[tuple[Egress, TraceStep | None]] = []
         if sender.port is not None:
             waiting.append((sender.port, None))
         if sender.computer is not None:

@@ -29,12 +29,11 @@ from tmelink.proof.sizes import (
     PATH,
     UDP_HEADER,
     HeaderSize,
-    IPVersion,
     PingSize,
     cut,
 )
 from tmelink.proof.topology import Topology, TraceStep
-from tmelink.routing.facts import IPAddress
+from tmelink.routing.facts import IPAddress, IPVersion
 from tmelink.routing.translation import AUTO
 
 MAX_ROUTERS = 16

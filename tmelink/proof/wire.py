@@ -21,7 +21,8 @@ from tmelink.openvpn.plain import mtu
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.tls.payload import TAGS
-from tmelink.proof.sizes import IP_HEADER, UDP_HEADER, HeaderSize, IPVersion, fragments
+from tmelink.proof.sizes import IP_HEADER, UDP_HEADER, HeaderSize, fragments
+from tmelink.routing.facts import IPVersion
 
 OPCODE_AND_PEER = 4
 PACKET_ID = 4

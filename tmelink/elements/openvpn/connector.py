@@ -37,7 +37,7 @@ LinkPeer = UdpPeer | TcpServer | TcpPeer
 RemoteChoice = tuple[Options, Proxy | None]
 """The options that hold for one remote, and the proxy on the way to it."""
 
-Lease = UdpLease | TcpLease
+LinkLease = UdpLease | TcpLease
 """A local port that is bound already."""
 
 LEAST_POLL_SECONDS = 1
@@ -79,7 +79,7 @@ class Connector:
         self._link = link
         self._options = options
         self._ways: list[RemoteChoice] = []
-        self._taken: Lease | None = None
+        self._taken: LinkLease | None = None
         self._begun = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -246,7 +246,7 @@ class Connector:
 
         return make
 
-    async def _first(self) -> Lease | None:
+    async def _first(self) -> LinkLease | None:
         """The first attempt's port; None where it needs none, or a name has to be resolved before."""
         options, proxy = self._ways[0]
         if proxy is not None or options.proto.endswith("client"):

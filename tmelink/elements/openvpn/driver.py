@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 
 from tmelink.frame import Frame
-from tmelink.openvpn.session import Carried, Event, Item, Session, Step
+from tmelink.openvpn.session import Carried, Item, Session, SessionEvent, Step
 
 
 class SessionDriver:
@@ -21,7 +21,7 @@ class SessionDriver:
         session: Session,
         transmit: Callable[[Sequence[Item]], None],
         deliver: Callable[[Sequence[Carried]], None],
-        event: Callable[[Event], None],
+        event: Callable[[SessionEvent], None],
         answer: Callable[[Sequence[Item], Hashable], None] | None = None,
     ) -> None:
         self.session = session

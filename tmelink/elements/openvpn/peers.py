@@ -20,13 +20,13 @@ from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import (
     AuthFailed,
     Carried,
-    Event,
     Exit,
     Item,
     Notice,
     Pushed,
     Restart,
     Session,
+    SessionEvent,
     Step,
     Token,
     Up,
@@ -205,7 +205,7 @@ class UdpPeer:
         else:
             self._wire.send(items, cast(Address, address))
 
-    def _event(self, event: Event) -> None:
+    def _event(self, event: SessionEvent) -> None:
         if isinstance(event, Up):
             self.heard = True
             where = sockets.show(self.remote) if self.remote else ""
@@ -270,7 +270,7 @@ class TcpPeer:
         if not self.over.done():
             self.over.set_result(Restart(f"connection with {sockets.show(self.address)} ended: {reason}"))
 
-    def _event(self, event: Event) -> None:
+    def _event(self, event: SessionEvent) -> None:
         if isinstance(event, Up):
             self.heard = True
             self._link.came_up(" ".join(filter(None, (sockets.show(self.address), event.detail))))
@@ -380,7 +380,7 @@ class TcpServer:
             peer.close()
 
 
-def _tell(link: PeerOwner, event: Event) -> None:
+def _tell(link: PeerOwner, event: SessionEvent) -> None:
     """What a session says that concerns the link, however the peer is reached."""
     if isinstance(event, Notice):
         link.notice(event)

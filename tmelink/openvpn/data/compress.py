@@ -49,7 +49,7 @@ def overhead(framing: Framing | None) -> int:
     return 0 if framing in (None, "stub-v2", "lz4-v2") else 1
 
 
-class Framer:
+class CompressionFramer:
     """One framing, both ways; payloads unpack to at most `limit` bytes.
 
     `complaint` says why, once a packet came that cannot be unpacked.

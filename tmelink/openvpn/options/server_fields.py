@@ -14,7 +14,7 @@ from tmelink import values
 from tmelink.openvpn.options.fields import Chosen
 from tmelink.openvpn.options.network_options import SCRIPTS, read_route
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
-from tmelink.openvpn.options.values import Bridge, GenToken, NetworkOptions, Pool, ServerOptions, Topology
+from tmelink.openvpn.options.values import Bridge, GenToken, NetworkOptions, Pool, ServerOptions, TopologyName
 from tmelink.source import Mistake, Report
 
 _SMALL_POOL6 = 112
@@ -79,7 +79,7 @@ def _check_ifconfig(setting: OptionSetting, dev_type: str, report: Report) -> No
 
 
 def server(
-    found: OptionList, chosen: Chosen, dev_type: str, topology: Topology, report: Report
+    found: OptionList, chosen: Chosen, dev_type: str, topology: TopologyName, report: Report
 ) -> tuple[ServerOptions, dict[str, Any]]:
     """The server's options, and the fields of `NetworkOptions` that its helpers set."""
     plan = _Plan(push=[setting.values[0] for setting in chosen.all("push")])
@@ -131,7 +131,7 @@ def server(
 
 
 def _expand_server(
-    chosen: Chosen, dev_type: str, topology: Topology, plan: _Plan, report: Report
+    chosen: Chosen, dev_type: str, topology: TopologyName, plan: _Plan, report: Report
 ) -> IPv4Network | None:
     setting = chosen.last("server")
     if setting is None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 from typing import Any, Literal
 
+from tmelink.openvpn.keys import KeyDirection
 from tmelink.openvpn.secret import Material, Secret
 from tmelink.openvpn.settings import SharedSettings, SharedTlsSettings
 from tmelink.openvpn.tls.identity import Rules
 from tmelink.source import Place
 
-KeyDirection = Literal[0, 1]
-Topology = Literal["net30", "p2p", "subnet"]
+TopologyName = Literal["net30", "p2p", "subnet"]
 
 NO_RULES = Rules()
 
@@ -179,7 +179,7 @@ class NetworkOptions:
     ifconfig: tuple[str, str] | None = None
     ifconfig_ipv6: tuple[IPv6Interface, IPv6Address] | None = None
     ifconfig_noexec: bool = False
-    topology: Topology = "net30"
+    topology: TopologyName = "net30"
     routes: tuple[tuple[str, ...], ...] = ()
     routes6: tuple[tuple[str, ...], ...] = ()
     route_gateway: str | None = None

@@ -12,7 +12,7 @@ from typing import Final
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame
 from tmelink.openvpn.data import compress, static
-from tmelink.openvpn.data.compress import Framer
+from tmelink.openvpn.data.compress import CompressionFramer
 from tmelink.openvpn.data.fragment import Fragments
 from tmelink.openvpn.data.replay import ReplayWindow
 from tmelink.openvpn.data.static import StaticKey
@@ -70,9 +70,9 @@ class Envelope:
     ) -> None:
         """`settings` must have no `problems`."""
         self._drops = drops
-        self._framer: Framer | None = None
+        self._framer: CompressionFramer | None = None
         if settings.compression.framing is not None:
-            self._framer = Framer(settings.compression, limit)
+            self._framer = CompressionFramer(settings.compression, limit)
         self._fragments: Fragments | None = None
         if settings.sizes.fragment:
             # one byte of framing may stand before a payload when it is cut, two with the v2 framings

@@ -23,7 +23,7 @@ from tmelink.openvpn.occ import EXIT, MAGIC, REPLY, REQUEST, Occ, message
 from tmelink.openvpn.plain.envelope import Envelope, problems
 from tmelink.openvpn.plain.mtu import largest_datagram, message_overhead, mss_limit, options_string, tun_mtu
 from tmelink.openvpn.plain.settings import Settings
-from tmelink.openvpn.session import NOTHING, Carried, Event, Exit, Item, Notice, Restart, Step, Up
+from tmelink.openvpn.session import NOTHING, Carried, Exit, Item, Notice, Restart, SessionEvent, Step, Up
 
 TAGS: Final = 8
 """Two VLAN tags, which --tun-mtu does not count."""
@@ -49,7 +49,7 @@ _NO_MARK: Final = _ALL.replace(MAGIC[MARK : MARK + 1], b"")
 _IP_FIRST: Final = bytes((*range(0x40, 0x50), *range(0x60, 0x70)))
 
 _NO_REPLIES: Final[list[bytes]] = []
-_NO_EVENTS: Final[list[Event]] = []
+_NO_EVENTS: Final[list[SessionEvent]] = []
 
 
 class PointToPoint:
@@ -237,7 +237,7 @@ class PointToPoint:
 
     def _receive_sealed(self, envelope: Envelope, datagrams: list[Frame], now: float) -> Step:
         payloads, verified = envelope.open(datagrams, now)
-        refused: list[Event] = []
+        refused: list[SessionEvent] = []
         if self.settings.key is not None and verified < len(datagrams):
             refused = self._refused(now)
         if not self._complained and envelope.complaint is not None:
@@ -248,7 +248,7 @@ class PointToPoint:
             return Step(events=refused) if refused else NOTHING
         return self._received(frames, replies, refused + events, now)
 
-    def _refused(self, now: float) -> list[Event]:
+    def _refused(self, now: float) -> list[SessionEvent]:
         """A datagram failed under the key: over TCP the end of the session, otherwise now and then a line."""
         if self._stream:
             self._end()
@@ -262,7 +262,7 @@ class PointToPoint:
         self._noticed = now
         return [Notice("warning", f"datagrams dropped so far: {told}")]
 
-    def _judged(self, options: str) -> list[Event]:
+    def _judged(self, options: str) -> list[SessionEvent]:
         """What follows from the peer's options where this end asks for super-frames: agreed, or refused."""
         if super_frames.asked(options):
             self._asking_until = None
@@ -271,7 +271,7 @@ class PointToPoint:
         return [Notice("error", super_frames.REFUSAL), Restart(super_frames.REFUSED)]
 
     def _received(
-        self, frames: Sequence[Carried], replies: list[bytes], events: list[Event], now: float
+        self, frames: Sequence[Carried], replies: list[bytes], events: list[SessionEvent], now: float
     ) -> Step:
         liveness = self._liveness
         liveness.last_received = now
@@ -303,11 +303,11 @@ class PointToPoint:
 
     def _sorted_out(
         self, datagrams: Sequence[Item], now: float
-    ) -> tuple[list[Carried], list[bytes], list[Event], bool]:
+    ) -> tuple[list[Carried], list[bytes], list[SessionEvent], bool]:
         """Frames, replies and events, piece by piece, and whether there was a ping or a message."""
         frames: list[Carried] = []
         replies: list[bytes] = []
-        events: list[Event] = []
+        events: list[SessionEvent] = []
         heard = False
         shortest, longest, mark, ordinary = self._shortest, self._longest_in, self._mark, self._ordinary
         for piece in pieces(datagrams):

@@ -15,7 +15,7 @@ from tmelink.frame import MIN_FRAME, Frame, Run, pieces
 from tmelink.offload import may_be_syn
 from tmelink.openvpn.data.bounds import Bounds
 from tmelink.openvpn.data.clamp import clamped
-from tmelink.openvpn.data.compress import Framer
+from tmelink.openvpn.data.compress import CompressionFramer
 from tmelink.openvpn.data.fragment import HEADER_BYTES, Fragments
 from tmelink.openvpn.data.super_frames import LONGEST_PAYLOAD, SuperFrames, is_record
 from tmelink.openvpn.liveness import PING
@@ -43,7 +43,7 @@ class Payloads:
     """Both directions of one session; `plain` says whether a payload is a frame as it stands."""
 
     def __init__(self, settings: TlsSettings, drops: Counter[str], sequence: int) -> None:
-        """`sequence` is where the numbering of fragments begins. Raises `ValueError` of `Framer`."""
+        """`sequence` is where the numbering of fragments begins. Raises what its framer raises."""
         self._settings = settings
         self._mss = settings.mss
         ethernet = settings.kind == "ethernet"
@@ -62,9 +62,9 @@ class Payloads:
         if settings.sizes.super_frames:
             self._super = SuperFrames(self.longest_out, self._longest_in, drops, ip=self._ip)
         self.plain = settings.compression.framing is None and not settings.sizes.fragment
-        self._framer: Framer | None = None
+        self._framer: CompressionFramer | None = None
         if settings.compression.framing is not None:
-            self._framer = Framer(
+            self._framer = CompressionFramer(
                 settings.compression,
                 LONGEST_PAYLOAD if settings.sizes.super_frames else self._longest_in,
             )

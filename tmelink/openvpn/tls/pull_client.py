@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from tmelink.openvpn.liveness import LivenessTimers
 from tmelink.openvpn.occ import printable
-from tmelink.openvpn.session import AuthFailed, Event, Exit, Notice, Onward, Pushed, Restart, Token
+from tmelink.openvpn.session import AuthFailed, Exit, Notice, Onward, Pushed, Restart, SessionEvent, Token
 from tmelink.openvpn.tls import negotiated, push_messages
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.negotiated import NegotiatedOptions
@@ -24,7 +24,7 @@ REQUEST_SECONDS: Final = 5.0
 class PullResult(NamedTuple):
     """What a message came to: events to tell, and what was agreed, once it is."""
 
-    events: list[Event]
+    events: list[SessionEvent]
     negotiated: NegotiatedOptions | None = None
 
 
@@ -69,7 +69,7 @@ class PullClient:
             return PullResult([Exit(_said("the server ends the link", farewell.reason))])
         return None
 
-    def _reply(self, reply: push_messages.Reply, remote: Message, agreed: bool) -> PullResult:
+    def _reply(self, reply: push_messages.PushReply, remote: Message, agreed: bool) -> PullResult:
         self._options += reply.options
         if len(self._options) > push_messages.MAX_OPTIONS:
             return PullResult([Restart("the server pushes options without end")])
@@ -79,7 +79,7 @@ class PullClient:
         kept, rejected = push_messages.filtered(options, self._settings.pull_filters)
         if rejected is not None:
             return PullResult([Restart(f"the server pushes '{rejected}', which --pull-filter rejects")])
-        events: list[Event] = []
+        events: list[SessionEvent] = []
         for option in kept:
             name, _, value = option.partition(" ")
             if name == "auth-token" and value:
@@ -95,7 +95,7 @@ class PullClient:
         shown = tuple(option for option in kept if not option.startswith("auth-token"))
         return PullResult([*events, Pushed(shown)], settled)
 
-    def _refused(self, refusal: push_messages.Refusal) -> list[Event]:
+    def _refused(self, refusal: push_messages.Refusal) -> list[SessionEvent]:
         reason, temporary, wait, onward = refusal
         text = _said("the server refuses this client", reason or "no reason given")
         token_refused = self.credentials is not self._settings.credentials

@@ -30,7 +30,7 @@ RESTART = "RESTART"
 HALT = "HALT"
 
 
-class Reply(NamedTuple):
+class PushReply(NamedTuple):
     """A PUSH_REPLY: its options as they would stand in a file, and whether more follow."""
 
     options: list[str]
@@ -44,7 +44,7 @@ def split_messages(data: bytes) -> tuple[list[str], bytes]:
     return [text for text in texts if text], rest
 
 
-def parse_reply(message: str) -> Reply | None:
+def parse_reply(message: str) -> PushReply | None:
     """The options of a PUSH_REPLY, or None for another message."""
     if message != "PUSH_REPLY" and not message.startswith("PUSH_REPLY,"):
         return None
@@ -56,7 +56,7 @@ def parse_reply(message: str) -> Reply | None:
             more = option.split()[-1] == "2"
         else:
             kept.append(option)
-    return Reply(kept, more)
+    return PushReply(kept, more)
 
 
 def build_replies(options: Sequence[str]) -> list[str]:

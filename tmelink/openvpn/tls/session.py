@@ -27,13 +27,13 @@ from tmelink.openvpn.occ import message as occ_message
 from tmelink.openvpn.session import (
     NOTHING,
     Carried,
-    Event,
     Exit,
     Item,
     Joining,
     Notice,
     Pushed,
     Restart,
+    SessionEvent,
     Step,
     Up,
 )
@@ -111,7 +111,7 @@ class TlsSession:
         """Whether the packet in hand completed a handshake."""
         self._wire: list[Item] = []
         self._answers: list[tuple[Hashable, Sequence[Item]]] = []
-        self._events: list[Event] = []
+        self._events: list[SessionEvent] = []
         self._liveness = LivenessTimers(
             replace(settings.liveness, ping=0),  # nothing can be sealed before there are keys
             waits_for_peer=settings.server and (settings.liveness.ping_timer_rem or not settings.remote),
@@ -718,7 +718,7 @@ class TlsSession:
             return NOTHING
         return Step(wire, frames, events, authentic, answers)
 
-    def _finish_with(self, event: Event, now: float) -> None:
+    def _finish_with(self, event: SessionEvent, now: float) -> None:
         """End with an event, after what is due has gone out once more."""
         if not self._ended:
             for control_session in self._control_sessions():
