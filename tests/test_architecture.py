@@ -18,7 +18,7 @@ LAYERS = [
     {"control"},
     {"api"},
     {"threads"},
-    {"runtime", "summary", "proof"},
+    {"runtime", "state_log", "summary", "proof"},
     {"difference"},
     {"machine"},
     {"tmesh"},
@@ -30,7 +30,7 @@ LAYERS = [
     {"routing"},
     {"ethernet", "ip", "frame"},
     {"arguments", "logs"},
-    {"errors", "values", "resources", "state"},
+    {"printable", "errors", "values", "resources", "state"},
     {"source"},
 ]
 OPENVPN = ["server", "options", "tls", "plain", "data"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable
 
 import pytest
 
-from tmelink import logs
+from tmelink import logs, state_log
 
 
 @pytest.fixture
@@ -70,3 +72,24 @@ def test_the_limit_itself_remembers_a_bounded_number_of_kinds() -> None:
     for number in range(3 * logs.KINDS):
         assert limit.filter(record("link0", f"kind {number}"))
     assert len(limit._kinds) == logs.KINDS
+
+
+def test_changes_of_state_are_folded_and_never_swallowed(
+    written: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_log, "WINDOW", 0.05)
+    logs.configure(0)
+
+    async def main() -> None:
+        states = state_log.StateLog(logging.getLogger("tmelink.element.link"))
+        for number in range(20):
+            states.changed(number % 2 == 0, f"turn {number}")
+        states.changed(True, "the last one")
+        await asyncio.sleep(0.1)
+        states.changed(False, "later")
+        states.close()
+
+    asyncio.run(main())
+    lines = written()
+    assert lines[:6] == [f"link: {'down' if n % 2 else 'up'}: turn {n}" for n in range(6)]
+    assert lines[6:] == ["link: 21 changes in a minute, now up: the last one", "link: down: later"]

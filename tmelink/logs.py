@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from tmelink.printable import lines
+
 ELEMENTS = "tmelink.element"
 
 BURST = 10
@@ -23,6 +25,10 @@ KINDS = 1000
 """Kinds of line remembered; the oldest are forgotten first, so that memory stays bounded too."""
 
 
+UNLIMITED = "unlimited"
+"""The attribute of a record whose writer sees to it that there are not too many."""
+
+
 class Limit(logging.Filter):
     """Lets `BURST` lines of one format through in each `WINDOW` and counts the rest."""
 
@@ -33,7 +39,7 @@ class Limit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether `record` is written; the first of a new window says how many were not."""
-        if record.levelno <= logging.DEBUG:
+        if record.levelno <= logging.DEBUG or getattr(record, UNLIMITED, False):
             return True
         now = self._clock()
         key = (record.name, str(record.msg))
@@ -55,7 +61,7 @@ class _Line(logging.Formatter):
         element = record.name.removeprefix(ELEMENTS + ".")
         name = element if element != record.name else "tmelink"
         severity = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        line = f"{name}: {severity}{record.getMessage()}"
+        line = f"{name}: {severity}{lines(record.getMessage())}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line

@@ -27,6 +27,7 @@ from tmelink.inline.netem_words import request as impairment_request
 from tmelink.logs import set_level
 from tmelink.machine import CheckedMachine, ConnectionImpairment, ElementCommand
 from tmelink.state import Event, State
+from tmelink.state_log import StateLog
 from tmelink.system import namespaces, recovery, remains
 
 RESTORE_SECONDS = 5.0
@@ -70,6 +71,7 @@ class Lab(Mapping[str, Element]):
         self._watchers: list[Callable[[Event], None]] = []
         self._report = report or (lambda error: None)
         self._opened: list[Element] = []
+        self._states: dict[str, StateLog] = {}
         self._stopped = asyncio.Event()
         self._hurried = asyncio.Event()
         self.restored = asyncio.Event()
@@ -302,7 +304,10 @@ class Lab(Mapping[str, Element]):
 
     def changed(self, element: Element, up: bool, detail: str) -> None:
         """What an element leads to came up or went down."""
-        element.log.info("%s%s", "up" if up else "down", f": {detail}" if detail else "")
+        log = self._states.get(element.name)
+        if log is None:
+            log = self._states[element.name] = StateLog(element.log)
+        log.changed(up, detail)
         self._note("up" if up else "down", element.name, detail)
 
     def happened(self, element: Element, kind: str, detail: str, data: Mapping[str, Any]) -> None:
@@ -342,6 +347,8 @@ class Lab(Mapping[str, Element]):
         if self._state == "closed":
             return
         self._state = "closed"
+        for states in self._states.values():
+            states.close()
         order = {element.name: number for number, element in enumerate(self.machine.elements.values())}
         opened = sorted(self._opened, key=lambda element: order[element.name], reverse=True)
         self._opened.clear()

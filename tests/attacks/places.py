@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import tmelink
-from tests.support.pki import Authority
+from tests.support.pki import Authority, Pair
 
 TIMEOUT = 20
 """Seconds to await what must come."""
@@ -31,6 +31,7 @@ class Place:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.authority = Authority(time.time())
+        self.pairs: dict[str, Pair] = {}
         self.file("ca.crt", self.authority.own.pem)
 
     def file(self, name: str, content: bytes | str) -> str:
@@ -41,7 +42,7 @@ class Place:
 
     def identity(self, name: str, usage: str) -> str:
         """--ca, --cert and --key of an end."""
-        pair = self.authority.issue(name, usage)
+        pair = self.pairs[name] = self.authority.issue(name, usage)
         cert, key = self.file(f"{name}.crt", pair.pem), self.file(f"{name}.key", pair.key_pem)
         return f"--ca {self.directory}/ca.crt --cert {cert} --key {key}"
 

@@ -87,7 +87,7 @@ class Authority:
             start -= 10 * DAY
         parts = [
             x509.NameAttribute(NameOID.COUNTRY_NAME, "CH"),
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
+            *([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else []),
         ]
         subject = x509.Name(parts)
         issuer = subject if authority else self.own.certificate.subject

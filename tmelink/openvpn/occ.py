@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from tmelink.openvpn.session import Notice, Restart, SessionEvent
+from tmelink.printable import printable
 
 MAGIC: Final = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
 
@@ -28,9 +29,6 @@ ANSWER_SECONDS: Final = 1.0
 """At most one answer in this time: without keys, 17 forged bytes must not buy a packet each."""
 MAX_WARNINGS: Final = 20
 """Differences told of one options string; there are no more options in one than that."""
-MAX_SHOWN: Final = 128
-"""Characters of a peer's option that a log line repeats (OpenVPN's own limit is 256)."""
-
 NOT_COMPARED: Final = ("key-method", "keydir", "proto", "tls-auth", "tun-ipv6", "cipher", "ifconfig")
 """Options whose difference means nothing: OpenVPN 2.6 skips them too, except for ifconfig, which is here
 the business of another element."""
@@ -39,12 +37,6 @@ the business of another element."""
 def message(opcode: int, body: bytes = b"") -> bytes:
     """One OCC message."""
     return MAGIC + bytes((opcode,)) + body
-
-
-def printable(text: str) -> str:
-    """A peer's text, safe to log."""
-    shown = "".join(character if character.isprintable() else "?" for character in text[: MAX_SHOWN + 1])
-    return shown if len(text) <= MAX_SHOWN else shown[:MAX_SHOWN] + "…"
 
 
 def differences(expected: str, actual: str) -> list[str]:

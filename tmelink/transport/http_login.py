@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
 
+from tmelink.printable import printable
 from tmelink.transport.handshakes import HandshakeError
 
 HttpLogin = Literal["none", "basic", "digest", "auto", "auto-nct"]
@@ -108,11 +109,6 @@ def answer(user: User, target: str, headers: Sequence[str]) -> str:
         raise HandshakeError(reasons[0])
     names = ", ".join(printable(challenge.scheme) for challenge in offered) or "no scheme"
     raise HandshakeError(f"it offers {names} to log in, and --http-proxy allows {user.login}")
-
-
-def printable(text: str) -> str:
-    """A short text without control characters, for a message."""
-    return "".join(c for c in text if c.isprintable())[:80]
 
 
 def _digest(user: User, target: str, challenge: Challenge) -> str:

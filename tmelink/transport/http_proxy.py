@@ -11,9 +11,10 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from tmelink.printable import printable
 from tmelink.transport import http_login
 from tmelink.transport.handshakes import HandshakeError, read_exactly, send
-from tmelink.transport.http_login import HttpLogin, User, printable
+from tmelink.transport.http_login import HttpLogin, User
 
 MAX_ANSWER = 16384
 """The most bytes of a proxy's answer: enough for a status line and headers, a bound for a faulty proxy."""

@@ -11,8 +11,8 @@ import contextlib
 import socket
 import struct
 
-CHUNK = 256 * 1024
-"""The most bytes in one turn and direction: enough for full speed, and few enough to let others run."""
+CHUNK = 16 * 1024
+"""The most bytes in one turn and direction: each connection keeps two such buffers, however slow it is."""
 
 
 async def splice(a: socket.socket, b: socket.socket, head: bytes = b"") -> None:

@@ -135,6 +135,8 @@ class StreamServer:
         self._listening: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._carrying: asyncio.Task[None] | None = None
+        self._frames_before = 0
+        """Frames that had come when the connection began that stands."""
 
     async def open(self) -> None:
         """Listen; raises `ElementError` where the place cannot be had."""
@@ -170,14 +172,25 @@ class StreamServer:
                 sock.close()
             else:
                 configure(sock)
+                self._frames_before = self._endpoint.received.frames
                 who = sockets.show(address) if isinstance(self._local, Inet) else self._local.path
                 self._carrying = loop.create_task(carry(self._endpoint, sock, self._changed, who))
 
     async def _free(self) -> bool:
-        """Whether no connection stands, or the one that does ends within `PARTING_SECONDS`."""
-        if self._carrying is not None and not self._carrying.done():
-            await asyncio.wait([self._carrying], timeout=PARTING_SECONDS)
-        return self._carrying is None or self._carrying.done()
+        """Whether no connection stands, or the one that does ends within `PARTING_SECONDS` or is idle.
+
+        A stranger's that has never sent a frame must not keep the emulator out.
+        """
+        carrying = self._carrying
+        if carrying is None:
+            return True
+        if not carrying.done():
+            await asyncio.wait([carrying], timeout=PARTING_SECONDS)
+        if not carrying.done() and self._endpoint.received.frames == self._frames_before:
+            carrying.cancel()
+            await asyncio.wait([carrying])
+            self._changed(False, "idle, and another one has connected")
+        return carrying.done()
 
 
 async def carry(endpoint: Endpoint, sock: socket.socket, changed: Changed, who: str) -> None:

@@ -20,6 +20,7 @@ from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.prompts import answers
+from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.sessions import (
     Answers,
     Files,
@@ -79,6 +80,7 @@ class Link(Element):
         self.peer: LinkPeer | None = None
         self._sessions: list[Session] = []
         self._make: NewSession | None = None
+        self._revocations = RevocationWatch(self.log)
         self._token: Credentials | None = None
         self._refusal: AuthFailed | None = None
         self._complaint = ""
@@ -147,7 +149,7 @@ class Link(Element):
         self._warn_if_bare()
         tls = self.arguments.tls
         asked = Answers() if tls is None else await answers(self.name, tls, Files(self.log))
-        self._make = session_maker(self.arguments, self.log, asked)
+        self._make = session_maker(self.arguments, self.log, asked, self._revocations)
         if self.arguments.shaper:
             overhead = datagram_overhead(self.arguments.proto)
             self._shaper = FrameShaper(
@@ -158,6 +160,7 @@ class Link(Element):
 
     async def close(self) -> None:
         """End the attempts and with them the peer."""
+        await self._revocations.close()
         if self._connector is not None:
             await self._connector.close()
             self._connector = None

@@ -23,6 +23,7 @@ from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
 from tmelink.elements.openvpn.link import STREAM_ROOM, log_level
 from tmelink.elements.openvpn.prompts import answers
+from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.server_bridge import ServerBridge
 from tmelink.elements.openvpn.server_router import ServerRouter
 from tmelink.elements.openvpn.sessions import Files, problems, tls_parts, tls_settings, wall_clock
@@ -109,6 +110,7 @@ class Server(Element):
             )
         self._clients: dict[int, _ClientState] = {}
         self._streams: dict[Address, Stream] = {}
+        self._revocations = RevocationWatch(self.log)
         self._wall = wall_clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -186,7 +188,8 @@ class Server(Element):
         for note in arguments.notes:
             self.log.info("%s", note)
         files = Files(self.log)
-        context, wrap = tls_parts(arguments, tls, files, (await answers(self.name, tls, files)).passphrase)
+        passphrase = (await answers(self.name, tls, files)).passphrase
+        context, wrap = tls_parts(arguments, tls, files, passphrase, self._revocations)
         if arguments.tls_crypt_v2 is not None and not arguments.tls_crypt_v2_force_cookie:
             self.log.info(
                 "--tls-crypt-v2: clients of OpenVPN 2.5 and before cannot join, as with force-cookie"
@@ -217,6 +220,7 @@ class Server(Element):
 
     async def close(self) -> None:
         """Say goodbye where the options want it, and give the port back."""
+        await self._revocations.close()
         await self._inside.close()
         tasks = list(self._tasks)
         for task in tasks:

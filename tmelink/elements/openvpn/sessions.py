@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.errors import ElementError
 from tmelink.openvpn import keys
 from tmelink.openvpn.options.parse import Options
@@ -68,11 +69,16 @@ class Answers:
     passphrase: bytes | None = None
 
 
-def session_maker(options: Options, log: logging.Logger, answers: Answers) -> NewSession:
-    """Read what the options name and return what makes sessions; raises `ElementError` with the remedy."""
+def session_maker(
+    options: Options, log: logging.Logger, answers: Answers, watch: RevocationWatch
+) -> NewSession:
+    """Read what the options name and return what makes sessions; raises `ElementError` with the remedy.
+
+    `watch` follows the revocation list, if there is one.
+    """
     files = Files(log)
     if options.tls is not None:
-        return _tls_maker(options, options.tls, files, answers)
+        return _tls_maker(options, options.tls, files, answers, watch)
     return _static_maker(options, files)
 
 
@@ -178,8 +184,10 @@ def _later() -> int:
     return _latest
 
 
-def _tls_maker(options: Options, tls: TlsOptions, files: Files, answers: Answers) -> NewSession:
-    context, wrap = tls_parts(options, tls, files, answers.passphrase)
+def _tls_maker(
+    options: Options, tls: TlsOptions, files: Files, answers: Answers, watch: RevocationWatch
+) -> NewSession:
+    context, wrap = tls_parts(options, tls, files, answers.passphrase, watch)
     own = answers.credentials
 
     def make(options: Options, *, mute: bool = False, credentials: Credentials | None = None) -> Session:
@@ -199,7 +207,7 @@ def wall_clock() -> Callable[[float], float]:
 
 
 def tls_parts(
-    options: Options, tls: TlsOptions, files: Files, passphrase: bytes | None
+    options: Options, tls: TlsOptions, files: Files, passphrase: bytes | None, watch: RevocationWatch
 ) -> tuple[TlsContext, tls_wrap.WrapKey]:
     """Certificates and keys, read and checked; raises `ElementError` that says what to do."""
     wanted = _tls_files(tls, files, passphrase)
@@ -212,6 +220,13 @@ def tls_parts(
     complaint = context.complaint(time.time())
     if complaint is not None:
         files.warn(complaint)
+    if tls.role == "client" and tls.ca is not None and not tls.rules.tells_servers():
+        files.warn(
+            "any certificate of the authority's, a client's too, passes for the server's: "
+            "add --remote-cert-tls server, --verify-x509-name or --peer-fingerprint"
+        )
+    if tls.crl_verify is not None and tls.crl_verify.path is not None:
+        watch.follow(tls.crl_verify.path, context)
     return context, wrap
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from tmelink import values
 from tmelink.openvpn.options.values import NetworkOptions, Options
+from tmelink.printable import printable
 from tmelink.routing.facts import IPAddress, IPInterface
 from tmelink.routing.tunnel import KEYWORDS, RouteRequest, Tunnel
 
@@ -55,9 +56,11 @@ def with_pushed(
                 raise ValueError(f"{named[0]} is no address, and a name only with --allow-pull-fqdn")
             network = changed
         except IndexError:
-            notes.append(f"the server pushes '{line[:80]}', which is passed over: a word is missing")
+            notes.append(
+                f"the server pushes '{printable(line, 80)}', which is passed over: a word is missing"
+            )
         except ValueError as error:
-            notes.append(f"the server pushes '{line[:80]}', which is passed over: {error}")
+            notes.append(f"the server pushes '{printable(line, 80)}', which is passed over: {error}")
     return network, notes
 
 
@@ -214,12 +217,16 @@ def read_route(option: str, words: Sequence[str]) -> RouteRequest:
 
 def _wanted(words: Sequence[str]) -> RouteRequest:
     network, mask, gateway, metric = (*words, *("default",) * (4 - len(words)))[:4]
+    if not words:
+        raise ValueError("a word is missing")
     prefix = 32 if mask == "default" else values.netmask(mask)
     return RouteRequest(network, prefix, None if gateway == "default" else gateway, _metric(metric))
 
 
 def _wanted6(words: Sequence[str]) -> RouteRequest:
     network, gateway, metric = (*words, *("default",) * (3 - len(words)))[:3]
+    if not words:
+        raise ValueError("a word is missing")
     address, _, bits = network.partition("/")
     prefix = values.integer(0, 128, "prefix length")(bits) if bits else 128
     return RouteRequest(address, prefix, None if gateway == "default" else gateway, _metric(metric), six=True)

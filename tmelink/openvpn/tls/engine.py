@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cryptography import x509
@@ -21,6 +21,7 @@ from OpenSSL import SSL, crypto
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.tls import identity
 from tmelink.openvpn.tls.identity import PeerIdentity, Rules
+from tmelink.printable import printable
 
 TlsVersion = Literal["1.2", "1.3"]
 
@@ -64,6 +65,9 @@ _VERIFY_ERRORS = {
 }
 """X509_V_ERR_* of OpenSSL, in words."""
 
+MAX_REASON = 1000
+"""Characters of a reason against a certificate, which quotes its subject."""
+
 _PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 _READ = 65536
@@ -105,6 +109,7 @@ class TlsContext:
     """
 
     def __init__(self, files: TlsFiles, *, server: bool) -> None:
+        self._files = files
         self._server = server
         self._rules = files.rules
         self._revoked = files.revoked
@@ -144,12 +149,21 @@ class TlsContext:
             return None
         return f"the own certificate '{identity.subject(own)}' {why}; is this machine's clock right?"
 
+    def revoke(self, crl: bytes) -> None:
+        """Judge certificates by this revocation list (PEM) from the next handshake on.
+
+        May be called from any thread. Raises `ValueError` for what is no list; then the one before holds.
+        """
+        # OpenSSL has no way to take a list out of a store, so that all is made anew.
+        self._context = TlsContext(replace(self._files, crl=crl), server=self._server)._context
+
     def engine(self, unix_time: float) -> TlsEngine:
         """A new TLS connection, certificates judged at `unix_time` seconds since 1970."""
-        store = self._context.get_cert_store()
+        context = self._context
+        store = context.get_cert_store()
         assert store is not None
         store.set_time(datetime.datetime.fromtimestamp(unix_time, datetime.UTC))
-        return TlsEngine(SSL.Connection(self._context, None), server=self._server)
+        return TlsEngine(SSL.Connection(context, None), server=self._server)
 
     def _choose_ciphers(self, files: TlsFiles) -> None:
         context = self._context
@@ -257,6 +271,8 @@ class TlsContext:
             return False
         if depth == 0:
             broken = self._rules.broken_by(parsed)
+            if not broken and not identity.common_name(parsed):
+                broken = "it has no common name, by which it would be known"
             if broken is not None:
                 engine.refused = f"certificate '{identity.subject(parsed)}' refused: {broken}"
                 return False
@@ -347,7 +363,7 @@ class TlsEngine:
 
     def _why(self, error: SSL.Error) -> str:
         if self.refused is not None:
-            return self.refused
+            return printable(self.refused, MAX_REASON)
         reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
         text = "; ".join(str(reason[-1]) for reason in reasons if reason and reason[-1])
         return f"TLS: {text or 'handshake failed'}"

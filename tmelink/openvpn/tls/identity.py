@@ -85,6 +85,10 @@ class Rules:
     issuer_hashes: frozenset[bytes] = frozenset()
     name_fields: tuple[str, ...] = ("CN",)
 
+    def tells_servers(self) -> bool:
+        """Whether anything in them tells a server's certificate from others of its authority."""
+        return bool(self.fingerprints or self.name or self.usage or self.extended_usage)
+
     def broken_by(self, certificate: x509.Certificate) -> str | None:
         """Why a certificate does not meet these rules, or None."""
         digest = certificate.fingerprint(hashes.SHA256())

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from tmelink.openvpn.liveness import LivenessTimers
-from tmelink.openvpn.occ import printable
 from tmelink.openvpn.session import AuthFailed, Exit, Notice, Onward, Pushed, Restart, SessionEvent, Token
 from tmelink.openvpn.tls import negotiated, push_messages
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.negotiated import NegotiatedOptions
 from tmelink.openvpn.tls.settings import Credentials, TlsSettings
+from tmelink.printable import printable
 
 REQUEST_SECONDS: Final = 5.0
 """Between two requests for options (OpenVPN's PUSH_REQUEST_INTERVAL)."""
@@ -78,7 +78,8 @@ class PullClient:
         options, self._options = self._options, []
         kept, rejected = push_messages.filtered(options, self._settings.pull_filters)
         if rejected is not None:
-            return PullResult([Restart(f"the server pushes '{rejected}', which --pull-filter rejects")])
+            option = printable(rejected)
+            return PullResult([Restart(f"the server pushes '{option}', which --pull-filter rejects")])
         events: list[SessionEvent] = []
         for option in kept:
             name, _, value = option.partition(" ")

@@ -50,6 +50,7 @@ from tmelink.openvpn.tls.pull_client import PullClient, follow_timers
 from tmelink.openvpn.tls.push_server import NO_CIPHER, PushServer
 from tmelink.openvpn.tls.settings import TlsSettings
 from tmelink.openvpn.tls.wrap import Wrapping
+from tmelink.printable import printable
 
 EARLY = 4
 """Answers to a client's reset that are kept until one shows that it is."""
@@ -633,7 +634,7 @@ class TlsSession:
         liveness.last_sent = now - liveness.ping
         liveness.last_received = now
         peer = negotiation.engine.peer
-        parts = [peer.common_name if peer else "", negotiation.engine.describe(), f"data {cipher}"]
+        parts = [printable(peer.common_name) if peer else "", negotiation.engine.describe(), f"data {cipher}"]
         self._events.append(Up(", ".join(part for part in parts if part)))
 
     def _take(self, opened: Sequence[Item], frames: list[Carried], now: float) -> None:
