@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import tmelink
 from tests.attacks.places import Place, drops, free_port, link, run, server, until
 from tests.attacks.strangers import Callers, caller, client_hello, control, framed, gone, reset
+from tmelink.elements.builtin.host import Host
 
 LET_IN = 5.0
 """Seconds in which a client has to be up, whoever else is knocking."""
@@ -148,6 +150,31 @@ def test_idle_connections_keep_nobody_from_a_tcp_link(tmp_path: Path, key: str, 
                     assert here["/link"].up
                     assert there["/link"].up
                 knocking.cancel()
+
+    run(main)
+
+
+def test_an_idle_stranger_keeps_no_emulator_from_a_stream_server() -> None:
+    """QEMU's -netdev stream has no handshake: whoever has sent no frame gives way to who comes next."""
+    port = free_port(socket.SOCK_STREAM)
+
+    async def main() -> None:
+        with Callers(port) as callers:
+            stream = "s at own: tmelink/qemu/stream"
+            text = f"own: tmelink/host inet 10.0.0.1/24\n{stream} server 127.0.0.1:{port}\n"
+            other = f"own: tmelink/host inet 10.0.0.2/24\n{stream} connect 127.0.0.1:{port}\n"
+            async with tmelink.load(text).run() as here:
+                await callers.call(3)
+                await until(lambda: here["/s"].up)
+                async with tmelink.load(other).run() as there:
+                    host = there["/own"]
+                    assert isinstance(host, Host)
+
+                    async def answered() -> None:
+                        while not (await host.ping(ip_address("10.0.0.1"), count=1, timeout=0.3)).received:
+                            pass
+
+                    await asyncio.wait_for(answered(), 10)
 
     run(main)
 

@@ -207,6 +207,9 @@ def test_a_server_keeps_its_peer_when_another_one_connects(
         first, second = (make("tmelink/qemu/stream", f"connect {tmp_path}/s") for _ in range(2))
         async with running(server, first) as (machine, other):
             await eventually(lambda: first.endpoint.way is not None and server.endpoint.way is not None)
+            # Whoever has said nothing yet would have to give way.
+            other.send(frame(4))
+            await machine.until(lambda: 4 in machine.numbers)
             async with running(second) as (_third,):
                 drops = server.endpoint.received.drops
                 await eventually(lambda: drops["a connection stands already"] > 0)
