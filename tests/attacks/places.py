@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -85,3 +86,15 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
 def drops(lab: tmelink.Lab, name: str) -> dict[str, int]:
     return dict(lab[name].counters()["wire received"].drops)
+
+
+def said(element: tmelink.Element) -> list[str]:
+    """What an element writes to its log from now on."""
+    lines: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        lines.append(record.getMessage())
+        return True
+
+    element.log.addFilter(keep)
+    return lines

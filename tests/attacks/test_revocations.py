@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import tmelink
-from tests.attacks.places import Place, free_port, link, run, server, until
+from tests.attacks.places import Place, free_port, link, run, said, server, until
 from tmelink.elements.openvpn import revocations
 
 
@@ -43,12 +43,11 @@ def test_a_certificate_revoked_while_the_server_runs_is_refused(tmp_path: Path) 
 
     async def main() -> None:
         async with tmelink.load(server(f"{at} {place.identity('server', 'server')}")).run() as here:
-            said: list[str] = []
-            here["/server"].log.addFilter(lambda record: said.append(record.getMessage()) is None)
+            lines = said(here["/server"])
 
             async def heard(words: str) -> None:
-                await until(lambda: any(words in line for line in said))
-                said.clear()
+                await until(lambda: any(words in line for line in lines))
+                lines.clear()
 
             async with tmelink.load(text).run() as there:
                 await until(lambda: there["/link"].up)

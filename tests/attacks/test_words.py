@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tmelink
-from tests.attacks.places import Place, free_port, link, run, server, until
+from tests.attacks.places import Place, free_port, link, run, said, server, until
 from tests.support.pki import Authority, Pair
 from tests.support.wire import START, Wire
 from tmelink import logs
@@ -49,9 +49,9 @@ def test_a_certificates_subject_writes_no_line_of_its_own() -> None:
     )
     wire.begin()
     wire.run(5)
-    said = [event.text for event in wire.server.of(Notice)] + [e.reason for e in wire.server.of(Restart)]
-    assert any(r"CN=eve\nserver: up: client" in text for text in said)
-    assert all(text.isprintable() for text in said)
+    told = [event.text for event in wire.server.of(Notice)] + [e.reason for e in wire.server.of(Restart)]
+    assert any(r"CN=eve\nserver: up: client" in text for text in told)
+    assert all(text.isprintable() for text in told)
 
 
 def test_a_name_that_is_taken_writes_no_line_either() -> None:
@@ -103,10 +103,9 @@ def test_a_certificate_without_a_name_is_refused(tmp_path: Path) -> None:
     async def main() -> None:
         async with tmelink.load(server(f"{at} {place.identity('server', 'server')}")).run() as here:
             text = link("b", f"--client --nobind --remote 127.0.0.1 {port} {nameless}", "10.8.0.200")
-            said: list[str] = []
-            here["/server"].log.addFilter(lambda record: said.append(record.getMessage()) is None)
+            lines = said(here["/server"])
             async with tmelink.load(text).run() as there:
-                await until(lambda: any("it has no common name" in line for line in said))
+                await until(lambda: any("it has no common name" in line for line in lines))
                 assert not there["/link"].up
 
     run(main)
