@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 from collections import Counter
@@ -22,6 +23,7 @@ from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
 from tmelink.elements.openvpn.link import STREAM_ROOM, log_level
+from tmelink.elements.openvpn.password_checks import PasswordChecks
 from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.server_bridge import ServerBridge
@@ -111,6 +113,7 @@ class Server(Element):
         self._clients: dict[int, _ClientState] = {}
         self._streams: dict[Address, Stream] = {}
         self._revocations = RevocationWatch(self.log)
+        self._passwords = PasswordChecks()
         self._wall = wall_clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -373,7 +376,9 @@ class Server(Element):
                 last = None if known is None else known.token
                 token = authentication.shown_token(joining, self._wall(self._now), last)
                 if token is None and self._options.user_table:
-                    fits = await asyncio.to_thread(authentication.password_fits, joining)
+                    fits = await self._passwords.judge(
+                        address[0], joining.username, functools.partial(authentication.password_fits, joining)
+                    )
                     if server.session(client) is not session:
                         return
                     if not fits:

@@ -270,13 +270,13 @@ class TlsContext:
             engine.refused = f"certificate '{identity.subject(parsed)}' refused: it is revoked"
             return False
         if depth == 0:
-            broken = self._rules.broken_by(parsed)
-            if not broken and not identity.common_name(parsed):
+            broken, peer = self._rules.broken_by(parsed), self._rules.peer(parsed)
+            if broken is None and not peer.common_name:
                 broken = "it has no common name, by which it would be known"
             if broken is not None:
                 engine.refused = f"certificate '{identity.subject(parsed)}' refused: {broken}"
                 return False
-            engine.peer = self._rules.peer(parsed)
+            engine.peer = peer
         elif depth == 1 and (broken := self._rules.issuer_broken_by(parsed)) is not None:
             engine.refused = f"certificate '{identity.subject(parsed)}' refused: {broken}"
             return False

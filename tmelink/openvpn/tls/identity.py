@@ -87,7 +87,7 @@ class Rules:
 
     def tells_servers(self) -> bool:
         """Whether anything in them tells a server's certificate from others of its authority."""
-        return bool(self.fingerprints or self.name or self.usage or self.extended_usage)
+        return bool(self.fingerprints or self.name or self.usage or self.extended_usage or self.netscape)
 
     def broken_by(self, certificate: x509.Certificate) -> str | None:
         """Why a certificate does not meet these rules, or None."""
