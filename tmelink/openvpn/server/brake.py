@@ -1,8 +1,8 @@
 """How soon a password may be tried again: later with each wrong one, from a source and for a name.
 
 Slows guessing down to a try a minute from each source. A name alone is slowed down by little, or whoever
-knows it could keep its owner out; a source that was right about it is not held back for what others say. Keeps a
-bounded number of sources and names, those of the last failures. Pure: the time is passed in.
+knows it could keep its owner out; a source that was right about it is not held back for what others say. The
+sources and names that are kept are those of the last failures, and bounded. Pure: the time is passed in.
 """
 
 from __future__ import annotations
