@@ -14,7 +14,7 @@ from tests.attacks.places import Place, drops, free_port, link, run, server, unt
 from tests.attacks.strangers import Callers, caller, client_hello, control, framed, gone, reset
 from tmelink.elements.builtin.host import Host
 
-LET_IN = 5.0
+LET_IN = 15.0
 """Seconds in which a client has to be up, whoever else is knocking."""
 
 
