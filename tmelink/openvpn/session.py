@@ -101,6 +101,21 @@ class Joining:
     renewed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How a session is protected now; None for what it has not, or not yet.
+
+    `keys_since` is in the clock that the session is given, `tls` names version and cipher of the control
+    channel, `peer_name` is the common name of the peer's certificate, `negotiated` what else both agreed on.
+    """
+
+    cipher: str | None = None
+    keys_since: float | None = None
+    tls: str | None = None
+    peer_name: str | None = None
+    negotiated: tuple[str, ...] = ()
+
+
 SessionEvent = Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | Joining
 
 
@@ -173,6 +188,10 @@ class Session(Protocol):
 
     def deadline(self) -> float | None:
         """When `tick` must be called next, or None."""
+        ...
+
+    def security(self) -> Security:
+        """How it is protected at this moment."""
         ...
 
     def close(self, now: float) -> Step:

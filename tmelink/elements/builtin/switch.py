@@ -17,6 +17,7 @@ from tmelink.arguments import flag, keyword
 from tmelink.element import Element, Port
 from tmelink.errors import ElementError
 from tmelink.frame import MIN_FRAME, Burst, Counters
+from tmelink.state import Details
 
 AGEING = 300.0
 """Seconds until a silent station is forgotten (IEEE 802.1D, table 7-5)."""
@@ -43,6 +44,28 @@ class Station:
     def __init__(self, port: Port, heard: float) -> None:
         self.port = port
         self.heard = heard
+
+
+@dataclass(frozen=True, slots=True)
+class Station(Details):
+    """A station that a switch has learnt: behind which element, and when it was heard last."""
+
+    mac: bytes
+    behind: str
+    port: int
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchDetails(Details):
+    """The stations that a switch knows."""
+
+    stations: tuple[Station, ...]
+
+    @property
+    def summary(self) -> str:
+        """How many there are."""
+        return f"{len(self.stations)} station{'s' * (len(self.stations) != 1)}"
 
 
 class Switch(Element):
@@ -227,6 +250,15 @@ class Switch(Element):
         now = self._loop.time()
         self._sweep(now)
         return [(mac, station.port, now - station.heard) for mac, station in self._stations.items()]
+
+    def details(self) -> SwitchDetails:
+        """The table, in the order in which stations were learnt."""
+        return SwitchDetails(
+            tuple(
+                Station(mac, port.peer.element.name if port.peer else "", port.index, round(age, 1))
+                for mac, port, age in self.table()
+            )
+        )
 
     async def command(self, words: Sequence[str]) -> str:
         """`table` lists the known stations."""

@@ -14,7 +14,7 @@ from tmelink.element import Port
 from tmelink.elements.emulators.cable import Cable, Endpoint
 from tmelink.elements.emulators.qemu_command import extra
 from tmelink.elements.emulators.stream_carrier import StreamCarrier, StreamClient
-from tmelink.elements.emulators.supervisor import ALWAYS, Supervisor
+from tmelink.elements.emulators.supervisor import ALWAYS, ProcessDetails, Supervisor
 from tmelink.frame import Burst, Frame
 from tmelink.offload import segmented
 from tmelink.system import children
@@ -104,6 +104,10 @@ class Passt(Cable):
         self._client: StreamClient | None = None
         self._supervisor = Supervisor(self, self._launch, ALWAYS)
 
+    def details(self) -> ProcessDetails:
+        """The process, and how often it was started again."""
+        return self._supervisor.details()
+
     async def open(self) -> None:
         """Start passt, or begin to connect; raises `ElementError`."""
         if self.arguments.socket is not None:
@@ -142,6 +146,10 @@ class _Running:
     def __init__(self, child: Child, way: StreamCarrier) -> None:
         self._child = child
         self._way = way
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     @property
     def said(self) -> str:

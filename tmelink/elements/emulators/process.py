@@ -14,7 +14,7 @@ from tmelink.arguments import ArgumentError, keyword, rest
 from tmelink.element import Element, Port
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.elements.emulators.stream_carrier import StreamServer
-from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, Supervisor
+from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, ProcessDetails, Supervisor
 from tmelink.elements.emulators.udp_carrier import UdpCarrier
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Counters
@@ -97,6 +97,10 @@ class Process(Element):
             for way, counters in (("sent", endpoint.sent), ("received", endpoint.received))
         }
 
+    def details(self) -> ProcessDetails:
+        """The process, and how often it was started again."""
+        return self._supervisor.details()
+
     async def open(self) -> None:
         """Make the sockets and start the program; raises `ElementError`."""
         blanks = self.arguments.blanks()
@@ -165,6 +169,10 @@ class _Program:
 
     def __init__(self, child: Child) -> None:
         self._child = child
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     @property
     def said(self) -> str:

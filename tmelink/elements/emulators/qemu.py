@@ -17,7 +17,7 @@ from tmelink.elements.emulators import qemu_command
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.elements.emulators.qemu_command import LOG, PTY, QemuNic, Wiring
 from tmelink.elements.emulators.stream_carrier import StreamCarrier
-from tmelink.elements.emulators.supervisor import Supervisor
+from tmelink.elements.emulators.supervisor import ProcessDetails, Supervisor
 from tmelink.errors import ElementError, PortError
 from tmelink.ethernet import derived_mac
 from tmelink.frame import Burst, Counters
@@ -107,6 +107,10 @@ class Qemu(Element):
             for way, counters in (("sent", endpoint.sent), ("received", endpoint.received))
         }
 
+    def details(self) -> ProcessDetails:
+        """The process, and how often it was started again."""
+        return self._supervisor.details()
+
     async def open(self) -> None:
         """Start QEMU; raises `ElementError` with its own words where it does not run."""
         await self._supervisor.open()
@@ -194,6 +198,10 @@ class _Guest:
         self._ways: list[StreamCarrier | UnixDatagrams] = []
         self._endpoints: list[Endpoint] = []
         self._printing = None if printed is None else asyncio.create_task(self._print(printed))
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     @property
     def said(self) -> str:

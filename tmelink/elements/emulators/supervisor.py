@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from tmelink.element import Element
 from tmelink.errors import ElementError
+from tmelink.state import Details
 
 NEVER, ON_FAILURE, ALWAYS = "never", "on-failure", "always"
 
@@ -32,8 +34,26 @@ class Running(Protocol):
         """End it, gently and then firmly."""
 
     @property
+    def pid(self) -> int:
+        """Its process number."""
+
+    @property
     def said(self) -> str:
         """Its last words, to explain its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessDetails(Details):
+    """A program that an element runs: its process number, None while it does not run, and new starts."""
+
+    pid: int | None
+    restarts: int
+
+    @property
+    def summary(self) -> str:
+        """The process, and how often it was started again."""
+        again = f", started again {self.restarts} times" if self.restarts else ""
+        return f"process {self.pid}{again}" if self.pid is not None else f"no process{again}"
 
 
 class Supervisor:
@@ -41,6 +61,7 @@ class Supervisor:
 
     def __init__(self, element: Element, launch: Callable[[], Awaitable[Running]], policy: str) -> None:
         self.running: Running | None = None
+        self.starts = 0
         self._element = element
         self._launch = launch
         self._policy = policy
@@ -49,7 +70,12 @@ class Supervisor:
     async def open(self) -> None:
         """Start it; a first start that fails is the caller's error."""
         self.running = await self._launch()
+        self.starts = 1
         self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    def details(self) -> ProcessDetails:
+        """For the element to tell."""
+        return ProcessDetails(self.running.pid if self.running is not None else None, max(0, self.starts - 1))
 
     async def close(self) -> None:
         """End it for good."""
@@ -70,6 +96,7 @@ class Supervisor:
                 status = await self.running.wait()
                 end = _ending(status, self.running.said)
                 self.running = None
+                self._element.happened("process ended", end, status=status)
                 if self._policy == NEVER or (self._policy == ON_FAILURE and status == 0):
                     if status:
                         self._element.failed(ElementError(end))
@@ -84,6 +111,8 @@ class Supervisor:
             began = loop.time()
             try:
                 self.running = await self._launch()
+                self.starts += 1
+                self._element.happened("process started", f"for the {self.starts}. time")
             except (ElementError, OSError) as error:
                 self._element.log.warning("%s; trying again in %g s", error, pause)
 

@@ -19,6 +19,7 @@ from tmelink import frame
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
+from tmelink.elements.openvpn.details import LinkDetails, link_details
 from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.sessions import (
@@ -37,7 +38,7 @@ from tmelink.offload import coalesce, coalesce_between, completed, cut
 from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.plain.mtu import datagram_overhead
-from tmelink.openvpn.session import AuthFailed, Carried, Item, Notice, Session, Token
+from tmelink.openvpn.session import AuthFailed, Carried, Item, Notice, Security, Session, Token
 from tmelink.openvpn.tls.settings import Credentials
 from tmelink.source import Mistake, Place, Report, Word
 from tmelink.transport import sockets
@@ -141,6 +142,16 @@ class Link(Element):
         for session in self._sessions:
             received.drops.update(session.drops)
         return {"wire sent": self.sent, "wire received": received}
+
+    def details(self) -> LinkDetails:
+        """Peer, protection and sizes."""
+        options, peer = self.arguments, self.peer
+        session = None if peer is None else peer.session
+        security = Security() if session is None else session.security()
+        where = None if peer is None else peer.where
+        return link_details(
+            options.proto, options.dev_type, options.tun_mtu, where, security, time.monotonic()
+        )
 
     async def open(self) -> None:
         """Begin to look for the peer; raises `ElementError` where the own address cannot be bound."""

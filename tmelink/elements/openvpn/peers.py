@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from tmelink import frame
 from tmelink.elements.openvpn.driver import SessionDriver
@@ -96,6 +96,9 @@ class PeerOwner(PortUser, Protocol):
     def went_down(self, reason: str) -> None:
         """The peer, heard or not, is over, and another attempt follows."""
 
+    def happened(self, kind: str, detail: str = "", **data: Any) -> None:
+        """Something that a person may want to know later."""
+
     def retire(self, session: Session) -> None:
         """A session has ended; its drops are to be kept."""
 
@@ -136,6 +139,16 @@ class UdpPeer:
             raise
         self._driver.start()
 
+    @property
+    def where(self) -> str | None:
+        """The peer's address and port."""
+        return None if self.remote is None else sockets.show(self.remote)
+
+    @property
+    def session(self) -> Session:
+        """What is spoken with it."""
+        return self._driver.session
+
     def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""
         self._driver.send(items)
@@ -157,6 +170,8 @@ class UdpPeer:
         if address != self.remote and step.authentic:
             if self.remote is not None:
                 self._link.log.info("peer moved to %s", sockets.show(address))
+                before, after = sockets.show(self.remote), sockets.show(address)
+                self._link.happened("peer moved", after, before=before, after=after)
             self._move(address)
         self._driver.do(step)
         return step.authentic
@@ -242,6 +257,16 @@ class TcpPeer:
         self._driver.start()
         self._stream.begin(head)
 
+    @property
+    def where(self) -> str | None:
+        """The peer's address and port."""
+        return sockets.show(self.address)
+
+    @property
+    def session(self) -> Session:
+        """What is spoken with it."""
+        return self._driver.session
+
     def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""
         self._driver.send(items)
@@ -298,6 +323,16 @@ class TcpServer:
         self._peers: dict[TcpPeer, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         lease.attend(self._take, None if options.float else remote)
+
+    @property
+    def where(self) -> str | None:
+        """The peer's address and port, where one is connected."""
+        return None if self._current is None else self._current.where
+
+    @property
+    def session(self) -> Session | None:
+        """What is spoken with the one that is connected."""
+        return None if self._current is None else self._current.session
 
     def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import logging
 import socket
+import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from tmelink import frame
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
+from tmelink.elements.openvpn.details import ClientDetails, ServerDetails, wire_bytes
 from tmelink.elements.openvpn.link import STREAM_ROOM, log_level
 from tmelink.elements.openvpn.password_checks import PasswordChecks
 from tmelink.elements.openvpn.prompts import answers
@@ -56,6 +58,10 @@ class _ClientState:
     lease: Lease | None
     up: bool = False
     token: AuthToken | None = None
+    username: str = ""
+    since: float = 0.0
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
     @property
     def inside(self) -> str:
@@ -292,7 +298,11 @@ class Server(Element):
     def arrived(self, items: list[Item], address: Address) -> bool:
         """Datagrams over UDP."""
         assert self._server is not None, "the socket is closed with it"
-        self._do(self._server.receive(items, address, self._now))
+        steps = self._server.receive(items, address, self._now)
+        for client, _where, _step in steps[:1]:
+            if client is not None and (known := self._clients.get(client)) is not None:
+                known.bytes_received += wire_bytes(items)
+        self._do(steps)
         return False
 
     def arrived_one(self, datagram: Frame, address: Address) -> None:
@@ -322,7 +332,7 @@ class Server(Element):
 
     def _heard(self, items: Sequence[Item], address: Address) -> None:
         if self._server is not None:
-            self._do(self._server.receive(items, address, self._now))
+            self.arrived(list(items), address)
 
     def _ended(self, address: Address, reason: str) -> None:
         self._streams.pop(address, None)
@@ -349,6 +359,8 @@ class Server(Element):
                 self._transmit(step.wire, address)
             if client is None:
                 continue
+            if step.wire and (known := self._clients.get(client)) is not None:
+                known.bytes_sent += wire_bytes(step.wire)
             if step.frames:
                 self._fabric.from_client(client, cast("Sequence[Item]", step.frames))
             for event in step.events:
@@ -385,7 +397,7 @@ class Server(Element):
                         raise Refused("wrong user or password")
                 options: list[str] = []
                 if client not in self._clients:
-                    self._welcome(client, name)
+                    self._welcome(client, name, joining.username)
                     options += self._clients[client].welcome.options
                 elif self._clients[client].name != name:
                     raise Refused("it came under another name")
@@ -399,7 +411,7 @@ class Server(Element):
                 self.log.warning("client '%s' at %s is refused: %s", name, sockets.show(address), error)
                 self._do((server.refuse(client, str(error), self._now),))
 
-    def _welcome(self, client: int, name: str) -> None:
+    def _welcome(self, client: int, name: str, username: str) -> None:
         """Lend a client its addresses; one of its name that is here already leaves them to it."""
         server, authentication = self._server, self._authentication
         assert server is not None
@@ -408,11 +420,12 @@ class Server(Element):
             for other in [number for number, known in self._clients.items() if known.name == name]:
                 self._do((server.kick(other, f"'{name}' has connected anew", self._now),))
         welcome, lease = authentication.welcome(name)
-        self._clients[client] = _ClientState(name, welcome, lease)
+        self._clients[client] = _ClientState(name, welcome, lease, username=username)
 
     def _came(self, client: int, address: Address, event: Up) -> None:
         known = self._clients[client]
-        known.up = True
+        known.up, known.since = True, time.time()
+        self.happened("client in", f"'{known.name}' at {sockets.show(address)}", client=known.name)
         self._fabric.join(client, known.name, known.welcome)
         parts = (f"client '{known.name}' at {sockets.show(address)}", known.inside, event.detail)
         detail = ", ".join(filter(None, parts))
@@ -437,10 +450,35 @@ class Server(Element):
             return
         whose = f"client '{known.name}'" if known is not None else "a client that had not joined"
         where = f" at {sockets.show(address)}" if address is not None else ""
+        if known is not None:
+            self.happened("client out", f"'{known.name}': {reason}", client=known.name)
         if self.up and not any(other.up for other in self._clients.values()):
             self.changed(False, f"{whose}{where} left: {reason}")
         else:
             self.log.info("%s%s left: %s", whose, where, reason)
+
+    def details(self) -> ServerDetails:
+        """Who is here, by name, and what crossed the wire for each."""
+        options, stations = self.arguments, self._fabric.stations()
+        here = [self._client(number, stations.get(number, ())) for number in sorted(self._clients)]
+        return ServerDetails(options.proto, options.dev_type, options.tun_mtu, tuple(here))
+
+    def _client(self, number: int, stations: Sequence[bytes]) -> ClientDetails:
+        known, server = self._clients[number], self._server
+        assert server is not None, "clients are there only while it is open"
+        inside = (known.welcome.address, known.welcome.address6)
+        return ClientDetails(
+            known.name,
+            known.username,
+            sockets.show(cast(Address, server.address(number))),
+            tuple(address for address in inside if address is not None),
+            tuple(stations),
+            known.since,
+            known.bytes_received,
+            known.bytes_sent,
+            server.session(number).security().cipher,
+            number,
+        )
 
     async def command(self, words: Sequence[str]) -> str:
         """`clients` lists who is here, `kick NAME` ends sessions, `table` shows the switch's stations."""

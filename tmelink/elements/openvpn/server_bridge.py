@@ -100,6 +100,15 @@ class ServerBridge:
             assert port is not None
             self.switch.remove_guest(port)
 
+    def stations(self) -> dict[int, list[bytes]]:
+        """The MAC addresses that are behind each client."""
+        numbers = {side.peer: client for client, side in self._clients.items()}
+        found: dict[int, list[bytes]] = {}
+        for mac, port, _age in self.switch.table():
+            if port in numbers:
+                found.setdefault(numbers[port], []).append(mac)
+        return found
+
     def from_client(self, client: int, items: Sequence[Item]) -> None:
         """Frames from a client."""
         side = self._clients.get(client)

@@ -70,6 +70,10 @@ class ServerRouter:
         burst = frames_of(items, self._ports, ip=True)
         self._divide(burst, lambda head: self._ways_from(client, head), client)
 
+    def stations(self) -> dict[int, list[bytes]]:
+        """None: packets have no MAC addresses."""
+        return {}
+
     def from_machine(self, port: Port, burst: Burst) -> None:
         """Packets from the machine."""
         self._divide(burst, self._ways_to, MACHINE)

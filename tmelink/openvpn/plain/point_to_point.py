@@ -23,7 +23,18 @@ from tmelink.openvpn.occ import EXIT, MAGIC, REPLY, REQUEST, Occ, message
 from tmelink.openvpn.plain.envelope import Envelope, problems
 from tmelink.openvpn.plain.mtu import largest_datagram, message_overhead, mss_limit, options_string, tun_mtu
 from tmelink.openvpn.plain.settings import Settings
-from tmelink.openvpn.session import NOTHING, Carried, Exit, Item, Notice, Restart, SessionEvent, Step, Up
+from tmelink.openvpn.session import (
+    NOTHING,
+    Carried,
+    Exit,
+    Item,
+    Notice,
+    Restart,
+    Security,
+    SessionEvent,
+    Step,
+    Up,
+)
 
 TAGS: Final = 8
 """Two VLAN tags, which --tun-mtu does not count."""
@@ -214,6 +225,11 @@ class PointToPoint:
         if not messages and not events:
             return NOTHING
         return Step(self._said(messages, now), (), events)
+
+    def security(self) -> Security:
+        """The static key's cipher."""
+        settings = self.settings
+        return Security(cipher=settings.cipher if settings.key is not None else None)
 
     def deadline(self) -> float | None:
         """When `tick` has something to do."""

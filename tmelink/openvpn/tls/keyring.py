@@ -70,6 +70,12 @@ class Keyring:
         hand_window, reneg_sec = self._settings.control.hand_window, self._settings.control.reneg_sec
         return min(hand_window, reneg_sec / 2) if reneg_sec else hand_window
 
+    @property
+    def in_use(self) -> tuple[Negotiation | None, NegotiatedOptions | None]:
+        """What seals now, and what was agreed on."""
+        control_session = self._control_session
+        return self._sealing, None if control_session is None else control_session.negotiated
+
     def ready(self, now: float) -> bool:
         """Whether there is a key to seal with."""
         if self.switch_at is not None and now >= self.switch_at:

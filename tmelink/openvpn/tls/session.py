@@ -33,6 +33,7 @@ from tmelink.openvpn.session import (
     Notice,
     Pushed,
     Restart,
+    Security,
     SessionEvent,
     Step,
     Up,
@@ -263,6 +264,27 @@ class TlsSession:
         elif self._up and self._liveness.ping_due(now):
             self._say(PING, now)
         return self._finish(now)
+
+    def security(self) -> Security:
+        """Of the keys that seal now; nothing while there are none."""
+        sealing, agreed = self._keyring.in_use
+        if sealing is None or agreed is None:
+            return Security()
+        peer = sealing.engine.peer
+        options = {
+            "tls-ekm": agreed.exporter,
+            "epoch data keys": agreed.epoch,
+            f"peer-id {agreed.peer_id}": agreed.peer_id is not None,
+            "exit message": agreed.exit_message,
+            "dynamic tls-crypt": agreed.dynamic_wrap,
+        }
+        return Security(
+            cipher=agreed.cipher,
+            keys_since=sealing.established,
+            tls=sealing.engine.describe(),
+            peer_name=peer.common_name if peer else None,
+            negotiated=tuple(name for name, holds in options.items() if holds),
+        )
 
     def deadline(self) -> float | None:
         """When `tick` has something to do."""
