@@ -50,7 +50,7 @@ def _labs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Labs of a test have their names among themselves, whatever else runs on this computer."""
     # Short, since a socket's address takes no more than 107 bytes.
     with tempfile.TemporaryDirectory(prefix="tm-") as directory:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        monkeypatch.setenv("TMELINK_RUNTIME_DIR", directory)
         yield
 
 

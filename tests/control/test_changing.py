@@ -47,10 +47,8 @@ async def running(text: str, folder: Path) -> AsyncIterator[Control]:
     file.write_text(text)
     lab = Lab(machine.load(file))
     control = Control(lab, "lab", str(file), None, lambda: machine.load(file))
-    stop = lab.watch(control.events.add)
     async with lab:
         yield control
-    stop()
 
 
 class Traffic:

@@ -81,7 +81,7 @@ def _follow(subject: Subject, sink: Sink) -> Callable[[], None]:
 
 @pytest.fixture(autouse=True)
 def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("TMELINK_RUNTIME_DIR", str(tmp_path / "tmelink"))
 
 
 @contextlib.asynccontextmanager
@@ -139,6 +139,17 @@ class Raw:
 
 
 # The socket
+
+
+def test_the_directory_is_the_systems_for_root_and_the_sessions_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TMELINK_RUNTIME_DIR")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert places.directory() == Path("/run/user/1000/tmelink")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert places.directory() == Path("/run/tmelink")
 
 
 def test_the_socket_and_its_directory_are_this_users_alone(tmp_path: Path) -> None:

@@ -8,21 +8,29 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from tmelink.cli import files
+from tmelink.cli import files, labs
 from tmelink.cli.signals import Signals
 from tmelink.control import places
 from tmelink.control.all_methods import METHODS
 from tmelink.control.control import Control
 from tmelink.control.places import NameTaken, Seat
+from tmelink.control.service import Service
 from tmelink.errors import TmelinkError
 from tmelink.runtime import Lab
 from tmelink.summary import table
 from tmelink.system import event_loop, journal, memory
+from tmelink.system.service_manager import ServiceManager
 
 NAME = "run"
 HELP = "run the machines and links of a file until interrupted"
+EPILOG = labs.epilog(
+    ("tmelink run lab.conf", "until Ctrl-C, SIGTERM or 'tmelink stop lab'"),
+    ("tmelink run lab.conf --host one", "that host's part of the file"),
+    ("kill -HUP PID", "read the file again and change what differs, as 'tmelink apply' does"),
+)
 
 log = logging.getLogger("tmelink.run")
 
@@ -48,6 +56,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do without notes in /run/tmelink of what is to be undone after a crash",
     )
+    parser.add_argument("--pidfile", metavar="FILE", type=Path, help="write the process number there")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -59,11 +68,13 @@ def main(options: argparse.Namespace) -> int:
     journal.kept = not options.no_journal
     memory.keep_freed()
     name = options.name or places.name_of(options.file, options.host)
+    manager = ServiceManager.from_environment()
     with _seated(name, options) as seat:
         while True:
             lab = Lab(machine, keep_going=options.keep_going, output=print, report=_report)
             control = Control(lab, name, options.file, options.host, files.again(options, machine))
-            status = event_loop.run(_run(lab, control, seat))
+            service = Service(control, manager, options.pidfile)
+            status = event_loop.run(_run(lab, control, service, seat))
             if not control.restarting:
                 return status
             machine = control.reload()
@@ -86,7 +97,7 @@ def _seated(name: str, options: argparse.Namespace) -> Iterator[Seat | None]:
         seat.leave()
 
 
-async def _run(lab: Lab, control: Control, seat: Seat | None) -> int:
+async def _run(lab: Lab, control: Control, service: Service, seat: Seat | None) -> int:
     machine = lab.machine
     for text in machine.output:
         print(text)
@@ -97,12 +108,13 @@ async def _run(lab: Lab, control: Control, seat: Seat | None) -> int:
         log.error("please report this: %s", context["message"], exc_info=context.get("exception"))
 
     loop.set_exception_handler(unexpected)
-    Signals(lab).listen()
+    Signals(lab, service.hung_up).listen()
     try:
         async with contextlib.AsyncExitStack() as stack:
             if seat is not None:
                 await stack.enter_async_context(control.serving(seat, METHODS))
             await stack.enter_async_context(lab)
+            await stack.enter_async_context(service.running())
             log.info("running: %d elements, %d connections", len(lab), len(machine.connections))
             await lab.wait()
     except TmelinkError as error:

@@ -1,6 +1,7 @@
 """What signals do to a lab that runs in the foreground; the one place where `tmelink run` hears them.
 
-The first that asks for an end, SIGHUP of a closed terminal too, closes the lab. A further one shortens the
+The first that asks for an end, SIGHUP of a closed terminal too, closes the lab; any other SIGHUP has it read
+its file again. A further one shortens the
 closing, but never the restoring of the host, which comes first: only after that does it end the process.
 """
 
@@ -12,6 +13,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from tmelink.runtime import Lab
@@ -26,10 +28,11 @@ log = logging.getLogger("tmelink.run")
 
 
 class Signals:
-    """Has a lab closed by signals, from `listen` on."""
+    """Has a lab closed by signals, from `listen` on; `hung_up` deals with SIGHUP, or returns False."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, hung_up: Callable[[], bool]) -> None:
         self._lab = lab
+        self._hung_up = hung_up
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -44,6 +47,8 @@ class Signals:
     def _asked(self, number: signal.Signals) -> None:
         if self._closing:
             self._lab.hurry()
+            return
+        if number.name == "SIGHUP" and self._hung_up():
             return
         self._closing = True
         log.info("%s: closing", number.name)

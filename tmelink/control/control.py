@@ -36,6 +36,7 @@ class Control:
         self.reload = reload
         self.since = time.time()
         self.events = EventLog()
+        lab.watch(self.events.add)
         self.rates = Rates(lab)
         self.changing = asyncio.Lock()
         """Held by whoever changes the lab: one change at a time."""
@@ -51,7 +52,6 @@ class Control:
     @contextlib.asynccontextmanager
     async def serving(self, seat: Seat, methods: Methods) -> AsyncIterator[None]:
         """Listen on the seat's socket, and follow what happens; raises `OSError`."""
-        stop = self.lab.watch(self.events.add)
         sampling = asyncio.create_task(self.rates.run())
         server = ControlServer(seat, methods, self)
         try:
@@ -61,4 +61,3 @@ class Control:
             await server.close()
             sampling.cancel()
             await asyncio.wait([sampling])
-            stop()

@@ -1,6 +1,7 @@
 """Where running labs are found: a directory of this user's, with a socket and a locked file for each lab.
 
-The directory is `$XDG_RUNTIME_DIR/tmelink`, or `/run/tmelink` where that is not set, with mode 0700. A lab
+The directory is `/run/tmelink` for root and `$XDG_RUNTIME_DIR/tmelink` for others, unless TMELINK_RUNTIME_DIR
+names another, with mode 0700. A lab
 holds a lock on `NAME.lock` for as long as it lives, so that what a killed one left behind is told from
 another lab of the name with certainty, whatever process numbers are used again.
 """
@@ -54,8 +55,11 @@ class RunningLab:
 
 def directory() -> Path:
     """Where this user's labs are; it need not exist."""
+    if chosen := os.environ.get("TMELINK_RUNTIME_DIR"):
+        return Path(chosen)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "tmelink" if runtime else Path("/run/tmelink")
+    # Root's labs are found by root however it has come to be root: from a service, in a session, by sudo.
+    return Path(runtime) / "tmelink" if runtime and os.geteuid() != 0 else Path("/run/tmelink")
 
 
 def valid_name(text: str) -> str:

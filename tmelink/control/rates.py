@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tmelink.frame import Counters
 from tmelink.runtime import Lab
 
-PERIOD = 3.0
+PERIOD = 5.0
 """Seconds between two samples; a rate is over one to two of these."""
 
 ELEMENTS_A_TURN = 32

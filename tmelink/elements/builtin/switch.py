@@ -47,7 +47,7 @@ class Station:
 
 
 @dataclass(frozen=True, slots=True)
-class Station(Details):
+class StationDetails(Details):
     """A station that a switch has learnt: behind which element, and when it was heard last."""
 
     mac: bytes
@@ -60,7 +60,7 @@ class Station(Details):
 class SwitchDetails(Details):
     """The stations that a switch knows."""
 
-    stations: tuple[Station, ...]
+    stations: tuple[StationDetails, ...]
 
     @property
     def summary(self) -> str:
@@ -255,7 +255,7 @@ class Switch(Element):
         """The table, in the order in which stations were learnt."""
         return SwitchDetails(
             tuple(
-                Station(mac, port.peer.element.name if port.peer else "", port.index, round(age, 1))
+                StationDetails(mac, port.peer.element.name if port.peer else "", port.index, round(age, 1))
                 for mac, port, age in self.table()
             )
         )

@@ -5,11 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from ipaddress import IPv4Address, IPv6Address
 
-from tmelink.frame import Run
+from tmelink import ethernet
+from tmelink.element import Element
+from tmelink.frame import Counters, Run
+from tmelink.openvpn.monitoring.status import Client, Snapshot
 from tmelink.openvpn.session import Item, Security
 from tmelink.state import Details
+
+TITLE = f"OpenVPN 2.6.0 compatible, tmelink {version('tmelink')}"
+"""What monitors are told that they speak with; they look for OpenVPN and a version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +95,54 @@ def in_wall_time(moment: float | None, now: float) -> float | None:
 def wire_bytes(items: Sequence[Item]) -> int:
     """Bytes of datagrams."""
     return sum(len(item.data) if isinstance(item, Run) else len(item) for item in items)
+
+
+def link_snapshot(link: Element, details: LinkDetails, sent: Counters, received: Counters) -> Snapshot:
+    """A link as OpenVPN's monitors want it."""
+    port = link.ports[0] if link.ports else None
+    from_machine = port.peer.sent.bytes if port is not None and port.peer is not None else 0
+    host, _, remote_port = (details.peer or "").rpartition(":")
+    return Snapshot(
+        title=TITLE,
+        now=time.time(),
+        state="CONNECTED" if link.up else "RECONNECTING" if link.state.reason else "WAIT",
+        since=link.state.since,
+        reason="SUCCESS" if link.up else link.state.reason,
+        remote=(host.strip("[]"), remote_port),
+        tun_read=from_machine,
+        tun_written=port.sent.bytes if port is not None else 0,
+        wire_read=received.bytes,
+        wire_written=sent.bytes,
+    )
+
+
+def server_snapshot(server: Element, details: ServerDetails, sent: Counters, received: Counters) -> Snapshot:
+    """A server as OpenVPN's monitors want it."""
+    return Snapshot(
+        title=TITLE,
+        now=time.time(),
+        state="CONNECTED",
+        since=server.state.since,
+        reason="SUCCESS",
+        wire_read=received.bytes,
+        wire_written=sent.bytes,
+        clients=tuple(map(_client, details.clients)),
+    )
+
+
+def _client(client: ClientDetails) -> Client:
+    versions = {address.version: str(address) for address in client.inside}
+    stations = tuple(map(ethernet.text, client.stations))
+    return Client(
+        number=client.number,
+        name=client.name,
+        username=client.username,
+        address=client.address,
+        ipv4=versions.get(4, ""),
+        ipv6=versions.get(6, ""),
+        inside=stations or tuple(versions.values()),
+        bytes_received=client.bytes_received,
+        bytes_sent=client.bytes_sent,
+        since=client.since,
+        cipher=client.cipher or "",
+    )

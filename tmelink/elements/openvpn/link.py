@@ -19,7 +19,8 @@ from tmelink import frame
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
-from tmelink.elements.openvpn.details import LinkDetails, link_details
+from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
+from tmelink.elements.openvpn.monitoring import Monitoring
 from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.sessions import (
@@ -35,10 +36,12 @@ from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Counters, Frame, one_by_one, pieces
 from tmelink.offload import coalesce, coalesce_between, completed, cut
+from tmelink.openvpn.monitoring.status import Snapshot
 from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.options.values import MonitoringOptions
 from tmelink.openvpn.plain.mtu import datagram_overhead
-from tmelink.openvpn.session import AuthFailed, Carried, Item, Notice, Security, Session, Token
+from tmelink.openvpn.session import AuthFailed, Carried, Exit, Item, Notice, Restart, Security, Session, Token
 from tmelink.openvpn.tls.settings import Credentials
 from tmelink.source import Mistake, Place, Report, Word
 from tmelink.transport import sockets
@@ -87,6 +90,7 @@ class Link(Element):
         self._complaint = ""
         self.backoff = 0.0
         self._connector: Connector | None = None
+        self._monitoring: Monitoring | None = None
         self._shaper: FrameShaper | None = None
         self._inside = TunnelNetwork(self, arguments)
 
@@ -150,8 +154,29 @@ class Link(Element):
         security = Security() if session is None else session.security()
         where = None if peer is None else peer.where
         return link_details(
-            options.proto, options.dev_type, options.tun_mtu, where, security, time.monotonic()
+            options.proto, options.dev_type, options.sizes.tun_mtu, where, security, time.monotonic()
         )
+
+    def snapshot(self) -> Snapshot:
+        """For OpenVPN's monitors."""
+        return link_snapshot(self, self.details(), self.sent, self.received)
+
+    def kill(self, client: str) -> int:
+        """A link has no clients."""
+        return 0
+
+    def signal(self, name: str) -> None:
+        """What a monitor asks for: another attempt, or with SIGTERM the end of the link."""
+        peer = self.peer
+        if peer is not None and not peer.over.done():
+            why = f"{name} from the management interface"
+            peer.over.set_result(Exit(why) if name == "SIGTERM" else Restart(why))
+
+    def changed(self, up: bool, detail: str = "") -> None:
+        """As of every element; monitors that follow it are told."""
+        super().changed(up, detail)
+        if self._monitoring is not None:
+            self._monitoring.changed()
 
     async def open(self) -> None:
         """Begin to look for the peer; raises `ElementError` where the own address cannot be bound."""
@@ -166,6 +191,9 @@ class Link(Element):
             self._shaper = FrameShaper(
                 self.arguments.shaper, overhead, self._send_shaped, self.hold_machine, self.sent
             )
+        if self.arguments.monitoring != MonitoringOptions():
+            self._monitoring = Monitoring(self.arguments.monitoring, self, self.log)
+            await self._monitoring.open()
         self._connector = Connector(self, self.arguments)
         await self._connector.open()
 
@@ -179,6 +207,9 @@ class Link(Element):
             self._shaper.close()
             self._shaper = None
         await self._inside.close()
+        if self._monitoring is not None:
+            await self._monitoring.close()
+            self._monitoring = None
 
     # Frames
 

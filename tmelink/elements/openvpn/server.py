@@ -23,8 +23,9 @@ from tmelink import frame
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
-from tmelink.elements.openvpn.details import ClientDetails, ServerDetails, wire_bytes
+from tmelink.elements.openvpn.details import ClientDetails, ServerDetails, server_snapshot, wire_bytes
 from tmelink.elements.openvpn.link import STREAM_ROOM, log_level
+from tmelink.elements.openvpn.monitoring import Monitoring
 from tmelink.elements.openvpn.password_checks import PasswordChecks
 from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.revocations import RevocationWatch
@@ -36,8 +37,10 @@ from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
 from tmelink.elements.openvpn.udp_listener import UdpLease, udp
 from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst, Counters, Frame
+from tmelink.openvpn.monitoring.status import Snapshot
 from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.options.values import MonitoringOptions
 from tmelink.openvpn.server.address_pool import Lease
 from tmelink.openvpn.server.auth_token import AuthToken
 from tmelink.openvpn.server.client_config import Welcome
@@ -120,6 +123,7 @@ class Server(Element):
         self._streams: dict[Address, Stream] = {}
         self._revocations = RevocationWatch(self.log)
         self._passwords = PasswordChecks()
+        self._monitoring: Monitoring | None = None
         self._wall = wall_clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -189,6 +193,22 @@ class Server(Element):
 
     # Opening and closing
 
+    def snapshot(self) -> Snapshot:
+        """For OpenVPN's monitors."""
+        return server_snapshot(self, self.details(), self.sent, self.received)
+
+    def kill(self, client: str) -> int:
+        """End the sessions of a name, or of an address outside with its port, as monitors ask; how many."""
+        found = [each for each in self.details().clients if client in (each.name, each.address)]
+        for each in found:
+            self._end(each.number)
+        return len(found)
+
+    def signal(self, name: str) -> None:
+        """What a monitor asks for: every session ends, and clients come again."""
+        for number in list(self._clients):
+            self._end(number)
+
     async def open(self) -> None:
         """Read keys and files, take the port; raises `ElementError`."""
         arguments, options = self.arguments, self._options
@@ -226,11 +246,17 @@ class Server(Element):
         if self._options.pool_persist_seconds:
             self._spawn(self._keep_pool(self._options.pool_persist_seconds))
         await self._inside.reaching(None)
+        if arguments.monitoring != MonitoringOptions():
+            self._monitoring = Monitoring(arguments.monitoring, self, self.log)
+            await self._monitoring.open()
 
     async def close(self) -> None:
         """Say goodbye where the options want it, and give the port back."""
         await self._revocations.close()
         await self._inside.close()
+        if self._monitoring is not None:
+            await self._monitoring.close()
+            self._monitoring = None
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -461,7 +487,7 @@ class Server(Element):
         """Who is here, by name, and what crossed the wire for each."""
         options, stations = self.arguments, self._fabric.stations()
         here = [self._client(number, stations.get(number, ())) for number in sorted(self._clients)]
-        return ServerDetails(options.proto, options.dev_type, options.tun_mtu, tuple(here))
+        return ServerDetails(options.proto, options.dev_type, options.sizes.tun_mtu, tuple(here))
 
     def _client(self, number: int, stations: Sequence[bytes]) -> ClientDetails:
         known, server = self._clients[number], self._server
@@ -503,8 +529,13 @@ class Server(Element):
         if not found or self._server is None:
             raise ElementError(f"no client '{name}' is here")
         for client in found:
-            self._do((self._server.kick(client, "kicked", self._now, again=True),))
+            self._end(client)
         return f"'{name}' was kicked"
+
+    def _end(self, client: int) -> None:
+        """End a client's session; it may come again."""
+        assert self._server is not None, "clients are there only while it is open"
+        self._do((self._server.kick(client, "kicked", self._now, again=True),))
 
     # Time
 

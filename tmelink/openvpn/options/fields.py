@@ -14,6 +14,7 @@ from tmelink.openvpn.data import static
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
 from tmelink.openvpn.options.values import (
     HttpProxyOptions,
+    MonitoringOptions,
     PortShareOptions,
     Remote,
     SocksProxyOptions,
@@ -278,6 +279,27 @@ def sockets(chosen: Chosen) -> dict[str, Any]:
         "bind_dev": chosen.value("bind-dev"),
         "udp_offload": chosen.value("udp-offload", "both"),
     }
+
+
+def monitoring(options: OptionList, chosen: Chosen, report: Report) -> MonitoringOptions:
+    """--status and --management."""
+    status, management = chosen.last("status"), chosen.last("management")
+    address: tuple[str, str] | None = None
+    password: str | None = None
+    if management is not None:
+        host, port, *rest = management.values
+        if port != "unix" and not (port.isdecimal() and 0 < int(port) < 65536):
+            hint = "write --management 127.0.0.1 7505, or --management PATH unix"
+            report(Mistake(management.place, f"--management: {port} is not a valid port", hint))
+        address = (options.resolve(management, host) if port == "unix" else host), port
+        password = options.resolve(management, rest[0]) if rest else None
+    return MonitoringOptions(
+        status_file=None if status is None else options.resolve(status, status.values[0]),
+        status_seconds=max(1, chosen.value("status", 60, 1)),
+        status_version=int(chosen.value("status-version", "1")),
+        management=address,
+        management_password=password,
+    )
 
 
 def device(chosen: Chosen, report: Report) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def _read(
         **device,
         **paths[0].fields,
         **option_fields.sockets(chosen),
+        monitoring=option_fields.monitoring(found, chosen, once),
         **option_fields.data_channel(found, chosen, once),
     )
     return (None if mistakes else options), found.understood

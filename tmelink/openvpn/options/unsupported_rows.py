@@ -13,7 +13,7 @@ _LOG = "tmelink has one log for all elements: see tmelink run --help"
 _WINDOWS = "for Windows only"
 _STANDALONE = "a command of the openvpn program, no option of a link"
 _PKCS11 = "tmelink reads keys from files only"
-_CONSOLE = "tmelink has no management interface"
+_CONSOLE = "the management interface only looks, and ends sessions"
 
 FOREIGN: tuple[Section, ...] = (
     (
@@ -36,11 +36,9 @@ FOREIGN: tuple[Section, ...] = (
             ignored("errors-to-stderr", "", _LOG),
             ignored("echo", "[TEXT…]", _LOG),
             ignored("parameter", "[TEXT…]", _LOG),
-            ignored(
-                "status", "FILE [SECONDS]", "counters are in the summary and at 'command ELEMENT status'"
-            ),
-            ignored("status-version", "TEXT", "counters are in the summary and at 'command ELEMENT status'"),
-            ignored("memstats", "FILE", "counters are in the summary and at 'command ELEMENT status'"),
+            works("status", "FILE [SECONDS]", "write who is there into a file, every so often (60)"),
+            works("status-version", "1|2|3", "the form of --status (1)"),
+            ignored("memstats", "FILE", "counters are in 'tmelink status'"),
             works("script-security", "NUMBER", "2 allows the scripts below (1)"),
             works("up", "TEXT", "run this once the interface has its addresses"),
             ignored("up-delay", "", "a script is run when there is something for it to do"),
@@ -56,7 +54,11 @@ FOREIGN: tuple[Section, ...] = (
     (
         "Management interface",
         (
-            ignored("management", "TEXT TEXT [TEXT]", _CONSOLE),
+            works(
+                "management",
+                "TEXT TEXT [FILE]",
+                "ADDRESS PORT or PATH unix, and a file with a password: let monitors of OpenVPN ask",
+            ),
             ignored("management-client", "", _CONSOLE),
             ignored("management-client-group", "TEXT", _CONSOLE),
             ignored("management-client-user", "TEXT", _CONSOLE),

@@ -200,6 +200,17 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
+class MonitoringOptions:
+    """What monitors of OpenVPN read. `management` is an address and a port, or a path and `unix`."""
+
+    status_file: str | None = None
+    status_seconds: int = 60
+    status_version: int = 1
+    management: tuple[str, str] | None = None
+    management_password: str | None = None
+
+
+@dataclass(frozen=True)
 class Options(SharedSettings):
     """A link's options.
 
@@ -252,6 +263,7 @@ class Options(SharedSettings):
     tls_crypt_v2_force_cookie: bool = False
     server: ServerOptions | None = None
     network: NetworkOptions = NetworkOptions()
+    monitoring: MonitoringOptions = MonitoringOptions()
 
     notes: tuple[Note, ...] = field(default=(), repr=False, compare=False)
 

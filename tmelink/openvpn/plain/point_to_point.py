@@ -229,7 +229,7 @@ class PointToPoint:
     def security(self) -> Security:
         """The static key's cipher."""
         settings = self.settings
-        return Security(cipher=settings.cipher if settings.key is not None else None)
+        return Security(cipher=settings.encryption.static_cipher if settings.key is not None else None)
 
     def deadline(self) -> float | None:
         """When `tick` has something to do."""

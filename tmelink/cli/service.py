@@ -1,0 +1,98 @@
+"""`tmelink service install FILE`: run a lab as a service of systemd's."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tmelink.cli import files, labs
+from tmelink.cli.unit import unit
+from tmelink.control import places
+from tmelink.errors import TmelinkError
+
+NAME = "service"
+HELP = "run a lab as a service: write a hardened systemd unit for a file, and enable it"
+EPILOG = labs.epilog(
+    ("tmelink service install lab.conf", "write the unit, and start the lab now and at every boot"),
+    ("tmelink service install lab.conf --print", "show the unit, and write nothing"),
+    ("systemctl reload tmelink-lab", "read the file again and change what differs"),
+    ("tmelink service remove lab", "stop it, and remove the unit"),
+)
+
+UNITS = Path("/etc/systemd/system")
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    install = actions.add_parser("install", help="write and enable the unit of a file")
+    files.declare(install)
+    install.add_argument(
+        "--name", metavar="NAME", type=files.argument(places.valid_name), help="what the lab is called"
+    )
+    install.add_argument("--print", action="store_true", help="print the unit and do nothing")
+    install.add_argument(
+        "--no-start", action="store_true", help="write the unit, and neither enable nor start it"
+    )
+    remove = actions.add_parser("remove", help="stop a lab's service and remove its unit")
+    remove.add_argument("name", metavar="NAME", type=files.argument(places.valid_name), help="the lab's name")
+    for action in (install, remove):
+        action.add_argument(
+            "--directory", metavar="DIR", type=Path, default=UNITS, help=f"where units are ({UNITS})"
+        )
+
+
+def main(options: argparse.Namespace) -> int:
+    return _install(options) if options.action == "install" else _remove(options)
+
+
+def _install(options: argparse.Namespace) -> int:
+    if options.file == "-":
+        raise TmelinkError("a service needs a file that it can read again, and not standard input")
+    machine = files.read(options, network_only=False)
+    name = options.name or places.name_of(options.file, options.host)
+    text = unit(machine, Path(os.path.abspath(options.file)), name, options.host)
+    if options.print:
+        print(text, end="")
+        return 0
+    path = _path(options.directory, name)
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise TmelinkError(f"cannot write {path}: {error.strerror}") from error
+    print(f"wrote {path}")
+    if not options.no_start:
+        _systemctl("daemon-reload")
+        _systemctl("enable", "--now", path.name)
+        print(
+            f"{path.name} runs, and will at every boot; 'systemctl reload {path.name}' applies the file anew"
+        )
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    path = _path(options.directory, options.name)
+    if not path.exists():
+        raise TmelinkError(f"there is no {path}")
+    if options.directory == UNITS:
+        _systemctl("disable", "--now", path.name)
+    path.unlink()
+    if options.directory == UNITS:
+        _systemctl("daemon-reload")
+    print(f"removed {path}")
+    return 0
+
+
+def _path(directory: Path, name: str) -> Path:
+    return directory / f"tmelink-{name}.service"
+
+
+def _systemctl(*words: str) -> None:
+    program = shutil.which("systemctl")
+    if program is None:
+        raise TmelinkError("no systemctl here: the unit is written, and nothing was started")
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TmelinkError(f"systemctl {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")

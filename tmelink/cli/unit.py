@@ -1,0 +1,113 @@
+"""The systemd unit of a lab: as little of the host as the elements in its file need."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tmelink.machine import Machine
+
+WATCHDOG_SECONDS = 30
+"""A loop that has not turned for so long is stuck."""
+
+_PROGRAMS = ("tmelink/qemu", "tmelink/process", "tmelink/passt")
+_NETWORK = ("tmelink/netns",)
+_ROUTER = ("nat", "forward", "proxy_arp")
+"""Arguments of a TAP or TUN that change settings below /proc/sys."""
+
+
+def unit(machine: Machine, file: Path, name: str, host: str | None) -> str:
+    """The text of `tmelink-NAME.service`."""
+    return "\n".join(_lines(machine, file, name, host)) + "\n"
+
+
+def _lines(machine: Machine, file: Path, name: str, host: str | None) -> Iterator[str]:
+    modules = set(machine.modules.values())
+    programs = any(module.startswith(_PROGRAMS) for module in modules)
+    namespaces = bool(modules & set(_NETWORK))
+    routes = any(
+        getattr(element.arguments, each, None) for element in machine.elements.values() for each in _ROUTER
+    )
+    command = [sys.executable, "-m", "tmelink", "run", "--name", name]
+    command += ["--host", host] if host is not None else []
+    yield f"""\
+[Unit]
+Description=tmelink lab {name}
+Documentation=man:systemd.exec(5)
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={" ".join(map(_quoted, [*command, str(file)]))}
+ExecReload=/bin/kill -HUP $MAINPID
+WorkingDirectory={file.parent}
+WatchdogSec={WATCHDOG_SECONDS}
+Restart=on-failure
+RuntimeDirectory=tmelink
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
+
+# What its elements need.
+DeviceAllow=/dev/net/tun rw"""
+    if programs:
+        yield "DeviceAllow=/dev/kvm rw"
+        yield "DeviceAllow=char-pts rw"
+    capabilities = ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE"]
+    if namespaces:
+        capabilities.append("CAP_SYS_ADMIN")
+    yield f"CapabilityBoundingSet={' '.join(capabilities)}"
+    yield "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET"
+    if namespaces:
+        yield "RestrictNamespaces=net mnt"
+        yield "SystemCallFilter=@system-service @mount"
+        yield "ReadWritePaths=-/run/netns"
+    else:
+        yield "RestrictNamespaces=yes"
+        yield "SystemCallFilter=@system-service"
+        yield "SystemCallFilter=~@privileged @resources" if not programs else "SystemCallFilter=~@privileged"
+        yield "SystemCallFilter=@setuid" if programs else "PrivateMounts=yes"
+    if not routes:
+        yield "ProtectKernelTunables=yes"
+    if not programs:
+        # An emulator makes code as it runs.
+        yield "MemoryDenyWriteExecute=yes"
+    yield f"""
+# And nothing else of the host.
+DevicePolicy=closed
+KeyringMode=private
+LockPersonality=yes
+NoNewPrivileges=yes
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome={"read-only" if _at_home(file) else "yes"}
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectProc=invisible
+ProtectSystem=strict
+RemoveIPC=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+UMask=0077
+
+[Install]
+WantedBy=multi-user.target"""
+
+
+def _at_home(file: Path) -> bool:
+    """Whether the file, or the Python that runs it, is in somebody's home directory."""
+    homes = ("/home/", "/root/", "/run/user/")
+    return any(os.path.realpath(path).startswith(homes) for path in (file, sys.executable, sys.prefix))
+
+
+def _quoted(word: str) -> str:
+    """A word of ExecStart, as systemd.service(5) has it under "Command lines"."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if any(c in escaped for c in " \t'\";") else escaped
