@@ -17,7 +17,8 @@ NOW = 1_700_000_000.0
 
 CLIENT = Client(
     number=0, name="laptop", username="", address="192.0.2.7:41194", ipv4="10.8.0.2", ipv6="",
-    inside=("10.8.0.2", "fd00::2"), bytes_received=1000, bytes_sent=2000, since=NOW - 60, cipher="AES-256-GCM",
+    inside=("10.8.0.2", "fd00::2"), bytes_received=1000, bytes_sent=2000, since=NOW - 60,
+    cipher="AES-256-GCM",
 )  # fmt: skip
 SERVER = Snapshot(
     "OpenVPN 2.6.0", NOW, "CONNECTED", NOW - 100, "SUCCESS", wire_read=5, wire_written=6, clients=(CLIENT,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import logging
 import sys
 from collections.abc import Iterator
@@ -122,7 +123,12 @@ async def _run(lab: Lab, control: Control, service: Service, seat: Seat | None) 
             raise
         return 1
     if text := table(lab.traffic()):
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            # A terminal that was closed: nobody is left to read it.
+            if error.errno != errno.EIO:
+                raise
     return 1 if lab.failures or lab.left else 0
 
 

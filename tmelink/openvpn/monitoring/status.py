@@ -5,7 +5,7 @@ As OpenVPN 2.6 writes it: `multi_print_status` in multi.c for servers, `print_st
 
 from __future__ import annotations
 
-import time
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -84,7 +84,7 @@ def status(snapshot: Snapshot, version: int) -> list[str]:
 
 def date(moment: float) -> str:
     """A time as OpenVPN writes it."""
-    return time.strftime(DATE, time.localtime(moment))
+    return datetime.datetime.fromtimestamp(moment).strftime(DATE)
 
 
 def _link(snapshot: Snapshot) -> Iterator[str]:
