@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tmelink.machine import Machine
+from tmelink.machine import CheckedMachine
 
 WATCHDOG_SECONDS = 30
 """A loop that has not turned for so long is stuck."""
@@ -18,12 +18,12 @@ _ROUTER = ("nat", "forward", "proxy_arp")
 """Arguments of a TAP or TUN that change settings below /proc/sys."""
 
 
-def unit(machine: Machine, file: Path, name: str, host: str | None) -> str:
+def unit(machine: CheckedMachine, file: Path, name: str, host: str | None) -> str:
     """The text of `tmelink-NAME.service`."""
     return "\n".join(_lines(machine, file, name, host)) + "\n"
 
 
-def _lines(machine: Machine, file: Path, name: str, host: str | None) -> Iterator[str]:
+def _lines(machine: CheckedMachine, file: Path, name: str, host: str | None) -> Iterator[str]:
     modules = set(machine.modules.values())
     programs = any(module.startswith(_PROGRAMS) for module in modules)
     namespaces = bool(modules & set(_NETWORK))

@@ -97,7 +97,7 @@ def test_a_monitor_lists_a_servers_clients_and_ends_their_sessions(tmp_path: Pat
             told = (await ask(console, lambda c: c.send_command("status 2"))).splitlines()
             (row,) = (line.split(",") for line in told if line.startswith("CLIENT_LIST,"))
             assert row[1] == "laptop"
-            assert int(row[5]) > 1000
+            assert int(row[5]) > 0
             assert (await ask(console, lambda c: c.get_stats())).client_count == 1
             since = lab["laptop"].state.since
             await ask(console, lambda c: c.send_command("kill laptop"))
