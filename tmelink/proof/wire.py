@@ -15,12 +15,12 @@ from tmelink.ethernet import HEADER as ETHERNET_HEADER
 from tmelink.openvpn import keys
 from tmelink.openvpn.data import compress, static
 from tmelink.openvpn.data.fragment import HEADER_BYTES, Fragments
+from tmelink.openvpn.data.frame_filter import TAGS
 from tmelink.openvpn.data.keys import may_use_epochs
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.plain import mtu
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
-from tmelink.openvpn.tls.payload import TAGS
 from tmelink.proof.sizes import IP_HEADER, UDP_HEADER, HeaderSize, fragments
 from tmelink.routing.facts import IPVersion
 

@@ -12,11 +12,12 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Final, cast
 
 from tmelink import frame
-from tmelink.frame import MIN_FRAME, Frame, Run, pieces
+from tmelink.frame import Frame, pieces
 from tmelink.offload import may_be_syn
 from tmelink.openvpn.data import replay, super_frames
 from tmelink.openvpn.data.bounds import Bounds
 from tmelink.openvpn.data.clamp import clamped
+from tmelink.openvpn.data.frame_filter import FrameFilter, link_header, shortest_frame
 from tmelink.openvpn.data.super_frames import SuperFrames
 from tmelink.openvpn.liveness import PING, LivenessTimers
 from tmelink.openvpn.occ import EXIT, MAGIC, REPLY, REQUEST, Occ, message
@@ -36,28 +37,11 @@ from tmelink.openvpn.session import (
     Up,
 )
 
-TAGS: Final = 8
-"""Two VLAN tags, which --tun-mtu does not count."""
-
-MIN_PACKET: Final = 20
-"""An IPv4 header; nothing shorter is an IP packet."""
-
-LONGEST_PING: Final = 16
-"""Pieces up to this length are looked at one by one: a ping is exactly so long."""
-
-MARK: Final = 12
-"""The byte that tells an OCC message from a frame at a glance: there it is 0xaf, where a frame has the high
-byte of its EtherType, which no protocol on an Ethernet uses with that value."""
-
 SLACK: Final = 64
 """Bytes by which an OCC message may be longer than a frame, on a link whose ends differ a little."""
 
 NOTICE_SECONDS: Final = 60.0
 """Between two log lines about datagrams that a key refuses: a peer must not make the log grow."""
-
-_ALL: Final = bytes(range(256))
-_NO_MARK: Final = _ALL.replace(MAGIC[MARK : MARK + 1], b"")
-_IP_FIRST: Final = bytes((*range(0x40, 0x50), *range(0x60, 0x70)))
 
 _NO_REPLIES: Final[list[bytes]] = []
 _NO_EVENTS: Final[list[SessionEvent]] = []
@@ -88,20 +72,17 @@ class PointToPoint:
         self._liveness = LivenessTimers(
             settings.liveness, waits_for_peer=settings.liveness.ping_timer_rem and not settings.remote
         )
-        self._ethernet = settings.kind == "ethernet"
-        header = MIN_FRAME + TAGS if self._ethernet else 0
+        self._ip = settings.kind == "ip"
         mtu = tun_mtu(settings)
-        self._shortest = MIN_FRAME if self._ethernet else MIN_PACKET
-        self._bounds = Bounds(self._shortest, mtu + header, self.drops)
-        self._longest_in = max(mtu, settings.sizes.longest_mtu) + header
-        self._mark = MARK if self._ethernet else 0
-        self._ordinary = _NO_MARK if self._ethernet else _IP_FIRST
+        longest = mtu + link_header(settings.kind)
+        self._bounds = Bounds(shortest_frame(settings.kind), longest, self.drops)
+        self._filter = FrameFilter(settings.kind, max(mtu, settings.sizes.longest_mtu))
         self._mss = mss_limit(settings)
         self._super: SuperFrames | None = None
-        longest_payload = self._longest_in + SLACK
+        longest_payload = self._filter.longest + SLACK
         if settings.sizes.super_frames:
             longest_payload = super_frames.LONGEST_PAYLOAD
-            self._super = SuperFrames(mtu + header, self._longest_in, self.drops, ip=not self._ethernet)
+            self._super = SuperFrames(longest, self._filter.longest, self.drops, ip=self._ip)
         self._asking_until: float | None = None
         """Under --super-frames, when a peer that has not said that it asks for them too is refused."""
         self._envelope: Envelope | None = None
@@ -147,7 +128,7 @@ class PointToPoint:
             return NOTHING
         if self._envelope is not None:
             return self._receive_sealed(self._envelope, pieces(datagrams), now)
-        if self._asking_until is None and self._plainly_frames(datagrams):
+        if self._asking_until is None and datagrams and self._filter.are_plain(datagrams):
             return self._received(datagrams, _NO_REPLIES, _NO_EVENTS, now)
         frames, replies, events, heard = self._sorted_out(datagrams, now)
         return self._received(frames, replies, events, now) if frames or heard else NOTHING
@@ -178,7 +159,7 @@ class PointToPoint:
 
     def _payloads(self, frames: Sequence[Item]) -> Sequence[Item]:
         frames = self._bounds.within(frames)
-        return clamped(frames, self._mss, ip=not self._ethernet) if self._mss else frames
+        return clamped(frames, self._mss, ip=self._ip) if self._mss else frames
 
     def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:
         """The frame itself, where it needs no look at more than its length."""
@@ -187,7 +168,7 @@ class PointToPoint:
             self._ended
             or not self._bare
             or not bounds.shortest <= len(frame) <= bounds.longest
-            or (self._mss and may_be_syn(frame, ip=not self._ethernet))
+            or (self._mss and may_be_syn(frame, ip=self._ip))
         ):
             return None
         self._liveness.last_sent = now
@@ -195,14 +176,11 @@ class PointToPoint:
 
     def open_one(self, datagram: Frame, now: float, source: Hashable = None) -> Frame | Step:
         """The datagram itself, where it is plainly a frame."""
-        size = len(datagram)
         if (
             self._ended
             or not (self._bare and self._up)
-            or not self._shortest <= size <= self._longest_in
-            or size <= LONGEST_PING
-            or datagram[self._mark] not in self._ordinary
-            or (self._mss and may_be_syn(datagram, ip=not self._ethernet))
+            or not self._filter.is_plain(datagram)
+            or (self._mss and may_be_syn(datagram, ip=self._ip))
         ):
             return self.receive([datagram], now, source)
         self._liveness.last_received = now
@@ -299,23 +277,8 @@ class PointToPoint:
         if liveness.quiet_seconds and frames:
             liveness.active(frame.size(frames), now)
         if self._mss and frames:
-            frames = clamped(frames, self._mss, ip=not self._ethernet)
+            frames = clamped(frames, self._mss, ip=self._ip)
         return Step(self._said(replies, now) if replies else (), frames, events, True)
-
-    def _plainly_frames(self, datagrams: Sequence[Item]) -> bool:
-        longest, mark, ordinary = self._longest_in, self._mark, self._ordinary
-        shortest = max(self._shortest, LONGEST_PING + 1)
-        for item in datagrams:
-            if type(item) is Run:
-                data, size = item
-                tail = len(data) % size
-                if size < shortest or size > longest or 0 < tail < shortest:
-                    return False
-                if bytes(data[mark::size]).translate(None, ordinary):
-                    return False
-            elif not shortest <= len(item) <= longest or item[mark] not in ordinary:
-                return False
-        return bool(datagrams)
 
     def _sorted_out(
         self, datagrams: Sequence[Item], now: float
@@ -325,16 +288,21 @@ class PointToPoint:
         replies: list[bytes] = []
         events: list[SessionEvent] = []
         heard = False
-        shortest, longest, mark, ordinary = self._shortest, self._longest_in, self._mark, self._ordinary
         for piece in pieces(datagrams):
-            size = len(piece)
-            if size > LONGEST_PING and size <= longest and size >= shortest and piece[mark] in ordinary:
+            if self._filter.is_plain(piece):
                 frames.append(piece)
-            elif self._super is not None and super_frames.is_record(piece):
+                continue
+            if self._super is not None and super_frames.is_record(piece):
                 super_frame = self._super.open(piece)
                 if super_frame is not None:
                     frames.append(super_frame)
-            elif size >= len(MAGIC) and piece[: len(MAGIC)] == MAGIC:
+                continue
+            kind = self._filter.kind_of(piece)
+            if kind == "frame":
+                frames.append(piece)
+            elif kind == "ping":
+                heard = True
+            elif kind == "message":
                 heard = True
                 answers, told = self._occ.receive(bytes(piece[len(MAGIC) :]), now, self._random)
                 if self._asking_until is not None and self._occ.told is not None:
@@ -342,16 +310,8 @@ class PointToPoint:
                     told = self._judged(self._occ.told) or told
                 replies += answers
                 events += told
-            elif size == len(PING) and piece == PING:
-                heard = True
-            elif size < shortest:
-                self.drops["too short"] += 1
-            elif size > longest:
-                self.drops["too long"] += 1
-            elif not self._ethernet and piece[0] not in ordinary:
-                self.drops["not IP"] += 1
             else:
-                frames.append(piece)
+                self.drops[kind] += 1
         if any(isinstance(event, (Restart, Exit)) for event in events):
             self._end()
         if self._asking_until is not None:

@@ -6,6 +6,8 @@ afterwards. It knows neither wire nor wrapping, and leaves to the session what i
 
 from __future__ import annotations
 
+from enum import Enum, IntEnum, auto
+
 from tmelink.errors import ProtocolError
 from tmelink.openvpn.data.keys import DataKeys
 from tmelink.openvpn.data.packet import RESETS, Opcode
@@ -21,13 +23,35 @@ LEAST_PAYLOAD = 16
 """Bytes of TLS that a packet carries however little room its wrapping leaves."""
 
 
-class Negotiation:
-    """A key id's way from the first packet to working keys.
+class Phase(IntEnum):
+    """How far the exchange of one negotiation has come; it only goes forward, and in this order."""
 
-    `local` is this end's key-method message; `remote` the peer's as soon as it has come. `ready` says that
-    both ends have both. `messages` collects the text that came over the control channel since. The rest is
-    the session's: whether it has looked at `remote` (`introduced`) and takes the peer (`allowed`), the data
-    `keys`, what they carried, whether the peer seals with them, and when they are dropped (`expires`).
+    RESET = auto()
+    """The peer's first packet has not come."""
+    HANDSHAKE = auto()
+    """TLS is under way."""
+    KEY_SENT = auto()
+    """This end's key-method message is on its way."""
+    ESTABLISHED = auto()
+    """Both ends have both messages, and the peer has acknowledged everything."""
+
+
+class Admission(Enum):
+    """What the session has decided of the peer, which may be before the exchange is established or after."""
+
+    UNKNOWN = auto()
+    """The peer has not said who it is."""
+    ASKED = auto()
+    """It has, and is neither taken nor refused."""
+    ADMITTED = auto()
+
+
+class Negotiation:
+    """The exchange under one key id, from the first packet to working keys.
+
+    `local` is this end's key-method message; `remote` the peer's as soon as it has come. `messages` collects
+    the text that came over the control channel since. The rest is the session's: the data `keys`, what they
+    carried, whether the peer seals with them, and when they are dropped (`expires`).
     """
 
     def __init__(
@@ -40,9 +64,8 @@ class Negotiation:
         self.remote: Message | None = None
         self.started = now
         self.established: float | None = None
-        self.ready = False
-        self.introduced = False
-        self.allowed = False
+        self.phase = Phase.HANDSHAKE if reliable.next_number > 0 else Phase.RESET
+        self.admission = Admission.UNKNOWN
         self.used_by_peer = False
         self.expires: float | None = None
         self.keys: DataKeys | None = None
@@ -51,11 +74,26 @@ class Negotiation:
         self.packets = 0
         self.resend_wrapped_key = False
         self._server = server
-        self._greeted = reliable.next_number > 0
-        self._sent_key = False
         self._incoming = bytearray()
         self._plaintext = b""
         self._unsent = b""
+
+    @property
+    def ready(self) -> bool:
+        """Whether both ends have said everything that keys are made of."""
+        return self.phase is Phase.ESTABLISHED
+
+    def introduce(self) -> Message | None:
+        """The peer's message, to be asked about who it is; None before it has come and once it was given."""
+        if self.remote is None or self.admission is not Admission.UNKNOWN:
+            return None
+        self.admission = Admission.ASKED
+        return self.remote
+
+    def admit(self) -> None:
+        """The session takes the peer."""
+        assert self.admission is Admission.ASKED, "nobody is admitted unasked or twice"
+        self.admission = Admission.ADMITTED
 
     def receive(self, number: int, opcode: Opcode, payload: bytes) -> str | None:
         """Take a packet; the reason where it is not kept."""
@@ -73,16 +111,18 @@ class Negotiation:
         while (packet := reliable.take()) is not None:
             number, _, payload = packet
             if number == 0:
-                self._greeted = True
+                self.phase = max(self.phase, Phase.HANDSHAKE)
                 self._early_negotiation(payload)
             else:
                 self._incoming += payload
-        if self._greeted and (self._sent_key or self._incoming or reliable.idle()):
+        started, key_sent = self.phase >= Phase.HANDSHAKE, self.phase >= Phase.KEY_SENT
+        if started and (key_sent or self._incoming or reliable.idle()):
             self._step()
         self._queue(payload_room, wrapped_key, now)
-        if not self.ready and self._sent_key and self.remote is not None and reliable.idle():
-            self.ready = not self._unsent
-            self.established = now if self.ready else None
+        acknowledged = reliable.idle() and not self._unsent
+        if self.phase is Phase.KEY_SENT and self.remote is not None and acknowledged:
+            self.phase = Phase.ESTABLISHED
+            self.established = now
 
     def send(self, message: str) -> None:
         """Send a text message to the peer; goes out with the next `advance`."""
@@ -118,9 +158,10 @@ class Negotiation:
             messages, plaintext = push_messages.split_messages(plaintext)
             self.messages += messages
         self._plaintext = plaintext
-        if self.engine.established and not self._sent_key and (not self._server or self.remote is not None):
+        may_send = self.engine.established and (not self._server or self.remote is not None)
+        if may_send and self.phase < Phase.KEY_SENT:
             self.engine.write(key_method.build(self.local))
-            self._sent_key = True
+            self.phase = Phase.KEY_SENT
 
     def _queue(self, payload_room: int, wrapped_key: int, now: float) -> None:
         self._unsent += self.engine.outgoing()

@@ -11,31 +11,18 @@ from collections.abc import Sequence
 from typing import Final, Literal, TypeGuard, cast
 
 from tmelink.errors import ProtocolError
-from tmelink.frame import MIN_FRAME, Frame, Run, pieces
+from tmelink.frame import Frame, Run, pieces
 from tmelink.offload import may_be_syn
 from tmelink.openvpn.data.bounds import Bounds
 from tmelink.openvpn.data.clamp import clamped
 from tmelink.openvpn.data.compress import CompressionFramer
 from tmelink.openvpn.data.fragment import HEADER_BYTES, Fragments
+from tmelink.openvpn.data.frame_filter import FrameFilter, link_header, shortest_frame
 from tmelink.openvpn.data.super_frames import LONGEST_PAYLOAD, SuperFrames, is_record
-from tmelink.openvpn.liveness import PING
 from tmelink.openvpn.occ import EXIT, MAGIC
 from tmelink.openvpn.session import Carried, Item
 from tmelink.openvpn.tls.settings import TlsSettings
 
-TAGS: Final = 8
-"""Two VLAN tags, which --tun-mtu does not count."""
-
-MIN_PACKET: Final = 20
-"""An IPv4 header; nothing shorter is an IP packet."""
-
-MARK: Final = 12
-"""The byte that tells an OCC message from an Ethernet frame at a glance: the high byte of the EtherType,
-which no protocol uses with the value that stands there in a message."""
-
-_ALL: Final = bytes(range(256))
-_ETHERNET: Final = _ALL.replace(MAGIC[MARK : MARK + 1], b"")
-_IP: Final = bytes((*range(0x40, 0x50), *range(0x60, 0x70)))
 _EXIT: Final = MAGIC + bytes((EXIT,))
 
 
@@ -46,30 +33,24 @@ class Payloads:
         """`sequence` is where the numbering of fragments begins. Raises what its framer raises."""
         self._settings = settings
         self._mss = settings.mss
-        ethernet = settings.kind == "ethernet"
-        self._ip = not ethernet
-        header = MIN_FRAME + TAGS if ethernet else 0
-        self._shortest = MIN_FRAME if ethernet else MIN_PACKET
-        self._least = max(len(PING), self._shortest)
-        """A payload of no more bytes may be something else than a frame."""
-        self._longest_in = settings.sizes.longest_mtu + header
-        self.longest_out = settings.sizes.tun_mtu + header
-        self._mark = MARK if ethernet else 0
-        self._ordinary = _ETHERNET if ethernet else _IP
+        self._ip = settings.kind == "ip"
+        self.longest_out = settings.sizes.tun_mtu + link_header(settings.kind)
+        self._filter = FrameFilter(settings.kind, settings.sizes.longest_mtu)
+        longest_in = self._filter.longest
         self._drops = drops
-        self._bounds = Bounds(self._shortest, self.longest_out, drops)
+        self._bounds = Bounds(shortest_frame(settings.kind), self.longest_out, drops)
         self._super: SuperFrames | None = None
         if settings.sizes.super_frames:
-            self._super = SuperFrames(self.longest_out, self._longest_in, drops, ip=self._ip)
+            self._super = SuperFrames(self.longest_out, longest_in, drops, ip=self._ip)
         self.plain = settings.compression.framing is None and not settings.sizes.fragment
         self._framer: CompressionFramer | None = None
         if settings.compression.framing is not None:
             self._framer = CompressionFramer(
                 settings.compression,
-                LONGEST_PAYLOAD if settings.sizes.super_frames else self._longest_in,
+                LONGEST_PAYLOAD if settings.sizes.super_frames else longest_in,
             )
         # one byte of framing may stand before a payload when it is cut, two with the v2 framings
-        limit = self._longest_in + 2
+        limit = longest_in + 2
         self._fragments = Fragments(limit, limit, drops, sequence) if settings.sizes.fragment else None
 
     def clamp(self, room: int) -> None:
@@ -103,7 +84,7 @@ class Payloads:
         """Whether a frame is a payload as it stands, of a length that may be, and opens no TCP connection."""
         return (
             self.plain
-            and self._shortest <= len(frame) <= self.longest_out
+            and self._bounds.shortest <= len(frame) <= self.longest_out
             and not (self._mss and may_be_syn(frame, ip=self._ip))
         )
 
@@ -111,9 +92,7 @@ class Payloads:
         """Whether a payload is a frame as it stands, and opens no TCP connection."""
         return (
             self.plain
-            and not isinstance(payload, Run)
-            and self._least < len(payload) <= self._longest_in
-            and payload[self._mark] in self._ordinary
+            and self._filter.is_plain(payload)
             and not (self._mss and may_be_syn(payload, ip=self._ip))
         )
 
@@ -130,30 +109,30 @@ class Payloads:
         """Add the frames among payloads to `frames`; "exit" where the peer says that it exits."""
         said: Literal["exit"] | None = None
         begin = len(frames)
-        least, longest, mark, ordinary = self._least, self._longest_in, self._mark, self._ordinary
+        is_plain = self._filter.is_plain
         for item in items:
-            if isinstance(item, Run) and self.plain and least < item.size <= longest:
-                data, size = item
-                if (
-                    not bytes(data[mark::size]).translate(None, ordinary)
-                    and not 0 < len(data) % size <= least
-                ):
-                    frames.append(item)
-                    continue
+            if self.plain and isinstance(item, Run) and self._filter.are_plain((item,)):
+                frames.append(item)
+                continue
             for piece in item.pieces() if isinstance(item, Run) else (item,):
-                size = len(piece)
-                if self.plain and least < size <= longest and piece[mark] in ordinary:
+                if self.plain and is_plain(piece):
                     frames.append(piece)
                     continue
                 bare = piece if self.plain else self._bare(piece, now)
-                if bare is not None and self._super is not None and is_record(bare):
+                if bare is None:
+                    continue
+                if self._super is not None and is_record(bare):
                     super_frame = self._super.open(bare)
                     if super_frame is not None:
                         frames.append(super_frame)
-                elif bare is not None and self._is_frame(bare):
+                    continue
+                kind = self._filter.kind_of(bare)
+                if kind == "frame":
                     frames.append(bare)
-                elif bare is not None and bare == _EXIT:
-                    said = "exit"
+                elif kind == "message":
+                    said = "exit" if bare == _EXIT else said
+                elif kind != "ping":
+                    self._drops[kind] += 1
         if self._mss:
             frames[begin:] = clamped(frames[begin:], self._mss, ip=self._ip)
         return said
@@ -165,19 +144,3 @@ class Payloads:
         except ProtocolError as error:
             self._drops[str(error)] += 1
             return None
-
-    def _is_frame(self, payload: Frame) -> bool:
-        size = len(payload)
-        if size >= len(MAGIC) and payload[: len(MAGIC)] == MAGIC:
-            return False
-        if size == len(PING) and payload == PING:
-            return False
-        if size < self._shortest:
-            self._drops["too short"] += 1
-        elif size > self._longest_in:
-            self._drops["too long"] += 1
-        elif self._mark == 0 and payload[0] not in _IP:
-            self._drops["not IP"] += 1
-        else:
-            return True
-        return False

@@ -44,7 +44,7 @@ from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.handshake_factory import HandshakeFactory
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.keyring import Keyring, fragment_room
-from tmelink.openvpn.tls.negotiation import Negotiation
+from tmelink.openvpn.tls.negotiation import Admission, Negotiation
 from tmelink.openvpn.tls.newcomers import Newcomers
 from tmelink.openvpn.tls.payload import Payloads
 from tmelink.openvpn.tls.pull_client import PullClient, follow_timers
@@ -348,14 +348,13 @@ class TlsSession:
         if joining is None:
             return NOTHING
         control_session, negotiation, remote = joining
-        negotiation.allowed = True
         if self.settings.mode == "push" and self._pushing.admitted:
             self._pushing.update(options)
         elif self.settings.mode == "push":
             control_session.negotiated = self._pushing.admit(options, remote)
             if control_session.negotiated is None:
-                negotiation.allowed = False
                 return self.refuse(NO_CIPHER, now)
+        negotiation.admit()
         if control_session is self._active:
             self._serve(control_session, negotiation, now)
         return self._finish(now)
@@ -379,7 +378,7 @@ class TlsSession:
         """The negotiation that waits to be admitted."""
         for control_session in self._control_sessions():
             current = control_session.current
-            if current is not None and current.remote is not None and not current.allowed:
+            if current is not None and current.admission is Admission.ASKED and current.remote is not None:
                 return control_session, current, current.remote
         return None
 
@@ -516,9 +515,8 @@ class TlsSession:
         except ProtocolError as error:
             self._failed(control_session, str(error), now)
             return
-        if negotiation.remote is not None and not negotiation.introduced:
-            negotiation.introduced = True
-            self._introduced(control_session, negotiation, negotiation.remote, now)
+        if (remote := negotiation.introduce()) is not None:
+            self._introduced(control_session, negotiation, remote, now)
         if negotiation.ready and not control_session.complete:
             control_session.complete = self._proven = True
             self._begin_by = None
@@ -576,7 +574,7 @@ class TlsSession:
             info = peer_info.parse(remote.peer_info)
             self._events.append(Joining(*identity, remote.username, remote.password, info, not first))
         else:
-            negotiation.allowed = True
+            negotiation.admit()
 
     def _message(
         self, control_session: ControlSession, negotiation: Negotiation, message: str, now: float
@@ -632,7 +630,7 @@ class TlsSession:
                 if self._pulling.request_due(now):
                     self._tell(push_messages.PUSH_REQUEST, now)
             return
-        if negotiation.keys is None and negotiation.allowed and negotiation.remote is not None:
+        if negotiation.keys is None and negotiation.admission is Admission.ADMITTED:
             self._keyring.make(control_session, negotiation, agreed, now)
             assert negotiation.keys is not None
             self._payloads.fit(fragment_room(negotiation.keys, agreed, settings.sizes.fragment))
