@@ -1,14 +1,12 @@
-"""How each kind of element forwards a frame: where the frame goes from where it entered.
+"""How each built-in kind of element forwards a frame: where the frame goes from where it entered.
 
-The elements do not know this module. A kind that is not registered here, such as a third party's, is assumed
-to take the frame for whatever is behind it. `forward.register` overrides that (functools.singledispatch).
+The elements do not know this module. Which kind forwards by which function, `tmelink.proof.kinds` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import Protocol
 
 from tmelink.element import Element, Port
@@ -68,30 +66,38 @@ class ForwardingContext(Protocol):
     def towards(self, element: Element) -> str:
         """The peer of a link or a tunnel as an address, for a person to read."""
 
+    def elements(self) -> Iterable[Element]:
+        """All elements of the file."""
 
-@singledispatch
-def forward(element: Element, port: Port | None, around: ForwardingContext) -> Forwarding:
-    """What happens to a frame that enters `element` through `port`, or for None from its far side."""
+    def link_ends(self, element: Link | Server) -> Sequence[Link | Server]:
+        """The other end of a link in the file, a link or a server; the clients of a server in the file."""
+
+    def source_address(self, element: Link | Server) -> str | None:
+        """The address that a link's or a server's packets come from, where the file gives it."""
+
+
+def taken(element: Element, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """An element with a host behind it, of which nothing else is known."""
     return Forwarding("takes it for what is behind it", takes=True)
 
 
-@forward.register
-def _(element: Host, port: Port | None, around: ForwardingContext) -> Forwarding:
+def host(element: Host, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """A built-in host takes it."""
     return Forwarding("a built-in machine", takes=True)
 
 
-@forward.register
-def _(element: Nic, port: Port | None, around: ForwardingContext) -> Forwarding:
+def nic(element: Nic, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """A card takes it for the program that holds it."""
     return Forwarding("a network card that a program holds", takes=True)
 
 
-@forward.register
-def _(element: Gateway, port: Port | None, around: ForwardingContext) -> Forwarding:
+def gateway(element: Gateway, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """A gateway takes it, and routes what is in it."""
     return Forwarding("a router between an Ethernet and a tunnel", takes=True)
 
 
-@forward.register
-def _(element: Switch, port: Port | None, around: ForwardingContext) -> Forwarding:
+def switch(element: Switch, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """A switch gives it to its other connections."""
     others = _others(element, port)
     if len(others) < 2:
         return Forwarding("a switch: to its only other connection", others)
@@ -99,8 +105,8 @@ def _(element: Switch, port: Port | None, around: ForwardingContext) -> Forwardi
     return Forwarding(f"a switch: by MAC address, and to all {count} while it does not know where", others)
 
 
-@forward.register
-def _(element: Link, port: Port | None, around: ForwardingContext) -> Forwarding:
+def link(element: Link, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """A link gives it to its other end."""
     if port is None:
         return Forwarding("takes the frame out of its datagram", _others(element, None))
     others = around.other_ends(element)
@@ -112,8 +118,8 @@ def _(element: Link, port: Port | None, around: ForwardingContext) -> Forwarding
     return Forwarding(f"leaves this file towards {towards}", (Away(towards),), crosses=True)
 
 
-@forward.register
-def _(element: Server, port: Port | None, around: ForwardingContext) -> Forwarding:
+def server(element: Server, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """A server gives it to its clients and to its own connections."""
     options = element.arguments.server
     between = options is not None and options.client_to_client
     exits: list[Egress] = [*_others(element, port)]
@@ -124,8 +130,8 @@ def _(element: Server, port: Port | None, around: ForwardingContext) -> Forwardi
     return Forwarding(f"a server: to the client with that {by} address", tuple(exits), crosses=True)
 
 
-@forward.register
-def _(element: Vxlan, port: Port | None, around: ForwardingContext) -> Forwarding:
+def vxlan(element: Vxlan, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """VXLAN gives it to its remotes."""
     if port is None or port is element.outer:
         return Forwarding("takes the frame out of its tunnel header", _ports(element.inner))
     does = "puts its headers before it: to the remote with that MAC address, to all while it does not know"
@@ -137,8 +143,8 @@ def _(element: Vxlan, port: Port | None, around: ForwardingContext) -> Forwardin
     return Forwarding(does, tuple(exits), crosses=True)
 
 
-@forward.register
-def _(element: TunnelElement, port: Port | None, around: ForwardingContext) -> Forwarding:
+def tunnel(element: TunnelElement, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """A tunnel gives it to its other end."""
     if port is None or port is element.outer:
         return Forwarding("takes the packet out of its tunnel header", _ports(element.inner))
     if element.outer is not None:
@@ -149,8 +155,8 @@ def _(element: TunnelElement, port: Port | None, around: ForwardingContext) -> F
     return Forwarding(f"puts its headers before it, towards {towards}", (exit_,), crosses=True)
 
 
-@forward.register
-def _(element: Bpf, port: Port | None, around: ForwardingContext) -> Forwarding:
+def packet_tap(element: Bpf, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """A packet tap gives it to its interface."""
     name = element.interface or "the first interface that is up"
     if port is None:
         return Forwarding(f"hears it on {name}", _others(element, None))
@@ -161,8 +167,8 @@ def _(element: Bpf, port: Port | None, around: ForwardingContext) -> Forwarding:
     return Forwarding(f"a packet tap: sends it out on {name}, where every other one hears it", tuple(exits))
 
 
-@forward.register
-def _(element: TunTap, port: Port | None, around: ForwardingContext) -> Forwarding:
+def interface(element: TunTap, port: Port | None, around: ForwardingContext) -> Forwarding:
+    """A TUN or TAP gives it to its interface."""
     name = element.interface or ("tunN" if element.kind == "ip" else "tapN")
     if port is None:
         back = any(each.peer is each for each in element.ports)

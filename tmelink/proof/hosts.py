@@ -13,24 +13,18 @@ from dataclasses import dataclass, field, replace
 from tmelink.element import Element, Port
 from tmelink.elements.builtin.gateway import Gateway
 from tmelink.elements.builtin.host import Host
-from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.host_interfaces import host_network
-from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tap import Tap
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
-from tmelink.elements.tunnels.base import TunnelElement
-from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.machine import CheckedMachine
 from tmelink.openvpn.options import network_options
+from tmelink.proof.kinds import kind_of, numeric
 from tmelink.proof.sizes import PATH
 from tmelink.routing.facts import DEFAULT, Facts, IPAddress, IPInterface, IPNetwork, Route
 from tmelink.routing.plan import InterfaceAddress, Plan, Rule
 from tmelink.source import Place
-
-PASS_ON = (Bpf, TunnelElement, Link, Server, Switch, Vxlan)
-"""Elements that carry what others send; all others have a host behind them."""
 
 Computer = tuple[str | None, str | None]
 """A host of the file and a namespace on it; None for the only host and for the host's own namespace."""
@@ -132,7 +126,7 @@ def _of(machine: CheckedMachine, path: str, element: Element) -> Iterator[HostMo
         yield from _gateway(element, place)
     elif isinstance(element, TunTap):
         yield _kernel(element, port, place, machine, machine.homes.get(path))
-    elif not isinstance(element, PASS_ON):
+    elif kind_of(element).has_host:
         # Each connection has a host behind it, whose addresses the file does not give.
         for each in element.ports:
             yield HostModel(element.name, element, each, place, type(element).__name__.lower(), (), (), PATH)
@@ -241,11 +235,3 @@ def _planned(
         if isinstance(each, Route) and each.device == device and each not in made.changes
     )
     return made, tuple(refused)
-
-
-def numeric(text: str | IPAddress | None) -> IPAddress | None:
-    """An address; None for a name, which is not resolved here."""
-    try:
-        return None if text is None else ipaddress.ip_address(text)
-    except ValueError:
-        return None

@@ -12,13 +12,10 @@ from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
-from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import TunnelElement
-from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.openvpn.options import network_options
 from tmelink.proof.hops import Journey
-from tmelink.proof.hosts import HostModel, numeric
-from tmelink.proof.paths import CarryingElement
+from tmelink.proof.hosts import HostModel
+from tmelink.proof.kinds import kind_of, numeric
 from tmelink.proof.topology import Topology
 from tmelink.proof.trace import carried
 from tmelink.routing.facts import IPAddress, IPNetwork
@@ -31,7 +28,7 @@ from tmelink.source import Mistake, Place
 class _Led:
     """A tunnel's packets to a peer leave by a host of the file, enter tunnels, and may be lost there."""
 
-    tunnel: CarryingElement
+    tunnel: Element
     peer: IPAddress
     by: HostModel
     into: Sequence[Element]
@@ -70,12 +67,8 @@ def tunnels(topology: Topology) -> Iterator[Mistake]:
     yield from _pushed(topology)
 
 
-def _carriers(topology: Topology) -> list[CarryingElement]:
-    return [
-        element
-        for element in topology.machine.elements.values()
-        if isinstance(element, Link | Server | TunnelElement | Vxlan)
-    ]
+def _carriers(topology: Topology) -> list[Element]:
+    return [element for element in topology.elements() if kind_of(element).carries is not None]
 
 
 def _swallowed(led: _Led) -> Mistake:
@@ -90,44 +83,29 @@ def _swallowed(led: _Led) -> Mistake:
     )
 
 
-def _kind(tunnel: CarryingElement) -> str:
+def _kind(tunnel: Element) -> str:
     return "link" if isinstance(tunnel, Link) else type(tunnel).__name__.lower()
 
 
-def _around(tunnel: CarryingElement) -> list[Element]:
+def _around(tunnel: Element) -> list[Element]:
     """The tunnel that carries the outer packets of this one, where a connection leads to it."""
-    outer = tunnel.outer if isinstance(tunnel, TunnelElement | Vxlan) else None
+    outer = tunnel.carried_by
     return [] if outer is None or outer.peer is None else [outer.peer.element]
 
 
-def _led(topology: Topology, tunnel: CarryingElement) -> Iterator[_Led]:
+def _led(topology: Topology, tunnel: Element) -> Iterator[_Led]:
     """Where a tunnel's outer packets go, for each peer that they reach through an interface of the file."""
     mine = [each for each in topology.hosts if each.computer == (topology.home(tunnel), None)]
     if not mine or _around(tunnel):
         return
-    own, peers = _outer_ends(topology, tunnel)
+    underlay = kind_of(tunnel).underlay
+    if underlay is None:
+        return
+    own, peers = underlay(tunnel, topology)
     for peer in dict.fromkeys(peers):
         by, entered, lost = carried(topology, Journey(mine[0], peer, own))
         if by is not None:
             yield _Led(tunnel, peer, by, entered, lost)
-
-
-def _outer_ends(topology: Topology, tunnel: CarryingElement) -> tuple[IPAddress | None, list[IPAddress]]:
-    """The address that a tunnel is bound to, and those of its peers, as far as the file gives them."""
-    ends = tunnel.arguments
-    if isinstance(ends, TunnelArguments):
-        return ends.local, [ends.remote]
-    if isinstance(ends, Vxlan.Arguments):
-        return ends.local, list(ends.remote)
-    assert isinstance(tunnel, Link | Server), "all others have their ends in their arguments"
-    named = [remote.host for remote in tunnel.arguments.remotes]
-    others = topology.other_ends(tunnel) if not named else ()
-    named += [
-        address
-        for other in others
-        if isinstance(other, Link | Server) and (address := topology.end(other).address) is not None
-    ]
-    return numeric(tunnel.arguments.local), [found for each in named if (found := numeric(each)) is not None]
 
 
 def _loop(inside_of: Mapping[Element, Sequence[Element]], tunnel: Element) -> list[Element]:
@@ -249,9 +227,7 @@ def _wires(topology: Topology) -> Iterator[tuple[Hashable, Hashable, Place, str]
             yield element, topology.interface(element), topology.place(element), element.name
 
 
-def _carries_ethernet(tunnel: CarryingElement) -> bool:
-    if isinstance(tunnel, Link | Server):
-        return tunnel.arguments.dev_type == "tap"
-    if tunnel.outer is not None:
-        return False  # a connection carries it, and connections have been looked at
-    return isinstance(tunnel, Vxlan) or tunnel.codec.kind == "ethernet"
+def _carries_ethernet(tunnel: Element) -> bool:
+    """Whether it does so across an underlay; connections that carry it have been looked at."""
+    carries = kind_of(tunnel).carries
+    return carries is not None and tunnel.carried_by is None and carries(tunnel) == "ethernet"

@@ -19,7 +19,8 @@ from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.machine import CheckedMachine
 from tmelink.openvpn.options.parse import Options
-from tmelink.proof.hosts import HostModel, main_route, numeric, outer_address
+from tmelink.proof.hosts import HostModel, main_route, outer_address
+from tmelink.proof.kinds import numeric
 from tmelink.proof.sizes import LOOPBACK, PATH
 from tmelink.routing.facts import IPAddress, IPVersion, RouteResult
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tmelink.element import Element, Port
@@ -10,11 +10,10 @@ from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
-from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.machine import CheckedMachine
-from tmelink.proof.forwarding import Away, Egress, Forwarding, Ingress, forward
+from tmelink.proof.forwarding import Away, Egress, Forwarding, Ingress
 from tmelink.proof.hosts import HostModel, hosts, outer_address
+from tmelink.proof.kinds import kind_of
 from tmelink.proof.pairs import End, meet, pairs
 from tmelink.proof.paths import PathTable, Towards, nowhere
 from tmelink.routing.facts import IPAddress
@@ -110,31 +109,26 @@ class Topology:
         """A link's or a server's end with the address of its computer."""
         return End(link.arguments, self.computer_address(link))
 
-    # What `forward` asks for (`ForwardingContext`)
+    # What a kind of element asks for (`ForwardingContext`)
 
     def other_ends(self, element: Element) -> Sequence[Element]:
         """The other ends of a link, a server or a tunnel that are in the file."""
-        own = element.arguments
-        if isinstance(element, Link):
-            other = self.pairs.get(element) or self.served.get(element)
-            return [] if other is None else [other]
+        return kind_of(element).other_ends(element, self)
+
+    def link_ends(self, element: Link | Server) -> Sequence[Link | Server]:
+        """The other end of a link in the file, a link or a server; the clients of a server in the file."""
         if isinstance(element, Server):
             return [link for link, server in self.served.items() if server is element]
-        return [
-            other
-            for other in self.machine.elements.values()
-            if type(other) is type(element) and other is not element and self._tunnels(own, other.arguments)
-        ]
+        other = self.pairs.get(element) or self.served.get(element)
+        return [] if other is None else [other]
 
-    @staticmethod
-    def _tunnels(own: object, theirs: object) -> bool:
-        """Whether two tunnels of one kind are ends of each other."""
-        if isinstance(own, TunnelArguments) and isinstance(theirs, TunnelArguments):
-            return (own.local, own.remote) == (theirs.remote, theirs.local)
-        if isinstance(own, Vxlan.Arguments) and isinstance(theirs, Vxlan.Arguments):
-            same = (own.vni, own.port) == (theirs.vni, theirs.port)
-            return same and theirs.local in own.remote and own.local in theirs.remote
-        return False
+    def source_address(self, element: Link | Server) -> str | None:
+        """The address that a link's or a server's packets come from, where the file gives it."""
+        return self.end(element).address
+
+    def elements(self) -> Iterable[Element]:
+        """All elements of the file."""
+        return self.machine.elements.values()
 
     def at_interface(self, element: Element) -> Sequence[Element]:
         """The other elements of its interface: packet taps, and the TAP that creates it."""
@@ -143,18 +137,7 @@ class Topology:
 
     def towards(self, element: Element) -> str:
         """The peer of a link or a tunnel as an address, for a person to read."""
-        if isinstance(element, Link):
-            remotes = element.arguments.remotes
-            carrier = "TCP" if element.arguments.proto.startswith("tcp") else "UDP"
-            if not remotes:
-                return f"whoever calls its {carrier} port {element.arguments.lport}"
-            if element.arguments.proto.endswith("server"):
-                return f"{remotes[0].host} once that has called its {carrier} port {element.arguments.lport}"
-            return f"{remotes[0].host} {carrier} port {remotes[0].port}"
-        own = element.arguments
-        if isinstance(element, Server):
-            return f"the clients of its {'TCP' if own.proto.startswith('tcp') else 'UDP'} port {own.lport}"
-        return ", ".join(map(str, own.remote)) if isinstance(own, Vxlan.Arguments) else str(own.remote)
+        return kind_of(element).towards(element)
 
     def interface(self, element: Bpf | TunTap) -> Hashable:
         """A key for the interface that it listens on or creates."""
@@ -188,7 +171,7 @@ class Topology:
             if mark in seen or (isinstance(ingress.element, Bpf) and self._own_echo(ingress, before)):
                 continue
             seen.add(mark)
-            does = forward(ingress.element, ingress.port, self)
+            does = kind_of(ingress.element).forward(ingress.element, ingress.port, self)
             step = TraceStep(ingress, does, before)
             if does.takes:
                 taker = by_element.get((ingress.element, ingress.port))

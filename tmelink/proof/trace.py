@@ -21,7 +21,8 @@ from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.encapsulation import vxlan
 from tmelink.proof import wire
 from tmelink.proof.hops import Hop, Journey, Proof, UnderlayPackets, Verdict
-from tmelink.proof.hosts import Gatewayed, HostModel, main_route, numeric
+from tmelink.proof.hosts import Gatewayed, HostModel, main_route
+from tmelink.proof.kinds import numeric
 from tmelink.proof.paths import MeasuredPath, outer_version
 from tmelink.proof.sizes import (
     ETHERNET,
