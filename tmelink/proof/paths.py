@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 
 from tmelink.element import Element
 from tmelink.elements.builtin.gateway import Gateway
-from tmelink.elements.openvpn.link import Link
-from tmelink.elements.openvpn.server import Server
 from tmelink.elements.tunnels.arguments import TunnelArguments
 from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
@@ -26,9 +24,6 @@ from tmelink.routing.facts import IPAddress, IPVersion, RouteResult
 
 Towards = Callable[[IPAddress], RouteResult | None]
 """Looks up this computer's route to an address; None where there is none, or no computer to ask."""
-
-CarryingElement = Link | Server | TunnelElement | Vxlan
-"""An element that carries packets in those of an underlay network."""
 
 
 @dataclass(frozen=True, slots=True)
