@@ -205,6 +205,9 @@ class Element:
     platforms: ClassVar[tuple[str, ...]] = ()
     """`sys.platform` values it works on; empty for all."""
 
+    serves_others: ClassVar[bool] = False
+    """It is there for what it is connected to: alone it has nothing to do."""
+
     carried_by: Port | None = None
     """Of a tunnel, its connection to what carries its outer packets, where that is in the same process."""
 

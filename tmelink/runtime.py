@@ -295,12 +295,19 @@ class Lab(Mapping[str, Element]):
             self._output(text)
 
     def failed(self, element: Element, error: Exception) -> None:
-        """An element has stopped working; the others go on, and the lab stops when none is left."""
+        """An element has stopped working; the others go on while any of them has something to do."""
         element.log.error("%s", error)
         self.failures[element.name] = error
         self._note("failed", element.name, str(error))
-        if len(self.failures) == len(self._opened):
+        if all(self._idle(opened) for opened in self._opened):
             self.stop()
+
+    def _idle(self, element: Element) -> bool:
+        """Whether an element has failed, or all that it serves has."""
+        if element.name in self.failures:
+            return True
+        others = [port.peer.element.name for port in element.ports if port.peer is not None]
+        return element.serves_others and bool(others) and self.failures.keys() >= set(others)
 
     def changed(self, element: Element, up: bool, detail: str) -> None:
         """What an element leads to came up or went down."""

@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.e2e.secured import Site
@@ -78,6 +78,7 @@ class Managed:
         name: str,
         options: str = "",
         *,
+        push: Sequence[str] = (),
         judged: bool = False,
         program: str = "openvpn",
     ) -> None:
@@ -90,6 +91,7 @@ class Managed:
             "--topology", "subnet", "--dh", "none", "--keepalive", "1", "20",
             "--management", str(path), "unix",
             *judge.split(), *site.identity(name, "server").split(), *options.split(),
+            *(word for option in push for word in ("--push", option)),
         )  # fmt: skip
         self.console = Management(path, self._judge if judged else None)
         self.process.expect(UP)

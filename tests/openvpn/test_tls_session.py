@@ -821,3 +821,73 @@ def test_an_endless_message_is_an_end() -> None:
     wire.do(wire.server, wire.server.session._finish(wire.now))
     wire.run(wire.now + 5)
     assert "endless" in wire.client.of(Restart)[0].reason
+
+
+# What a server pushes of sizes and compression, and changes later.
+
+
+def test_a_pushed_mtu_is_followed() -> None:
+    """The client's frames and TCP's segments keep to it; no difference of options is told before it."""
+    server = session(server=True, mode="push", tun_mtu=1300)
+    wire = Wire(pulling(tun_mtu_max=1500, mss=1460), server)
+    joined(wire, PUSH)
+    assert "tun-mtu 1300" in wire.client.of(Pushed)[0].options
+    assert not [n for n in wire.client.of(Notice) if "tun-mtu" in n.text]
+    payloads = wire.client.session._payloads
+    assert payloads.longest_out == 1300 + 22
+    assert payloads._mss == 1260
+    wire.send(wire.client, b"\2\0\0\0\0\1\2\0\0\0\0\2\x08\0" + bytes(1309), FRAME)
+    wire.run(wire.now + 1)
+    assert wire.server.frames == [FRAME]
+    assert wire.client.session.drops == {"too long": 1}
+
+
+def test_pushed_compression_is_followed() -> None:
+    wire = Wire(pulling(), session(server=True, mode="push", framing="stub-v2"))
+    joined(wire, [*PUSH, "compress stub-v2"])
+    carries(wire)
+    old = Wire(pulling(), session(server=True, mode="push", framing="comp-lzo no"))
+    joined(old, [*PUSH, "comp-lzo yes"])
+    carries(old)
+
+
+def test_what_was_pushed_is_changed() -> None:
+    wire = Wire(
+        pulling(pull_filters=(("ignore", "dns"), ("reject", "topology"))), session(server=True, mode="push")
+    )
+    joined(wire, [*PUSH, "route 10.1.0.0 255.255.0.0"])
+
+    def push(*options: str) -> list[str]:
+        step = wire.server.session.push_update(options, wire.now)
+        assert step is not None
+        wire.do(wire.server, step)
+        wire.run(wire.now + 1)
+        return [
+            option
+            for option in wire.client.of(Pushed)[-1].options
+            if option.startswith(("route", "tun", "ifc"))
+        ]
+
+    own = "ifconfig 10.8.0.2 255.255.255.0"
+    assert push("route 10.2.0.0 255.255.0.0", "route 10.3.0.0 255.255.0.0") == [
+        own, "tun-mtu 1500", "route 10.2.0.0 255.255.0.0", "route 10.3.0.0 255.255.0.0",
+    ]  # fmt: skip
+    assert push("-route", "tun-mtu 1400", "?foo bar", "dns server 1") == [own, "tun-mtu 1400"]
+    assert wire.client.session._payloads.longest_out == 1400 + 22
+    assert push(*(f"route 10.{n}.0.0 255.255.0.0" for n in range(99)))[2:] == [
+        f"route 10.{n}.0.0 255.255.0.0" for n in range(99)
+    ]
+    carries(wire)
+    with pytest.raises(ValueError, match="cannot be pushed"):
+        wire.server.session.push_update(["a,b"], wire.now)
+    assert not wire.client.of(Restart)
+    step = wire.server.session.push_update(["cipher none"], wire.now)
+    assert step is not None
+    wire.do(wire.server, step)
+    wire.run(wire.now + 1)
+    assert "cannot be changed while it is up" in wire.client.of(Restart)[-1].reason
+
+
+def test_a_peer_that_takes_no_changes_is_sent_none() -> None:
+    wire = up(equals())
+    assert wire.server.session.push_update(["route 10.2.0.0 255.255.0.0"], wire.now) is None

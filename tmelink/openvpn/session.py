@@ -63,9 +63,13 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """The server's options for this client, as lines of a configuration; `Up` follows."""
+    """The server's options for this client, as lines of a configuration; the first time `Up` follows.
+
+    `dropped` are those that --pull-filter leaves out.
+    """
 
     options: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

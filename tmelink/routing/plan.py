@@ -41,6 +41,17 @@ class Mac:
 
 
 @dataclass(frozen=True, slots=True)
+class Mtu:
+    """The MTU of the interface, in bytes."""
+
+    device: str
+    mtu: int
+
+    def __str__(self) -> str:
+        return f"{self.mtu} dev {self.device}"
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """Packets from `source` use `table`; rules with lower priority numbers come first."""
 
@@ -90,11 +101,12 @@ class Proxied:
         return f"{self.address} dev {self.device}"
 
 
-Change = InterfaceAddress | Mac | Route | Rule | SysctlSetting | Masquerade | Proxied
+Change = InterfaceAddress | Mac | Mtu | Route | Rule | SysctlSetting | Masquerade | Proxied
 
 WORDS: dict[type, str] = {
     InterfaceAddress: "address",
     Mac: "mac",
+    Mtu: "mtu",
     Route: "route",
     Rule: "rule",
     SysctlSetting: "sysctl",

@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from tmelink.routing.facts import Facts, IPAddress, IPInterface, IPNetwork, Route
-from tmelink.routing.plan import Change, InterfaceAddress, Mac, Plan, PlanStep
+from tmelink.routing.plan import Change, InterfaceAddress, Mac, Mtu, Plan, PlanStep
 
 HALVES: dict[int, tuple[IPNetwork, ...]] = {
     4: (IPv4Network("0.0.0.0/1"), IPv4Network("128.0.0.0/1")),
@@ -73,6 +73,7 @@ class Tunnel:
     relays: tuple[IPAddress, ...] = ()
     delay: int = 0
     mac: bytes | None = None
+    mtu: int | None = None
     names: Mapping[str, IPAddress] = field(default_factory=dict)
     """The addresses of the names in `routes`."""
     scripts: Mapping[str, str] = field(default_factory=dict)
@@ -134,6 +135,8 @@ class _Planning:
     # Addresses
 
     def own_addresses(self) -> None:
+        if self.tunnel.mtu is not None:
+            self.add(Mtu(self.device, self.tunnel.mtu), "the MTU that the server pushes (tun-mtu)")
         if self.tunnel.mac is not None:
             self.add(Mac(self.device, self.tunnel.mac), "the MAC address that the link names (--lladdr)")
         for own in self.tunnel.addresses:

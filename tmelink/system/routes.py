@@ -14,7 +14,17 @@ from typing import Any
 
 from tmelink.errors import ElementError, MissingCapability
 from tmelink.routing.facts import Facts, Route
-from tmelink.routing.plan import Change, InterfaceAddress, Mac, Masquerade, Plan, Proxied, Rule, SysctlSetting
+from tmelink.routing.plan import (
+    Change,
+    InterfaceAddress,
+    Mac,
+    Masquerade,
+    Mtu,
+    Plan,
+    Proxied,
+    Rule,
+    SysctlSetting,
+)
 from tmelink.system import facts, interfaces, journal, recovery, sysctls
 from tmelink.system.facts import PROTOCOL
 from tmelink.system.journal import Entry, Journal
@@ -128,6 +138,8 @@ class HostChanges:
         entry = [call, arguments]
         if isinstance(change, Mac):
             entry = [call, {**arguments, "address": _mac(ip, arguments["index"])}]
+        elif isinstance(change, Mtu):
+            entry = [call, {**arguments, "mtu": _mtu(ip, arguments["index"])}]
         if self._outlives(change):
             self._notes().note(entry)
         command = "set" if call == "link" else "add"
@@ -253,6 +265,8 @@ def _request(ip: Any, change: Change) -> tuple[str, dict[str, Any]]:
             return "route", arguments
         case Mac(device, mac):
             return "link", {"index": _index(ip, device), "address": mac.hex(":")}
+        case Mtu(device, mtu):
+            return "link", {"index": _index(ip, device), "mtu": mtu}
         case Rule(priority, network, table):
             return "rule", {
                 "priority": priority,
@@ -289,6 +303,10 @@ def _family(version: int) -> int:
 
 def _mac(ip: Any, index: int) -> str:
     return str(ip.get_links(index)[0].get("address"))
+
+
+def _mtu(ip: Any, index: int) -> int:
+    return int(ip.get_links(index)[0].get("mtu"))
 
 
 def _index(ip: Any, device: str) -> int:

@@ -49,6 +49,7 @@ class TunTap(Element):
     """
 
     platforms = ("linux",)
+    serves_others = True
 
     def __init__(
         self,

@@ -41,8 +41,20 @@ from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.options.values import MonitoringOptions
 from tmelink.openvpn.plain.mtu import datagram_overhead
-from tmelink.openvpn.session import AuthFailed, Carried, Exit, Item, Notice, Restart, Security, Session, Token
+from tmelink.openvpn.session import (
+    AuthFailed,
+    Carried,
+    Exit,
+    Item,
+    Notice,
+    Pushed,
+    Restart,
+    Security,
+    Session,
+    Token,
+)
 from tmelink.openvpn.tls.settings import Credentials
+from tmelink.printable import printable
 from tmelink.source import Mistake, Place, Report, Word
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import MAX_RUN, Address
@@ -54,6 +66,19 @@ STREAM_ROOM = 128
 
 LONGEST_BACKOFF = 3600.0
 """Seconds that a server may ask a client to wait before it comes again: more is no temporary refusal."""
+
+MAX_LOGGED = 2000
+"""Characters of pushed options that a line of the log repeats."""
+
+USED = frozenset(
+    {
+        "auth-token", "auth-token-user", "block-ipv6", "cipher", "comp-lzo", "compress", "ifconfig",
+        "ifconfig-ipv6", "keepalive", "key-derivation", "peer-id", "ping", "ping-exit", "ping-restart",
+        "protocol-flags", "redirect-gateway", "redirect-private", "route", "route-gateway", "route-ipv6",
+        "route-ipv6-gateway", "route-metric", "topology", "tun-ipv6", "tun-mtu",
+    }
+)  # fmt: skip
+"""Options that a client does something with, or needs to do nothing for."""
 
 DEBUG_VERB = 5
 """From here on OpenVPN's --verb tells of single packets."""
@@ -302,9 +327,19 @@ class Link(Element):
         """Whether packets to this address might enter the link, until `reaching` has returned."""
         return self._inside.may_enter_link(address)
 
-    def pushed(self, options: Sequence[str]) -> None:
+    def pushed(self, pushed: Pushed) -> None:
         """The server's options, as lines of a configuration."""
-        self._inside.pushed(options)
+        self.log.debug("the server pushes: %s", printable(", ".join(pushed.options), MAX_LOGGED))
+        unused = [option for option in pushed.options if option.partition(" ")[0] not in USED]
+        for options, why in (
+            (pushed.dropped, "left out by --pull-filter"),
+            (unused, "which have no effect here"),
+        ):
+            if options:
+                self.log.info(
+                    "the server pushes options %s: %s", why, printable(", ".join(options), MAX_LOGGED)
+                )
+        self._inside.pushed(pushed.options)
 
     def refused(self, refusal: AuthFailed) -> None:
         """The server does not take this client: an old token is forgotten, another refusal remembered."""
@@ -336,8 +371,8 @@ class Link(Element):
         if self._refusal is None:
             self.changed(False, reason)
         else:
-            hint = "check user and password in the file of --auth-user-pass, and the server's log"
-            self.failed(ElementError(f"{reason}; {hint}"))
+            hint = "; check user and password (--auth-user-pass), and the server's log"
+            self.failed(ElementError(reason if self._refusal.reason else reason + hint))
 
     def _warn_if_bare(self) -> None:
         if self.arguments.secure:

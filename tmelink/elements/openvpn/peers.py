@@ -81,7 +81,7 @@ class PeerOwner(PortUser, Protocol):
     def notice(self, notice: Notice) -> None:
         """Something for the log."""
 
-    def pushed(self, options: Sequence[str]) -> None:
+    def pushed(self, pushed: Pushed) -> None:
         """The server's options for this client."""
 
     def refused(self, refusal: AuthFailed) -> None:
@@ -420,7 +420,7 @@ def _tell(link: PeerOwner, event: SessionEvent) -> None:
     if isinstance(event, Notice):
         link.notice(event)
     elif isinstance(event, Pushed):
-        link.pushed(event.options)
+        link.pushed(event)
     elif isinstance(event, AuthFailed):
         link.refused(event)
     elif isinstance(event, Token):

@@ -46,6 +46,7 @@ from tmelink.openvpn.server.auth_token import AuthToken
 from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.server.server import Addressed, TlsServer
 from tmelink.openvpn.session import Exit, Item, Joining, Notice, Restart, Up
+from tmelink.openvpn.tls.push_messages import UPDATABLE, Change
 from tmelink.source import Mistake, Place, Report, Word
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
@@ -340,6 +341,7 @@ class Server(Element):
         assert self._server is not None, "the socket is closed with it"
         opened = self._server.opened(address, self._now)
         if not opened:
+            self._do(())
             sock.close()
             return
         stream = Stream(
@@ -379,6 +381,11 @@ class Server(Element):
 
     def _do(self, steps: Sequence[Addressed]) -> None:
         """Send, forward and note what the steps ask for, and set the timer."""
+        if self._server is not None and self._server.turned_away is not None:
+            where, self._server.turned_away = self._server.turned_away, None
+            most = self._options.max_clients
+            text = "a client at %s is refused: %d are here, the most that --max-clients allows"
+            self.log.warning(text, sockets.show(cast(Address, where)), most)
         for client, where, step in steps:
             address = cast(Address, where)
             if step.wire:
@@ -507,15 +514,21 @@ class Server(Element):
         )
 
     async def command(self, words: Sequence[str]) -> str:
-        """`clients` lists who is here, `kick NAME` ends sessions, `table` shows the switch's stations."""
+        """`clients` lists who is here, `kick NAME` ends sessions, `table` shows the switch's stations.
+
+        `push NAME OPTION` changes an option that was pushed, or takes it back (`-OPTION`), while the client
+        is up (PUSH_UPDATE, OpenVPN 2.7); NAME `*` is for all.
+        """
         match list(words):
             case ["clients"]:
                 return "\n".join([f"{len(self._clients)} clients", *map(self._row, sorted(self._clients))])
             case ["kick", name]:
                 return self._kick(name)
+            case ["push", name, *option] if option:
+                return self._push(name, " ".join(option))
             case ["table"] if isinstance(self._fabric, ServerBridge):
                 return await self._fabric.switch.command(words)
-        known = "clients, kick NAME" if self._ip else "clients, kick NAME, table"
+        known = "clients, kick NAME, push NAME OPTION" + ("" if self._ip else ", table")
         raise ElementError(f"{self.name} knows the commands: {known}")
 
     def _row(self, client: int) -> str:
@@ -523,6 +536,29 @@ class Server(Element):
         assert self._server is not None, "clients are there only while it is open"
         where = sockets.show(cast(Address, self._server.address(client)))
         return "  ".join(filter(None, (known.name or "(no name)", where, known.inside)))
+
+    def _push(self, name: str, option: str) -> str:
+        change = Change(option.removeprefix("-"), option.startswith("-"))
+        if change.name not in UPDATABLE or change.name.startswith("ifconfig"):
+            known = ", ".join(sorted(each for each in UPDATABLE if not each.startswith("ifconfig")))
+            raise ElementError(
+                f"'{change.name}' cannot be pushed to clients that are up; it is one of {known}"
+            )
+        found = [number for number, known in self._clients.items() if name in ("*", known.name) and known.up]
+        if not found or self._server is None:
+            raise ElementError("no client is here" if name == "*" else f"no client '{name}' is here")
+        try:
+            steps = [self._server.push_update(client, [option], self._now) for client in found]
+        except ValueError as error:
+            raise ElementError(str(error)) from None
+        told = [step for step in steps if step is not None]
+        self._do(told)
+        rest = (
+            f"; {len(steps) - len(told)} cannot be told, since they are too old"
+            if len(told) < len(steps)
+            else ""
+        )
+        return f"told {len(told)} of {len(steps)} clients{rest}"
 
     def _kick(self, name: str) -> str:
         found = [number for number, known in self._clients.items() if known.name == name]

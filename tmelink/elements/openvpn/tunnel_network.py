@@ -68,6 +68,14 @@ class TunnelNetwork:
         )
         for note in notes:
             self._link.log.warning("%s", note)
+        if (mtu := self._network.mtu) is not None:
+            sizes = self._options.sizes
+            if mtu > sizes.longest_mtu:
+                self._link.log.warning(
+                    "the server pushes tun-mtu %d: write --tun-mtu-max %d to take it", mtu, mtu
+                )
+            if mtu == sizes.tun_mtu:
+                self._network = replace(self._network, mtu=None)
         self._hand_over()
 
     async def close(self) -> None:

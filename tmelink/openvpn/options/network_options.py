@@ -18,6 +18,9 @@ from tmelink.printable import printable
 from tmelink.routing.facts import IPAddress, IPInterface
 from tmelink.routing.tunnel import KEYWORDS, RouteRequest, Tunnel
 
+LEAST_MTU = 100
+"""OpenVPN's least --tun-mtu."""
+
 MAX_PUSHED = 1024
 """Routes that a server may push: more than any network has, and few enough to set in a moment."""
 
@@ -98,6 +101,8 @@ def _changed(network: NetworkOptions, name: str, words: list[str]) -> NetworkOpt
             return replace(network, redirect=flags, redirect_private=name == "redirect-private")
         case "block-ipv6":
             return replace(network, block_ipv6=True)
+        case "tun-mtu":
+            return replace(network, mtu=values.integer(LEAST_MTU, 65536, "mtu")(words[0]))
     return network
 
 
@@ -152,6 +157,7 @@ def tunnel(
         metric=network.route_metric,
         delay=network.route_delay,
         mac=network.lladdr,
+        mtu=None if network.mtu is None else min(network.mtu, options.sizes.longest_mtu),
         scripts=dict(network.scripts),
         environment=_environment(network, options, remote) if network.scripts else {},
         remote=remote,

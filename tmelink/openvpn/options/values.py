@@ -192,6 +192,8 @@ class NetworkOptions:
     redirect_private: bool = False
     block_ipv6: bool = False
     lladdr: bytes | None = None
+    mtu: int | None = None
+    """The MTU that a server has pushed."""
 
     @property
     def tap_address(self) -> IPv4Interface | None:

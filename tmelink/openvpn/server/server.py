@@ -105,6 +105,8 @@ class TlsServer:
     ) -> None:
         self.context = context
         self.drops: Counter[str] = Counter()
+        self.turned_away: Hashable | None = None
+        """Whom --max-clients has refused last; for the shell to tell, and to forget."""
         self._settings = replace(settings, server=True, mode="push")
         self._wall = wall
         self._max_clients = max_clients
@@ -231,7 +233,12 @@ class TlsServer:
         """A new client, and what becomes of the one that made room for it; `ProtocolError`."""
         if not self._frequency.allows(now):
             raise ProtocolError("more connections than --connect-freq")
-        steps = [] if len(self._clients) < self._max_clients else self._make_room(now)
+        if len(self._clients) >= self._max_clients:
+            self.turned_away = address
+            steps = self._make_room(now)
+            self.turned_away = None
+        else:
+            steps = []
         number = next(n for n in range(len(self._clients) + 1) if n not in self._clients)
         settings = replace(self._settings, peer_id=number)
         if proven is None:
@@ -319,6 +326,12 @@ class TlsServer:
         found = self._clients[client]
         left = found.session.dismiss(now) if again else found.session.close(now)
         return self._after(found, Step(left.wire, (), (Restart(reason),)), now)
+
+    def push_update(self, client: int, options: Sequence[str], now: float) -> Addressed | None:
+        """Change what one client was pushed (`TlsSession.push_update`); `KeyError` for one that is gone."""
+        found = self._clients[client]
+        step = found.session.push_update(options, now)
+        return None if step is None else self._after(found, step, now)
 
     def close(self, now: float) -> list[Addressed]:
         """The server ends: what there is to say to its clients."""

@@ -8,14 +8,15 @@ and 2.7 (src/openvpn/ssl_ncp.c, multi.c, push.c, options.c).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, cast
 
 from tmelink.openvpn.data import compress, static
 from tmelink.openvpn.data.aead import SUITES
 from tmelink.openvpn.data.keys import may_use_epochs
 from tmelink.openvpn.data.super_frames import WORD
 from tmelink.openvpn.plain.mtu import TAP_EXTRA
+from tmelink.openvpn.settings import Compression, Framing
 from tmelink.openvpn.tls import peer_info
 from tmelink.openvpn.tls.key_method import EXPORTER_PEER_ID, Message
 from tmelink.openvpn.tls.peer_info import Proto
@@ -23,6 +24,9 @@ from tmelink.openvpn.tls.settings import TlsSettings
 
 UNDEFINED_PEER: Final = 0xFFFFFF
 """The peer id that means none."""
+
+LEAST_MTU: Final = 100
+"""OpenVPN's least --tun-mtu."""
 
 _AEAD_OVERHEAD: Final = 49
 _CBC_OVERHEAD: Final = 1 + 4 + 16 + 16
@@ -41,6 +45,10 @@ class NegotiatedOptions:
     peer_id: int | None = None
     exit_message: bool = False
     dynamic_wrap: bool = False
+    push_update: bool = False
+    """The peer takes changes of what was pushed to it."""
+    compression: Compression | None = None
+    """The framing that the server pushed; None where it said nothing."""
 
 
 def as_equals(
@@ -88,6 +96,7 @@ def _negotiated(cipher: str, proto: Proto, peer_id: int | None) -> NegotiatedOpt
         peer_id=peer_id,
         exit_message=bool(proto & Proto.CC_EXIT_NOTIFY),
         dynamic_wrap=bool(proto & Proto.DYN_TLS_CRYPT),
+        push_update=bool(proto & Proto.PUSH_UPDATE),
     )
 
 
@@ -122,6 +131,7 @@ def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> Ne
     named = peer_info.options_cipher(remote.options)
     cipher = named if named in settings.ciphers.accepted else settings.ciphers.fallback
     peer_id, flags = None, set[str]()
+    compression: Compression | None = None
     for option in options:
         name, *values = option.split()
         if name == "cipher" and values:
@@ -131,6 +141,8 @@ def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> Ne
             peer_id = number if number < UNDEFINED_PEER else None
         elif name in ("protocol-flags", "key-derivation"):
             flags.update(values)
+        elif name in ("comp-lzo", "compress"):
+            compression = replace(settings.compression, framing=_framing(name, values))
     if cipher is None or cipher not in {*settings.ciphers.accepted, settings.ciphers.fallback}:
         return f"the server wants cipher '{cipher or named or 'unknown'}', which --data-ciphers lacks"
     return NegotiatedOptions(
@@ -140,25 +152,47 @@ def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> Ne
         peer_id=peer_id,
         exit_message="cc-exit" in flags,
         dynamic_wrap="dyn-tls-crypt" in flags,
+        compression=compression,
     )
+
+
+def pushed_mtu(settings: TlsSettings, options: Sequence[str]) -> int | None:
+    """The MTU that a server pushes, as far as --tun-mtu-max allows it; None where it says none."""
+    mtu = None
+    for option in options:
+        name, *values = option.split()
+        if name == "tun-mtu" and values and values[0].isascii() and values[0].isdigit():
+            wanted = int(values[0][:9])
+            mtu = min(wanted, settings.sizes.longest_mtu) if wanted >= LEAST_MTU else mtu
+    return mtu
+
+
+def _framing(name: str, values: Sequence[str]) -> Framing | None:
+    """The framing of a pushed --comp-lzo or --compress; one that cannot be had is as good as LZO's."""
+    kind = values[0] if values else "stub"
+    if name == "comp-lzo" or kind not in ("stub", "stub-v2", "lz4", "lz4-v2", "migrate"):
+        return "comp-lzo no"
+    return None if kind == "migrate" else cast(Framing, kind)
 
 
 def options_string(settings: TlsSettings, *, remote: bool) -> str:
     """The options string of this end or, with `remote`, the one expected from the peer."""
     tap = settings.kind == "ethernet"
-    cipher = settings.ciphers.fallback
+    cipher = settings.ciphers.fallback or settings.encryption.cipher
     auth = static.digest_name(settings.encryption.auth)
     overhead = compress.overhead(settings.compression.framing) + (4 if settings.sizes.fragment else 0)
     overhead += 2 if settings.stream else 0
     if cipher in SUITES:
         overhead += _AEAD_OVERHEAD
         keysize, auth = SUITES[cipher].key_bytes * 8, "none"
-    elif cipher is not None:
+    elif cipher in static.CIPHERS:
         overhead += _CBC_OVERHEAD + static.digest_size(auth)
         keysize = static.CIPHERS[cipher] * 8
     else:
         overhead += _BLOWFISH_OVERHEAD + static.digest_size(auth)
         keysize = 128
+    # Only a cipher that this end would take is named: the peer of a client may use it for want of another.
+    named = cipher is not None and (settings.mode == "equal" or cipher in settings.ciphers.accepted)
     words = [
         "V4",
         f"dev-type {'tap' if tap else 'tun'}",
@@ -170,7 +204,7 @@ def options_string(settings: TlsSettings, *, remote: bool) -> str:
         words.append("comp-lzo")
     if settings.sizes.fragment:
         words.append("mtu-dynamic")
-    if cipher is not None:
+    if named:
         words.append(f"cipher {cipher}")
     words += [
         f"auth {auth if auth != 'none' else '[null-digest]'}",

@@ -21,7 +21,11 @@ from tmelink.openvpn.data.frame_filter import FrameFilter, link_header, shortest
 from tmelink.openvpn.data.super_frames import LONGEST_PAYLOAD, SuperFrames, is_record
 from tmelink.openvpn.occ import EXIT, MAGIC
 from tmelink.openvpn.session import Carried, Item
+from tmelink.openvpn.settings import Compression
 from tmelink.openvpn.tls.settings import TlsSettings
+
+IP_TCP: Final = 40
+"""IPv4 and TCP headers without options (RFC 9293, section 3.7.1)."""
 
 _EXIT: Final = MAGIC + bytes((EXIT,))
 
@@ -38,25 +42,35 @@ class Payloads:
         self._filter = FrameFilter(settings.kind, settings.sizes.longest_mtu)
         longest_in = self._filter.longest
         self._drops = drops
+        self._mtu = settings.sizes.tun_mtu
         self._bounds = Bounds(shortest_frame(settings.kind), self.longest_out, drops)
         self._super: SuperFrames | None = None
         if settings.sizes.super_frames:
             self._super = SuperFrames(self.longest_out, longest_in, drops, ip=self._ip)
-        self.plain = settings.compression.framing is None and not settings.sizes.fragment
         self._framer: CompressionFramer | None = None
-        if settings.compression.framing is not None:
-            self._framer = CompressionFramer(
-                settings.compression,
-                LONGEST_PAYLOAD if settings.sizes.super_frames else longest_in,
-            )
+        self.plain = True
+        self.compress(settings.compression)
         # one byte of framing may stand before a payload when it is cut, two with the v2 framings
         limit = longest_in + 2
         self._fragments = Fragments(limit, limit, drops, sequence) if settings.sizes.fragment else None
 
+    def compress(self, compression: Compression) -> None:
+        """Payloads stand in this framing from now on. Raises `ValueError` of `CompressionFramer`."""
+        longest = LONGEST_PAYLOAD if self._settings.sizes.super_frames else self._filter.longest
+        self._framer = None if compression.framing is None else CompressionFramer(compression, longest)
+        self.plain = self._framer is None and not self._settings.sizes.fragment
+
+    def resize(self, mtu: int) -> None:
+        """IP packets to the peer are no longer than `mtu` bytes from now on."""
+        self._mtu = mtu
+        self.longest_out = self._bounds.longest = mtu + link_header(self._settings.kind)
+        if self._mss:
+            self._mss = min(self._mss, mtu - IP_TCP)
+
     def clamp(self, room: int) -> None:
-        """TCP's segments are to fit a payload of `room` bytes from now on."""
+        """TCP's segments are to fit a payload of `room` bytes, and the MTU, from now on."""
         if self._settings.mss_datagram:
-            self._mss = max(0, room - self._settings.mss_overhead)
+            self._mss = max(0, min(room - self._settings.mss_overhead, self._mtu - IP_TCP))
 
     @property
     def complaint(self) -> str | None:

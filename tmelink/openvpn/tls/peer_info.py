@@ -27,10 +27,11 @@ class Proto(IntFlag):
     DYN_TLS_CRYPT = 1 << 9
     DATA_EPOCH = 1 << 10
     DNS_OPTION_V2 = 1 << 11
+    PUSH_UPDATE = 1 << 12
 
 
 _ALWAYS = Proto.DATA_V2 | Proto.CC_EXIT_NOTIFY | Proto.TLS_KEY_EXPORT | Proto.DYN_TLS_CRYPT | Proto.DATA_EPOCH
-_PULL = Proto.REQUEST_PUSH | Proto.AUTH_PENDING_KW | Proto.AUTH_FAIL_TEMP
+_PULL = Proto.REQUEST_PUSH | Proto.AUTH_PENDING_KW | Proto.AUTH_FAIL_TEMP | Proto.PUSH_UPDATE
 
 
 def build(

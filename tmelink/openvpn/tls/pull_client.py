@@ -6,6 +6,7 @@ tells in return values. Knows no keys.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -37,6 +38,8 @@ class PullClient:
         self.request_at: float | None = None
         self.answer_by: float | None = None
         self._options: list[str] = []
+        self._pushed: tuple[str, ...] = ()
+        self._changes: list[push_messages.Change] = []
 
     def start(self, now: float) -> None:
         """The control channel stands: ask from now on, for as long as a handshake may take."""
@@ -55,6 +58,8 @@ class PullClient:
         """Take a message of the server, or None where it is not for a client."""
         if (reply := push_messages.parse_reply(text)) is not None:
             return self._reply(reply, remote, agreed)
+        if (update := push_messages.parse_update(text)) is not None:
+            return self._update(*update) if agreed else None
         if (refusal := push_messages.parse_refusal(text)) is not None:
             return PullResult(self._refused(refusal))
         if (pending := push_messages.parse_pending(text)) is not None:
@@ -80,6 +85,7 @@ class PullClient:
         if rejected is not None:
             option = printable(rejected)
             return PullResult([Restart(f"the server pushes '{option}', which --pull-filter rejects")])
+        dropped = [option for option in options if option not in kept]
         events: list[SessionEvent] = []
         for option in kept:
             name, _, value = option.partition(" ")
@@ -93,8 +99,28 @@ class PullClient:
         if isinstance(settled, str):
             return PullResult([*events, Restart(settled)])
         self.request_at = self.answer_by = None
-        shown = tuple(option for option in kept if not option.startswith("auth-token"))
-        return PullResult([*events, Pushed(shown)], settled)
+        self._pushed = tuple(option for option in kept if not option.startswith("auth-token"))
+        return PullResult([*events, Pushed(self._pushed, tuple(dropped))], settled)
+
+    def _update(self, changes: Sequence[push_messages.Change], more: bool) -> PullResult:
+        """The server changes what it has pushed (PUSH_UPDATE)."""
+        self._changes += changes
+        if len(self._changes) > push_messages.MAX_OPTIONS:
+            return PullResult([Restart("the server pushes options without end")])
+        if more:
+            return PullResult([])
+        changes, self._changes = self._changes, []
+        taken = []
+        for change in changes:
+            kept, rejected = push_messages.filtered([change.option], self._settings.pull_filters)
+            if rejected is not None or change.name not in push_messages.UPDATABLE:
+                if change.optional:
+                    continue
+                why = "--pull-filter rejects" if rejected is not None else "cannot be changed while it is up"
+                return PullResult([Restart(f"the server pushes '{printable(change.option)}', which {why}")])
+            taken += [change] if kept else []
+        self._pushed = tuple(push_messages.updated(self._pushed, taken))
+        return PullResult([Pushed(self._pushed)])
 
     def _refused(self, refusal: push_messages.Refusal) -> list[SessionEvent]:
         reason, temporary, wait, onward = refusal
@@ -121,4 +147,7 @@ def follow_timers(liveness: LivenessTimers, options: Sequence[str], now: float) 
                 liveness.ping_restart, liveness.ping_exit = seconds, 0
             else:
                 liveness.ping_exit, liveness.ping_restart = seconds, 0
+        elif name == "keepalive" and re.fullmatch("[0-9]{1,9} [0-9]{1,9}", value):
+            liveness.ping, liveness.ping_restart = map(float, value.split())
+            liveness.ping_exit = 0
     liveness.last_received = now

@@ -25,6 +25,7 @@ MAX_PENDING = 64 * 1024
 """Bytes of an unfinished message on the control channel that are kept."""
 
 PUSH_REQUEST = "PUSH_REQUEST"
+PUSH_UPDATE = "PUSH_UPDATE"
 EXIT = "EXIT"
 RESTART = "RESTART"
 HALT = "HALT"
@@ -59,23 +60,76 @@ def parse_reply(message: str) -> PushReply | None:
     return PushReply(kept, more)
 
 
-def build_replies(options: Sequence[str]) -> list[str]:
-    """PUSH_REPLY messages that push these options; raises `ValueError` for one that cannot be pushed."""
+UPDATABLE = frozenset(
+    {
+        "block-ipv6", "block-outside-dns", "dhcp-option", "dns", "ifconfig", "ifconfig-ipv6", "keepalive",
+        "redirect-gateway", "redirect-private", "route", "route-gateway", "route-ipv6", "route-metric",
+        "topology", "tun-mtu",
+    }
+)  # fmt: skip
+"""Options that a PUSH_UPDATE may change (OpenVPN's src/openvpn/options_util.c)."""
+
+
+class Change(NamedTuple):
+    """One option of a PUSH_UPDATE: set, or taken back (`removed`); an `optional` one may be skipped."""
+
+    option: str
+    removed: bool = False
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """The option's name."""
+        return self.option.partition(" ")[0]
+
+
+def parse_update(message: str) -> tuple[list[Change], bool] | None:
+    """The changes of a PUSH_UPDATE and whether more follow, or None for another message."""
+    if message != PUSH_UPDATE and not message.startswith(f"{PUSH_UPDATE},"):
+        return None
+    changes, more = [], False
+    for written in filter(None, (part.lstrip() for part in message[len(PUSH_UPDATE) + 1 :].split(","))):
+        if written.startswith("push-continuation "):
+            more = written.split()[-1] == "2"
+            continue
+        removed = written.startswith("-")
+        bare = written.removeprefix("-")
+        changes.append(Change(bare.removeprefix("?"), removed, bare.startswith("?")))
+    return changes, more
+
+
+def updated(options: Sequence[str], changes: Iterable[Change]) -> list[str]:
+    """What has been pushed, after these changes: the first of a name replaces all with that name."""
+    result = list(options)
+    begun: set[str] = set()
+    for change in changes:
+        name = "redirect-gateway" if change.name == "redirect-private" else change.name
+        names = {name, "redirect-private"} if name == "redirect-gateway" else {name}
+        if change.removed or name not in begun:
+            result = [option for option in result if option.partition(" ")[0] not in names]
+        begun.add(name)
+        if not change.removed:
+            result.append(change.option)
+    return result
+
+
+def build_replies(options: Sequence[str], command: str = "PUSH_REPLY") -> list[str]:
+    """Messages that push these options; raises `ValueError` for one that cannot be pushed."""
     messages: list[list[str]] = [[]]
-    used = len("PUSH_REPLY")
+    used = len(command)
     for option in options:
         size = len(option.encode()) + 1
-        if "," in option or "\0" in option or size > BUNDLE - ROOM - len("PUSH_REPLY"):
+        if "," in option or "\0" in option or size > BUNDLE - ROOM - len(command):
             raise ValueError(f"'{option[:40]}' cannot be pushed: too long, or with a comma")
         if used + size > BUNDLE - ROOM:
             messages.append([])
-            used = len("PUSH_REPLY")
+            used = len(command)
         messages[-1].append(option)
         used += size
     if len(messages) > 1:
         for part in messages:
             part.append(f"push-continuation {1 if part is messages[-1] else 2}")
-    return [",".join(("PUSH_REPLY", *part)) for part in messages]
+    return [",".join((command, *part)) for part in messages]
 
 
 def filtered(options: Iterable[str], filters: Sequence[PullFilter]) -> tuple[list[str], str | None]:

@@ -44,6 +44,7 @@ from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.handshake_factory import HandshakeFactory
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.keyring import Keyring, fragment_room
+from tmelink.openvpn.tls.negotiated import NegotiatedOptions
 from tmelink.openvpn.tls.negotiation import Admission, Negotiation
 from tmelink.openvpn.tls.newcomers import Newcomers
 from tmelink.openvpn.tls.payload import Payloads
@@ -55,6 +56,10 @@ from tmelink.printable import printable
 
 EARLY = 4
 """Answers to a client's reset that are kept until one shows that it is."""
+
+
+SETTLED_BY_PUSH = ("'link-mtu'", "'tun-mtu'", "'comp-lzo'")
+"""Differences of options that mean nothing before the server has pushed."""
 
 
 def check(settings: TlsSettings) -> None:
@@ -331,6 +336,19 @@ class TlsSession:
         self._end(now)
         return step
 
+    def push_update(self, options: Sequence[str], now: float) -> Step | None:
+        """A server changes what it has pushed; None where its client takes no changes, or is not up.
+
+        An option with `-` before its name is taken back. Raises `ValueError` for one that cannot be pushed.
+        """
+        messages = push_messages.build_replies(options, push_messages.PUSH_UPDATE)
+        agreed = None if self._active is None else self._active.negotiated
+        if not self._up or agreed is None or not agreed.push_update:
+            return None
+        for message in messages:
+            self._tell(message, now)
+        return self._finish(now)
+
     def renew(self, now: float) -> Step:
         """Negotiate new keys now, unless that is under way."""
         self._renegotiate(now)
@@ -558,6 +576,9 @@ class TlsSession:
             return
         if first and settings.messages.occ and remote.options:
             told = differences(negotiated.options_string(settings, remote=True), remote.options)
+            if settings.mode == "pull":
+                # What the server pushes settles it.
+                told = [text for text in told if not text.startswith(SETTLED_BY_PUSH)]
             self._events += [Notice("warning", text) for text in told]
         if not first and identity != control_session.identity:
             self._failed(control_session, "the peer showed another certificate when keys were renewed", now)
@@ -592,9 +613,12 @@ class TlsSession:
                     return
                 if isinstance(event, Pushed):
                     follow_timers(self._liveness, event.options, now)
+                    mtu = negotiated.pushed_mtu(self.settings, event.options)
+                    self._payloads.resize(mtu or self.settings.sizes.tun_mtu)
                 self._events.append(event)
             if taken.negotiated is not None:
                 control_session.negotiated = taken.negotiated
+                self._follow_compression(taken.negotiated)
                 self._serve(control_session, negotiation, now)
         elif message == push_messages.PUSH_REQUEST and self.settings.mode == "push":
             self._pushing.asked()
@@ -603,6 +627,14 @@ class TlsSession:
             self._finish_with(Restart("the peer says that it exits"), now)
         else:
             self.drops["unknown control message"] += 1
+
+    def _follow_compression(self, agreed: NegotiatedOptions) -> None:
+        """The framing that the server pushes."""
+        if agreed.compression is not None:
+            try:
+                self._payloads.compress(agreed.compression)
+            except ValueError as error:
+                self._events.append(Notice("warning", f"the server pushes compression: {error}"))
 
     def _tell(self, message: str, now: float) -> None:
         """Send a text message in the newest negotiation that has come so far."""
