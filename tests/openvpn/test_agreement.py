@@ -201,6 +201,16 @@ def test_refusals_and_waits_read() -> None:
     assert push_messages.parse_pending("AUTH") is None
 
 
+def test_addresses_to_log_in_at_read() -> None:
+    address = push_messages.parse_login_address
+    assert address("INFO_PRE,WEB_AUTH:external:https://sso.example/x?y=1,2") == "https://sso.example/x?y=1,2"
+    assert address("INFO_PRE,WEB_AUTH::https://sso.example/") == "https://sso.example/"
+    assert address("INFO,OPEN_URL:https://sso.example/") == "https://sso.example/"
+    assert address("INFO_PRE,OPEN_URL:file:///etc/passwd") is None
+    assert address("INFO_PRE,CR_TEXT:R,E:code") is None
+    assert address("PUSH_REPLY,route 10.0.0.0") is None
+
+
 def test_farewells_read() -> None:
     farewell = push_messages.parse_farewell
     assert farewell("RESTART", "RESTART") == ("", False)

@@ -403,3 +403,8 @@ def test_default_in_data_ciphers() -> None:
     assert ciphers("DEFAULT:AES-256-CBC:AES-128-GCM") == (*default, "AES-256-CBC")
     assert ciphers("AES-128-GCM:DEFAULT") == ("AES-128-GCM", "AES-256-GCM", "CHACHA20-POLY1305")
     assert ciphers("BF-CBC:AES-256-GCM") == ("AES-256-GCM",)
+
+
+def test_the_age_of_client_keys() -> None:
+    line = f"--tls-server {TLS} --tls-crypt-v2 k --tls-crypt-v2-max-age 30"
+    assert good(line).tls_crypt_v2_max_age == 30

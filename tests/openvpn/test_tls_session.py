@@ -891,3 +891,20 @@ def test_what_was_pushed_is_changed() -> None:
 def test_a_peer_that_takes_no_changes_is_sent_none() -> None:
     wire = up(equals())
     assert wire.server.session.push_update(["route 10.2.0.0 255.255.0.0"], wire.now) is None
+
+
+def test_a_login_by_the_web_is_told_and_waited_for() -> None:
+    wire = Wire(pulling(hand_window=20), session(server=True, mode="push"))
+    wire.begin()
+    wire.run(1)
+    assert wire.server.of(Joining)[0].peer_info["IV_SSO"] == "webauth,openurl"
+    server = wire.server.session
+    for text in ("AUTH_PENDING,timeout 90", "INFO_PRE,WEB_AUTH::https://sso.example/?id=1"):
+        server._tell(text, wire.now)
+    wire.do(wire.server, server._finish(wire.now))
+    wire.run(50)
+    assert [n.text for n in wire.client.of(Notice)][-1].endswith("open https://sso.example/?id=1")
+    assert not wire.client.of(Restart)
+    wire.call(wire.server, "admit", PUSH)
+    wire.run(wire.now + 2)
+    assert wire.client.of(Up)

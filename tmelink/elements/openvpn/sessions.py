@@ -57,6 +57,9 @@ AEAD_OVERHEAD = 24
 MOST_HEADERS = 512
 """What Linux may keep of a super-frame's size for headers (MAX_TCP_HEADER), less than half a segment."""
 
+DAY = 86_400
+"""Seconds."""
+
 SHARED = 0o077
 """The permission bits of a key file that somebody else's reading or writing needs."""
 
@@ -298,7 +301,10 @@ def _wrap_key(options: Options, files: Files) -> tls_wrap.WrapKey:
     if options.tls_crypt_v2 is not None:
         pem = files.secret(options.tls_crypt_v2, "tls-crypt-v2")
         server = options.tls is not None and options.tls.role == "server"
-        return tls_wrap.parse_server_key(pem) if server else tls_wrap.parse_client_key(pem)
+        if not server:
+            return tls_wrap.parse_client_key(pem)
+        days = options.tls_crypt_v2_max_age
+        return replace(tls_wrap.parse_server_key(pem), max_age=days * DAY if days else None)
     return None
 
 

@@ -217,6 +217,7 @@ def _wrapping(options: OptionList, chosen: Chosen) -> dict[str, Any]:
         "tls_auth": options.material(chosen.last("tls-auth")),
         "tls_crypt": options.material(chosen.last("tls-crypt")),
         "tls_crypt_v2": options.material(chosen.last("tls-crypt-v2")),
+        "tls_crypt_v2_max_age": chosen.value("tls-crypt-v2-max-age", 0),
         "tls_crypt_v2_force_cookie": chosen.value("tls-crypt-v2", None, 1) == "force-cookie",
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tmelink.openvpn.options.table import Section, ignored, refused, works
 
 _SCRIPT = "tmelink runs no scripts"
-_DEVICE = "a link has no interface of its own: give it to the tap element"
+_TOLD = "what a server pushes of DNS is told in the log, and not set"
 _CHECK = "tmelink runs no scripts, and a check that does not run would let anybody in"
 _CCD = "belongs into a file of --client-config-dir"
 _PUSHED = "only a server says this to its clients"
@@ -59,6 +59,7 @@ TLS: tuple[Section, ...] = (
                 connection=True,
                 inline=True,
             ),
+            works("tls-crypt-v2-max-age", "NUMBER", "refuse client keys that are older than so many days"),
             refused("tls-crypt-v2-verify", "TEXT", _CHECK),
             works("tls-version-min", "TEXT [or-highest]", "the oldest TLS to accept (1.2)"),
             works("tls-version-max", "TEXT", "the newest TLS to accept"),
@@ -116,8 +117,9 @@ TLS: tuple[Section, ...] = (
                 "ask for an answer to this besides the password; 1 shows what is typed",
             ),
             refused("client-nat", "snat|dnat TEXT TEXT TEXT", "a link translates no addresses"),
-            ignored("dhcp-option", "TEXT [TEXT]", _DEVICE),
-            ignored("dns", "TEXT…", _DEVICE),
+            ignored("dhcp-option", "TEXT [TEXT]", _TOLD),
+            ignored("dns", "TEXT…", _TOLD),
+            ignored("dns-updown", "TEXT", _TOLD),
             ignored("allow-recursive-routing", "", "a link has no route of its own to loop"),
         ),
     ),

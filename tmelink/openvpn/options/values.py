@@ -263,6 +263,8 @@ class Options(SharedSettings):
     tls_crypt: Material | None = None
     tls_crypt_v2: Material | None = None
     tls_crypt_v2_force_cookie: bool = False
+    tls_crypt_v2_max_age: int = 0
+    """In days; 0 for any."""
     server: ServerOptions | None = None
     network: NetworkOptions = NetworkOptions()
     monitoring: MonitoringOptions = MonitoringOptions()

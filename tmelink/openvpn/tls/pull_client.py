@@ -22,6 +22,10 @@ REQUEST_SECONDS: Final = 5.0
 """Between two requests for options (OpenVPN's PUSH_REQUEST_INTERVAL)."""
 
 
+MAX_ADDRESS: Final = 2048
+"""Characters of an address to log in at: it is of no use when it is cut."""
+
+
 class PullResult(NamedTuple):
     """What a message came to: events to tell, and what was agreed, once it is."""
 
@@ -62,6 +66,9 @@ class PullClient:
             return self._update(*update) if agreed else None
         if (refusal := push_messages.parse_refusal(text)) is not None:
             return PullResult(self._refused(refusal))
+        if (address := push_messages.parse_login_address(text)) is not None:
+            shown = printable(address, MAX_ADDRESS)
+            return PullResult([Notice("warning", f"the server wants somebody to log in: open {shown}")])
         if (pending := push_messages.parse_pending(text)) is not None:
             longest = max(self._settings.control.reneg_sec / 2, self._settings.control.hand_window)
             if self.answer_by is not None:

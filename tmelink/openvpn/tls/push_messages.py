@@ -202,6 +202,19 @@ def build_refusal(reason: str) -> str:
     return f"AUTH_FAILED,{reason}"[: BUNDLE - 1] if reason else "AUTH_FAILED"
 
 
+def parse_login_address(message: str) -> str | None:
+    """Where a person is to log in, from an INFO or INFO_PRE message; None for another message.
+
+    `OPEN_URL:ADDRESS` or `WEB_AUTH:FLAGS:ADDRESS` (OpenVPN's doc/management-notes.txt, "IV_SSO").
+    """
+    _, _, text = message.partition(",")
+    if not message.startswith(("INFO,", "INFO_PRE,")):
+        return None
+    method, _, rest = text.partition(":")
+    address = {"OPEN_URL": rest, "WEB_AUTH": rest.partition(":")[2]}.get(method, "")
+    return address if address.startswith(("https://", "http://")) else None
+
+
 def parse_pending(message: str) -> float | None:
     """The seconds that an AUTH_PENDING asks a client to wait; 0 where it does not say, None for others."""
     if not message.startswith("AUTH_PENDING"):
