@@ -62,6 +62,8 @@ class FakeHost(Element):
 
 
 class FakeNic(Element):
+    commands = ("ping", "x")
+
     @dataclass(frozen=True)
     class Arguments:
         mac: bytes | None = keyword("MAC", values.mac, default=None, help="its address")
@@ -239,11 +241,11 @@ def test_connected_twice() -> None:
     c at b
     """
     assert mistakes(text) == [
-        "3:10: tap0 is connected already (to /a at <text>:2:10)",
-        "4:5: a is connected already (to /tap0 at <text>:2:5)",
-        "4:10: b is connected already (to /tap0 at <text>:3:5)",
-        "7:5: c is connected already (to /c at <text>:6:5)",
-        "7:10: b is connected already (to /tap0 at <text>:3:5)",
+        "3:10: tap0 is connected already (to /a at <text>:2:10; put a tmelink/switch between them)",
+        "4:5: a is connected already (to /tap0 at <text>:2:5; put a tmelink/switch between them)",
+        "4:10: b is connected already (to /tap0 at <text>:3:5; put a tmelink/switch between them)",
+        "7:5: c is connected already (to /c at <text>:6:5; put a tmelink/switch between them)",
+        "7:10: b is connected already (to /tap0 at <text>:3:5; put a tmelink/switch between them)",
     ]
 
 
@@ -252,9 +254,9 @@ def test_a_wrong_element_takes_a_connection_all_the_same() -> None:
         "tap0: tme/host/tun/tap\na at tap0: tmelink/hst\nb at tap0: tmelink/host inet x\nc at b: tmelink/nic"
     ) == [
         "2:12: unknown module tmelink/hst (did you mean tmelink/host?)",
-        "3:6: tap0 is connected already (to /a at <text>:2:6)",
+        "3:6: tap0 is connected already (to /a at <text>:2:6; put a tmelink/switch between them)",
         "3:30: inet: 'x' is no IPv4 address with its prefix, such as 10.0.0.1/24",
-        "4:6: b is connected already (to /tap0 at <text>:3:1)",
+        "4:6: b is connected already (to /tap0 at <text>:3:1; put a tmelink/switch between them)",
     ]
 
 
@@ -542,13 +544,13 @@ def test_find() -> None:
 
 
 def test_commands_in_order() -> None:
-    machine = load("a: tmelink/nic\nlog a 1\ncommand a ping fd00::1\nlog a off\nlog a warning\ncommand a\n")
+    machine = load("a: tmelink/nic\nlog a 1\ncommand a ping fd00::1\nlog a off\nlog a warning\ncommand a x\n")
     assert [(c.level, [w.text for w in c.words], str(c.place)) for c in machine.commands] == [
         (10, ["1"], "<text>:2:5"),
         (None, ["ping", "fd00::1"], "<text>:3:9"),
         (0, ["off"], "<text>:4:5"),
         (30, ["warning"], "<text>:5:5"),
-        (None, [], "<text>:6:9"),
+        (None, ["x"], "<text>:6:9"),
     ]
     assert all(command.element is machine.find("a") for command in machine.commands)
 
@@ -856,7 +858,7 @@ def test_ethernet_cards(card: str) -> None:
     assert connections(machine) == [("link0", "c")]
     assert isinstance(machine.find("c"), FakeNic)
     assert mistakes(f"c: {card}\nx at c: tme/host/tun/tap\ny at c: tme/host/tun/tap") == [
-        "3:6: c is connected already (to /x at <text>:2:6)"
+        "3:6: c is connected already (to /x at <text>:2:6; put a tmelink/switch between them)"
     ]
 
 

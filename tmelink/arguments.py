@@ -159,7 +159,12 @@ def parse(arguments: type[T], words: Sequence[Word], place: Place, report: Repor
         else:
             names = [name for name, d in known.items() if d.shape in ("keyword", "flag")]
             takes = f"it takes {', '.join(names)}" if names else "it takes none"
-            fail(word.place, f"unknown argument '{word}'", suggestion(word.text, names) or takes)
+            name, equals, value = word.text.partition("=")
+            if equals and name in names:
+                takes = f"write '{name} {value}', with a blank"
+            else:
+                takes = suggestion(word.text, names) or takes
+            fail(word.place, f"unknown argument '{word}'", takes)
     for name, declaration in known.items():
         if declaration.required and name not in seen:
             what = (

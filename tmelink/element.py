@@ -196,6 +196,9 @@ class Element:
     Arguments: ClassVar[type[Any]]
     """A dataclass of `tmelink.arguments` fields: parser, usage and reference page come from it."""
 
+    commands: ClassVar[tuple[str, ...] | None] = None
+    """The first words that `command` takes, so that a file can be checked; None leaves that to the run."""
+
     capacity: ClassVar[int | None] = 1
     """How many connections it takes; None for any number."""
 

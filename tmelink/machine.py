@@ -22,7 +22,7 @@ from tmelink.inline.netem_words import Impairment, ImpairmentRequest, WordError
 from tmelink.inline.netem_words import request as impairment_request
 from tmelink.inline.pcap_filter import PcapFilter
 from tmelink.source import Mistake, Place, Source, Word, suggestion
-from tmelink.tmesh.declared import Declared, DeclaredImpairment, Join
+from tmelink.tmesh.declared import Declared, DeclaredImpairment, Join, Order
 from tmelink.tmesh.layout import Layout
 from tmelink.tmesh.source_file import read, unreadable
 from tmelink.tmesh.statements import Side
@@ -151,6 +151,12 @@ class _Modules:
         """The module's own name."""
         return self._by_spelling.get(self._spelling(text))
 
+    def by_last_part(self, text: str) -> str | None:
+        """A hint for a module that is known by the last part of its name alone, such as `switch`."""
+        last = text.rsplit("/", 1)[-1]
+        found = [name for name in registry.names() if name.rsplit("/", 1)[-1] == last]
+        return f"did you mean {min(found, key=len)}?" if found else None
+
     def is_part(self, text: str) -> bool:
         """Whether it is one of TME's that is no network element."""
         return self.find(text) in PARTS
@@ -209,6 +215,7 @@ class _Assembly:
         for order in layout.orders:
             target = self.made.get(order.element)
             if target is not None and target.element is not None:
+                self.check_command(target.element, order)
                 machine.commands.append(ElementCommand(target.element, order.words, order.level, order.place))
         for impairment in layout.impairments:
             self.impair(impairment)
@@ -221,7 +228,8 @@ class _Assembly:
         word = declared.module
         module = self.modules.find(word.text)
         if module is None:
-            near = self.layout.near(registry.canonical(word.text), self.modules.names)
+            near = self.modules.by_last_part(word.text)
+            near = near or self.layout.near(registry.canonical(word.text), self.modules.names)
             hint = near or "'tmelink elements' lists those there are"
             self.layout.complain(word.place, f"unknown module {word}", hint)
             return _Made(declared, "wrong", word.text)
@@ -320,7 +328,9 @@ class _Assembly:
         """Whether `made` takes one connection more; says where the first is if not, and counts it if so."""
         place = side.element.place
         if made.full:
-            hint = f"to {made.first[0].path} at {made.first[1]}" if made.first else None
+            hint = "put a tmelink/switch between them"
+            if made.first:
+                hint = f"to {made.first[0].path} at {made.first[1]}; {hint}"
             self.layout.complain(place, f"{side.element} is connected already", hint)
             return False
         made.connections += 1
@@ -339,6 +349,23 @@ class _Assembly:
             self.layout.complain(at.element.place, str(error))
             return
         self.machine.connections.append((port, peer))
+
+    def check_command(self, element: Element, order: Order) -> None:
+        """The first word of a `command` is one that the element knows."""
+        if order.level is not None:
+            return
+        known = element.commands
+        if known is None and type(element).command is Element.command:
+            known = ()
+        word = order.words[0] if order.words else None
+        if known is None or (word is not None and word.text in known):
+            return
+        takes = f"it knows {', '.join(known)}" if known else "it has no commands"
+        if word is None:
+            self.layout.complain(order.place, f"a command for {element.name} needs words", takes)
+        else:
+            hint = suggestion(word.text, known) or takes
+            self.layout.complain(word.place, f"'{word}' is not a command of {element.name}", hint)
 
     def impair(self, declared: DeclaredImpairment) -> None:
         """An impairment of a connection of the file; mistakes are told at their words."""

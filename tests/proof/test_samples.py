@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.support.samples import with_keys
 from tmelink.cli import main
 from tmelink.machine import load
 from tmelink.proof.problems import problems
@@ -77,8 +78,8 @@ def test_every_golden_file_is_compared() -> None:
 
 
 @pytest.mark.parametrize("sample", sorted((ROOT / "machines").glob("*.conf")), ids=lambda path: path.name)
-def test_no_sample_is_warned_of(sample: Path) -> None:
-    assert problems(load(sample)) == []
+def test_no_sample_is_warned_of(sample: Path, tmp_path: Path) -> None:
+    assert problems(load(with_keys(sample, tmp_path))) == []
 
 
 @pytest.mark.parametrize("name", ["lab", "nested", "l3-client"])

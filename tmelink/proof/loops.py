@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tmelink.element import Element
+from tmelink.element import Element, Port
 from tmelink.elements.builtin.gateway import Gateway
 from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tuntap import TunTap
@@ -210,7 +210,8 @@ def _wires(topology: Topology) -> Iterator[tuple[Hashable, Hashable, Place, str]
         one, other = port.element, peer.element
         if one is not other and port.kind == "ethernet" and not isinstance(one, Gateway) \
                 and not isinstance(other, Gateway):  # fmt: skip
-            yield one, other, port.place or topology.place(one), f"{one.name} at {other.name}"
+            place = port.place or topology.place(one)
+            yield _side(port), _side(peer), place, f"{one.name} at {other.name}"
     ends = _Groups()
     for tunnel in _carriers(topology):
         for other in topology.other_ends(tunnel) if _carries_ethernet(tunnel) else ():
@@ -225,6 +226,11 @@ def _wires(topology: Topology) -> Iterator[tuple[Hashable, Hashable, Place, str]
     for element in topology.machine.elements.values():
         if isinstance(element, Bpf | TunTap) and element.interface is not None:
             yield element, topology.interface(element), topology.place(element), element.name
+
+
+def _side(port: Port) -> Hashable:
+    """What a connection leads to: an element that passes frames on, or one card of a host, which does not."""
+    return port if kind_of(port.element).has_host else port.element
 
 
 def _carries_ethernet(tunnel: Element) -> bool:

@@ -58,6 +58,29 @@ def meet(one: End, other: End) -> bool:
     return bool(calls or called) and calls is not False and called is not False
 
 
+def why_not(one: End, other: End) -> str | None:
+    """What keeps two ends apart that name each other's addresses; None where nothing does."""
+    if not (_names(one, other) and _names(other, one)):
+        return None
+    here, there = transport(one.options.proto), transport(other.options.proto)
+    if one.options.dev_type != other.options.dev_type:
+        return f"one has --dev {one.options.dev_type} and the other --dev {other.options.dev_type}"
+    if ANSWERS[here] != there:
+        both = f"both have --proto {here}" if here == there else f"one has --proto {here}, the other {there}"
+        return f"{both}; a {here} end meets a {ANSWERS[here]} end"
+    misses = [
+        f"port {', '.join(str(remote.port) for remote in caller.options.remotes)} is called where "
+        f"port {called.port} listens"
+        for caller, called in ((one, other), (other, one))
+        if called.port is not None and _calls(caller, called) is False
+    ]
+    return "; ".join(misses) or None
+
+
+def _names(one: End, other: End) -> bool:
+    return any(remote.host == other.address for remote in one.options.remotes)
+
+
 def _calls(one: End, other: End) -> bool | None:
     """Whether `one` names `other` as its peer; None where it names no peer."""
     if not one.options.remotes:

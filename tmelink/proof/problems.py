@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 from tmelink.elements.openvpn.link import Link
 from tmelink.machine import CheckedMachine
-from tmelink.proof import loops, wire
+from tmelink.proof import loops, pairs, wire
 from tmelink.proof.hosts import HostModel
+from tmelink.proof.leftovers import leftovers
 from tmelink.proof.paths import Towards, nowhere, outer_version
 from tmelink.proof.sizes import IP_HEADER, PATH, UDP_HEADER
 from tmelink.proof.topology import Topology
@@ -25,6 +26,9 @@ def problems(machine: CheckedMachine, towards: Towards = nowhere) -> list[Mistak
     found = [
         *_sizes(topology),
         *_ends(topology),
+        *_near_ends(topology),
+        *_keyless(topology),
+        *leftovers(machine),
         *_ethernets(topology),
         *loops.tunnels(topology),
         *loops.wires(topology),
@@ -87,6 +91,48 @@ def _ends(topology: Topology) -> Iterator[Mistake]:
                 f"{other.name} has --tun-mtu {wire.inner_mtu(theirs)} and its other end {link.name} "
                 f"{wire.inner_mtu(ours)}: larger packets pass in one direction only",
                 f"see {topology.place(link)}",
+            )
+
+
+def _near_ends(topology: Topology) -> Iterator[Mistake]:
+    """Links that name each other's computers, and yet are not the two ends of one link."""
+    at: dict[str, list[Link]] = defaultdict(list)
+    for link in topology.links:
+        if link in topology.pairs or link in topology.served:
+            continue
+        end = topology.end(link)
+        called = dict.fromkeys(remote.host for remote in end.options.remotes)
+        for one in (one for host in called for one in at[host]):
+            why = pairs.why_not(topology.end(one), end)
+            if why is not None:
+                yield Mistake(
+                    topology.place(link),
+                    f"{link.name} and {one.name} name each other's addresses and do not meet: {why}",
+                    f"see {topology.place(one)}",
+                )
+        if end.address is not None:
+            at[end.address].append(link)
+
+
+def _keyless(topology: Topology) -> Iterator[Mistake]:
+    """A cipher that encrypts nothing, and equal key directions."""
+    for link in topology.links:
+        options = link.arguments
+        if options.encryption.cipher and options.secret is None and options.tls is None:
+            yield Mistake(
+                topology.place(link),
+                f"{link.name} has a --cipher and no key, so nothing is encrypted",
+                "add --secret FILE, or TLS (docs/secure-link.md)",
+            )
+        other = topology.pairs.get(link)
+        if other is None or topology.links.index(link) > topology.links.index(other):
+            continue
+        ours, theirs = options.key_direction, other.arguments.key_direction
+        if ours is not None and ours == theirs:
+            yield Mistake(
+                topology.place(other),
+                f"{other.name} and its other end {link.name} both have key direction {ours}",
+                "one end has 0 and the other 1",
             )
 
 

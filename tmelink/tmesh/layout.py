@@ -71,6 +71,7 @@ class Layout:
         self._broken: set[str] = set()
         self._unread: list[str] = []
         self._blind = False
+        self._created: dict[str, Place] = {}
         self._depth = 0
         self._sourced = 0
         self._suggested = 0
@@ -150,6 +151,8 @@ class Layout:
 
     def _script(self, script: Script, file: _File) -> None:
         self._files.append(file)
+        for word in _creations(script.statements):
+            self._created.setdefault(word.text, word.place)
         self._run(script.statements)
         self._files.pop()
 
@@ -277,6 +280,14 @@ class Layout:
             self.complain(word.place, f"{word} is a directory, not an element")
             return
         if self._excused(word.text):
+            return
+        later = self._created.get(word.text)
+        if later is not None and later.source is word.place.source and later.line > word.place.line:
+            self.complain(
+                word.place,
+                f"{word} is used before it is made",
+                f"it is made at {later}: move this below that line",
+            )
             return
         hint = self.near(word.text, (p for p, known in self._known() if isinstance(known, Declared)))
         if hint is None and self._unread:
@@ -420,3 +431,12 @@ class Layout:
             self.positions[source] = self.position(word.place)
             self._scripts[identity] = self._parse(source)
         return self._scripts[identity]
+
+
+def _creations(statements: Iterable[Statement]) -> Iterator[Word]:
+    """The names of all elements that statements make, those in blocks too."""
+    for statement in statements:
+        if isinstance(statement, st.Create):
+            yield statement.side.element
+        elif isinstance(statement, st.MachineBlock | st.HostBlock):
+            yield from _creations(statement.body)

@@ -5,6 +5,7 @@ Knows the terminals of `grammar/tmesh.lark` by name and what may follow what; kn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ def explain_character(character: str) -> tuple[str, str | None]:
         return "a backslash continues a line only as its last character", "put it in double quotes"
     if character in "'`‘’“”„«»":
         return f"unexpected {character}", 'quotes are written "so"'
+    if character in "‐‑‒–—―−":
+        return f"unexpected '{character}'", "options begin with two plain dashes, as --dev; was this pasted?"
     shown = f"'{character}'" if character.isprintable() else f"the character U+{ord(character):04X}"
     return f"unexpected {shown}", "a word that holds it must stand in double quotes"
 
@@ -127,6 +130,8 @@ def _explain_connection(
         return f"expected ':' or the end of the command, but {what}", None
     if found.kind == "_COLON":
         hint = f"write '{name}: MODULE', or '{name} WORDS at OTHER: MODULE'"
+        if re.fullmatch("[0-9A-Fa-f]{1,2}", last.text):
+            hint = "a MAC address before the colon of a creation stands in double quotes"
         return "only a name may stand before ':'", hint
     near = suggestion(name, RESERVED - {"at"} | {"machine", "host"})
     if near is None and len(names) > 1 and "/" in names[1].text:

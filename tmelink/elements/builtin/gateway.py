@@ -37,6 +37,8 @@ class Gateway(Element):
     gateways, `inside` or `outside` before `at` says it. `command GATEWAY neighbours` shows who it knows.
     """
 
+    commands = ("neighbours",)
+
     @dataclass(frozen=True)
     class Arguments:
         """What a machine file says of a gateway."""

@@ -68,6 +68,8 @@ class Host(Element):
     MAC address, where none is given, is derived from its name and addresses and so always the same.
     """
 
+    commands = ("ping", "neighbours", "addresses")
+
     @dataclass(frozen=True)
     class Arguments:
         """What a machine file says of a host."""

@@ -77,6 +77,8 @@ class Switch(Element):
     IEEE 802.1D asks; with `transparent` they pass, for emulated switches that want to see each other.
     """
 
+    commands = ("table",)
+
     @dataclass(frozen=True)
     class Arguments:
         """What a machine file says of a switch."""

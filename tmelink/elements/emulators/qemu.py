@@ -53,6 +53,7 @@ class Qemu(Element):
     `command VM reset` the reset button.
     """
 
+    commands = ("console", "powerdown", "reset")
     Arguments = qemu_command.Arguments
     arguments: qemu_command.Arguments
     program = True

@@ -45,6 +45,7 @@ _MACS = 12
 class Bpf(Element):
     """A packet tap on a host interface."""
 
+    commands = ("show",)
     platforms = ("linux",)
 
     @dataclass(frozen=True)

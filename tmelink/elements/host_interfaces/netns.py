@@ -30,6 +30,8 @@ def _name(word: str) -> str:
 class Netns(TunTap):
     """A network namespace with a TAP inside: created and removed, or used as it was found."""
 
+    commands = ("exec", "show")
+
     @dataclass(frozen=True)
     class Arguments:
         """Which namespace, and what its interface is to be like."""

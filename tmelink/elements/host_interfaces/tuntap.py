@@ -14,7 +14,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 from tmelink.element import Element, Port
 from tmelink.elements.host_interfaces.host_network import HostNetwork, HostNetworkRequest
@@ -48,6 +48,7 @@ class TunTap(Element):
     `around` is what is to be done to the host around it, beside what a link says that it is connected to.
     """
 
+    commands: ClassVar[tuple[str, ...] | None] = ("show",)
     platforms = ("linux",)
     serves_others = True
 

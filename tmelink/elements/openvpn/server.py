@@ -83,6 +83,7 @@ class Server(Element):
     SERVER kick NAME` ends one's session, `command SERVER table` shows which station is behind which client.
     """
 
+    commands = ("clients", "kick", "table")
     Arguments = Options
     arguments: Options
     capacity = None

@@ -96,7 +96,9 @@ class OptionList:
             at += 1
             base = self._base if self._base is not None else posixpath.dirname(word.place.source.name)
             if not word.text.startswith("--"):
-                self._include(word, word, base, None)
+                if not self._include(word, word, base, None) and _meant(word):
+                    # The arguments of what was meant to be an option are not files either.
+                    at = next((n for n in range(at, len(words)) if words[n].text.startswith("-")), len(words))
                 continue
             end = next((n for n in range(at, len(words)) if words[n].text.startswith("--")), len(words))
             row = ROWS.get(word.text[2:])
@@ -229,20 +231,20 @@ class OptionList:
         before = [s for s in self.settings if s.row.connection and s.name != "remote"]
         self.connections.append(Connection((*before, *own), place))
 
-    def _include(self, file: Word, option: Word, base: str, surplus: Row | None) -> None:
-        """Read a configuration file; `surplus` is the row of an option that did not take the word."""
+    def _include(self, file: Word, option: Word, base: str, surplus: Row | None) -> bool:
+        """Read a configuration file; whether it can be. `surplus` is the row of an option too full for it."""
         path = posixpath.join(self.cd if self.cd is not None else base, file.text)
         if path in self._open_files:
             self._report(Mistake(file.place, f"{path} includes itself"))
-            return
+            return False
         if len(self._open_files) >= DEPTH:
             self._report(Mistake(file.place, f"configuration files include one another deeper than {DEPTH}"))
-            return
+            return False
         self._files += 1
         if self._files > FILES:
             if self._files == FILES + 1:
                 self._report(Mistake(file.place, f"more than {FILES} configuration files for one link"))
-            return
+            return False
         try:
             data = self._read_file(path)
         except (OSError, ValueError) as error:
@@ -251,15 +253,13 @@ class OptionList:
                 message = f"'{file}' is one word too many for {option}, and no configuration file: {reason}"
                 self._report(Mistake(file.place, message, surplus.takes()))
             else:
-                hint = None if file is not option else suggestion(f"--{file}", _WRITTEN)
-                self._report(
-                    Mistake(file.place, f"cannot read the configuration file {path}: {reason}", hint)
-                )
-            return
+                self._report(_unreadable(file, option, path, reason))
+            return False
         self._open_files.append(path)
         for directive in read(data, path, self._report):
             self._take(directive, posixpath.dirname(path))
         self._open_files.pop()
+        return True
 
     # What is told of it
 
@@ -310,3 +310,19 @@ def _shown(directive: Directive) -> str:
         name = directive.name.text if _may_show(directive.name.text) else "…"
         return f"{name} …" if directive.arguments else name
     return " ".join([directive.name.text, *(quoted(word.text) for word in directive.arguments)])
+
+
+def _unreadable(file: Word, option: Word, path: str, reason: str) -> Mistake:
+    """A word that stands for no option is a configuration file; many a time it was meant to be an option."""
+    if file is option and (meant := _meant(file)):
+        dashes = "one dash is too few" if file.text.startswith("-") else "the dashes are missing"
+        message = f"'{file}' is not an option, and there is no file of that name"
+        return Mistake(file.place, message, f"{dashes}: write {meant}")
+    hint = None if file is not option else suggestion(f"--{file}", _WRITTEN)
+    return Mistake(file.place, f"cannot read the configuration file {path}: {reason}", hint)
+
+
+def _meant(word: Word) -> str | None:
+    """The option that a word without its two dashes may have been meant to be."""
+    written = "--" + word.text.lstrip("-")
+    return written if written in _WRITTEN else None

@@ -8,6 +8,7 @@ there is to say about its arguments: `HOST [PORT] [PROTO]` gives their number, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,8 @@ _INT = 2**31 - 1
 
 
 def _host(word: str) -> str:
+    if found := re.fullmatch(r"([^:]+):(\d{1,5})", word):
+        raise ValueError(f"'{word}' holds a port: write them as two words, {found[1]} {found[2]}")
     if not word or not word.isprintable() or " " in word:
         raise ValueError(f"{word!r} is no host name and no address")
     return word
