@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -319,3 +321,31 @@ def test_check_warns_and_succeeds(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["check", "--json", str(file)]) == 0
     (warning,) = json.loads(capsys.readouterr().out)["warnings"]
     assert (warning["line"], "loop" in warning["message"]) == (3, True)
+
+
+def seconds_to_check(hosts: int) -> tuple[float, float]:
+    """Of the processor's time: reading a file with so many hosts on one switch, and looking for problems."""
+    text = "s: tmelink/switch\nrouter at s: tmelink/host inet 10.0.0.1/8\n" + "".join(
+        f"h{number} at s: tmelink/host inet 10.1.{number >> 8}.{number & 255}/8 gateway 10.0.0.1\n"
+        for number in range(hosts)
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        began = time.process_time()
+        machine = load(text)
+        loaded = time.process_time()
+        assert problems(machine) == []
+        return loaded - began, time.process_time() - loaded
+    finally:
+        gc.enable()
+
+
+def test_the_time_of_a_check_grows_with_the_hosts_and_no_faster() -> None:
+    few = min(seconds_to_check(1000)[1] for _ in range(3))
+    many = seconds_to_check(10_000)[1]
+    assert many < 30 * few, f"{few:.3f} s for 1,000 hosts and {many:.3f} s for 10,000"
+
+
+def test_two_thousand_hosts_are_checked_within_two_seconds() -> None:
+    assert min(sum(seconds_to_check(2000)) for _ in range(3)) < 2

@@ -6,6 +6,7 @@ What can be run but certainly does not work as written is a warning; the exit co
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 
@@ -24,6 +25,17 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    # Nearly everything that is made lives until the end, and the collector would visit it again and again.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _check(options)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _check(options: argparse.Namespace) -> int:
     try:
         machine = files.read(options)
     except MachineError as error:

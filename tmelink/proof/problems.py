@@ -170,6 +170,7 @@ def _twice(members: list[HostModel]) -> Iterator[Mistake]:
 
 
 def _gateways(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]:
+    addresses = {own.ip for each in members for own in each.addresses}
     for each in members:
         for network, gateway in each.routes:
             if gateway is None or network.prefixlen or gateway.is_link_local:
@@ -180,9 +181,7 @@ def _gateways(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]
                     f"{each.name}: its gateway {gateway} is not in its network",
                     "a gateway is a neighbour: give it an address of that network",
                 )
-            elif not topology.reach(each).away and not any(
-                own.ip == gateway for other in members for own in other.addresses
-            ):
+            elif gateway not in addresses and not topology.shared_reach(each).away:
                 yield Mistake(
                     each.place,
                     f"{each.name}: no host on its Ethernet has the address {gateway} of its gateway",
@@ -192,22 +191,25 @@ def _gateways(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]
 
 def _narrow(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]:
     """Links that drop what machines on their Ethernet send."""
+    crossed: dict[int, list[Link]] = {}
     for each in members:
         if not each.addresses:
             continue
-        steps = [step for last in topology.reach(each).hosts.values() for step in last.trail()]
-        steps += [step for last, _away in topology.reach(each).away for step in last.trail()]
-        for step in steps:
-            link = step.ingress.element
-            if step.forwarding.crosses and isinstance(link, Link):
-                longest = wire.longest(link.arguments) - wire.inner_header(link.arguments)
-                if longest < each.mtu:
-                    yield Mistake(
-                        topology.place(link),
-                        f"{link.name} drops packets above --tun-mtu {wire.inner_mtu(link.arguments)}, and "
-                        f"{each.name} sends up to {each.mtu} bytes",
-                        f"give {each.name} mtu {wire.inner_mtu(link.arguments)}",
-                    )
+        reach = topology.shared_reach(each)
+        if id(reach) not in crossed:
+            lasts = [*reach.hosts.values(), *(last for last, _away in reach.away)]
+            steps = {id(step): step for last in lasts for step in last.trail()}
+            links = [step.ingress.element for step in steps.values() if step.forwarding.crosses]
+            crossed[id(reach)] = [link for link in links if isinstance(link, Link)]
+        for link in crossed[id(reach)]:
+            longest = wire.longest(link.arguments) - wire.inner_header(link.arguments)
+            if longest < each.mtu:
+                yield Mistake(
+                    topology.place(link),
+                    f"{link.name} drops packets above --tun-mtu {wire.inner_mtu(link.arguments)}, and "
+                    f"{each.name} sends up to {each.mtu} bytes",
+                    f"give {each.name} mtu {wire.inner_mtu(link.arguments)}",
+                )
 
 
 def _segments(topology: Topology) -> list[list[HostModel]]:

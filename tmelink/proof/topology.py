@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tmelink.element import Element, Port
+from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
@@ -72,6 +73,8 @@ class Topology:
             for server in servers
             if meet(self.end(link), self.end(server))
         }
+        self._by_port = {(each.element, each.port): each for each in self.hosts}
+        self._reaches: dict[Hashable, Reach] = {}
         self._at_interface: dict[Hashable, list[Element]] = {}
         for element in machine.elements.values():
             if isinstance(element, Bpf | TunTap) and element.interface is not None:
@@ -146,11 +149,27 @@ class Topology:
 
     # Traces on one Ethernet, or one tunnel
 
+    def shared_reach(self, sender: HostModel) -> Reach:
+        """What a frame passes on its way from a host: `reach`, worked out once for all hosts on one switch.
+
+        The links that are crossed and the steps that leave the file are the same for all of them. Which hosts
+        hear a frame is not: no host hears its own.
+        """
+        peer = None if sender.port is None else sender.port.peer
+        alone = peer is None or not isinstance(peer.element, Switch) or self._is_tapped(sender)
+        key: Hashable = sender if alone or peer is None else peer.element
+        found = self._reaches.get(key)
+        if found is None:
+            found = self._reaches[key] = self.reach(sender)
+        return found
+
+    def _is_tapped(self, sender: HostModel) -> bool:
+        return isinstance(sender.element, TunTap) and bool(self.at_interface(sender.element))
+
     def reach(self, sender: HostModel) -> Reach:
         """Everywhere that a frame from a host gets, with the shortest trail to each other host."""
         reach = Reach()
         seen: set[tuple[Element, int | None]] = set()
-        by_element = {(each.element, each.port): each for each in self.hosts}
         waiting: list[tuple[Egress, TraceStep | None]] = []
         if sender.port is not None:
             waiting.append((sender.port, None))
@@ -174,7 +193,7 @@ class Topology:
             does = kind_of(ingress.element).forward(ingress.element, ingress.port, self)
             step = TraceStep(ingress, does, before)
             if does.takes:
-                taker = by_element.get((ingress.element, ingress.port))
+                taker = self._by_port.get((ingress.element, ingress.port))
                 if taker is not None and taker is not sender:
                     reach.hosts.setdefault(taker, step)
             elif not does.to:
