@@ -5,7 +5,6 @@ This module knows the system calls, and turns their errors into sentences with a
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ipaddress
 import os
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tmelink.errors import ElementError, MissingCapability, UnsupportedHere
+from tmelink.transport import names
 from tmelink.transport.datagrams import Address
 
 RECEIVE_BUFFER = 4 << 20
@@ -63,11 +63,12 @@ async def resolve(
 ) -> list[tuple[socket.AddressFamily, Address]]:
     """Every address of `host`, as the resolver orders them; raises `OSError` where there is none.
 
-    A literal address is never sent to the resolver, which would cost a thread.
+    A literal address is never sent to the resolver, which would cost a thread. For a name see
+    `tmelink.transport.names`.
     """
     literal = literal_family(host)
     if literal is None:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind, family=family)
+        found = await names.lookup(host, port, family, kind)
     else:
         found = socket.getaddrinfo(host, port, family, kind, 0, socket.AI_NUMERICHOST)
     return [(family, address) for family, _kind, _proto, _name, address in found]

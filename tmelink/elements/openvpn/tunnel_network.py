@@ -18,10 +18,8 @@ from tmelink.openvpn.options import network_options
 from tmelink.openvpn.options.values import NetworkOptions, Options
 from tmelink.routing.facts import IPAddress
 from tmelink.routing.tunnel import Tunnel
+from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
-
-RESOLVE_SECONDS = 10.0
-"""For all names in a link's routes; those that take longer are left out with a warning."""
 
 
 class TunnelNetwork:
@@ -136,17 +134,13 @@ def _host(address: Address) -> IPAddress:
 
 async def resolved(names: Sequence[str]) -> dict[str, IPAddress]:
     """The first address of each name that has one; IPv4, unless there is only another."""
-    loop = asyncio.get_running_loop()
-    found: dict[str, IPAddress] = {}
+    found = await asyncio.gather(*map(_address, names))
+    return {name: address for name, address in zip(names, found, strict=True) if address is not None}
+
+
+async def _address(name: str) -> IPAddress | None:
     try:
-        async with asyncio.timeout(RESOLVE_SECONDS):
-            for name in names:
-                try:
-                    places = await loop.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
-                except OSError:
-                    continue
-                addresses = [ipaddress.ip_address(str(place[4][0]).split("%")[0]) for place in places]
-                found[name] = min(addresses, key=lambda address: address.version)
-    except TimeoutError:
-        pass
-    return found
+        places = await sockets.resolve(name, 0, socket.SOCK_DGRAM)
+    except OSError:
+        return None
+    return min((_host(address) for _family, address in places), key=lambda address: address.version)
