@@ -178,6 +178,9 @@ class StatusListener(Protocol):
     def failed(self, element: Element, error: Exception) -> None:
         """The element has stopped working."""
 
+    def incomplete(self, element: Element, missing: str) -> None:
+        """The element works without something that it was asked for."""
+
     def changed(self, element: Element, up: bool, detail: str) -> None:
         """What the element leads to came up or went down."""
 
@@ -364,6 +367,11 @@ class Element:
         if self.up:
             self.up = False
             self._tell_those_connected()
+
+    def incomplete(self, missing: str) -> None:
+        """Tell the runtime that the element works, but without `missing`, which it was asked for."""
+        if self.status is not None:
+            self.status.incomplete(self, missing)
 
     def changed(self, up: bool, detail: str = "") -> None:
         """Tell the runtime, and those connected, that what the element leads to came up or went down."""

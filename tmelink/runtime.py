@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal
 
@@ -62,6 +63,7 @@ class Lab(Mapping[str, Element]):
     ) -> None:
         self.machine = machine
         self.failures: dict[str, Exception] = {}
+        self.missing: dict[str, str] = {}
         self.left: list[str] = []
         """What could not be undone on the host, in words; known once it is closed."""
         self.reported: Exception | None = None
@@ -140,6 +142,7 @@ class Lab(Mapping[str, Element]):
             self._opened.remove(element)
             await self._close_one(element)
             self.failures.pop(element.name, None)
+            self.missing.pop(element.name, None)
         self.machine = difference.machine
         self._set_levels()
         joined = difference.join()
@@ -277,7 +280,8 @@ class Lab(Mapping[str, Element]):
                 )
             await element.open()
             if element.state.condition == "opening":
-                element.state = State("up" if element.up else "down", time.time())
+                reason = self.missing.get(element.name, "")
+                element.state = State("up" if element.up else "down", time.time(), reason)
         except (ElementError, OSError) as error:
             self.failures[element.name] = error
             element.state = State("failed", time.time(), str(error))
@@ -308,6 +312,14 @@ class Lab(Mapping[str, Element]):
             return True
         others = [port.peer.element.name for port in element.ports if port.peer is not None]
         return element.serves_others and bool(others) and self.failures.keys() >= set(others)
+
+    def incomplete(self, element: Element, missing: str) -> None:
+        """An element works without something that it was asked for; the log has said so."""
+        before = self.missing.get(element.name)
+        missing = missing if before is None or before == missing else f"{before}; {missing}"
+        self.missing[element.name] = missing
+        element.state = replace(element.state, reason=missing)
+        self._note("incomplete", element.name, missing)
 
     def changed(self, element: Element, up: bool, detail: str) -> None:
         """What an element leads to came up or went down."""

@@ -81,6 +81,9 @@ class Events:
     def changed(self, element: Element, up: bool, detail: str) -> None:
         self._said.put_nowait(("up" if up else "down", detail))
 
+    def incomplete(self, element: Element, missing: str) -> None:
+        self._said.put_nowait(("incomplete", missing))
+
     def happened(self, element: Element, kind: str, detail: str, data: Mapping[str, Any]) -> None:
         """Events that are no state are asked of the element."""
 

@@ -129,7 +129,7 @@ async def _run(lab: Lab, control: Control, service: Service, seat: Seat | None) 
             # A terminal that was closed: nobody is left to read it.
             if error.errno != errno.EIO:
                 raise
-    return 1 if lab.failures or lab.left else 0
+    return 1 if lab.failures or lab.missing or lab.left else 0
 
 
 def _report(error: Exception) -> None:

@@ -135,13 +135,17 @@ def bring_up(name: str) -> None:
 
 
 def configure(
-    name: str, wanted: InterfaceSettings, note: Callable[[RtnetlinkRequest], None] | None = None
+    name: str,
+    wanted: InterfaceSettings,
+    note: Callable[[RtnetlinkRequest], None] | None = None,
+    refused: list[str] | None = None,
 ) -> list[RtnetlinkRequest]:
     """Make the interface as `wanted` and switch it on; returns the requests that undo it, in order.
 
-    Each of these is given to `note` before what it undoes is done. Nothing stays changed when it raises. An
-    address of the interface's own is set without duplicate address detection: it was written down by hand,
-    and a machine is to answer at once.
+    Each of these is given to `note` before what it undoes is done. Nothing stays changed when it raises. With
+    `refused` given, an address or route that the kernel refuses is put there and stops nothing else. An
+    address of the interface's own is set without duplicate address detection: it was written down by hand, and
+    a machine is to answer at once.
     """
     inverses: list[RtnetlinkRequest] = []
     with netlink(f"configuring the interface {name}") as ip:
@@ -150,7 +154,13 @@ def configure(
                 if note is not None:
                     for each in inverse:
                         note(each)
-                _perform(ip, request, name)
+                try:
+                    _perform(ip, request, name)
+                except ElementError as error:
+                    if refused is None or request.call not in ("addr", "route"):
+                        raise
+                    refused.append(str(error))
+                    continue
                 inverses[:0] = inverse
         except BaseException:
             _undo(ip, inverses)

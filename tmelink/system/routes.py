@@ -25,11 +25,13 @@ from tmelink.routing.plan import (
     Rule,
     SysctlSetting,
 )
-from tmelink.system import facts, interfaces, journal, recovery, sysctls
+from tmelink.routing.tunnel import GUARD_METRIC, HALVES
+from tmelink.system import facts, interfaces, journal, recovery, refusals, sysctls
 from tmelink.system.facts import PROTOCOL
 from tmelink.system.journal import Entry, Journal
 from tmelink.system.nftables import Masquerades, Masquerading
 
+_ALL_HALVES = frozenset(half for halves in HALVES.values() for half in halves)
 _NTF_PROXY = 8  # linux/neighbour.h
 _NODAD = 0x02  # IFA_F_NODAD, linux/if_addr.h
 _UNREACHABLE = 7  # RTN_UNREACHABLE, linux/rtnetlink.h
@@ -47,13 +49,15 @@ class HostChanges:
         self._vanishes = vanishes
         self._done: list[tuple[Change, Entry | None]] = []
         self._journal: Journal | None = None
+        self.refused: list[str] = []
         self._nat: Masquerading | None = None
 
     def follow(self, plan: Callable[[Facts], Plan], *, first: bool) -> tuple[Plan, list[str]]:
         """Make a plan from the host's present state and carry it out; returns it and what failed.
 
-        With `first` a step that the kernel refuses raises `ElementError`, and everything done is undone;
-        later ones are left for the next time, since the host is in the middle of a change of its own.
+        What the kernel refuses takes nothing else with it, is in `refused` afterwards, and is tried again the
+        next time. With `first` anything else that is wrong raises `ElementError`, and everything done is
+        undone. Later it does not, since the host is in the middle of a change of its own.
         """
         with journal.alone():
             if first:
@@ -84,6 +88,8 @@ class HostChanges:
     # One plan after the other
 
     def _carry_out(self, plan: Plan, problems: list[str], *, strict: bool) -> None:
+        self.refused = []
+        unguarded: set[object] = set()
         old = {_slot(change): (change, entry) for change, entry in self._done}
         masquerades: Masquerades = []
         with interfaces.netlink(f"setting routes for {self.device}") as ip:
@@ -92,15 +98,27 @@ class HostChanges:
                     masquerades.append((change.networks, change.uplink))
                     continue
                 standing = old.pop(_slot(change), None)
+                if self._is_inner(change) and refusals.hosts_in(change, unguarded):
+                    self.refused.append(f"'{change}' would lead the link's own packets into the link")
+                    continue
                 try:
                     if standing is not None and standing[0] == change:
                         self._again(ip, change)
                     elif not self._do(ip, change, standing) and self._is_inner(change):
                         problems.append(f"the host has a route like '{change}' already, and that one stays")
                 except ElementError as error:
-                    if strict or isinstance(error, MissingCapability):
+                    refusal = refusals.is_refusal(error)
+                    if isinstance(error, MissingCapability) or (strict and not refusal):
                         raise
-                    problems.append(str(error))
+                    if not refusal:
+                        problems.append(str(error))
+                        continue
+                    self.refused.append(refusals.with_remedy(error, change))
+                    if isinstance(change, Route) and change.metric == GUARD_METRIC:
+                        unguarded.add(change.destination)
+                    elif self._is_half(change):
+                        self._block(ip, change, standing)
+            problems += dict.fromkeys(self.refused)
             self._translate(masquerades)
             # Routes are removed last, in reverse: the route via a gateway before the route to the gateway.
             for change, entry in reversed(self._done[:]):
@@ -119,6 +137,23 @@ class HostChanges:
         if isinstance(change, SysctlSetting):
             return f"/conf/{self.device}/" not in change.name
         return getattr(change, "device", None) != self.device
+
+    def _is_half(self, change: Change) -> bool:
+        return isinstance(change, Route) and self._is_inner(change) and change.destination in _ALL_HALVES
+
+    def _block(self, ip: Any, change: Change, standing: tuple[Change, Entry | None] | None) -> None:
+        """All traffic was to go into the tunnel: the part whose route is refused goes nowhere instead."""
+        assert isinstance(change, Route)
+        blocked = Route(change.destination, None, None, change.metric)
+        try:
+            if standing is not None and standing[0] == blocked:
+                self._again(ip, blocked)
+            else:
+                self._do(ip, blocked, standing)
+        except ElementError as error:
+            # Without IPv6 on any interface there is nothing to be kept in.
+            if not refusals.is_refusal(error) or not refusals.ipv6_is_off(change):
+                raise
 
     def _is_inner(self, change: Change) -> bool:
         return isinstance(change, Route) and change.device == self.device

@@ -86,6 +86,7 @@ class HostNetwork:
         log: logging.Logger,
         *,
         vanishes: bool,
+        incomplete: Callable[[str], None],
     ) -> None:
         self._device = device
         self._mtu = mtu
@@ -103,6 +104,7 @@ class HostNetwork:
         self._starting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
+        self._incomplete = incomplete
         self._said: set[str] = set()
         self._plan: Plan | None = None
 
@@ -230,6 +232,8 @@ class HostNetwork:
         self._plan = made
         for problem in (*made.warnings, *problems):
             self._warn(problem)
+        if first and self._changes.refused:
+            self._incomplete("; ".join(dict.fromkeys(self._changes.refused)))
 
     def _warn(self, text: str) -> None:
         """Once for each thing: the host changes often, and the same does not work each time."""

@@ -78,6 +78,7 @@ class TunTap(Element):
         self._held = False
         self._network: HostNetwork | None = None
         self._inside: Tunnel | None = None
+        self._refused: list[str] = []
         self._following: set[asyncio.Task[None]] = set()
         self._read: Callable[[], None] = self._read_plain
         self._buffers: list[memoryview] = []
@@ -125,8 +126,13 @@ class TunTap(Element):
             mtu,
             self.log,
             vanishes=self._tap.created,
+            incomplete=self.incomplete,
         )
         await self._network.open(self._inside)
+        for refusal in dict.fromkeys(self._refused):
+            self.log.warning("%s", refusal)
+        if self._refused:
+            self.incomplete("; ".join(dict.fromkeys(self._refused)))
         self._watch()
         self.log.info("%s interface %s", "new" if self._tap.created else "found", self._tap.name)
 
@@ -203,7 +209,10 @@ class TunTap(Element):
         kept = self._journal
         self._undo = (
             interfaces.configure(
-                self._tap.name, wanted, None if kept is None else lambda request: kept.note([*request])
+                self._tap.name,
+                wanted,
+                None if kept is None else lambda request: kept.note([*request]),
+                self._refused,
             )
             + self._undo
         )
