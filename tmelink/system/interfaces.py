@@ -144,8 +144,8 @@ def configure(
 
     Each of these is given to `note` before what it undoes is done. Nothing stays changed when it raises. With
     `refused` given, an address or route that the kernel refuses is put there and stops nothing else. An
-    address of the interface's own is set without duplicate address detection: it was written down by hand, and
-    a machine is to answer at once.
+    address of the interface's own is set without duplicate address detection: it was written down by hand,
+    and a machine is to answer at once.
     """
     inverses: list[RtnetlinkRequest] = []
     with netlink(f"configuring the interface {name}") as ip:
