@@ -102,6 +102,8 @@ class Replay:
     window: int = 64
     seconds: float = 15
     mute_warnings: bool = False
+    persist: str | None = None
+    """The file in which packet ids outlive the process (`--replay-persist`)."""
 
 
 @dataclass(frozen=True, slots=True)

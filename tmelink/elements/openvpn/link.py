@@ -22,6 +22,7 @@ from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
 from tmelink.elements.openvpn.monitoring import Monitoring
 from tmelink.elements.openvpn.prompts import answers
+from tmelink.elements.openvpn.replay_file import ReplayFile
 from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.sessions import (
     Answers,
@@ -29,6 +30,7 @@ from tmelink.elements.openvpn.sessions import (
     NewSession,
     longest_super_frame,
     problems,
+    replay_file,
     session_maker,
 )
 from tmelink.elements.openvpn.shaper import FrameShaper
@@ -110,6 +112,7 @@ class Link(Element):
         self._sessions: list[Session] = []
         self._make: NewSession | None = None
         self._revocations = RevocationWatch(self.log)
+        self._replays: ReplayFile | None = None
         self._token: Credentials | None = None
         self._refusal: AuthFailed | None = None
         self._complaint = ""
@@ -210,7 +213,10 @@ class Link(Element):
         self._warn_if_bare()
         tls = self.arguments.tls
         asked = Answers() if tls is None else await answers(self.name, tls, Files(self.log))
-        self._make = session_maker(self.arguments, self.log, asked, self._revocations)
+        self._replays = replay_file(self.arguments, self.log)
+        if self._replays is not None:
+            self._replays.open()
+        self._make = session_maker(self.arguments, self.log, asked, self._revocations, self._replays)
         if self.arguments.shaper:
             overhead = datagram_overhead(self.arguments.proto)
             self._shaper = FrameShaper(
@@ -225,6 +231,9 @@ class Link(Element):
     async def close(self) -> None:
         """End the attempts and with them the peer."""
         await self._revocations.close()
+        if self._replays is not None:
+            await self._replays.close()
+            self._replays = None
         if self._connector is not None:
             await self._connector.close()
             self._connector = None

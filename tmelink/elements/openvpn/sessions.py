@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from tmelink.elements.openvpn.replay_file import ReplayFile
 from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.errors import ElementError
 from tmelink.openvpn import keys
@@ -73,16 +74,20 @@ class Answers:
 
 
 def session_maker(
-    options: Options, log: logging.Logger, answers: Answers, watch: RevocationWatch
+    options: Options,
+    log: logging.Logger,
+    answers: Answers,
+    watch: RevocationWatch,
+    replays: ReplayFile | None = None,
 ) -> NewSession:
     """Read what the options name and return what makes sessions; raises `ElementError` with the remedy.
 
-    `watch` follows the revocation list, if there is one.
+    `watch` follows the revocation list, if there is one; `replays` keeps a static key's packet ids.
     """
     files = Files(log)
     if options.tls is not None:
         return _tls_maker(options, options.tls, files, answers, watch)
-    return _static_maker(options, files)
+    return _static_maker(options, files, replays)
 
 
 def problems(options: Options) -> list[str]:
@@ -158,7 +163,14 @@ def settings(options: Options) -> Settings:
     )
 
 
-def _static_maker(options: Options, files: Files) -> NewSession:
+def replay_file(options: Options, log: logging.Logger) -> ReplayFile | None:
+    """The file of `--replay-persist`; None without one, and under TLS, whose keys are new each time."""
+    if options.replay.persist is None or options.secret is None:
+        return None
+    return ReplayFile(options.replay.persist, envelope.new_window(settings(options)), log)
+
+
+def _static_maker(options: Options, files: Files, replays: ReplayFile | None) -> NewSession:
     key: Secret | None = None
     if options.secret is not None:
         try:
@@ -168,7 +180,8 @@ def _static_maker(options: Options, files: Files) -> NewSession:
 
     def make(options: Options, *, mute: bool = False, credentials: Credentials | None = None) -> Session:
         begun = int(time.time()) if mute else _later()
-        return PointToPoint(replace(settings(options), key=key), os.urandom, begun)
+        window = None if replays is None or mute else replays.window
+        return PointToPoint(replace(settings(options), key=key), os.urandom, begun, window)
 
     return make
 

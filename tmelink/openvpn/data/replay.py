@@ -60,7 +60,7 @@ class ReplayWindow:
     refused.
     """
 
-    __slots__ = ("_ages", "_seconds", "_size", "_time", "_window")
+    __slots__ = ("_ages", "_least", "_seconds", "_size", "_time", "_window")
 
     def __init__(self, size: int = 64, seconds: float = 15) -> None:
         self._size = size
@@ -68,6 +68,16 @@ class ReplayWindow:
         self._time = 0
         self._window = Window(size)
         self._ages = Ages(seconds)
+        self._least = 0
+
+    def resume(self, time: int, packet_id: int) -> None:
+        """Go on where another window had come to: nothing up to there is taken (`--replay-persist`)."""
+        self._time, self._least = time, packet_id
+
+    @property
+    def latest(self) -> tuple[int, int]:
+        """Time stamp and id of the newest packet."""
+        return self._time, max(self._window.top, self._least)
 
     def refuse(self, packet_id: int, time: int, now: float) -> str | None:
         """Take note of an authentic packet; why it must be dropped, or None if it is new."""
@@ -77,9 +87,12 @@ class ReplayWindow:
             self._time = time
             self._window = Window(self._size)
             self._ages = Ages(self._seconds)
+            self._least = 0
         window = self._window
         window.floor = self._ages.floor(window.top, now)
         back = window.top - packet_id
         if back >= self._size or (back >= 0 and packet_id <= window.floor):
             return TOO_LATE
+        if packet_id <= self._least:
+            return REPLAYED
         return None if window.accept(packet_id) else REPLAYED

@@ -351,6 +351,7 @@ def resolv_retry(chosen: Chosen, report: Report) -> int | None:
 
 def data_channel(options: OptionList, chosen: Chosen, report: Report) -> dict[str, Any]:
     """The keys, ciphers and framing that need no TLS."""
+    persist = chosen.last("replay-persist")
     share = chosen.last("port-share")
     framing = _compression(chosen)
     allowed = "asym" if framing in ("lz4", "lz4-v2") else "no"
@@ -361,6 +362,7 @@ def data_channel(options: OptionList, chosen: Chosen, report: Report) -> dict[st
             window=chosen.value("replay-window", 64),
             seconds=chosen.value("replay-window", 15, 1),
             mute_warnings=chosen.has("mute-replay-warnings"),
+            persist=None if persist is None else options.resolve(persist, persist.values[0]),
         ),
         "compression": Compression(framing, chosen.value("allow-compression", allowed)),
         "shaper": chosen.value("shaper", 0),

@@ -171,7 +171,7 @@ LINK: tuple[Section, ...] = (
             works("cipher", "TEXT", "the cipher, such as AES-256-CBC"),
             works("replay-window", "WINDOW [TIME]", "how far packets may come out of order (64 15)"),
             works("mute-replay-warnings", "", "count replays without logging them"),
-            ignored("replay-persist", "FILE", "a replay window lives as long as its session"),
+            works("replay-persist", "FILE", "keep where a static key's packet ids have come to"),
             refused("no-replay", "", "without it anybody can send what was heard once more"),
             works(
                 "comp-lzo",

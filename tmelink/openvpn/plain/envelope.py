@@ -57,6 +57,12 @@ def problems(settings: Settings) -> list[str]:
     return found
 
 
+def new_window(settings: Settings) -> ReplayWindow:
+    """The packet ids that are taken under a key; over TCP, which keeps the order, each has to be the next."""
+    size = settings.replay.window if settings.proto.startswith("udp") else 1
+    return ReplayWindow(size, settings.replay.seconds)
+
+
 class Envelope:
     """Both directions of one session; payloads are at most `limit` bytes long."""
 
@@ -67,8 +73,9 @@ class Envelope:
         drops: Counter[str],
         random: Callable[[int], bytes],
         unix_time: int,
+        window: ReplayWindow | None = None,
     ) -> None:
-        """`settings` must have no `problems`."""
+        """`settings` must have no `problems`; `window` goes on with an earlier session's packet ids."""
         self._drops = drops
         self._framer: CompressionFramer | None = None
         if settings.compression.framing is not None:
@@ -79,8 +86,6 @@ class Envelope:
             self._fragments = Fragments(fragment_size(settings), limit + 2, drops, random(1)[0])
         self._key: StaticKey | None = None
         if settings.key is not None:
-            # TCP keeps the order, so that there each id has to be higher than the last
-            size = settings.replay.window if settings.proto.startswith("udp") else 1
             self._key = StaticKey(
                 settings.key,
                 settings.key_direction,
@@ -88,7 +93,7 @@ class Envelope:
                 auth=static.digest_name(settings.encryption.auth),
                 random=random,
                 unix_time=unix_time,
-                window=ReplayWindow(size, settings.replay.seconds),
+                window=new_window(settings) if window is None else window,
                 drops=drops,
             )
 

@@ -51,11 +51,17 @@ class PointToPoint:
     """The `Session` of a link without TLS.
 
     `random(n)` gives n unpredictable bytes. With a key, `unix_time` is the time of day in seconds, and must
-    be later than that of any earlier session under the key. Raises `ValueError` for settings that have
-    `tmelink.openvpn.plain.envelope.problems`.
+    be later than that of any earlier session under the key; `window` goes on with the packet ids of an
+    earlier one. Raises `ValueError` for settings that have `tmelink.openvpn.plain.envelope.problems`.
     """
 
-    def __init__(self, settings: Settings, random: Callable[[int], bytes], unix_time: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        random: Callable[[int], bytes],
+        unix_time: int = 0,
+        window: replay.ReplayWindow | None = None,
+    ) -> None:
         found = problems(settings)
         if found:
             raise ValueError("; ".join(found))
@@ -88,7 +94,7 @@ class PointToPoint:
         self._envelope: Envelope | None = None
         self._complained = False
         if settings.key is not None or settings.sizes.fragment or settings.compression.framing is not None:
-            self._envelope = Envelope(settings, longest_payload, self.drops, random, unix_time)
+            self._envelope = Envelope(settings, longest_payload, self.drops, random, unix_time, window)
         self._occ = Occ(
             options_string(settings, remote=False),
             options_string(settings, remote=True),
