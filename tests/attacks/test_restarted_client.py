@@ -18,8 +18,8 @@ from tests.attacks.strangers import caller, client_hello, control, reset, server
 from tmelink.elements.builtin.host import Host
 
 RECOVERED = 10.0
-"""Seconds until a link that was restarted has to be back. It takes a tenth of one where nothing else runs; the
-fault was that it never came back."""
+"""Seconds until a link that was restarted has to be back. It takes a tenth of one where nothing else runs;
+the fault was that it never came back."""
 
 
 async def pinged(lab: tmelink.Lab, address: str) -> None:
