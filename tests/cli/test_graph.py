@@ -1,0 +1,64 @@
+"""`tmelink graph`: every element and connection of a sample is in the drawing, and Graphviz draws it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tmelink import load
+from tmelink.cli import main
+from tmelink.proof.graph import dot, graph, mermaid
+from tmelink.resources import folder
+
+SAMPLES = sorted(folder("machines").glob("*.conf"))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+def test_every_element_and_connection_is_drawn(sample: Path) -> None:
+    machine = load(sample)
+    drawn = graph(machine)
+    names = {node.name for node in drawn.nodes}
+    assert {element.name for element in machine.elements.values()} <= names
+    assert len([edge for edge in drawn.edges if not edge.dashed]) == len(machine.connections)
+    for text in (dot(drawn), mermaid(drawn)):
+        for element in machine.elements.values():
+            assert element.name in text
+
+
+def test_a_link_between_two_hosts_is_one_line_that_says_what_protects_it() -> None:
+    drawn = graph(load(folder("machines") / "secure-link.conf"))
+    dashed = [edge for edge in drawn.edges if edge.dashed]
+    assert len(dashed) == 1
+    assert dashed[0].label == "TLS over UDP"
+    assert set(drawn.hosts) == {"one", "two"}
+
+
+def test_a_peer_that_is_not_in_the_file_is_drawn_too() -> None:
+    drawn = graph(load(folder("machines") / "peer-a.conf"))
+    assert [node.shape for node in drawn.nodes if not node.lines] == ["cloud"]
+
+
+def test_a_running_lab_shows_its_states_and_rates() -> None:
+    machine = load("a: tmelink/host inet 10.0.0.1/24\nb at a: tmelink/host inet 10.0.0.2/24\n")
+    counters = {"frames": 9, "bytes": 900, "drops": {"full": 3}, "bits_per_second": 2_000_000}
+    status = {
+        "elements": [{"name": "a", "state": "up"}, {"name": "b", "state": "failed"}],
+        "connections": [{"from": "b", "to": "a", "sent": counters, "received": counters | {"drops": {}}}],
+    }
+    text = dot(graph(machine, status))
+    assert "#d7f0d7" in text
+    assert "#f0b0b0" in text
+    assert "→ 2 Mbit/s, 3 dropped\\n← 2 Mbit/s" in text
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz")
+def test_graphviz_draws_every_sample(tmp_path: Path) -> None:
+    for sample in SAMPLES:
+        picture = tmp_path / f"{sample.stem}.svg"
+        assert main(["graph", str(sample), "--svg", "-o", str(picture)]) == 0
+        root = ElementTree.parse(picture).getroot()
+        words = " ".join(element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text"))
+        assert all(element.name in words for element in load(sample).elements.values())

@@ -1,0 +1,70 @@
+"""`tmelink graph FILE|NAME`: the topology of a file, or of a running lab with its states, as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tmelink import machine
+from tmelink.cli import labs
+from tmelink.control import connect
+from tmelink.errors import TmelinkError
+from tmelink.proof.graph import dot, graph, mermaid
+
+NAME = "graph"
+HELP = "draw the topology of a machine file, or of a running lab with its states and rates"
+EPILOG = labs.epilog(
+    ("tmelink graph lab.conf --svg -o lab.svg", "drawn by Graphviz"),
+    ("tmelink graph lab --svg -o now.svg", "the running lab: what is up, rates and drops"),
+    ("tmelink graph lab.conf --mermaid", "for a README on GitHub or GitLab"),
+)
+
+DRAW_SECONDS = 60
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="FILE|NAME", help="a machine file, or the name of a running lab")
+    parser.add_argument("--host", metavar="NAME", help="only this host's part of the file")
+    forms = parser.add_mutually_exclusive_group()
+    for form, text in (
+        ("svg", "a picture (needs Graphviz)"),
+        ("png", "a picture (needs Graphviz)"),
+        ("dot", "Graphviz's language, as without any of these"),
+        ("mermaid", "Mermaid's flowchart"),
+    ):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=text)
+    parser.set_defaults(form="dot")
+    parser.add_argument("-o", metavar="FILE", dest="output", type=Path, help="where to write it")
+
+
+def main(options: argparse.Namespace) -> int:
+    file, host, status = options.what, options.host, None
+    if not Path(file).exists() and not file.endswith(".conf"):
+        with connect(file) as lab:
+            status = lab.call("status")
+        file, host = status["file"], status["host"]
+    drawn = graph(machine.load(Path(file), host=host), status)
+    text = mermaid(drawn) if options.form == "mermaid" else dot(drawn)
+    data = text.encode() if options.form in ("dot", "mermaid") else _drawn(text, options.form)
+    if options.output is not None:
+        options.output.write_bytes(data)
+    else:
+        sys.stdout.buffer.write(data)
+    return 0
+
+
+def _drawn(text: str, form: str) -> bytes:
+    program = shutil.which("dot")
+    if program is None:
+        raise TmelinkError(
+            f"--{form} needs Graphviz: install the package graphviz, or take --dot or --mermaid"
+        )
+    done = subprocess.run(
+        [program, f"-T{form}"], input=text.encode(), capture_output=True, check=False, timeout=DRAW_SECONDS
+    )
+    if done.returncode:
+        raise TmelinkError(f"Graphviz: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout

@@ -1,0 +1,220 @@
+"""The topology of a machine file as a drawing: hosts as boxes, machines in them, elements and connections.
+
+Graphviz or Mermaid lays it out: this module only says what there is. It knows the machine and, of a running
+lab, the reply to `status`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from tmelink.element import Element
+from tmelink.elements.openvpn.link import Link
+from tmelink.elements.openvpn.server import Server
+from tmelink.machine import CheckedMachine
+from tmelink.openvpn.options.fields import transport
+from tmelink.openvpn.options.parse import Options
+from tmelink.proof.paths import nowhere
+from tmelink.proof.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An element: its name, lines that say more, the host and the machine that it is drawn in, its state."""
+
+    name: str
+    lines: tuple[str, ...]
+    host: str
+    machine: str
+    shape: str
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A connection of the file, or a link between two ends (`dashed`), with what is written on it."""
+
+    one: str
+    other: str
+    label: str = ""
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What is drawn. `hosts` has the address of each host that the file names."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    hosts: Mapping[str, str] = field(default_factory=dict)
+
+
+def graph(machine: CheckedMachine, status: Mapping[str, Any] | None = None) -> Graph:
+    """The drawing of a machine; with the reply to `status`, states and rates are in it."""
+    topology = Topology(machine, nowhere)
+    states = {row["name"]: row["state"] for row in (status or {}).get("elements", ())}
+    nodes = tuple(_node(machine, path, element, states) for path, element in machine.elements.items())
+    rates = {(row["from"], row["to"]): row for row in (status or {}).get("connections", ())}
+    edges = [
+        Edge(a.element.name, b.element.name, _rates(rates.get((a.element.name, b.element.name))))
+        for a, b in machine.connections
+    ]
+    seen: set[frozenset[str]] = set()
+    for element in machine.elements.values():
+        if not isinstance(element, Link | Server):
+            continue
+        others = topology.other_ends(element)
+        for other in others:
+            pair = frozenset((element.name, other.name))
+            if pair not in seen:
+                seen.add(pair)
+                edges.append(Edge(element.name, other.name, _security(element.arguments), dashed=True))
+        if not others and (remote := _remote(element.arguments)):
+            nodes += (Node(remote, (), "", "", "cloud"),)
+            edges.append(Edge(element.name, remote, _security(element.arguments), dashed=True))
+    return Graph(tuple(dict.fromkeys(nodes)), tuple(edges), dict(machine.hosts))
+
+
+def _node(machine: CheckedMachine, path: str, element: Element, states: Mapping[str, str]) -> Node:
+    module = machine.modules[path]
+    directory = path.rsplit("/", 1)[0].lstrip("/")
+    lines = [module, *_addresses(element)]
+    shape = (
+        "switch" if module.endswith("/switch") else "link" if isinstance(element, Link | Server) else "box"
+    )
+    return Node(
+        element.name,
+        tuple(lines),
+        machine.homes.get(path, ""),
+        directory,
+        shape,
+        states.get(element.name, ""),
+    )
+
+
+def _addresses(element: Element) -> list[str]:
+    arguments = element.arguments
+    if isinstance(element, Link | Server):
+        options: Options = arguments
+        port = f" port {options.lport}" if options.bind and options.lport else ""
+        return [f"{options.proto}{port}"]
+    found = (getattr(arguments, name, None) for name in ("inet", "inet6"))
+    return [str(address) for address in found if address and not isinstance(address, list | tuple)]
+
+
+def _security(options: Options) -> str:
+    carrier = "UDP" if transport(options.proto) == "udp" else "TCP"
+    if options.tls is not None:
+        return f"TLS over {carrier}"
+    if options.secret is not None:
+        return f"static key over {carrier}"
+    return f"plain {carrier}"
+
+
+def _remote(options: Options) -> str:
+    return " or ".join(dict.fromkeys(f"{remote.host} port {remote.port}" for remote in options.remotes))
+
+
+def _rates(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    parts = []
+    for direction, arrow in (("sent", "→"), ("received", "←")):
+        counters = row[direction]
+        rate = counters["bits_per_second"]
+        drops = sum(counters["drops"].values())
+        text = "" if rate is None else f"{arrow} {rate / 1e6:.3g} Mbit/s"
+        parts.append(text + (f", {drops} dropped" if drops else ""))
+    return "\n".join(filter(None, parts))
+
+
+# Dot
+
+_SHAPES = {
+    "box": 'shape="box"',
+    "switch": 'shape="hexagon"',
+    "link": 'shape="box", style="filled", fillcolor="#e2e8f4"',
+    "cloud": 'shape="ellipse", style="dashed"',
+}
+_COLOURS = {"up": "#d7f0d7", "down": "#f7d7d7", "failed": "#f0b0b0", "opening": "#fff0c0"}
+
+
+def dot(drawn: Graph) -> str:
+    """Graphviz's language."""
+    lines = [
+        "graph lab {",
+        '  graph [fontname="sans-serif", rankdir=LR, nodesep=0.35, ranksep=0.8]',
+        '  node [fontname="sans-serif", fontsize=11, style="filled,rounded", fillcolor="#f4f6fa"]',
+        '  edge [fontname="sans-serif", fontsize=9]',
+    ]
+    for number, (host, members) in enumerate(_by(drawn.nodes, "host").items()):
+        indent = "  "
+        if host:
+            address = drawn.hosts.get(host, "")
+            title = _text(f"host {host}" + (f"\n{address}" if address else ""))
+            lines.append(f"  subgraph cluster_{number} {{")
+            lines.append(f'    label={title}; style="rounded"; color="#7a8aa0"')
+            indent = "    "
+        for place, (machine, each) in enumerate(_by(members, "machine").items()):
+            if machine:
+                lines.append(f"{indent}subgraph cluster_{number}_{place} {{")
+                lines.append(f'{indent}  label={_text(machine)}; style="rounded,dashed"; color="#a0a8b8"')
+            lines += [indent + _dot_node(node) for node in each]
+            if machine:
+                lines.append(indent + "}")
+        if host:
+            lines.append("  }")
+    for edge in drawn.edges:
+        style = ', style="dashed", penwidth=1.6' if edge.dashed else ""
+        lines.append(f"  {_text(edge.one)} -- {_text(edge.other)} [label={_text(edge.label)}{style}]")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _dot_node(node: Node) -> str:
+    label = _text("\n".join((node.name, *node.lines)))
+    colour = f', fillcolor="{_COLOURS[node.state]}"' if node.state in _COLOURS else ""
+    return f"  {_text(node.name)} [label={label}, {_SHAPES[node.shape]}{colour}]"
+
+
+def _text(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+# Mermaid
+
+
+def mermaid(drawn: Graph) -> str:
+    """Mermaid's flowchart, as GitHub and GitLab draw it in Markdown."""
+    names = {node.name: f"n{number}" for number, node in enumerate(drawn.nodes)}
+    lines = ["flowchart LR"]
+    for number, (host, members) in enumerate(_by(drawn.nodes, "host").items()):
+        if host:
+            lines.append(f'  subgraph h{number}["host {escape(host)} {escape(drawn.hosts.get(host, ""))}"]')
+        for place, (machine, each) in enumerate(_by(members, "machine").items()):
+            if machine:
+                lines.append(f'    subgraph h{number}m{place}["{escape(machine)}"]')
+            lines += [f'      {names[node.name]}["{_lines(node)}"]' for node in each]
+            if machine:
+                lines.append("    end")
+        if host:
+            lines.append("  end")
+    for edge in drawn.edges:
+        line = "-.-" if edge.dashed else "---"
+        label = f"|{escape(edge.label).replace(chr(10), '<br/>')}|" if edge.label else ""
+        lines.append(f"  {names[edge.one]} {line}{label} {names[edge.other]}")
+    return "\n".join(lines) + "\n"
+
+
+def _lines(node: Node) -> str:
+    return "<br/>".join(escape(line) for line in (node.name, *node.lines))
+
+
+def _by(nodes: Iterable[Node], what: str) -> dict[str, list[Node]]:
+    found: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        found[getattr(node, what)].append(node)
+    return found
