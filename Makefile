@@ -4,13 +4,23 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz lint clean
+.PHONY: demo test unit coverage fuzz lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/tmelink demo
 
-test: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+# The unit tests share nothing, so there are as many at once as the machine has cores; those against real
+# programs come one after the other.
+PARALLEL ?= -n auto --dist loadgroup
+
+test: unit
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest --ignore=tests/e2e $(PARALLEL) $(ARGS)
+
+coverage: $(VENV)/.test
+	$(BIN)/python -m pytest --ignore=tests/e2e $(PARALLEL) --cov --cov-report=term:skip-covered $(ARGS)
 
 # The property tests alone, with as many examples as TIMES says, at random: a quarter of an hour for 20.
 TIMES ?= 20

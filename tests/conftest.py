@@ -36,6 +36,9 @@ PACKAGES = {
 
 VERSION_SECONDS = 10
 
+USED = "ran against"
+"""The property of a report that names a program."""
+
 _used: set[str] = set()
 
 
@@ -72,10 +75,15 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call" and not report.skipped:
-        _used.update(_needed(item))
+        # A report travels from the process that ran the test to the one that sums up.
+        report.user_properties += [(USED, program) for program in _needed(item)]
     if FULL and report.skipped and not hasattr(report, "wasxfail"):
         _fail(report)
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _used.update(str(value) for name, value in report.user_properties if name == USED)
 
 
 @pytest.hookimpl(wrapper=True)

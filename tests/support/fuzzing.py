@@ -1,4 +1,7 @@
-"""Property tests and fuzzers: a few seeded examples in the suite, many random ones under `make fuzz`."""
+"""Property tests and fuzzers: seeded examples in the suite, many random ones under `make fuzz`.
+
+While somebody works, a quarter of the examples is tried; TMELINK_FULL=1, as `.ci/run` has it, tries them all.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,22 @@ from hypothesis import HealthCheck, settings
 
 T = TypeVar("T", bound=Callable[..., Any])
 
-TIMES = int(os.environ.get("TMELINK_FUZZ", "1"))
-"""How many times the usual examples are tried."""
+USUAL = "1" if os.environ.get("TMELINK_FULL") == "1" else "0.25"
+
+TIMES = float(os.environ.get("TMELINK_FUZZ", USUAL))
+"""How many times the examples that a test asks for are tried."""
+
+
+def scaled(count: int) -> int:
+    """So many repetitions as a test does of what it asks for; at least one."""
+    return max(1, round(count * TIMES))
 
 
 def examples(count: int = 100) -> Callable[[T], T]:
     """Try so many, for as long as they take: a busy computer is no reason to fail."""
     chosen = settings(
-        max_examples=count * TIMES,
-        derandomize=TIMES == 1,
+        max_examples=scaled(count),
+        derandomize=TIMES <= 1,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
