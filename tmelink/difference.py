@@ -122,12 +122,15 @@ def _differing(old: object, new: object) -> list[str]:
     if old == new:
         return []
     if type(old) is type(new) and dataclasses.is_dataclass(old):
-        names = [
-            field.name
-            for field in dataclasses.fields(old)
-            if field.compare and getattr(old, field.name) != getattr(new, field.name)
-        ]
-        return [name.rstrip("_").replace("_", "-") for name in names]
+        names = []
+        for field in dataclasses.fields(old):
+            before, after = getattr(old, field.name), getattr(new, field.name)
+            if field.compare and before != after:
+                # A group of settings is none of a file's words: its own fields are.
+                grouped = dataclasses.is_dataclass(before) and type(before) is type(after)
+                name = field.name.rstrip("_").replace("_", "-")
+                names += _differing(before, after) if grouped else [name]
+        return names
     return ["arguments"]
 
 
