@@ -22,8 +22,7 @@ PING = ["host0", "ping", "10.0.0.2", "count", "2", "interval", "0.01"]
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def lab(tmp_path: Path) -> Iterator[Process]:
     (tmp_path / "seen.conf").write_text(LAB)
     process = Process([*TMELINK, "run", "seen.conf"], cwd=tmp_path)
     process.expect("running: ")
