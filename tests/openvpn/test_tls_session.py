@@ -908,3 +908,29 @@ def test_a_login_by_the_web_is_told_and_waited_for() -> None:
     wire.call(wire.server, "admit", PUSH)
     wire.run(wire.now + 2)
     assert wire.client.of(Up)
+
+
+def test_a_revocation_list_is_read_again_when_it_changes() -> None:
+    """A client that is revoked while the server runs is refused; a broken list changes nothing."""
+    lists: list[bytes] = []
+
+    def later() -> bytes:
+        return lists.pop() if lists else b""
+
+    context = TlsContext(files(SERVER, crl=AUTHORITY.crl(), later_crl=later), server=True)
+
+    def handshake() -> Wire:
+        wire = Wire(session(server=False), TlsSession(tls_settings(server=True), context, wall))
+        wire.begin()
+        wire.run(3)
+        return wire
+
+    assert handshake().server.of(Up)
+    lists.append(b"no list at all")
+    assert handshake().server.of(Up)
+    lists.append(AUTHORITY.crl(CLIENT, days_later=1))
+    refused = handshake()
+    assert not refused.server.of(Up)
+    assert "it is revoked" in str(refused.server.events)
+    lists.append(AUTHORITY.crl(days_later=2))
+    assert handshake().server.of(Up)

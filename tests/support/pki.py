@@ -62,8 +62,9 @@ class Authority:
         """A certificate valid for `days` from `begin` days after the authority's beginning."""
         return self._make(name, authority=False, usage=usage, days=days, begin=begin)
 
-    def crl(self, *revoked: Pair) -> bytes:
-        start = datetime.datetime.fromtimestamp(self.unix_time, datetime.UTC) - DAY
+    def crl(self, *revoked: Pair, days_later: int = 0) -> bytes:
+        """A revocation list of the day before the authority's beginning, or so many days later."""
+        start = datetime.datetime.fromtimestamp(self.unix_time, datetime.UTC) + (days_later / 10 - 1) * DAY
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.own.certificate.subject)

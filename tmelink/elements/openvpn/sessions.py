@@ -256,6 +256,7 @@ def _tls_files(tls: TlsOptions, files: Files, passphrase: bytes | None) -> TlsFi
         pkcs12=files.secret(tls.pkcs12, "pkcs12"),
         ca=files.public(tls.ca, "ca") + authorities,
         crl=files.public(tls.crl_verify, "crl-verify") + revocations,
+        later_crl=_changed_file(tls.crl_verify, files),
         revoked=None if tls.crl_directory is None else _revocations(Path(tls.crl_directory)),
         rules=tls.rules,
         version_min=tls.tls_version_min,
@@ -282,6 +283,29 @@ def _directory(path: str | None, files: Files) -> tuple[bytes, bytes]:
             f"--capath {path} holds no authority; `openssl rehash {path}` gives files their names"
         )
     return found[""], found["r"]
+
+
+def _changed_file(material: Material | None, files: Files) -> Callable[[], bytes] | None:
+    """What gives a file's contents when the file has changed since it was last asked, else nothing."""
+    if material is None or material.path is None:
+        return None
+    path = Path(material.path)
+    seen: tuple[int, ...] = ()
+
+    def later() -> bytes:
+        nonlocal seen
+        try:
+            stat = path.stat()
+            now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if now == seen:
+                return b""
+            seen = now
+            return path.read_bytes()
+        except OSError as error:
+            files.warn(f"--crl-verify {path}: {error.strerror or error}; the list read before holds")
+            return b""
+
+    return later
 
 
 def _revocations(directory: Path) -> Callable[[int], bool]:

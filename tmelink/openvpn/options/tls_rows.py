@@ -45,7 +45,8 @@ TLS: tuple[Section, ...] = (
             works(
                 "crl-verify",
                 "FILE [dir]",
-                "certificates that are no longer trusted: a list, or files called by serial number",
+                "certificates that are no longer trusted: a list, read again when it changes, "
+                "or files called by serial number",
                 inline=True,
             ),
             refused("tls-verify", "TEXT", _CHECK, "use --verify-x509-name or --peer-fingerprint"),

@@ -79,6 +79,7 @@ class TlsFiles:
     """What TLS is made of, as the bytes that files or inline blocks hold (PEM unless said otherwise).
 
     With `fingerprints` in `rules` and without `ca`, the peer's certificate is known by them alone.
+    `later_crl` is asked at every handshake for the revocation list where that has changed, else empty.
     `revoked` is asked for every certificate's serial number, at every handshake (`--crl-verify DIR dir`).
     `groups` are OpenSSL's names by rank, with ':' between; its own list begins with X25519.
     `client_certificate` says whether a server asks for the client's (`--verify-client-cert`).
@@ -91,6 +92,7 @@ class TlsFiles:
     pkcs12: bytes = field(default=b"", repr=False)  # DER
     ca: bytes = field(default=b"", repr=False)
     crl: bytes = field(default=b"", repr=False)
+    later_crl: Callable[[], bytes] | None = None
     revoked: Callable[[int], bool] | None = None
     rules: Rules = field(default_factory=Rules)
     client_certificate: Literal["require", "optional", "none"] = "require"
@@ -113,6 +115,7 @@ class TlsContext:
         self._server = server
         self._rules = files.rules
         self._revoked = files.revoked
+        self._later_crl = files.later_crl
         self._own: x509.Certificate | None = None
         self._by_fingerprint = bool(files.rules.fingerprints) and not files.ca
         if not files.ca and not files.pkcs12 and not files.rules.fingerprints:
@@ -160,6 +163,9 @@ class TlsContext:
     def engine(self, unix_time: float) -> TlsEngine:
         """A new TLS connection, certificates judged at `unix_time` seconds since 1970."""
         context = self._context
+        if self._later_crl is not None and (later := self._later_crl()):
+            # One that cannot be read leaves the older one in force.
+            self._add_lists(later)
         store = context.get_cert_store()
         assert store is not None
         store.set_time(datetime.datetime.fromtimestamp(unix_time, datetime.UTC))
@@ -238,15 +244,21 @@ class TlsContext:
         if files.crl:
             store = self._context.get_cert_store()
             assert store is not None
-            lists = _PEM_CRL.findall(files.crl)
-            try:
-                for pem in lists:
-                    store.add_crl(x509.load_pem_x509_crl(pem))
-            except ValueError:
-                lists = []
-            if not lists:
+            if not self._add_lists(files.crl):
                 raise ValueError("--crl-verify holds no revocation list in PEM")
             store.set_flags(_CRL_CHECK)
+
+    def _add_lists(self, pem: bytes) -> bool:
+        """Add revocation lists; of several of one authority OpenSSL takes the newest. False without any."""
+        store = self._context.get_cert_store()
+        assert store is not None
+        try:
+            lists = [x509.load_pem_x509_crl(text) for text in _PEM_CRL.findall(pem)]
+        except ValueError:
+            return False
+        for each in lists:
+            store.add_crl(each)
+        return bool(lists)
 
     def _trust(self, certificates: Sequence[x509.Certificate]) -> None:
         store = self._context.get_cert_store()
