@@ -75,7 +75,7 @@ def test_the_rest() -> None:
         ("", ["1: missing argument: NAME", "1: missing argument: inet ADDR"]),
         ("front", ["1: missing argument: inet ADDR"]),
         ("front inet", ["9: argument 'inet' needs a value: ADDR"]),
-        ("front inet 10.0.0", ["14: inet: '10.0.0' is no IPv4 address"]),
+        ("front inet 10.0.0", ["14: inet: '10.0.0' is not a valid IPv4 address"]),
         ("front inet 10.0.0.1 size 9", ["28: size: mtu 9 is out of range: 68 to 65521"]),
         ("front inet 10.0.0.1 inet 10.0.0.2", ["23: argument 'inet' is given twice"]),
         ("front inet 10.0.0.1 sise 900", None),
@@ -133,7 +133,7 @@ def test_log_levels(text: str, level: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "0x", "loud", "١"])
 def test_no_log_levels(text: str) -> None:
-    with pytest.raises(ValueError, match="is no log level"):
+    with pytest.raises(ValueError, match="is not a valid log level"):
         values.log_level(text)
 
 
@@ -144,5 +144,5 @@ def test_hosts(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "10.0.0", "10.0.0.300", "-a", "a..b", "a b", "x" * 64, "fd00::g"])
 def test_no_hosts(text: str) -> None:
-    with pytest.raises(ValueError, match="is no IP address and no name of a host"):
+    with pytest.raises(ValueError, match="is not a valid IP address or host name"):
         values.host(text)

@@ -222,7 +222,7 @@ def test_arguments_are_checked() -> None:
     assert mistakes(
         "a: tmelink/host inet 10.0.0\nb: tmelink/host\nc: tme/host/tun/tap interfac x\nd: test/grumpy sad"
     ) == [
-        "1:22: inet: '10.0.0' is no IPv4 address with its prefix, such as 10.0.0.1/24",
+        "1:22: inet: '10.0.0' is not a valid IPv4 address with a prefix, such as 10.0.0.1/24",
         "2:4: missing argument: inet ADDR/LEN",
         "3:21: unknown argument 'interfac' (did you mean interface?)",
         "3:30: unknown argument 'x' (it takes interface)",
@@ -307,7 +307,7 @@ nic0: tmelink/nic mac 00:01:02:03:04:05 {
 }
 """
     assert mistakes(text) == [
-        "1:26: inet: '10.0.0.300/24' is no IPv4 address with its prefix, such as 10.0.0.1/24",
+        "1:26: inet: '10.0.0.300/24' is not a valid IPv4 address with a prefix, such as 10.0.0.1/24",
         "2:7: unknown module tme/host/tun/tp (did you mean tme/host/tun/tap?)",
         "3:43: lport: port 70000 is out of range: 1 to 65535",
         "4:10: unknown element tap1 (did you mean tap0?)",
@@ -509,7 +509,10 @@ def test_ls() -> None:
         ("alias a/b s", "1:7: a does not exist"),
         ("ls -x", "1:4: ls has no option -x (it has -a, -l and -R)"),
         ("ls nowhere", "1:4: nowhere does not exist"),
-        ("log s loud", "1:7: 'loud' is no log level: a number from 0, off, debug, info, warning or error"),
+        (
+            "log s loud",
+            "1:7: 'loud' is not a valid log level: a number from 0, off, debug, info, warning or error",
+        ),
     ],
 )
 def test_directory_mistakes(text: str, expected: str) -> None:
@@ -645,7 +648,7 @@ host a address 10.0.0 { x: tmelink/nic }
 host b address 10.0.0.2 { y at x: tmelink/nic }
 host b address 10.0.0.3 { }"""
     assert mistakes(text) == [
-        "1:16: '10.0.0' is no IP address and no name of a host",
+        "1:16: '10.0.0' is not a valid IP address or host name",
         "2:32: /y is on host b and /x on host a (a pair of tme/host/openvpn/socket/link joins hosts)",
         "3:16: host b has another address here (it is 10.0.0.2 at <text>:2:6)",
     ]
@@ -866,7 +869,7 @@ def test_a_card_has_the_address_that_it_is_given() -> None:
     text = 'ec0: tme/bus/multibus/3c400 ether "00:01:02:03:04:05" and more\nx at ec0: tme/host/tun/tap\n'
     assert load(text).find("ec0").arguments.mac == bytes(range(6))
     assert mistakes(text.replace(":05", ":5g")) == [
-        "1:35: mac: '00:01:02:03:04:5g' is no MAC address, which looks like 02:00:00:00:00:01"
+        "1:35: mac: '00:01:02:03:04:5g' is not a valid MAC address, such as 02:00:00:00:00:01"
     ]
 
 

@@ -141,7 +141,7 @@ def test_an_element_of_another_package_is_listed_checked_and_run(installed: Inst
     assert "bad.conf:2:11: unknown module example/miror (did you mean example/mirror?)" in said
     (installed.folder / "bad.conf").write_text("n0: tmelink/nic\nm0 at n0: example/mirror times 30\n")
     said = installed.tmelink("check", "bad.conf", code=1)
-    assert "bad.conf:2:32: times: '30' is no number from 1 to 9" in said
+    assert "bad.conf:2:32: times: '30' is not a valid number from 1 to 9" in said
     (installed.folder / "good.conf").write_text("n0: tmelink/nic\nm0 at n0: example/mirror times 3\n")
     (installed.folder / "use.py").write_text(USE)
     there, here = "02" * 6, "06" * 6

@@ -1,4 +1,4 @@
-"""What `import tmelink` gives an embedder: load a machine, run it, take hold of its elements."""
+"""The API of `import tmelink` for embedders: load a machine, run it, use its elements."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def start(
 ) -> ThreadedLab:
     """Load a machine file, or a text, and run it in a thread: `with start("machine.conf") as lab`.
 
-    The arguments are those of `load` and `Machine.run`, and what they raise is raised here.
+    The arguments are those of `load` and `Machine.run`, and so are the errors.
     """
     machine = load(path_or_text, host=host, network_only=network_only)
     return ThreadedLab(machine, keep_going=keep_going, output=output)

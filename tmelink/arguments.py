@@ -28,7 +28,7 @@ _REQUIRED: Any = object()
 
 
 class ArgumentError(ValueError):
-    """Arguments that do not go together; `argument` names the one to point at."""
+    """Arguments that exclude each other; `argument` names the one to point at."""
 
     def __init__(self, argument: str, message: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class ArgumentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What one argument is: how it is written, read and explained."""
+    """One argument: how it is written, read and explained."""
 
     shape: Literal["keyword", "flag", "positional", "rest"]
     metavar: str
@@ -54,7 +54,7 @@ def keyword(
 ) -> T | V:
     """An argument written `name VALUE`; the dataclass field's name is the keyword (`_` written `-`).
 
-    With `alone` the value may be left out, at the end or before another keyword, and is that then.
+    With `alone` the value may be left out, at the end or before another keyword; it is then `alone`.
     """
     return cast("T | V", _field("keyword", metavar, convert, help, default, alone=alone))
 
@@ -65,7 +65,7 @@ def keywords(metavar: str, convert: Callable[[str], T], *, help: str) -> tuple[T
 
 
 def flag(*, help: str) -> bool:
-    """A bare word that switches something on."""
+    """A single word that switches something on."""
     return cast(bool, _field("flag", "", bool, help, False))
 
 
@@ -75,7 +75,7 @@ def positional(metavar: str, convert: Callable[[str], T], *, help: str, default:
 
 
 def rest(metavar: str, *, help: str) -> tuple[str, ...]:
-    """All words that no keyword took; the field must be the last."""
+    """All remaining words; the field must be the last."""
     return cast("tuple[str, ...]", _field("rest", metavar, str, help, (), many=True))
 
 
@@ -106,7 +106,7 @@ def parse(arguments: type[T], words: Sequence[Word], place: Place, report: Repor
     """Read `words` as `arguments` declares them.
 
     Every mistake is reported with the word it concerns (`place` stands for the element as a whole); the
-    result is None when there was any.
+    result is None if there was one.
     """
     known = declared(arguments)
     fields = dict(zip(known, (f.name for f in dataclasses.fields(cast(Any, arguments))), strict=True))

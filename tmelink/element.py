@@ -44,7 +44,7 @@ class Port:
         self.peer: Port | None = None
         self.place: Place | None = None
         self.words: Sequence[Word] = ()
-        """What stands on its side of `at` in the file."""
+        """The words on its side of `at` in the file."""
         self.sent = Counters()
 
     def send(self, burst: Burst) -> None:
@@ -65,7 +65,7 @@ class Port:
             self.inline.take(burst)
 
     def send_one(self, frame: Frame) -> None:
-        """Hand over a frame that comes alone; the same as a burst of it, by the shortest way."""
+        """Hand over a frame that comes alone; the same as a burst of one, but faster."""
         peer = self.peer
         sent = self.sent
         if peer is None:
@@ -96,7 +96,7 @@ class Port:
         self.sent.drops[reason] += count
 
     def hold(self, held: bool) -> None:
-        """Ask the element at the other end to stop (True) or go on (False) reading: its sink is full."""
+        """Ask the element at the other end to stop (True) or continue (False) reading: its sink is full."""
         if self.peer is not None:
             self.peer.element.hold(self.peer, held)
 
@@ -108,7 +108,7 @@ class Inline(Protocol):
 
 
 def connect(a: Port, b: Port) -> None:
-    """Make two ports each other's peer; a port joined to itself gets back what it sends."""
+    """Connect two ports; a port that is connected to itself gets back what it sends."""
     for port, other in ((a, b), (b, a)):
         if port.kind != other.kind:
             port.element.adopt(port, other.kind)
@@ -122,21 +122,21 @@ def connect(a: Port, b: Port) -> None:
         around = _carried_by_itself(port.element)
         if around is not None:
             a.peer = b.peer = None
-            raise PortError(f"{around}: a tunnel cannot travel inside itself")
+            raise PortError(f"{around}: a tunnel cannot carry itself")
 
 
 def _carried_by_itself(element: Element) -> str | None:
-    """The way around, where what carries an element is in the end carried by it."""
-    way = [element.name]
+    """The loop of tunnels, where an element in the end carries its own carrier; None where there is none."""
+    names = [element.name]
     carrier = element.carried_by
-    while carrier is not None and carrier.peer is not None and len(way) <= MAX_NESTING:
+    while carrier is not None and carrier.peer is not None and len(names) <= MAX_NESTING:
         other = carrier.peer.element
         if carrier.peer is other.carried_by:
             # Both outer sides face each other, as two ends of a wire.
             return None
-        way.append(other.name)
+        names.append(other.name)
         if other is element:
-            return " inside ".join(way)
+            return " in ".join(names)
         carrier = other.carried_by
     return None
 
@@ -149,7 +149,7 @@ def disconnect(port: Port) -> None:
 
 
 MAX_NESTING = 64
-"""Tunnels inside each other that are looked at: each costs 20 bytes, and so many leave little of 1500."""
+"""The most nested tunnels that are followed: each costs 20 bytes, and so many leave little of 1500."""
 
 _KINDS: dict[Kind, str] = {"ethernet": "Ethernet frames", "ip": "IP packets"}
 
@@ -173,7 +173,7 @@ class Claim(NamedTuple):
 
 
 class StatusListener(Protocol):
-    """What a runtime is told by its elements; set by it before `open`."""
+    """What elements report to the runtime, which sets it before `open`."""
 
     def failed(self, element: Element, error: Exception) -> None:
         """The element has stopped working."""
@@ -192,7 +192,7 @@ class Element:
     """Anything that a machine file creates; a subclass is registered by module name as an entry point.
 
     A constructor does no I/O, so that a file can be checked without touching the host. `open` and `close`
-    run inside the runtime's event loop; `close` is called once for every `open`, after failure too, and
+    run on the runtime's event loop; `close` is called once for every `open`, after failure too, and
     leaves nothing of the element behind.
     """
 
@@ -251,11 +251,11 @@ class Element:
         return declaration.reference(cls.Arguments)
 
     def claims(self) -> list[Claim]:
-        """What this element takes of the host for itself alone."""
+        """The host's resources that this element needs for itself alone."""
         return []
 
     def port(self, words: Sequence[Word] = ()) -> Port:
-        """A new side of a connection; `words` are the arguments that stand on its side of `at`.
+        """A new side of a connection; `words` are the arguments on its side of `at`.
 
         Raises `PortError` where the element takes no (further) connection or no such arguments.
         """
@@ -294,7 +294,7 @@ class Element:
         return None
 
     async def open(self) -> None:
-        """Take what the element needs of the host; raises `ElementError` or `OSError`."""
+        """Open what the element needs from the host; raises `ElementError` or `OSError`."""
 
     async def restore(self) -> None:
         """Undo what it has changed on the host and would outlive the process; raises what could not be
@@ -305,7 +305,7 @@ class Element:
         """
 
     async def close(self) -> None:
-        """Give everything back; never raises for what was never taken."""
+        """Release everything; never raises for something that was not opened."""
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Take frames that arrived at `port`; called on the data path, must not block or raise.
@@ -315,20 +315,20 @@ class Element:
         port.drop("not taken", len(burst.frames))
 
     def receive_one(self, port: Port, frame: Frame) -> None:
-        """Take a frame that comes alone; an element overrides it for a shorter way than a burst has.
+        """Take a frame that comes alone; an element overrides it where that is faster than a burst.
 
         What it does must be what `receive` does with a burst of that frame.
         """
         self.receive(port, Burst([frame]))
 
     def hold(self, port: Port, held: bool) -> None:
-        """The other end of `port` is full (or no longer): stop (go on) reading what would be sent there."""
+        """The other end of `port` is full (or has room again): stop (continue) reading what is sent there."""
 
-    def configure_network(self, port: Port, inside: Tunnel) -> Awaitable[None] | None:
-        """The other end of `port` says which addresses and routes belong to what comes from there.
+    def configure_network(self, port: Port, tunnel: Tunnel) -> Awaitable[None] | None:
+        """The other end of `port` gives the addresses and routes of its tunnel.
 
-        Returns None where this element gives them to no interface of a host. Otherwise the result is to be
-        awaited: it is done once they are set, or cannot be. A later call takes the place of an earlier one.
+        Returns None if this element does not set them on an interface of a host. Otherwise the caller awaits
+        the result, which is done once they are set, or cannot be set. A later call replaces an earlier one.
         """
         return None
 

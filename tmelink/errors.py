@@ -36,13 +36,13 @@ class MachineError(TmelinkError):
 
 
 class ElementError(TmelinkError):
-    """An element cannot open, or cannot do what a command asks of it."""
+    """An element cannot open, or cannot carry out a command."""
 
 
 class MissingCapability(ElementError):
     """The process may not do this; the message names the capability and how to give it.
 
-    `instead` is what to do for a user who is to have no capability.
+    `instead` is the remedy for a user without that capability.
     """
 
     def __init__(self, what: str, capability: str, instead: str | None = None) -> None:
@@ -55,7 +55,7 @@ class MissingCapability(ElementError):
 
 
 class UnsupportedHere(ElementError):
-    """This operating system, or this installation, lacks what the element stands on."""
+    """This operating system, or this installation, lacks what the element needs."""
 
 
 class PortError(TmelinkError):
@@ -75,4 +75,4 @@ class ClosedError(TmelinkError):
 
 
 class ProtocolError(TmelinkError):
-    """Bytes that the protocol does not allow; never leaves the element that met them."""
+    """Bytes that the protocol does not allow; never leaves the element that received them."""

@@ -1,4 +1,4 @@
-"""What moves along the data path: Frame, Run, Gso, SuperFrame, Burst, and the Counters that count it.
+"""The types of the data path: Frame, Run, Gso, SuperFrame, Burst, and Counters.
 
 No I/O and no elements. Frames move many at a time; a call or an object for each single frame costs more than
 the frame's own work.
@@ -17,13 +17,13 @@ Frame = bytes | bytearray | memoryview
 Kind = Literal["ethernet", "ip"]
 
 MIN_FRAME = 14
-"""An Ethernet header; anything shorter is no frame."""
+"""The bytes of an Ethernet header; anything shorter is not a frame."""
 
 
 class Run(NamedTuple):
-    """Pieces of `size` bytes laid end to end in one buffer; only the last may be shorter.
+    """Pieces of `size` bytes end to end in one buffer; only the last may be shorter.
 
-    What UDP_SEGMENT sends and UDP_GRO receives in one call, and what segmenting a super-frame yields.
+    UDP_SEGMENT sends and UDP_GRO receives one in a call, and segmenting a super-frame makes one.
     """
 
     data: memoryview
@@ -36,7 +36,7 @@ class Run(NamedTuple):
 
 
 class Gso(NamedTuple):
-    """A decoded virtio_net_hdr (virtio 1.2, section 5.1.6): how a super-frame wants to be cut.
+    """A decoded virtio_net_hdr (virtio 1.2, section 5.1.6): how to segment a super-frame.
 
     `kind` is VIRTIO_NET_HDR_GSO_* without the ECN bit (0 none, 1 TCPv4, 3 UDP fragmentation, 4 TCPv6,
     5 UDP segmentation); `size` the payload bytes a segment; `header` the bytes before the payload, as the
@@ -53,7 +53,7 @@ class Gso(NamedTuple):
 
 
 class SuperFrame(NamedTuple):
-    """A frame that is to be cut, with what says how: a label that stands in no list beside the frames."""
+    """A super-frame together with its label, where frames travel one by one."""
 
     frame: Frame
     gso: Gso
@@ -63,15 +63,15 @@ class SuperFrame(NamedTuple):
 class Burst:
     """What moves between ports: frames in order and, where any is a super-frame, a label for each.
 
-    The frames are lent: they may lie in buffers that the sender fills anew once the call returns. Whoever
-    keeps one beyond it keeps a copy, and nobody writes into one.
+    The frames are only lent: they may be in buffers that the sender reuses once the call returns. To keep a
+    frame longer, copy it; never write into one.
     """
 
     frames: list[Frame]
     gso: list[Gso | None] | None = None
 
     def part(self, indexes: Sequence[int]) -> Burst:
-        """The frames that stand at `indexes`, with their labels."""
+        """The frames at `indexes`, with their labels."""
         gso = self.gso
         labels = None if gso is None else [gso[index] for index in indexes]
         return Burst([self.frames[index] for index in indexes], labels)
@@ -79,7 +79,7 @@ class Burst:
 
 @dataclass(slots=True)
 class Counters:
-    """Frames and bytes that went one way, and what was dropped, by reason."""
+    """Frames and bytes in one direction, and drops by reason."""
 
     frames: int = 0
     bytes: int = 0

@@ -1,4 +1,4 @@
-"""Log lines: one an event, the element's name first, and never more of a kind than a person can read.
+"""Log lines: one per event, the element's name first, and never more of a kind than a person can read.
 
 Element loggers are `tmelink.element.NAME`. Everything that a peer can provoke goes through `Limit`, so that
 no peer can fill a disk.
@@ -16,13 +16,13 @@ from tmelink.printable import lines
 ELEMENTS = "tmelink.element"
 
 BURST = 10
-"""Lines of one kind of one element in a `WINDOW` before the rest are only counted."""
+"""The most lines of one kind from one element in a `WINDOW`; the rest are only counted."""
 
 WINDOW = 60.0
 """Seconds after which lines of that kind are written again, with the count of those left out."""
 
 KINDS = 1000
-"""Kinds of line remembered; the oldest are forgotten first, so that memory stays bounded too."""
+"""The most kinds of line that are remembered; the oldest are forgotten first, so that memory is bounded."""
 
 
 UNLIMITED = "unlimited"
@@ -68,7 +68,7 @@ class _Line(logging.Formatter):
 
 
 def configure(verbosity: int) -> None:
-    """Write tmelink's log to standard error; 0 is the ordinary measure, +1 adds, -1 and -2 remove."""
+    """Write tmelink's log to standard error; 0 is the ordinary level, +1 logs more, -1 and -2 less."""
     level = {-2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO}.get(max(verbosity, -2), logging.DEBUG)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line())
@@ -80,5 +80,5 @@ def configure(verbosity: int) -> None:
 
 
 def set_level(element: str, level: int) -> None:
-    """The least level of what one element logs, as `logging` counts them; 0 for the one that all have."""
+    """Set the lowest level that one element logs, in `logging`'s numbers; 0 for the common level."""
     logging.getLogger(f"{ELEMENTS}.{element}").setLevel(level)

@@ -29,7 +29,7 @@ from tmelink.tmesh.statements import Side
 from tmelink.tmesh.tme_parts import ETHERNET_CARDS, PARTS
 
 NIC = "tmelink/nic"
-"""What stands in for the Ethernet side of a TME network card that has no model of its own."""
+"""The element that replaces the Ethernet side of a TME network card without a model of its own."""
 
 SOCKETS = ("udp", "tcp")
 """Claims whose `where` is an address and a port."""
@@ -61,10 +61,10 @@ class ConnectionImpairment:
 class CheckedMachine:
     """What a machine file describes, checked: what a runtime opens, runs and closes.
 
-    Paths are absolute, `/le0` or `/a/le0`, and in the order of the file. `not_emulated` are TME's parts that
-    are no network elements, by path, with their modules; `network_only` says that whoever loaded the file
-    wants its network without them. `homes` says which host an element is on, by path, where the file does.
-    `modules` are the names of the elements' modules, by path. `output` is what `pwd` and `ls` print.
+    Paths are absolute, `/le0` or `/a/le0`, and in the order of the file. `not_emulated` are TME's parts other
+    than network elements, by path, with their modules; `network_only` says that the caller wants the network
+    without them. `homes` says which host an element is on, by path, where the file does. `modules` are the
+    names of the elements' modules, by path. `output` is what `pwd` and `ls` print.
     """
 
     source: Source
@@ -103,9 +103,9 @@ def load(
 ) -> CheckedMachine:
     """Read and check a machine file, or a text: a str that holds a newline is text, any other a path.
 
-    With `host` only that host's part is loaded, and what stands outside every host block. `name` is what a
+    With `host` only that host's part is loaded, and everything outside of host blocks. `name` is what a
     text is called in messages; its relative `source` begins in `folder`, or in the working directory.
-    `edits` change what the file lays out, in order, before anything is made of it. Raises `MachineError` with
+    `edits` change the file's layout, in order, before elements are made. Raises `MachineError` with
     every mistake, in the order of the file.
     """
     mistakes: list[Mistake] = []
@@ -158,7 +158,7 @@ class _Modules:
         return f"did you mean {min(found, key=len)}?" if found else None
 
     def is_part(self, text: str) -> bool:
-        """Whether it is one of TME's that is no network element."""
+        """Whether it is one of TME's modules that is not a network element."""
         return self.find(text) in PARTS
 
     @staticmethod
@@ -168,7 +168,7 @@ class _Modules:
 
 @dataclass(eq=False)
 class _Made:
-    """What became of a planned element.
+    """The result for a declared element.
 
     `kind`: "element" for one of tmelink's, "card" for a TME network card, "part" for any other part of
     TME's, "wrong" for an unknown module. `element` is None where arguments were wrong, and for parts.
@@ -190,7 +190,7 @@ class _Made:
 
 
 class _Assembly:
-    """Makes elements and connections of what a layout holds."""
+    """Makes elements and connections from a layout."""
 
     def __init__(self, machine: CheckedMachine, layout: Layout, modules: _Modules) -> None:
         self.machine = machine
@@ -246,7 +246,7 @@ class _Assembly:
         try:
             made.cls = registry.element_class(module)
         except ElementError as error:
-            # Once is enough: the machine file cannot help it.
+            # Report it once: the machine file is not at fault.
             if module not in self.unloadable:
                 self.layout.complain(place, str(error))
             self.unloadable.add(module)
@@ -318,14 +318,14 @@ class _Assembly:
         return False
 
     def join_part(self, first: _Made, second: _Made, at: Side) -> None:
-        """TME's parts connect among themselves as they like, and to no network element."""
+        """Check that TME's parts only connect to each other, and not to a network element."""
         for part, other in ((first, second), (second, first)):
             if part.kind == "part" and other.kind == "element":
                 message = f"{part.declared.path} is a {part.module}, which has no Ethernet"
                 self.layout.complain(at.element.place, message)
 
     def room(self, made: _Made, other: _Made, side: Side) -> bool:
-        """Whether `made` takes one connection more; says where the first is if not, and counts it if so."""
+        """Whether `made` takes another connection; counts it, or reports where the first one is."""
         place = side.element.place
         if made.full:
             hint = "put a tmelink/switch between them"
@@ -339,7 +339,7 @@ class _Assembly:
 
     def connect(self, a: Element, side: Side, b: Element, at: Side) -> None:
         port = self.port(a, side)
-        # An element joined to itself has one port, which gets back what it sends.
+        # An element that is connected to itself has one port, which gets back what it sends.
         peer = port if a is b else self.port(b, at)
         if port is None or peer is None:
             return
@@ -406,7 +406,7 @@ class _Assembly:
     # Claims -------------------------------------------------------------------------------------------
 
     def check_claims(self) -> None:
-        """No two elements of one host may want the same thing of it."""
+        """Check that no two elements of one host claim the same resource."""
         holders: dict[tuple[str, tuple[object, ...]], list[tuple[Declared, Claim]]] = defaultdict(list)
         for declared, made in self.made.items():
             for claim in made.element.claims() if made.element is not None else ():

@@ -1,7 +1,7 @@
 """Module names and the element classes behind them.
 
-Every element, built-in or a third party's, is an entry point of the group `tmelink.elements`. Its name is the
-module name that a machine file writes: `"tme/host/tun/tap" = "tmelink.elements.host_interfaces.tap:Tap"`.
+Every element, built in or from a third party, is an entry point of the group `tmelink.elements`. Its name is
+the module name that a machine file writes: `"tme/host/tun/tap" = "tmelink.elements.host_interfaces.tap:Tap"`.
 `nme/…` means the same as `tme/…` everywhere.
 """
 
@@ -38,7 +38,7 @@ def known(module: str) -> bool:
 
 @cache
 def element_class(module: str) -> type[Element]:
-    """The class behind `module`; `KeyError` for an unknown name, `ElementError` for one that cannot load."""
+    """The class of `module`; `KeyError` for an unknown name, `ElementError` if it cannot be loaded."""
     point = _entry_points()[canonical(module)]
     try:
         loaded = point.load()
@@ -47,5 +47,5 @@ def element_class(module: str) -> type[Element]:
             f"the package behind {module} ({point.value}) cannot be loaded: {error}"
         ) from error
     if not (isinstance(loaded, type) and issubclass(loaded, Element)):
-        raise ElementError(f"{module} is registered as {point.value}, which is no tmelink.Element")
+        raise ElementError(f"{module} is registered as {point.value}, which is not a tmelink.Element")
     return loaded

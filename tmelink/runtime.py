@@ -37,7 +37,7 @@ than that only where another process holds the journals or a script hangs. It co
 closing."""
 
 CLOSE_SECONDS = 1.5
-"""What all elements together have for closing; a signal is to be answered within 2 s."""
+"""Seconds that all elements together have for closing, so that a signal is answered within 2 s."""
 
 CANCEL_SECONDS = 1.0
 """How long a task that is cancelled is waited for: one that does not hear it must not keep the rest."""
@@ -90,10 +90,10 @@ class Lab(Mapping[str, Element]):
         return len(self.machine.elements)
 
     def nic(self, path: str) -> Nic:
-        """The network card at `path`; `ElementError` for an element that is none."""
+        """The network card at `path`; `ElementError` for any other element."""
         element = self[path]
         if not isinstance(element, Nic):
-            raise ElementError(f"{path} is no network card for a program to hold")
+            raise ElementError(f"{path} is not a network card that a program can use")
         return element
 
     def connect(self, path: str, other: str) -> None:
@@ -110,7 +110,7 @@ class Lab(Mapping[str, Element]):
         self._tell(a, b)
 
     def disconnect(self, path: str, other: str | None = None) -> None:
-        """Pull every connection of an element, or those to one other; harmless where there is none."""
+        """Remove every connection of an element, or those to one other; harmless where there is none."""
         self._check_open()
         element = self[path]
         beyond = None if other is None else self[other]
@@ -216,7 +216,7 @@ class Lab(Mapping[str, Element]):
         bringing_up = asyncio.create_task(self._bring_up())
         stopped = asyncio.create_task(self._stopped.wait())
         try:
-            # A signal is answered at once, also while an element waits for what may never come.
+            # A signal is answered at once, even while an element waits for something that may never come.
             await asyncio.wait((bringing_up, stopped), return_when=asyncio.FIRST_COMPLETED)
             if bringing_up.done():
                 bringing_up.result()
@@ -248,7 +248,7 @@ class Lab(Mapping[str, Element]):
         await namespaces.run(recovery.recover)
         self._set_levels()
         self._impair(self.machine.impairments)
-        # All at once, since one may wait for what another brings (a packet tap on a TAP's interface).
+        # All at once, since one may wait for what another creates (a packet tap on a TAP's interface).
         tasks = [asyncio.create_task(self._open_one(e)) for e in self.machine.elements.values()]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -334,7 +334,7 @@ class Lab(Mapping[str, Element]):
         self._note(kind, element.name, detail, data)
 
     def watch(self, watcher: Callable[[Event], None]) -> Callable[[], None]:
-        """Call `watcher` with each event from now on; what is returned ends that."""
+        """Call `watcher` with each event from now on; call the returned function to stop."""
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
 
@@ -446,7 +446,7 @@ def _by_pair(
 
 
 def _free_port(element: Element) -> Port:
-    """A side that an earlier connection has left, or a new one."""
+    """A port that an earlier connection has left, or a new one."""
     return next((port for port in element.ports if port.peer is None), None) or element.port()
 
 

@@ -1,6 +1,6 @@
-"""Where things stand in a machine file: sources, places, words and mistakes.
+"""Positions in a machine file: sources, places, words and mistakes.
 
-Knows nothing of the language's grammar and nothing of elements. Everything that a person wrote travels
+This module knows neither the language's grammar nor elements. Everything that a person wrote travels
 as a `Word` that remembers its `Place`, so that whoever finds fault with it can point at it.
 """
 
@@ -21,7 +21,7 @@ class Source:
 
     @cached_property
     def _lines(self) -> list[str]:
-        # Only a newline ends a line, as it does for whoever counted the lines; not form feeds and the like.
+        # Only a newline ends a line, as in the parser that counted the lines; form feeds and the like do not.
         return self.text.split("\n")
 
     def line(self, number: int) -> str:
@@ -31,7 +31,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A stretch of one line of a source; `line` and `column` count from 1, `length` in characters."""
+    """A part of one line of a source; `line` and `column` count from 1, `length` in characters."""
 
     source: Source
     line: int
@@ -44,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word of a statement, quotes already taken off, and where it stands."""
+    """One word of a statement, without quotes, and its place."""
 
     text: str
     place: Place
@@ -55,7 +55,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong in a machine file: where, what, and what to write instead."""
+    """One mistake in a machine file: where, what, and what to write instead."""
 
     place: Place
     message: str
@@ -89,7 +89,7 @@ class Mistake:
 
 
 Report = Callable[[Mistake], None]
-"""Takes a mistake and goes on: whoever checks a file collects them all before anything is opened."""
+"""Takes a mistake and returns, so that all mistakes are collected before anything is opened."""
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:

@@ -8,7 +8,7 @@ from tmelink.frame import Counters
 
 
 def table(rows: Iterable[tuple[str, Counters]]) -> str:
-    """Frames, bytes and drops by reason, a line for each row of counters; empty where there is none."""
+    """Frames, bytes and drops by reason, a line for each row of counters; empty without rows."""
     lines = [
         (
             name,

@@ -1,8 +1,8 @@
 """The embedding API for a program with a loop of its own: a lab in a thread, and cards for other threads.
 
 `ThreadedLab` runs a `tmelink.runtime.Lab` in an event loop of its own; `ThreadedNic` is a card of it. Frames
-cross between threads in deques, whose ends are atomic in CPython; whoever finds work under way does not
-announce his own, so that a burst of frames wakes the other thread once. Knows no protocol and no file.
+cross between threads in deques, whose ends are atomic in CPython. A thread that finds work queued does not
+announce its own, so that a burst of frames wakes the other thread once. Knows no protocol and no file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tmelink.system.event_loop import new_event_loop
 T = TypeVar("T")
 
 BURST = 256
-"""Frames that are sent in one go, before the lab's thread looks at what else there is to do."""
+"""The most frames that are sent at once, before the lab's thread does anything else."""
 
 
 class ThreadedLab:
@@ -56,7 +56,7 @@ class ThreadedLab:
         self._loop = new_event_loop()
         self._ending = asyncio.Event()
         started: Future[None] = Future()
-        # A thread that the interpreter does not wait for, since what ends it runs only after the waiting.
+        # A daemon thread: what ends it only runs after the interpreter has waited for other threads.
         self._thread = threading.Thread(target=self._run, args=(started,), name="tmelink", daemon=True)
         self._thread.start()
         try:
@@ -83,7 +83,7 @@ class ThreadedLab:
         return dict(self._lab.failures)
 
     def nic(self, path: str) -> ThreadedNic:
-        """The network card at `path`, always the same; `ElementError` for an element that is none."""
+        """The network card at `path`, always the same one; `ElementError` for any other element."""
 
         def take(lab: Lab) -> ThreadedNic:
             element = lab.nic(path)
@@ -98,7 +98,7 @@ class ThreadedLab:
         self.run(lambda lab: lab.connect(path, other))
 
     def disconnect(self, path: str, other: str | None = None) -> None:
-        """Pull every connection of an element, or those to one other; harmless where there is none."""
+        """Remove every connection of an element, or those to one other; harmless where there is none."""
         self.run(lambda lab: lab.disconnect(path, other))
 
     def traffic(self) -> list[tuple[str, Counters]]:
@@ -110,7 +110,7 @@ class ThreadedLab:
     @overload
     def run(self, function: Callable[[Lab], T]) -> T: ...
     def run(self, function: Callable[[Lab], Awaitable[T] | T]) -> T:
-        """What `function` returns, called with the `Lab` in its own thread; a coroutine is awaited there.
+        """Call `function` with the `Lab` in its own thread, and return the result; await a coroutine there.
 
         It must not block. Raises what it raises, and `ClosedError` where the lab is closed (meanwhile).
         """
@@ -181,7 +181,7 @@ class ThreadedLab:
 class ThreadedNic:
     """A network card for any thread but the lab's: `send`, `recv`, and a descriptor to wait for frames with.
 
-    Queues are as long as the element's `queue` both ways and do when full what its `full` says; what they
+    Each direction's queue is as long as the element's `queue`, and follows its `full` when full; what they
     dropped is counted in `sent` and `received`. After `lab.close()` every use raises `ClosedError`.
     """
 
@@ -208,17 +208,17 @@ class ThreadedNic:
 
     @property
     def sent(self) -> Counters:
-        """What was sent, and what could not be, by reason."""
+        """Counters of the frames sent, and of those that could not be sent, by reason."""
         return self._nic.sent
 
     @property
     def received(self) -> Counters:
-        """What came and passed the address filter, and what a full queue dropped."""
+        """Counters of the frames that passed the address filter, and of those that a full queue dropped."""
         return self._nic.received
 
     @property
     def link(self) -> bool:
-        """Whether the card is connected and, where that leads to a peer elsewhere, the peer is there."""
+        """Whether the card is connected and, where the connection leads to a remote peer, the peer is up."""
         return self._nic.link
 
     @property
@@ -231,11 +231,11 @@ class ThreadedNic:
         self._nic.promiscuous = value
 
     def join(self, group: bytes) -> None:
-        """Take frames to a multicast MAC address too; `ValueError` where it is none."""
+        """Take frames to a multicast MAC address too; `ValueError` for another address."""
         self._lab.run(lambda lab: self._nic.join(group))
 
     def leave(self, group: bytes) -> None:
-        """Take frames to a multicast MAC address no more; harmless for one that was not joined."""
+        """Stop taking frames to a multicast MAC address; harmless for one that was not joined."""
         self._lab.run(lambda lab: self._nic.leave(group))
 
     def on_link(self, callback: Callable[[bool], object]) -> None:
@@ -261,7 +261,7 @@ class ThreadedNic:
             self._lab.soon(self._drain)
 
     def _make_room(self) -> bool:
-        """Deal with a full queue as the element's policy says; whether the frame may enter."""
+        """Handle a full queue by the element's policy; returns whether the frame may enter."""
         if self._full == DROP_OLDEST:
             self.sent.drops["queue full"] += 1
             drop_oldest(self._pending, 1)
@@ -282,7 +282,7 @@ class ThreadedNic:
         return False
 
     def _drain(self) -> None:
-        """In the lab's thread: send what waits, in bursts that leave half of such a queue free."""
+        """In the lab's thread: send waiting frames, in bursts that leave half of such a queue free."""
         if self._nic.stopped or self._closed:
             return  # `released` comes back to it
         self._announced = False
@@ -301,7 +301,7 @@ class ThreadedNic:
             self._soon(self._drain)
 
     def released(self) -> None:
-        """In the lab's thread: what stands behind the connection has room again."""
+        """In the lab's thread: the other end of the connection has room again."""
         if self._announced:
             self._soon(self._drain)
 
@@ -368,7 +368,7 @@ class ThreadedNic:
         end = None if timeout is None else monotonic() + timeout
         waiting = self._waiting
         with self._frames:
-            # Counted before looking: a frame that comes after the look finds somebody to tell.
+            # Counted before looking: a frame that comes after that finds a waiter to wake.
             self._receivers += 1
             try:
                 while True:
@@ -388,11 +388,11 @@ class ThreadedNic:
         return frame
 
     def _taken(self) -> None:
-        """Silence the bell when nothing waits, and let the other end go on where it waits for room."""
+        """Silence the bell when nothing waits, and let the other end continue if it waits for room."""
         bell = self._bell
         if bell is not None and not self._waiting:
             bell.silence()
-            # What came in between found it ringing.
+            # A frame that came in between found it ringing.
             if self._waiting or self._closed:
                 bell.ring()
         if self._nic.holding and len(self._waiting) <= self._room // 4:
@@ -410,7 +410,7 @@ class ThreadedNic:
             bell.ring()
 
     def closed(self) -> None:
-        """In the lab's thread: wake everybody who waits, so that they see the end."""
+        """In the lab's thread: wake all waiters, so that they see the end."""
         self._closed = True
         for condition in (self._space, self._frames):
             with condition:

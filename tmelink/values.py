@@ -1,4 +1,4 @@
-"""Text to values: the words that arguments are made of.
+"""Converts the words of arguments to values.
 
 Each function takes the text of one word and returns a value, or raises `ValueError` whose message says
 what was expected. They know no element and no option.
@@ -25,12 +25,12 @@ def text(word: str) -> str:
 def mac(word: str) -> bytes:
     """Six bytes from `00:01:02:03:04:05` or `0-1-2-3-4-5`."""
     if not _MAC.fullmatch(word):
-        raise ValueError(f"'{word}' is no MAC address, which looks like 02:00:00:00:00:01")
+        raise ValueError(f"'{word}' is not a valid MAC address, such as 02:00:00:00:00:01")
     return bytes(int(part, 16) for part in re.split("[:-]", word))
 
 
 def unicast_mac(word: str) -> bytes:
-    """A MAC address that a station may have: not all zero, no group bit (IEEE 802)."""
+    """A unicast MAC address: not all zero, no group bit (IEEE 802)."""
     address = mac(word)
     if address[0] & 1:
         raise ValueError(f"'{word}' is a group address; a station's first byte is even")
@@ -42,7 +42,7 @@ def unicast_mac(word: str) -> bytes:
 def interface_name(word: str) -> str:
     """A network interface's name: 1 to 15 characters without blanks, `/` and `:`."""
     if not _INTERFACE.fullmatch(word) or word in (".", ".."):
-        raise ValueError(f"'{word}' is no interface name: 1 to 15 characters, no blank, '/' or ':'")
+        raise ValueError(f"'{word}' is not a valid interface name: 1 to 15 characters, no blank, '/' or ':'")
     return word
 
 
@@ -51,7 +51,7 @@ def ipv4(word: str) -> IPv4Address:
     try:
         return IPv4Address(word)
     except ValueError:
-        raise ValueError(f"'{word}' is no IPv4 address") from None
+        raise ValueError(f"'{word}' is not a valid IPv4 address") from None
 
 
 def ipv6(word: str) -> IPv6Address:
@@ -59,7 +59,7 @@ def ipv6(word: str) -> IPv6Address:
     try:
         return IPv6Address(word)
     except ValueError:
-        raise ValueError(f"'{word}' is no IPv6 address") from None
+        raise ValueError(f"'{word}' is not a valid IPv6 address") from None
 
 
 def address(word: str) -> IPv4Address | IPv6Address:
@@ -67,7 +67,7 @@ def address(word: str) -> IPv4Address | IPv6Address:
     try:
         return ipaddress.ip_address(word)
     except ValueError:
-        raise ValueError(f"'{word}' is no IP address") from None
+        raise ValueError(f"'{word}' is not a valid IP address") from None
 
 
 def host(word: str) -> str:
@@ -77,7 +77,7 @@ def host(word: str) -> str:
     except ValueError:
         # A last label of digits alone would be a mistaken IPv4 address.
         if not _HOST_NAME.fullmatch(word):
-            raise ValueError(f"'{word}' is no IP address and no name of a host") from None
+            raise ValueError(f"'{word}' is not a valid IP address or host name") from None
     return word
 
 
@@ -88,7 +88,7 @@ def ipv4_interface(word: str) -> IPv4Interface:
             raise ValueError
         return IPv4Interface(word)
     except ValueError:
-        raise ValueError(f"'{word}' is no IPv4 address with its prefix, such as 10.0.0.1/24") from None
+        raise ValueError(f"'{word}' is not a valid IPv4 address with a prefix, such as 10.0.0.1/24") from None
 
 
 def ipv6_interface(word: str) -> IPv6Interface:
@@ -98,7 +98,7 @@ def ipv6_interface(word: str) -> IPv6Interface:
             raise ValueError
         return IPv6Interface(word)
     except ValueError:
-        raise ValueError(f"'{word}' is no IPv6 address with its prefix, such as fd00::1/64") from None
+        raise ValueError(f"'{word}' is not a valid IPv6 address with a prefix, such as fd00::1/64") from None
 
 
 def netmask(word: str) -> int:
@@ -106,7 +106,7 @@ def netmask(word: str) -> int:
     try:
         return ipaddress.IPv4Network(f"0.0.0.0/{IPv4Address(word)}").prefixlen
     except ValueError:
-        raise ValueError(f"'{word}' is no netmask, such as 255.255.255.0") from None
+        raise ValueError(f"'{word}' is not a valid netmask, such as 255.255.255.0") from None
 
 
 def integer(low: int, high: int, what: str = "number") -> Callable[[str], int]:
@@ -116,7 +116,7 @@ def integer(low: int, high: int, what: str = "number") -> Callable[[str], int]:
         try:
             number = int(word, 10)
         except ValueError:
-            raise ValueError(f"'{word}' is no {what}; expected a whole number") from None
+            raise ValueError(f"'{word}' is not a valid {what}; expected a whole number") from None
         if not low <= number <= high:
             raise ValueError(f"{what} {number} is out of range: {low} to {high}")
         return number
@@ -133,7 +133,7 @@ def choice(*names: str) -> Callable[[str], str]:
 
     def convert(word: str) -> str:
         if word not in names:
-            raise ValueError(f"'{word}' is none of {', '.join(names)}")
+            raise ValueError(f"'{word}' is not one of {', '.join(names)}")
         return word
 
     return convert
@@ -146,7 +146,7 @@ def seconds(low: float, high: float, what: str = "time") -> Callable[[str], floa
         try:
             number = float(word)
         except ValueError:
-            raise ValueError(f"'{word}' is no {what}; expected seconds, such as 0.5") from None
+            raise ValueError(f"'{word}' is not a valid {what}; expected seconds, such as 0.5") from None
         if not low <= number <= high:
             raise ValueError(f"{what} {word} is out of range: {low:g} to {high:g} seconds")
         return number
@@ -158,15 +158,17 @@ _LOG_LEVELS = {"off": 0, "debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def log_level(word: str) -> int:
-    """A level of tmesh's `log` as `logging` counts: 0 for what all others have, 10 for everything.
+    """A level of tmesh's `log` as a number of `logging`: 0 for the common level, 10 for everything.
 
-    TME's numbers are 0 or `off` for nothing special and more for more; a name is the least that is shown.
+    TME's numbers are 0 or `off` for the common level, and higher for more; a name is the lowest level shown.
     """
     if word in _LOG_LEVELS:
         return _LOG_LEVELS[word]
     if re.fullmatch(r"0[xX][0-9A-Fa-f]+|[0-9]+", word, re.ASCII):
         return _LOG_LEVELS["debug"] if int(word, 16) else 0
-    raise ValueError(f"'{word}' is no log level: a number from 0, off, debug, info, warning or error")
+    raise ValueError(
+        f"'{word}' is not a valid log level: a number from 0, off, debug, info, warning or error"
+    )
 
 
 def switch(word: str) -> bool:

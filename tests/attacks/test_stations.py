@@ -189,5 +189,5 @@ def test_nothing_for_nobody_known_goes_to_isolated_clients(monkeypatch: pytest.M
 def test_a_source_that_is_no_station_is_nobodys(monkeypatch: pytest.MonkeyPatch, source: bytes) -> None:
     with lab(monkeypatch, client_to_client=True) as here:
         here.client(1, source)
-        assert here.drops["source is no station"] == 1
+        assert here.drops["source is not a unicast address"] == 1
         assert not here.machine.got

@@ -344,7 +344,7 @@ def test_a_request_can_be_cancelled() -> None:
             assert answers[1]["error"]["message"] == "the request was cancelled"
             assert answers[2]["result"] is None
             raw.ask(3, "cancel", request=1)
-            assert (await raw.read())["error"]["message"] == "no request 1 is under way"
+            assert (await raw.read())["error"]["message"] == "no request 1 is open"
             await raw.close()
 
     asyncio.run(main())

@@ -604,7 +604,7 @@ def test_built_in_machines_packets_go_as_explained(net: Net, source: str, target
     filtered += " and udp[20:2] = 0x0800 and ip[42+9] = 1"
     with here.capture("lo", filtered, until=ended(sent.sizes[0])) as outer:
         here.call(main)
-    # Behind the outer headers is the frame; an answer to the other one's announcement is none of ours.
+    # Behind the outer headers is the frame; an answer to the other one's announcement is not one of ours.
     assert all(proof.verdict == "arrives" for proof in expected)
     wanted = [size for proof in expected for size in outside(proof).sizes]
     assert without_tail(sizes(outer.packets), outside(tail).sizes[0]) == wanted

@@ -217,7 +217,7 @@ def test_what_cannot_be_opened_ends_the_run(tmp_path: Path) -> None:
     write(tmp_path, HOSTS + BAD_LINK)
     done = finished(tmp_path, "run", "lab.conf")
     assert done.returncode == 1
-    assert "tmelink: bad: 192.0.2.1:1194 is no address of this computer: correct --local" in done.stderr
+    assert "tmelink: bad: 192.0.2.1:1194 is not an address of this computer: correct --local" in done.stderr
     assert "running:" not in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -226,7 +226,7 @@ def test_with_keep_going_the_rest_runs(start: Start, tmp_path: Path) -> None:
     write(tmp_path, HOSTS + BAD_LINK + "command /a/le0 ping 10.0.77.2 count 1\n")
     lab = start("run", "--keep-going", "lab.conf")
     lab.expect("running:")
-    assert "is no address of this computer" in lab.output
+    assert "is not an address of this computer" in lab.output
     assert "1 received" in lab.output
     assert lab.stop() == 1
 
@@ -302,7 +302,7 @@ nope at link1
 
 FOUND = [
     (1, 7, "unknown module tme/host/tun/tp", "did you mean tme/host/tun/tap?"),
-    (2, 24, "inet: '10.0.0.300/24' is no IPv4 address with its prefix, such as 10.0.0.1/24", None),
+    (2, 24, "inet: '10.0.0.300/24' is not a valid IPv4 address with a prefix, such as 10.0.0.1/24", None),
     (3, 71, "unknown option --remot", "did you mean --remote?"),
     (4, 72, "--lport: port 70000 is out of range: 0 to 65535", None),
     (5, 1, "unknown element nope", None),

@@ -106,7 +106,7 @@ def test_nothing_is_taken_that_compresses_unless_it_is_allowed() -> None:
         compress.check(Compression("lz4", "no"))
     compress.check(Compression("lz4", "asym"))
     compress.check(Compression("stub", "no"))
-    with pytest.raises(ValueError, match="'lzo' is no compression framing"):
+    with pytest.raises(ValueError, match="'lzo' is not a compression framing"):
         compress.check(Compression("lzo", "yes"))  # type: ignore[arg-type]
 
 

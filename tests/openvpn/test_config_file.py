@@ -74,8 +74,8 @@ def test_words_of_a_line(line: str, words: list[str]) -> None:
     [
         ('ping 1\necho "open\n', '2:6 the quote " is never closed'),
         ("echo 'open\n", "1:6 the quote ' is never closed"),
-        ("echo a\\nb\n", "1:7 '\\n' is no escape"),
-        ("echo a\\'\n", "1:7 '\\'' is no escape"),
+        ("echo a\\nb\n", "1:7 '\\n' is not an escape sequence"),
+        ("echo a\\'\n", "1:7 '\\'' is not an escape sequence"),
         ("echo a\\", "1:7 a backslash at the very end escapes nothing"),
         ("echo " + "x" * 250 + "\n", "1:1 this line has 256 bytes, and OpenVPN reads at most 255"),
         ("echo" + " x" * 16 + "\n", "1:36 OpenVPN reads at most 16 words in a line"),

@@ -110,7 +110,7 @@ def test_noexec_leaves_addresses_or_routes_out() -> None:
 
 
 def test_an_address_that_does_not_resolve_is_an_error_that_names_it() -> None:
-    with pytest.raises(ValueError, match="--ifconfig: me is no address, and does not resolve"):
+    with pytest.raises(ValueError, match="--ifconfig: me is not a valid address, and does not resolve"):
         tunnel(NetworkOptions(ifconfig=("me", "you")))
 
 

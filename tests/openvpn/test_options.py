@@ -38,7 +38,7 @@ def test_every_mistake_is_told_where_it_stands() -> None:
         "1:11 unknown option --locl",
         "1:27 --remote: an argument is missing",
         "1:43 --port: port 99999 is out of range: 1 to 65535",
-        "1:57 --proto: 'xyz' is none of udp, udp4, udp6, tcp, tcp4, tcp6, tcp-server, tcp4-server, "
+        "1:57 --proto: 'xyz' is not one of udp, udp4, udp6, tcp, tcp4, tcp6, tcp-server, tcp4-server, "
         "tcp6-server, tcp-client, tcp4-client, tcp6-client",
         "1:70 '2' is one word too many for --ping, and no configuration file: No such file or directory",
     ]
@@ -137,7 +137,7 @@ def test_the_last_of_ping_exit_and_ping_restart_holds() -> None:
         ("--proto-force tcp --remote a", "1:1 --proto-force tcp leaves nothing to connect to"),
         ("--tun-mtu 50", "1:11 --tun-mtu: mtu 50 is out of range: 100 to 65536"),
         ("--connection x", "1:1 --connection is a block of a configuration file"),
-        ("--socket-flags FOO", "1:16 --socket-flags: 'FOO' is none of TCP_NODELAY"),
+        ("--socket-flags FOO", "1:16 --socket-flags: 'FOO' is not one of TCP_NODELAY"),
     ],
 )
 def test_what_does_not_go_together(line: str, mistake: str) -> None:

@@ -230,7 +230,7 @@ def test_tokens_of_a_server(line: str, token: GenToken | None) -> None:
             f"{TABLE} --auth-gen-token 0 60",
             "--auth-gen-token: 60 s is less than --reneg-sec, with which tokens are renewed",
         ),
-        (f"{TABLE} --auth-gen-token 0 soon", "--auth-gen-token: 'soon' is no number of seconds"),
+        (f"{TABLE} --auth-gen-token 0 soon", "--auth-gen-token: 'soon' is not a number of seconds"),
         (
             f"{TABLE} --auth-gen-token 0 external-auth",
             "--auth-gen-token: a token is not shown to anybody else",
@@ -263,7 +263,7 @@ def test_revoked_certificates_as_a_list_or_as_files() -> None:
             "--data-ciphers names no cipher that the cryptography library has",
         ),
         (f"--tls-client {TLS} --data-ciphers ROT13:DEFAULT", "--data-ciphers: 'ROT13' is not there"),
-        (f"--tls-client {TLS} --remote-cert-ku xyz", "--remote-cert-ku: 'xyz' is no hexadecimal number"),
+        (f"--tls-client {TLS} --remote-cert-ku xyz", "--remote-cert-ku: 'xyz' is not a hexadecimal number"),
         (f"--tls-client {TLS} --tls-version-max 1.1", "--tls-version-max is 1.2 or 1.3"),
         (f"--tls-client {TLS} --auth-user-pass u", "--auth-user-pass needs --pull"),
         (f"--client {TLS} --nobind", "without --remote and without a local address nothing can ever arrive"),

@@ -55,7 +55,7 @@ def said(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The computer that the tests run on is none of the samples', whatever its addresses are."""
+    """The computer that the tests run on is not one of the samples', whatever its addresses are."""
     monkeypatch.setattr(route_lookup, "towards", lambda address: None)
 
 

@@ -238,7 +238,10 @@ def test_a_liar_cannot_fill_the_cache_with_other_networks() -> None:
     [
         (ARP(op=3, hwsrc=THEIR_MAC), "ARP: unknown operation"),
         (ARP(op=1, hwtype=6, hwsrc=THEIR_MAC), "ARP: not IPv4 on Ethernet"),
-        (ARP(op=1, hwsrc="ff:ff:ff:ff:ff:ff", psrc=THEIRS, pdst=OURS), "ARP: sender is no station"),
+        (
+            ARP(op=1, hwsrc="ff:ff:ff:ff:ff:ff", psrc=THEIRS, pdst=OURS),
+            "ARP: sender is not a unicast address",
+        ),
         (Raw(bytes(27)), "ARP: short message"),
     ],
 )
@@ -456,7 +459,7 @@ def test_impossible_sources(source: str) -> None:
         (from_them() / v6(hlim=255) / ICMPv6ND_NS(tgt=OURS6) / b"\1\2\2\0\0\0\0\1", "ND: bad option"),
         (
             from_them() / v6(hlim=255) / ICMPv6ND_NS(tgt=OURS6) / b"\1\1\1\0\0\0\0\1",
-            "ND: sender is no station",
+            "ND: sender is not a unicast address",
         ),
         (from_them() / v6(hlim=255, src="::") / ICMPv6ND_NS(tgt=OURS6), "ND: bad probe"),
         (

@@ -32,7 +32,7 @@ FAILED = 1
 MISTAKES = 2
 """A machine file or a command has mistakes: a list of them is in `data`."""
 BUSY = 3
-"""The client has too many requests under way."""
+"""The client has too many open requests."""
 UNKNOWN_ELEMENT = 4
 """The lab has no element of that name."""
 

@@ -46,7 +46,7 @@ MAX_CLIENTS = 128
 """At once; a person has a handful of terminals, and a collector of metrics one."""
 
 MAX_REQUESTS = 32
-"""Of one client under way at once, streams among them."""
+"""The most open requests of one client, streams included."""
 
 QUEUE = 1000
 """Items of a stream that wait for a client that does not read; the newest are dropped beyond."""
@@ -182,9 +182,9 @@ class _Connection(asyncio.Protocol):
                 raise RequestError(f"unknown method {request.method!r}; there are {known}", UNKNOWN_METHOD)
             parameters = method.checked(request.parameters)
             if request.id in self._running:
-                raise RequestError(f"request {request.id!r} is under way already", INVALID_REQUEST)
+                raise RequestError(f"request {request.id!r} is open already", INVALID_REQUEST)
             if len(self._running) >= MAX_REQUESTS:
-                raise RequestError(f"more than {MAX_REQUESTS} requests are under way", BUSY)
+                raise RequestError(f"more than {MAX_REQUESTS} requests are open", BUSY)
             if method.streams:
                 self._begin_stream(request, method, dict(parameters))
                 return
@@ -225,11 +225,11 @@ class _Connection(asyncio.Protocol):
             self.write(failure(request.id, error))
 
     def _cancel(self, request: Request) -> None:
-        """`cancel` with `request`: end a stream, or a request under way."""
+        """`cancel` with `request`: end a stream, or an open request."""
         wanted = request.parameters.get("request")
         work = self._running.get(wanted) if isinstance(wanted, int | str) else None
         if work is None:
-            self.answer(request.id, Failure(request.id, FAILED, f"no request {wanted!r} is under way"))
+            self.answer(request.id, Failure(request.id, FAILED, f"no request {wanted!r} is open"))
             return
         if isinstance(work, _Stream):
             work.end()

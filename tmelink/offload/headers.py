@@ -41,8 +41,8 @@ class Headers(NamedTuple):
 def locate(frame: Frame, ip: bool = False) -> Headers | None:
     """The headers of `frame` (with `ip`, one that begins with its IP header).
 
-    None for everything else: other protocols, fragments, frames cut short or with a length that lies, and
-    IPv6 packets still under way to a routing header's last address, which their checksum covers.
+    None for everything else: other protocols, fragments, truncated frames, frames with a wrong length, and
+    IPv6 packets that have not reached a routing header's last address, which their checksum covers.
     """
     length = len(frame)
     network = 0

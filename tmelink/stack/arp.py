@@ -41,7 +41,7 @@ def parse(payload: memoryview) -> Arp:
     if arp.operation not in (REQUEST, REPLY):
         raise ProtocolError("ARP: unknown operation")
     if ethernet.is_group(arp.sender_mac) or not any(arp.sender_mac):
-        raise ProtocolError("ARP: sender is no station")
+        raise ProtocolError("ARP: sender is not a unicast address")
     return arp
 
 

@@ -89,7 +89,7 @@ def _options(data: memoryview) -> dict[int, bytes]:
         if data[at] in (_SOURCE_LINK_LAYER, _TARGET_LINK_LAYER) and size == 8:
             mac = bytes(data[at + 2 : at + 8])
             if mac[0] & 1 or not any(mac):
-                raise ProtocolError("ND: sender is no station")
+                raise ProtocolError("ND: sender is not a unicast address")
             found.setdefault(data[at], mac)
         at += size
     return found

@@ -148,7 +148,7 @@ def _bind_error(error: OSError, local: Address | None, words: Words) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{where} is in use by another program: choose another port with {words.port}"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{where} is no address of this computer: correct {words.address}, or leave it out to take any"
+        return f"{where} is not an address of this computer: correct {words.address}, or leave it out"
     if error.errno == errno.EACCES:
         return f"{where} needs a privilege: choose a port above 1023, or give CAP_NET_BIND_SERVICE"
     return f"{where}: {error.strerror or error}"

@@ -230,7 +230,7 @@ def test_arguments() -> None:
     assert [mistake.message for mistake in mistakes] == [
         "mac: '01:00:00:00:00:01' is a group address; a station's first byte is even",
         "queue: queue length 0 is out of range: 1 to 1000000",
-        "full: 'drop' is none of drop-oldest, drop-newest, block",
+        "full: 'drop' is not one of drop-oldest, drop-newest, block",
         "unknown argument 'promiscous'",
     ]
 

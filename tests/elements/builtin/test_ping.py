@@ -44,7 +44,7 @@ def test_arguments() -> None:
     ("words", "message"),
     [
         ("", "missing argument: ADDR"),
-        ("example.org", "'example.org' is no IP address"),
+        ("example.org", "'example.org' is not a valid IP address"),
         ("10.0.0.2 cuont 3", "unknown argument 'cuont' .did you mean count"),
         ("10.0.0.2 count 0", "count 0 is out of range"),
         ("10.0.0.2 interval 0", "out of range: 0.001"),

@@ -185,10 +185,10 @@ def test_a_stream_comes_back_after_its_peer_was_restarted(tmp_path: Path) -> Non
         async with running(client) as (machine,):
             for number in (1, 2):
                 async with running(make("tmelink/qemu/stream", f"server {tmp_path}/s")) as (other,):
-                    await eventually(lambda: client.endpoint.way is not None)
+                    await eventually(lambda: client.endpoint.carrier is not None)
                     machine.send(frame(number))
                     await other.until_number(number)
-                await eventually(lambda: client.endpoint.way is None)
+                await eventually(lambda: client.endpoint.carrier is None)
                 before = machine.ports[0].peer
                 machine.send(frame(9))
                 assert before is not None
@@ -206,7 +206,7 @@ def test_a_server_keeps_its_peer_when_another_one_connects(
         server = make("tmelink/qemu/stream", f"server {tmp_path}/s")
         first, second = (make("tmelink/qemu/stream", f"connect {tmp_path}/s") for _ in range(2))
         async with running(server, first) as (machine, other):
-            await eventually(lambda: first.endpoint.way is not None and server.endpoint.way is not None)
+            await eventually(lambda: first.endpoint.carrier is not None and server.endpoint.carrier is not None)
             # Whoever has said nothing yet would have to give way.
             other.send(frame(4))
             await machine.until(lambda: 4 in machine.numbers)
@@ -241,7 +241,7 @@ def test_a_stream_server_lets_in_only_its_remote() -> None:
         async with running(server):
             with socket.create_connection(("127.0.0.1", port)):
                 await eventually(lambda: server.endpoint.received.drops["not the remote"] == 1)
-            assert server.endpoint.way is None
+            assert server.endpoint.carrier is None
 
     run(body)
 
@@ -319,7 +319,7 @@ def test_an_inherited_socket_is_used_and_left_open() -> None:
                 theirs.send(frame(2))
                 await machine.until(lambda: machine.numbers == [2])
             assert ours.getsockname() == ""
-        with pytest.raises(ElementError, match="is no open socket"):
+        with pytest.raises(ElementError, match="is not an open socket"):
             await make("tmelink/qemu/dgram", "fd 99999").open()
 
     run(body)

@@ -92,7 +92,7 @@ def test_each_connection_has_its_socket() -> None:
         element = make("tmelink/process", *python(script), "{socket}", "{port1}", "{remote1}")
         async with running(element, 2) as (_events, (one, two)):
             await two.until(lambda: len(two.got) > 0)
-            await eventually(lambda: element._endpoints[0].way is not None)  # type: ignore[attr-defined]
+            await eventually(lambda: element._endpoints[0].carrier is not None)  # type: ignore[attr-defined]
             one.send(frame(1))
             two.send(frame(2))
             await one.until(lambda: one.numbers == [1])
@@ -104,9 +104,9 @@ def test_each_connection_has_its_socket() -> None:
 def test_blanks_and_connections_go_together() -> None:
     async def body() -> None:
         for given, count, said in (
-            (("true",), 1, "no way to connection 0: write '{socket}'"),
-            (("true", "{socket}", "{socket1}"), 1, "blanks for connection 1"),
-            (("true", "{socket}", "{port}"), 1, "no way to connection 0"),
+            (("true",), 1, "the command does not use connection 0: write '{socket}'"),
+            (("true", "{socket}", "{socket1}"), 1, "placeholders for connection 1"),
+            (("true", "{socket}", "{port}"), 1, "does not use connection 0"),
             (("no-such-program-here",), 0, "no-such-program-here is not installed"),
         ):
             with pytest.raises(ElementError, match=said):
@@ -403,7 +403,7 @@ def test_only_one_machines_frames_reach_a_shared_passt(tmp_path: Path) -> None:
             async with running(element, 1) as (_events, (machine,)):
                 passt, _ = await loop.sock_accept(listening)
                 with passt:
-                    await eventually(lambda: element.endpoint.way is not None)
+                    await eventually(lambda: element.endpoint.carrier is not None)
                     for frames in (before, after):
                         machine.ports[0].send(Burst(list(frames)))
                         expected = struct.pack("!I", len(frames[-1])) + frames[-1]

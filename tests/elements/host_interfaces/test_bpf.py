@@ -28,7 +28,9 @@ def test_arguments() -> None:
         Bpf.Arguments("tap0", 500, "udp port 5000"),
         [],
     )
-    assert read("delay", "soon")[1] == ["test.conf:1:2: delay: 'soon' is no delay; expected a whole number"]
+    assert read("delay", "soon")[1] == [
+        "test.conf:1:2: delay: 'soon' is not a valid delay; expected a whole number"
+    ]
     assert read("interfaces")[1] == ["test.conf:1:1: unknown argument 'interfaces' (did you mean interface?)"]
 
 

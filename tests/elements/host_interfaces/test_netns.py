@@ -47,8 +47,11 @@ def test_arguments() -> None:
     ("words", "expected"),
     [
         ((), "test.conf:1:1: missing argument: NAME"),
-        (("../lab",), "test.conf:1:1: netns: '../lab' is no namespace's name: letters, digits"),
-        (("lab", "inet", "10.0.0.1"), "test.conf:1:3: inet: '10.0.0.1' is no IPv4 address with its prefix"),
+        (("../lab",), "test.conf:1:1: netns: '../lab' is not a valid namespace name: letters, digits"),
+        (
+            ("lab", "inet", "10.0.0.1"),
+            "test.conf:1:3: inet: '10.0.0.1' is not a valid IPv4 address with its prefix",
+        ),
         (("lab", "gatway", "x"), "test.conf:1:2: unknown argument 'gatway' (did you mean gateway?)"),
     ],
 )

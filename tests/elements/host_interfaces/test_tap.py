@@ -88,8 +88,8 @@ def test_an_ipv4_address_has_its_netmask_and_broadcast(
             "inet 10.0.0.1/8 netmask 255.0.0.0",
             "test.conf:1:17: 'inet 10.0.0.1/8' has its prefix already; leave one of them out",
         ),
-        ("inet 10.0.0.300", "test.conf:1:6: inet: '10.0.0.300' is no IPv4 address"),
-        ("offload maybe", "test.conf:1:9: offload: 'maybe' is none of on, off"),
+        ("inet 10.0.0.300", "test.conf:1:6: inet: '10.0.0.300' is not a valid IPv4 address"),
+        ("offload maybe", "test.conf:1:9: offload: 'maybe' is not one of on, off"),
         (
             "bridge br0 inet 10.0.0.1/8",
             "test.conf:1:1: a TAP in a bridge has no address of its own; give the address to the bridge "
@@ -105,7 +105,7 @@ def test_mistakes_in_words_are_located(text: str, expected: str) -> None:
     ("text", "expected"),
     [
         ("", ["test.conf:1:1: missing option: --dev tap"]),
-        ("tap0", ["test.conf:1:1: 'tap0' is no option (options begin with --, as in --dev tap)"]),
+        ("tap0", ["test.conf:1:1: 'tap0' is not an option (options begin with --, as in --dev tap)"]),
         ("--dev tun0", ["test.conf:1:7: --dev: 'tun0' is a TUN, which carries no Ethernet"]),
         ("--dev lan", ["test.conf:1:7: '--dev lan' does not say which kind it is (add --dev-type tap)"]),
         ("--dev tap --dev-type tun", ["test.conf:1:22: --dev-type: 'tun' carries no Ethernet"]),
@@ -114,7 +114,10 @@ def test_mistakes_in_words_are_located(text: str, expected: str) -> None:
             ["test.conf:1:11: unknown option '--lladr' for a TAP (did you mean --lladdr?)"],
         ),
         ("--dev tap --ifconfig 10.0.0.1", ["test.conf:1:11: '--ifconfig' takes ADDR MASK"]),
-        ("--dev tap --ifconfig 10.0.0.1 10.0.0.2", ["test.conf:1:22: --ifconfig: '10.0.0.2' is no netmask"]),
+        (
+            "--dev tap --ifconfig 10.0.0.1 10.0.0.2",
+            ["test.conf:1:22: --ifconfig: '10.0.0.2' is not a valid netmask"],
+        ),
         (
             "--dev tap --ifconfig-ipv6 fd00::1 fd00::2",
             ["test.conf:1:27: --ifconfig-ipv6: 'fd00::1' is no IPv6"],

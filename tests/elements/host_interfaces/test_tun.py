@@ -72,7 +72,7 @@ def test_openvpns_words_mean_the_same() -> None:
         ),
         (
             "t: tme/host/openvpn/tun --dev tun --topology subnet --ifconfig 10.8.0.1 10.8.0.2\n",
-            "<text>:1:53: --ifconfig: '10.8.0.2' is no netmask, such as 255.255.255.0",
+            "<text>:1:53: --ifconfig: '10.8.0.2' is not a valid netmask, such as 255.255.255.0",
         ),
     ],
 )

@@ -284,7 +284,7 @@ def test_tunnels_inside_each_other_and_their_mtus() -> None:
 @pytest.mark.parametrize(
     ("joins", "way"),
     [
-        (["t0 outer at t1", "t1 outer at t0"], "t1 inside t0 inside t1"),
+        (["t0 outer at t1", "t1 outer at t0"], "t1 in t0 in t1"),
         (["t0 outer at t1", "t1 outer at t2", "t2 outer at t0"], "t2 inside t0 inside t1 inside t2"),
         (["t0 outer at t1", "t2 outer at t0", "t1 outer at t2"], "t1 inside t2 inside t0 inside t1"),
     ],
@@ -294,7 +294,7 @@ def test_a_circle_of_tunnels_is_a_mistake(joins: list[str], way: str) -> None:
     with pytest.raises(MachineError) as caught:
         machine.load("\n".join([*tunnels, *joins]) + "\n")
     (mistake,) = caught.value.mistakes
-    assert mistake.message == f"{way}: a tunnel cannot travel inside itself"
+    assert mistake.message == f"{way}: a tunnel cannot carry itself"
     assert mistake.place.line == 3 + len(joins)
 
 
@@ -339,7 +339,7 @@ def test_a_loop_at_run_time_ends() -> None:
     [
         ("t0: tmelink/ipip local 10.0.0.1", "missing argument: remote ADDR"),
         ("t0: tmelink/ipip local 10.0.0.1 remote 10.0.0.1", "both ends of a tunnel have the same address"),
-        ("t0: tmelink/ipip local 10.0.0.1 remote 224.0.0.1", "224.0.0.1 is no station's address"),
+        ("t0: tmelink/ipip local 10.0.0.1 remote 224.0.0.1", "224.0.0.1 is not a unicast address"),
         ("t0: tmelink/gre local 10.0.0.1 remote 10.0.0.2 key -1", "out of range"),
         ("t0: tmelink/ipip local 10.0.0.1 remote 10.0.0.2\ns: tmelink/switch\nt0 within at s", "'outer'"),
         (

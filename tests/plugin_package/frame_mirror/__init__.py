@@ -10,7 +10,7 @@ from tmelink.arguments import keyword
 
 def _count(word: str) -> int:
     if not word.isdecimal() or not 1 <= int(word) <= 9:
-        raise ValueError(f"'{word}' is no number from 1 to 9")
+        raise ValueError(f"'{word}' is not a valid number from 1 to 9")
     return int(word)
 
 

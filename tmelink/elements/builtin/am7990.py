@@ -70,7 +70,7 @@ class Am7990(Nic):
         self._move()
 
     def carrier(self, port: Port) -> None:
-        """The chip sees whether there is a cable; a peer far away that is silent is none of its business."""
+        """The chip only detects whether there is a cable, not whether a distant peer answers."""
         super().carrier(port)
         if self.chip is not None:
             self.chip.carrier = self._plugged

@@ -1,7 +1,7 @@
 """`tmelink/gateway`: a router in user space between an Ethernet and a tunnel that carries IP packets.
 
-So a machine that has nothing but Ethernet reaches an OpenVPN server in tun mode. All that a router does is
-`tmelink.stack.router`'s; here are its arguments, its two sides and its clock.
+With it, a machine that only has Ethernet reaches an OpenVPN server in tun mode. The router itself is
+`tmelink.stack.router`; here are its arguments, its two sides and its clock.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tmelink.stack.ipv6 import MIN_MTU
 from tmelink.stack.router import Router
 
 ANNOUNCE_AFTER = 0.1
-"""Seconds from `open` to the announcement of the addresses, so that the elements opened after it hear it."""
+"""Seconds from `open` to the announcement of the addresses, so that elements opened later hear it."""
 
 SIDES: dict[str, Kind] = {"inside": "ethernet", "outside": "ip"}
-"""What a connection may be called: the Ethernet is inside, the tunnel outside."""
+"""The names of the two sides in a machine file: `inside` is the Ethernet, `outside` the tunnel."""
 
 
 class Gateway(Element):
-    """A router between an Ethernet, inside, and a tunnel of IP packets, outside; it needs no privilege.
+    """A router between an Ethernet (`inside`) and a tunnel of IP packets (`outside`); it needs no privilege.
 
     On the Ethernet it has a MAC and an IP address, and answers ARP, neighbour discovery, ping and UDP echo
     (port 7). Packets for other networks go into the tunnel, packets from the tunnel for its network to the
@@ -41,7 +41,7 @@ class Gateway(Element):
 
     @dataclass(frozen=True)
     class Arguments:
-        """What a machine file says of a gateway."""
+        """A gateway's arguments in a machine file."""
 
         mac: bytes | None = keyword(
             "MAC",
@@ -50,17 +50,25 @@ class Gateway(Element):
             help="its MAC address; else derived from name and addresses",
         )
         inet: IPv4Interface | None = keyword(
-            "ADDR/LEN", values.ipv4_interface, default=None, help="its IPv4 address, and the network inside"
+            "ADDR/LEN",
+            values.ipv4_interface,
+            default=None,
+            help="its IPv4 address on the Ethernet, and the network there",
         )
         inet6: IPv6Interface | None = keyword(
-            "ADDR/LEN", values.ipv6_interface, default=None, help="its IPv6 address, and the network inside"
+            "ADDR/LEN",
+            values.ipv6_interface,
+            default=None,
+            help="its IPv6 address on the Ethernet, and the network there",
         )
-        mtu: int = keyword("BYTES", values.mtu, default=1500, help="the largest packet inside (1500)")
+        mtu: int = keyword(
+            "BYTES", values.mtu, default=1500, help="the largest packet on the Ethernet (1500)"
+        )
         tunnel_mtu: int | None = keyword(
             "BYTES",
             values.mtu,
             default=None,
-            help="the largest packet outside; otherwise what the tunnel takes, or else mtu",
+            help="the largest packet in the tunnel; otherwise what the tunnel takes, or else mtu",
         )
 
         def __post_init__(self) -> None:
@@ -74,12 +82,12 @@ class Gateway(Element):
                     network.network_address,
                     network.broadcast_address,
                 ):
-                    raise ArgumentError("inet", f"{self.inet.ip} is no station's address in {network}")
+                    raise ArgumentError("inet", f"{self.inet.ip} is not a unicast address in {network}")
             for name, address in (("inet", self.inet), ("inet6", self.inet6)):
                 if address is not None and (
                     address.is_multicast or address.is_loopback or address.is_unspecified
                 ):
-                    raise ArgumentError(name, f"{address.ip} is no station's address")
+                    raise ArgumentError(name, f"{address.ip} is not a unicast address")
             if self.inet6 is not None:
                 for name, mtu in (("mtu", self.mtu), ("tunnel-mtu", self.tunnel_mtu)):
                     if mtu is not None and mtu < MIN_MTU:
@@ -107,7 +115,7 @@ class Gateway(Element):
     # Its two sides
 
     def port(self, words: Sequence[Word] = ()) -> Port:
-        """A side: the one that `inside` or `outside` names, else whichever is free and fits the other end."""
+        """A side: the one that the word names, else one that is free and fits the other end."""
         if words and words[0].text not in SIDES:
             raise PortError(f"{self.name} has the sides inside and outside, and no '{words[0]}'")
         port = super().port(words[1:])
@@ -155,7 +163,7 @@ class Gateway(Element):
         outside = self._side("ip")
         peer = None if outside is None else outside.peer
         if peer is None or isinstance(peer.element, Gateway):
-            return self.arguments.mtu  # another gateway would ask this one
+            return self.arguments.mtu  # another gateway would ask this one in turn
         narrow = peer.element.mtu(peer)
         return self.arguments.mtu if narrow is None else narrow
 
@@ -179,7 +187,7 @@ class Gateway(Element):
         self._timer = self._announcement = self._loop = None
 
     def receive(self, port: Port, burst: Burst) -> None:
-        """Take frames from inside or packets from outside, and send what they call for."""
+        """Take frames or packets from either side, and send the results."""
         if self._loop is None:
             port.drop("not open", len(burst.frames))
             return
@@ -197,7 +205,7 @@ class Gateway(Element):
                 other.hold(held)
 
     async def command(self, words: Sequence[str]) -> str:
-        """`neighbours`: the machines inside, as far as it knows them."""
+        """`neighbours`: the known machines on the Ethernet."""
         if list(words) != ["neighbours"]:
             raise ElementError(f"{self.name} knows the command: neighbours")
         return "\n".join(self._neighbours()) or "no neighbours"

@@ -25,16 +25,16 @@ from tmelink.stack.ipv6 import MIN_MTU
 __all__ = ["Host", "PingReply", "PingResult", "default_mac"]
 
 ANNOUNCE_AFTER = 0.1
-"""Seconds from `open` to the announcement of the addresses, so that the elements opened after it hear it."""
+"""Seconds from `open` to the announcement of the addresses, so that elements opened later hear it."""
 
 PINGS = 64
-"""Pings at once; each may have as many requests under way as it sends within its timeout."""
+"""The most pings at once; each may have as many open requests as it sends within its timeout."""
 
 
 def _check_station(argument: str, interface: IPv4Interface | IPv6Interface) -> None:
     address = interface.ip
     if address.is_multicast or address.is_loopback or address.is_unspecified:
-        raise ArgumentError(argument, f"{address} is no host's address")
+        raise ArgumentError(argument, f"{address} is not a valid host address")
 
 
 def _check_gateway(
@@ -48,7 +48,7 @@ def _check_gateway(
     if interface is None:
         raise ArgumentError(argument, f"a {argument} needs {of} ADDR/LEN too")
     if gateway not in interface.network or gateway == interface.ip:
-        raise ArgumentError(argument, f"{gateway} is no neighbour of {interface}")
+        raise ArgumentError(argument, f"{gateway} is not in the network of {interface}")
 
 
 def default_mac(name: str, arguments: Host.Arguments) -> bytes:
@@ -106,13 +106,13 @@ class Host(Element):
                 network = self.inet.network
                 ends = (network.network_address, network.broadcast_address)
                 if network.prefixlen <= 30 and self.inet.ip in ends:
-                    raise ArgumentError("inet", f"{self.inet.ip} is no host's address in {network}")
+                    raise ArgumentError("inet", f"{self.inet.ip} is not a valid host address in {network}")
             if self.inet6 is not None:
                 _check_station("inet6", self.inet6)
                 if self.mtu < MIN_MTU:
                     raise ArgumentError("mtu", f"IPv6 needs an mtu of at least {MIN_MTU}")
             _check_gateway("gateway", self.gateway, "inet", self.inet)
-            # A router may well be known by its link-local address, which no network has to cover.
+            # A router may have a link-local address, which is in no configured network.
             if not (self.gateway6 and self.gateway6.is_link_local):
                 _check_gateway("gateway6", self.gateway6, "inet6", self.inet6)
 
@@ -151,7 +151,7 @@ class Host(Element):
         self._announcement = self._loop.call_later(ANNOUNCE_AFTER, self._announce)
 
     async def close(self) -> None:
-        """Stop the clock; pings under way end with `ElementError`."""
+        """Stop the clock; running pings end with `ElementError`."""
         for handle in (self._timer, self._announcement):
             if handle is not None:
                 handle.cancel()
@@ -160,7 +160,7 @@ class Host(Element):
             ping.abort(f"{self.name} was closed")
 
     def receive(self, port: Port, burst: Burst) -> None:
-        """Take frames and send what they call for."""
+        """Take frames and send the answers."""
         if self._loop is None:
             port.drop("not open", len(burst.frames))
             return
@@ -183,7 +183,7 @@ class Host(Element):
     def _flush(self, now: float) -> None:
         """Send and hand on what the interface has collected, and see to its next deadline."""
         wire = self.interface.wire
-        # Whoever is called here may call back, so what is handed on is no longer the interface's.
+        # The elements called here may call back, so the frames are removed from the interface first.
         if wire.answers:
             answers, wire.answers = wire.answers, []
             for answer in answers:
@@ -214,7 +214,7 @@ class Host(Element):
         A request without an answer after `timeout` seconds is lost. `on_reply` is called once for every
         request: on its reply, on an ICMP error, or when it is lost; what it raises ends the ping. Raises
         `ElementError` where the host is not open, has no address of that family, or is closed meanwhile;
-        `ValueError` for what is no address.
+        `ValueError` for an invalid address.
         """
         if self._loop is None:
             raise ElementError(f"{self.name} is not open")
@@ -225,7 +225,7 @@ class Host(Element):
                 f"{self.name} has no IPv{destination.version} address to ping {destination} from"
             )
         if len(self._pings) >= PINGS:
-            raise ElementError(f"{self.name} has {PINGS} pings under way already")
+            raise ElementError(f"{self.name} has {PINGS} pings running already")
 
         def send(sequence: int, now: float) -> None:
             node.ping(destination.packed, identifier, sequence, ping.data, now)

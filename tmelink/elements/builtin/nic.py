@@ -1,4 +1,4 @@
-"""`tmelink/nic`: a network card that a program takes hold of, to give it to the machine that it emulates.
+"""`tmelink/nic`: a network card for a program, which gives it to the machine that it emulates.
 
 It filters by MAC address as a card does and keeps what arrived until the program takes it. Usable from the
 event loop that runs the machine; `tmelink.threads` gives it to other threads.
@@ -29,30 +29,30 @@ BLOCK = "block"
 
 
 class Holder(Protocol):
-    """Who takes a card's frames in another way than by `recv`; told inside the event loop."""
+    """A consumer of a card's frames other than `recv`; it is called on the event loop."""
 
     def arrived(self) -> None:
         """Frames wait in `waiting`."""
 
     def released(self) -> None:
-        """The card is `stopped` no longer."""
+        """The card is no longer `stopped`."""
 
     def closed(self) -> None:
         """The card was closed."""
 
 
 class Nic(Element):
-    """A network card for a program to hold: `send(frame)`, `await recv()`, or `async for frame in nic`.
+    """A network card for a program: `send(frame)`, `await recv()`, or `async for frame in nic`.
 
     With a MAC address it takes frames for that, for everybody, and for the groups given to `join`.
-    `promiscuous` may be changed at any time; `received` counts what came and passed the filter, with what
-    the queue dropped, and `sent` what the program sent. A full queue drops, or with `block` asks the other
-    end to wait, which drops what comes all the same.
+    `promiscuous` may be changed at any time. `received` counts the frames that passed the filter, and those
+    that the queue dropped; `sent` those that the program sent. A full queue drops, or with `block` asks the
+    other end to wait, and drops what it sends anyway.
     """
 
     @dataclass(frozen=True)
     class Arguments:
-        """What a machine file says of a card."""
+        """A card's arguments in a machine file."""
 
         mac: bytes | None = keyword(
             "MAC", values.unicast_mac, default=None, help="its MAC address; without one it takes every frame"
@@ -94,7 +94,7 @@ class Nic(Element):
         self._closed = False
 
     def stations(self, port: Port) -> frozenset[bytes]:
-        """The MAC address that it was given, if it was."""
+        """The MAC address that the file gives it, if any."""
         return frozenset() if self.mac is None else frozenset({self.mac})
 
     async def open(self) -> None:
@@ -102,7 +102,7 @@ class Nic(Element):
         self._closed = False
 
     async def close(self) -> None:
-        """Drop what waits; every use from now on raises `ClosedError`, those under way too."""
+        """Drop waiting frames; every use from now on, and every running one, raises `ClosedError`."""
         self._closed = True
         self.waiting.clear()
         self.taken()
@@ -112,23 +112,23 @@ class Nic(Element):
 
     @property
     def sent(self) -> Counters:
-        """What the program sent, and what could not be delivered."""
+        """Counters of the frames that the program sent, and of those that could not be delivered."""
         return self.ports[0].sent if self.ports else self._unplugged
 
     def counters(self) -> dict[str, Counters]:
-        """`received`: what passed the address filter, and what a full queue dropped."""
+        """`received`: frames that passed the address filter, and those that a full queue dropped."""
         return {"received": self.received}
 
     # The address filter
 
     def join(self, group: bytes) -> None:
-        """Take frames to a multicast MAC address too; `ValueError` where it is none."""
+        """Take frames to a multicast MAC address too; `ValueError` for another address."""
         if len(group) != 6 or not ethernet.is_group(group):
-            raise ValueError(f"{ethernet.text(group)} is no group address")
+            raise ValueError(f"{ethernet.text(group)} is not a group address")
         self._accepted.add(bytes(group))
 
     def leave(self, group: bytes) -> None:
-        """Take frames to a multicast MAC address no more; harmless for one that was not joined."""
+        """Stop taking frames to a multicast MAC address; harmless for one that was not joined."""
         if group not in (self.mac, ethernet.BROADCAST):
             self._accepted.discard(bytes(group))
 
@@ -136,7 +136,7 @@ class Nic(Element):
 
     @property
     def link(self) -> bool:
-        """Whether the card is connected and, where that leads to a peer elsewhere, the peer is there."""
+        """Whether the card is connected and, where the connection leads to a remote peer, the peer is up."""
         return bool(self.ports) and self.ports[0].up
 
     def on_link(self, callback: Callable[[bool], object]) -> None:
@@ -178,7 +178,7 @@ class Nic(Element):
             try:
                 await taker
             except asyncio.CancelledError:
-                # Whoever was woken for a frame and is cancelled before taking it wakes the next.
+                # A waiter that was woken for a frame and is cancelled before taking it wakes the next.
                 if taker.done() and not taker.cancelled():
                     self._wake(1)
                 else:
@@ -195,7 +195,7 @@ class Nic(Element):
             yield frame
 
     def taken(self) -> None:
-        """Frames were taken out of `waiting`: let the other end go on where it waits and there is room."""
+        """Frames were taken out of `waiting`: let a waiting other end continue if there is room."""
         if self.holding and len(self.waiting) <= self.room // 4:
             self.holding = False
             self.ports[0].hold(False)
@@ -227,7 +227,7 @@ class Nic(Element):
                 waiting.extend(taken[:-excess])
         else:
             waiting.extend(taken)
-        # Half the queue is for what is under way until the other end has stopped.
+        # Half the queue is for frames in flight until the other end has stopped.
         if self.full == BLOCK and not self.holding and len(waiting) > self.room // 2:
             self.holding = True
             port.hold(True)
@@ -237,16 +237,16 @@ class Nic(Element):
             self._wake(len(waiting))
 
     def hold(self, port: Port, held: bool) -> None:
-        """The other end is full, or no longer: who can wait with what is to be sent does."""
+        """The other end is full, or has room again: senders that can wait do so."""
         self.stopped = held
         if not held and self.holder is not None:
             self.holder.released()
 
     def carrier(self, port: Port) -> None:
-        """The link came up or went down: tell those who asked."""
+        """The link came up or went down: call the callbacks."""
         up = self.link
         if port.peer is None:
-            # Whoever held the other end cannot let go any more.
+            # A peer that held the other end can no longer release it.
             self.holding = False
             self.hold(port, False)
         if up != self._was_up:
@@ -257,11 +257,11 @@ class Nic(Element):
     def _tell(self, callback: Callable[[bool], object]) -> None:
         try:
             callback(self._was_up)
-        except Exception:  # a program's mistake must not end the connection it is told of
+        except Exception:  # a fault in the program must not end the connection
             self.log.exception("the program's link callback failed")
 
     def _wake(self, count: int) -> None:
-        """Wake up to `count` of those who wait for a frame, who waited longest first."""
+        """Wake up to `count` waiters for a frame, the longest waiting first."""
         takers = self._takers
         while count > 0 and takers:
             taker = takers.popleft()

@@ -1,6 +1,6 @@
-"""A ping: echo requests at an interval, what became of each, and the statistics.
+"""A ping: echo requests at an interval, the result of each, and the statistics.
 
-Knows no packet: it is given a function that sends request number `sequence`, and is told of answers. The
+It knows no packet format: a function sends request number `sequence`, and the answers are passed in. The
 clock is the running event loop's.
 """
 
@@ -22,14 +22,14 @@ from tmelink.stack.node import Answer
 MAX_COUNT = 1_000_000
 MIN_INTERVAL = 0.001
 MAX_TIMEOUT = 60.0
-"""With the shortest interval and the longest timeout 60,000 requests are under way, fewer than the 65,536
+"""With the shortest interval and the longest timeout 60,000 requests are open, fewer than the 65,536
 sequence numbers that tell them apart."""
 MAX_SIZE = 65507
-"""Data bytes that an IPv4 packet has room for beside its own and ICMP's header."""
+"""The most data bytes of an IPv4 packet, after its own header and ICMP's."""
 
 
 class PingReply(NamedTuple):
-    """What became of one request: `rtt` in seconds, or None with the `error` in words ("timeout" if lost)."""
+    """The result of one request: `rtt` in seconds, or None with the `error` in words ("timeout" if lost)."""
 
     sequence: int
     rtt: float | None
@@ -91,7 +91,7 @@ def _ms(seconds: float) -> str:
 
 
 class Ping:
-    """One ping under way. `send(sequence, now)` sends a request; `answered` is told what came of it."""
+    """One running ping. `send(sequence, now)` sends a request; `answered` gets its result."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Ping:
         self._failure: Exception | None = None
 
     async def run(self) -> PingResult:
-        """Send all requests and wait for what becomes of them.
+        """Send all requests and wait for their results.
 
         Raises `ElementError` after `abort`, and what `on_reply` raised.
         """
@@ -172,7 +172,7 @@ class Ping:
             self._tell(PingReply(sequence, None, "timeout"))
 
     def answered(self, answer: Answer, now: float) -> None:
-        """A reply or an ICMP error for one of the requests has come."""
+        """Take a reply or an ICMP error for one of the requests."""
         if answer.destination != self._destination and not (self._many and answer.error is None):
             return
         result, sequence = self.result, answer.sequence
@@ -205,16 +205,16 @@ class Ping:
         try:
             self._on_reply(reply)
         except Exception as error:
-            # It was called by whoever delivered the reply, and concerns only whoever asked for the ping.
+            # The element that delivered the reply called this; the error only concerns the ping's caller.
             self._failure = error
             self._wake.set()
 
 
 @dataclass(frozen=True)
 class PingArguments:
-    """What `command HOST ping …` takes."""
+    """The arguments of `command HOST ping …`."""
 
-    address: IPv4Address | IPv6Address = positional("ADDR", values.address, help="who is asked")
+    address: IPv4Address | IPv6Address = positional("ADDR", values.address, help="the address to ping")
     count: int = keyword("N", values.integer(1, MAX_COUNT, "count"), default=4, help="how many requests")
     interval: float = keyword(
         "SECONDS", values.seconds(MIN_INTERVAL, 3600), default=1.0, help="time between two requests"

@@ -29,11 +29,11 @@ SWEEP = 1.0
 """Seconds between two searches of a full table for stations to forget, each of which looks at all of it."""
 
 MAX_DEPTH = 16
-"""Calls of a switch inside each other. A frame, the answer to it, ARP before it and a router on the same
+"""The most nested calls of a switch. A frame, the answer to it, ARP before it and a router on the same
 switch make eight; more can only be a loop."""
 
 _ADDRESSES = Struct("6s6s2x")
-"""Destination and source of a frame; unpacking fails for what is no frame."""
+"""Destination and source of a frame; unpacking fails for anything shorter than a frame."""
 
 
 class Station:
@@ -71,8 +71,8 @@ class SwitchDetails(Details):
 class Switch(Element):
     """A learning bridge with any number of connections; no frame goes back to where it came from.
 
-    `command SWITCH table` prints which station is behind which connection. VLAN tags pass through and play
-    no part. It does not speak spanning tree: connections of switches must not form a loop, though one inside
+    `command SWITCH table` prints which station is behind which connection. VLAN tags pass through and play no
+    part. It does not speak spanning tree: connections of switches must not form a loop, though a loop within
     a process only costs copies. Frames for the nearest bridge (spanning tree, LACP, LLDP, pause) end here as
     IEEE 802.1D asks; with `transparent` they pass, for emulated switches that want to see each other.
     """
@@ -81,7 +81,7 @@ class Switch(Element):
 
     @dataclass(frozen=True)
     class Arguments:
-        """What a machine file says of a switch."""
+        """A switch's arguments in a machine file."""
 
         ageing: float = keyword(
             "SECONDS",
@@ -113,7 +113,7 @@ class Switch(Element):
         return Port(self, offload=True)
 
     def longest(self, port: Port) -> int | None:
-        """The least of what those behind the other connections wish."""
+        """The smallest size that the elements behind the other connections ask for."""
         if self._asking:
             return None
         self._asking = True
@@ -167,17 +167,17 @@ class Switch(Element):
             heads = list(map(_ADDRESSES.unpack_from, frames))
         if not heads:
             return
-        ways = {head: self._route(port, *head, now, heads) for head in dict.fromkeys(heads)}
-        first, *others = ways.values()
-        if all(way == first for way in others):
+        routes = {head: self._route(port, *head, now, heads) for head in dict.fromkeys(heads)}
+        first, *others = routes.values()
+        if all(route == first for route in others):
             # Most bursts go on as they are.
             for other in first:
                 other.send(burst)
             return
-        queues: dict[Port, list[int]] = {other: [] for way in ways.values() for other in way}
-        appends = {head: [queues[other].append for other in way] for head, way in ways.items()}
-        for index, way in enumerate(map(appends.__getitem__, heads)):
-            for append in way:
+        queues: dict[Port, list[int]] = {other: [] for route in routes.values() for other in route}
+        appends = {head: [queues[other].append for other in route] for head, route in routes.items()}
+        for index, route in enumerate(map(appends.__getitem__, heads)):
+            for append in route:
                 append(index)
         for other, queue in queues.items():
             other.send(burst.part(queue))
@@ -207,11 +207,11 @@ class Switch(Element):
         return [other for other in self.ports if other is not port and other.peer is not None]
 
     def _unknown(self, port: Port, destination: bytes) -> Sequence[Port]:
-        """Where a frame from `port` for a station goes that was not heard."""
+        """The ports for a frame from `port` to an unknown station."""
         return self._others(port)
 
     def _locate(self, source: bytes, port: Port, now: float) -> str:
-        """Note that a station is behind `port`; why its frames are not taken from there, if they are not."""
+        """Note that a station is behind `port`; returns the reason if its frames are not accepted there."""
         if source[0] & 1:
             return ""
         station = self._stations.get(source)
@@ -278,7 +278,7 @@ def _behind(port: Port) -> str:
 
 
 def _without_short(port: Port, burst: Burst) -> Burst:
-    """The burst without what is too short to be a frame; that is counted."""
+    """The burst without items that are too short for a frame; those are counted."""
     kept = [index for index, frame in enumerate(burst.frames) if len(frame) >= MIN_FRAME]
     port.drop("short frame", len(burst.frames) - len(kept))
     return burst.part(kept)

@@ -31,7 +31,7 @@ class VirtioNet(Element):
 
     @dataclass(frozen=True)
     class Arguments:
-        """What a machine file says of a card."""
+        """A card's arguments in a machine file."""
 
         mac: bytes | None = keyword(
             "MAC", values.unicast_mac, default=None, help="its MAC address; else derived from its name"

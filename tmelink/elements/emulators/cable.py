@@ -1,7 +1,7 @@
-"""Where a connection of an element meets a socket that carries bare frames: Outlet, Cable.
+"""Joins a connection of an element and a socket that carries bare frames: `Endpoint`, `Cable`.
 
-Cuts super-frames on their way out and joins frames on their way in, as the link does; what is at the other
-end, and how the socket was come by, is the elements' that are built on this.
+It cuts super-frames that leave and joins frames that arrive, as the link does. The elements built on this
+know what is at the other end, and open the socket.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from tmelink.offload import coalesce, cut
 
 
 class Carrier(Protocol):
-    """What carries an outlet's frames while there is a peer: a socket of any kind."""
+    """Carries an endpoint's frames while there is a peer: a socket of any kind."""
 
     def send(self, items: Sequence[Frame | Run], /) -> None:
-        """Send frames; what cannot be sent is dropped and counted."""
+        """Send frames; those that cannot be sent are dropped and counted."""
 
     def pause(self, paused: bool, /) -> None:
-        """Read no more, where that makes the peer wait, or go on."""
+        """Stop reading, where that makes the peer wait, or continue."""
 
 
 class Endpoint:
-    """One connection's way out: `way` is None while there is no peer.
+    """The socket side of one connection: `carrier` is None while there is no peer.
 
     `sent` and `received` count what crossed the wire and what was dropped there.
     """
 
     def __init__(self) -> None:
         self.port: Port | None = None
-        self.way: Carrier | None = None
+        self.carrier: Carrier | None = None
         self.sent = Counters()
         self.received = Counters()
 
     def take(self, port: Port, burst: Burst) -> None:
         """Frames from the machine's side; super-frames are cut."""
-        if self.way is None:
+        if self.carrier is None:
             port.drop("link down", len(burst.frames))
         else:
-            self.way.send(cut(burst, port.sent))
+            self.carrier.send(cut(burst, port.sent))
 
     def deliver(self, items: Sequence[Frame | Run]) -> None:
         """Frames from the peer; they are joined where the machine's side takes super-frames."""
@@ -56,17 +56,17 @@ class Endpoint:
             port.send(Burst(pieces(items)))
 
     def hold_machine(self, held: bool) -> None:
-        """The way to the peer is full, or no longer: the machine's side stops reading, or goes on."""
+        """The carrier is full, or has room again: the machine's side stops reading, or continues."""
         if self.port is not None:
             self.port.hold(held)
 
     def hold(self, held: bool) -> None:
-        """The machine's side is full, or no longer: let the peer wait."""
-        if self.way is not None:
-            self.way.pause(held)
+        """The machine's side is full, or has room again: let the peer wait, or continue."""
+        if self.carrier is not None:
+            self.carrier.pause(held)
 
     def _whole(self, items: Sequence[Frame | Run]) -> Sequence[Frame | Run]:
-        """The items without what is too short to be a frame; that is counted."""
+        """The items without those that are too short for a frame, which are counted."""
         if min(map(_shortest, items), default=MIN_FRAME) >= MIN_FRAME:
             return items
         frames = pieces(items)
@@ -85,12 +85,12 @@ class Cable(Element):
         self.endpoint = Endpoint()
 
     def make_port(self) -> Port:
-        """A port that takes super-frames: they are cut straight into what the socket takes."""
+        """A port that takes super-frames: they are cut directly into runs for the socket."""
         self.endpoint.port = Port(self, offload=True)
         return self.endpoint.port
 
     def counters(self) -> dict[str, Counters]:
-        """What crossed the wire, and what was dropped there."""
+        """Frames that crossed the wire, and those dropped there."""
         return {"wire sent": self.endpoint.sent, "wire received": self.endpoint.received}
 
     def receive(self, port: Port, burst: Burst) -> None:
@@ -98,7 +98,7 @@ class Cable(Element):
         self.endpoint.take(port, burst)
 
     def hold(self, port: Port, held: bool) -> None:
-        """The machine's side is full, or no longer."""
+        """The machine's side is full, or has room again."""
         self.endpoint.hold(held)
 
 

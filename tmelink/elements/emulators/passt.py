@@ -143,9 +143,9 @@ class Passt(Cable):
 class _Running:
     """One passt from its start to its end."""
 
-    def __init__(self, child: Child, way: StreamCarrier) -> None:
+    def __init__(self, child: Child, carrier: StreamCarrier) -> None:
         self._child = child
-        self._way = way
+        self._carrier = carrier
 
     @property
     def pid(self) -> int:
@@ -157,12 +157,12 @@ class _Running:
 
     async def wait(self) -> int:
         status = await self._child.wait()
-        self._way.close()
+        self._carrier.close()
         return status
 
     async def stop(self) -> None:
         # It ends with its socket, also where it has become another user that no signal of ours reaches.
-        self._way.close()
+        self._carrier.close()
         await self._child.stop()
 
 

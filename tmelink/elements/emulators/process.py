@@ -86,15 +86,15 @@ class Process(Element):
         return port
 
     def make_port(self) -> Port:
-        """A port that takes super-frames: the outlet cuts them."""
+        """A port that takes super-frames: the endpoint cuts them."""
         return Port(self, offload=True)
 
     def counters(self) -> dict[str, Counters]:
         """What crossed each NIC's socket."""
         return {
-            f"nic {number} {way}": counters
+            f"nic {number} {direction}": counters
             for number, endpoint in enumerate(self._endpoints)
-            for way, counters in (("sent", endpoint.sent), ("received", endpoint.received))
+            for direction, counters in (("sent", endpoint.sent), ("received", endpoint.received))
         }
 
     def details(self) -> ProcessDetails:
@@ -107,7 +107,7 @@ class Process(Element):
         for number, endpoint in enumerate(self._endpoints):
             await self._wire(str(number or ""), blanks.pop(number, set()), endpoint)
         for number in blanks:
-            raise ElementError(f"the command has blanks for connection {number}, which there is not")
+            raise ElementError(f"the command has placeholders for connection {number}, which does not exist")
         await self._supervisor.open()
 
     async def _wire(self, number: str, blanks: set[str], endpoint: Endpoint) -> None:
@@ -130,7 +130,7 @@ class Process(Element):
             self._filled |= {f"port{number}": str(theirs), f"remote{number}": str(ours)}
         else:
             raise ElementError(
-                f"the command has no way to connection {number or 0}: write '{{socket{number}}}', or "
+                f"the command does not use connection {number or 0}: write '{{socket{number}}}', or "
                 f"'{{port{number}}}' and '{{remote{number}}}', in quotes"
             )
         await end.open()

@@ -92,7 +92,7 @@ class Qemu(Element):
         return port
 
     def make_port(self) -> Port:
-        """A port that takes super-frames: the outlet cuts them."""
+        """A port that takes super-frames: the endpoint cuts them."""
         return Port(self, offload=True)
 
     def claims(self) -> list[Claim]:
@@ -103,9 +103,9 @@ class Qemu(Element):
     def counters(self) -> dict[str, Counters]:
         """What crossed each NIC's socket."""
         return {
-            f"nic {number} {way}": counters
+            f"nic {number} {direction}": counters
             for number, (_nic, endpoint) in enumerate(self._nics)
-            for way, counters in (("sent", endpoint.sent), ("received", endpoint.received))
+            for direction, counters in (("sent", endpoint.sent), ("received", endpoint.received))
         }
 
     def details(self) -> ProcessDetails:
@@ -196,7 +196,7 @@ class _Guest:
         self.qmp = Qmp(self._told)
         self._element = element
         self._child = child
-        self._ways: list[StreamCarrier | UnixDatagrams] = []
+        self._carriers: list[StreamCarrier | UnixDatagrams] = []
         self._endpoints: list[Endpoint] = []
         self._printing = None if printed is None else asyncio.create_task(self._print(printed))
 
@@ -220,17 +220,17 @@ class _Guest:
             raise ElementError(f"QEMU ended with status {status}: {self.said}") from None
 
     def plug(self, wires: list[tuple[Endpoint, socket.socket]]) -> None:
-        """Wire the NICs to their outlets."""
+        """Wire the NICs to their endpoints."""
         for endpoint, sock in wires:
             self._endpoints.append(endpoint)
             if sock.type == socket.SOCK_STREAM:
-                self._ways.append(StreamCarrier(endpoint, sock))
+                self._carriers.append(StreamCarrier(endpoint, sock))
             else:
-                way = UnixDatagrams(
+                carrier = UnixDatagrams(
                     sock, endpoint.deliver, endpoint.hold_machine, endpoint.sent, endpoint.received
                 )
-                endpoint.way = way
-                self._ways.append(way)
+                endpoint.carrier = carrier
+                self._carriers.append(carrier)
 
     async def wait(self) -> int:
         status = await self._child.wait()
@@ -250,9 +250,9 @@ class _Guest:
     async def end(self, *, kill: bool) -> None:
         """Give everything back."""
         for endpoint in self._endpoints:
-            endpoint.way = None
-        for way in self._ways:
-            way.close()
+            endpoint.carrier = None
+        for carrier in self._carriers:
+            carrier.close()
         if kill:
             await self._child.stop(kill=True)
         if self._printing is not None:

@@ -24,7 +24,7 @@ MAX_FD = 1 << 20
 class QemuDgram(Cable):
     """Frames as QEMU's `-netdev dgram` has them: over UDP, unix datagram sockets, or an inherited one.
 
-    `local` and `remote` are seen from here; QEMU has them the other way round. Only `remote` is heard. `fd`
+    `local` and `remote` are from tmelink's view; QEMU has them reversed. Only `remote` is accepted. `fd`
     is the number of a unix datagram socket that tmelink was started with, whose other end the peer has.
     """
 
@@ -66,7 +66,7 @@ class QemuDgram(Cable):
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
-        self._way: UdpCarrier | UnixCarrier | None = None
+        self._carrier: UdpCarrier | UnixCarrier | None = None
         self._inherited: UnixDatagrams | None = None
 
     def claims(self) -> list[Claim]:
@@ -83,11 +83,11 @@ class QemuDgram(Cable):
             self._inherit(fd)
             return
         if isinstance(local, UnixPath) and isinstance(remote, UnixPath):
-            self._way = UnixCarrier(
+            self._carrier = UnixCarrier(
                 self.endpoint, self.changed, local=local, remote=remote, mode=self.arguments.mode
             )
         elif isinstance(local, Inet) and isinstance(remote, Inet):
-            self._way = UdpCarrier(
+            self._carrier = UdpCarrier(
                 self.endpoint,
                 self.log,
                 lambda peer: self.changed(True, peer),
@@ -95,28 +95,28 @@ class QemuDgram(Cable):
                 remote=remote,
                 floats=False,
             )
-        assert self._way is not None, "the arguments see to it that both ends are of one kind"
-        await self._way.open()
+        assert self._carrier is not None, "the arguments make sure that both ends are of one kind"
+        await self._carrier.open()
 
     def _inherit(self, fd: int) -> None:
         try:
             # A copy: the descriptor itself stays whoever's it is.
             sock = socket.socket(fileno=os.dup(fd))
         except OSError as error:
-            raise ElementError(f"fd {fd} is no open socket: {error.strerror}") from error
+            raise ElementError(f"fd {fd} is not an open socket: {error.strerror}") from error
         if sock.type != socket.SOCK_DGRAM or sock.family != socket.AF_UNIX:
             sock.close()
-            raise ElementError(f"fd {fd} is no unix datagram socket")
+            raise ElementError(f"fd {fd} is not a unix datagram socket")
         endpoint = self.endpoint
         self._inherited = UnixDatagrams(
             sock, endpoint.deliver, endpoint.hold_machine, endpoint.sent, endpoint.received
         )
-        endpoint.way = self._inherited
+        endpoint.carrier = self._inherited
 
     async def close(self) -> None:
         """Close the socket; an inherited one stays open for whoever it belongs to."""
-        self.endpoint.way = None
+        self.endpoint.carrier = None
         if self._inherited is not None:
             self._inherited.close()
-        if self._way is not None:
-            await self._way.close()
+        if self._carrier is not None:
+            await self._carrier.close()

@@ -28,7 +28,7 @@ class QemuMulticast(Cable):
 
     @dataclass(frozen=True)
     class Arguments:
-        """The group, and the way to it."""
+        """The group, and the interface to it."""
 
         group: Inet = positional("GROUP:PORT", endpoints.group, help="the IPv4 multicast group and its port")
         local: IPv4Address | None = keyword(
@@ -81,18 +81,18 @@ class QemuMulticast(Cable):
         self._sending = Datagrams(
             sending, self._strayed, endpoint.hold_machine, self.log, endpoint.sent, self._stray
         )
-        endpoint.way = self
+        endpoint.carrier = self
 
     async def close(self) -> None:
         """Leave the group."""
-        self.endpoint.way = None
+        self.endpoint.carrier = None
         for datagrams in (self._hearing, self._sending):
             if datagrams is not None:
                 datagrams.close()
 
     def send(self, items: Sequence[Frame | Run]) -> None:
         """Send to the group."""
-        assert self._sending is not None, "an outlet has its way once it is open"
+        assert self._sending is not None, "an endpoint has its carrier once it is open"
         self._sending.send(items, (self.arguments.group.host, self.arguments.group.port))
 
     def pause(self, paused: bool) -> None:

@@ -45,7 +45,9 @@ class QemuStream(Cable):
             if self.role == "connect" and isinstance(self.where, Inet) and self.where.host is None:
                 raise ArgumentError("where", f"'{self.where}' has no address, such as 192.0.2.1:5000")
             if self.role == "server" and isinstance(self.where, Inet) and not endpoints.is_local(self.where):
-                raise ArgumentError("where", f"'{self.where.host}' is no IP address of this computer")
+                raise ArgumentError(
+                    "where", f"'{self.where.host}' is not a valid IP address of this computer"
+                )
             if self.remote is not None and not (self.role == "server" and isinstance(self.where, Inet)):
                 raise ArgumentError("remote", "'remote' is for a server on an address and port")
 

@@ -43,7 +43,7 @@ Changed = Callable[[bool, str], None]
 
 
 class StreamCarrier:
-    """An outlet's way over one connected stream; `over` is done, with the reason, once it has ended."""
+    """Carries an endpoint's frames over one connected stream; `over` gets the reason once it has ended."""
 
     def __init__(self, endpoint: Endpoint, sock: socket.socket) -> None:
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -58,12 +58,12 @@ class StreamCarrier:
             limit=LIMIT,
             prefix=LONG,
         )
-        endpoint.way = self._stream
+        endpoint.carrier = self._stream
 
     def close(self) -> None:
         """Close the connection."""
-        if self._endpoint.way is self._stream:
-            self._endpoint.way = None
+        if self._endpoint.carrier is self._stream:
+            self._endpoint.carrier = None
         self._stream.close()
 
     def _ended(self, reason: str) -> None:
@@ -194,14 +194,14 @@ class StreamServer:
 
 
 async def carry(endpoint: Endpoint, sock: socket.socket, changed: Changed, who: str) -> None:
-    """Be the outlet's way over `sock` until it ends or the task is cancelled."""
-    way = StreamCarrier(endpoint, sock)
+    """Carry the endpoint's frames over `sock` until it ends or the task is cancelled."""
+    carrier = StreamCarrier(endpoint, sock)
     try:
         changed(True, who)
-        reason = await way.over
+        reason = await carrier.over
         changed(False, f"{who}: {reason}")
     finally:
-        way.close()
+        carrier.close()
 
 
 async def connected(remote: SocketAddress) -> socket.socket:

@@ -1,4 +1,4 @@
-"""A program that is started again by policy when it ends; what it is, is its element's."""
+"""Restarts a program by policy when it ends; its element knows which program it is."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tmelink.state import Details
 NEVER, ON_FAILURE, ALWAYS = "never", "on-failure", "always"
 
 SHORTEST_PAUSE = 1.0
-"""Seconds before the first new start; each further one takes twice as long, up to `LONGEST_PAUSE`."""
+"""Seconds before the first restart; each further pause is twice as long, up to `LONGEST_PAUSE`."""
 
 LONGEST_PAUSE = 60.0
 
 STEADY = 60.0
-"""A program that ran for so many seconds has its pauses counted from the shortest again."""
+"""After a run of so many seconds, pauses start from the shortest again."""
 
 
 class Running(Protocol):
-    """A program that runs."""
+    """A running program."""
 
     async def wait(self) -> int:
-        """Its exit status, once it has ended; gives back what it took of the host."""
+        """Its exit status once it has ended; also releases what it took from the host."""
 
     async def stop(self) -> None:
-        """End it, gently and then firmly."""
+        """End it: ask first, then kill it."""
 
     @property
     def pid(self) -> int:
@@ -39,7 +39,7 @@ class Running(Protocol):
 
     @property
     def said(self) -> str:
-        """Its last words, to explain its end."""
+        """Its last output, to explain its exit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class ProcessDetails(Details):
 
 
 class Supervisor:
-    """Starts a program and watches it; `launch` starts it once, and raises `ElementError` where it cannot."""
+    """Starts a program and watches it; `launch` starts it once, or raises `ElementError`."""
 
     def __init__(self, element: Element, launch: Callable[[], Awaitable[Running]], policy: str) -> None:
         self.running: Running | None = None
@@ -68,7 +68,7 @@ class Supervisor:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Start it; a first start that fails is the caller's error."""
+        """Start it; raises if the first start fails."""
         self.running = await self._launch()
         self.starts = 1
         self._task = asyncio.get_running_loop().create_task(self._watch())
@@ -78,7 +78,7 @@ class Supervisor:
         return ProcessDetails(self.running.pid if self.running is not None else None, max(0, self.starts - 1))
 
     async def close(self) -> None:
-        """End it for good."""
+        """End it permanently."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -40,7 +40,7 @@ class Udp(Cable):
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
-        self._way: UdpCarrier | None = None
+        self._carrier: UdpCarrier | None = None
 
     def claims(self) -> list[Claim]:
         """The local address and port."""
@@ -48,8 +48,8 @@ class Udp(Cable):
         return [Claim("udp", (local.host or "", local.port))]
 
     async def open(self) -> None:
-        """Bind; raises `ElementError` where the address cannot be had."""
-        self._way = UdpCarrier(
+        """Bind the socket; raises `ElementError` where the address is not available."""
+        self._carrier = UdpCarrier(
             self.endpoint,
             self.log,
             lambda peer: self.changed(True, peer),
@@ -57,9 +57,9 @@ class Udp(Cable):
             remote=self.arguments.remote,
             floats=self.arguments.float,
         )
-        await self._way.open()
+        await self._carrier.open()
 
     async def close(self) -> None:
         """Close the socket."""
-        if self._way is not None:
-            await self._way.close()
+        if self._carrier is not None:
+            await self._carrier.close()

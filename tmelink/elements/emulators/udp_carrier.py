@@ -1,6 +1,6 @@
-"""Bare frames in UDP: the socket, the peer's name, and whose datagrams are heard.
+"""Bare frames in UDP: the socket, the peer's name, and the accepted senders.
 
-Nothing in such a datagram proves where it comes from, so only its address tells.
+Nothing in such a datagram proves its origin, so only its source address is checked.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tmelink.transport.datagrams import Address, Datagrams
 from tmelink.transport.endpoints import Inet
 
 RESOLVE_PAUSE = 5.0
-"""Seconds before a name that could not be resolved is asked for again, as with a link's `--resolv-retry`."""
+"""Seconds before a name that did not resolve is looked up again, as with a link's `--resolv-retry`."""
 
 
 class UdpCarrier:
-    """An outlet's way over UDP; `came_up(peer)` is called when a peer has been heard, and when it moved.
+    """Carries an endpoint's frames over UDP; `came_up(peer)` says when a peer was heard, and when it moved.
 
-    With `remote` and without `floats` only that address and port is heard; else whoever sends, and frames go
-    to where one was heard last.
+    With `remote` and without `floats`, only that address and port is accepted; else any sender, and frames go
+    to the sender heard last.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class UdpCarrier:
         self._resolving: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Bind; raises `ElementError` where the address cannot be had."""
+        """Bind the socket; raises `ElementError` where the address is not available."""
         host = self._local.host or ""
         family = sockets.literal_family(host) or sockets.literal_family(self._remote_host) or socket.AF_INET
         sock = sockets.make_socket(
@@ -65,7 +65,7 @@ class UdpCarrier:
         self._datagrams = Datagrams(
             sock, self._arrived, endpoint.hold_machine, self._log, endpoint.sent, endpoint.received
         )
-        endpoint.way = self
+        endpoint.carrier = self
         if self._remote is None:
             return
         if sockets.literal_family(self._remote_host) is not None:
@@ -75,7 +75,7 @@ class UdpCarrier:
 
     async def close(self) -> None:
         """Close the socket."""
-        self._endpoint.way = None
+        self._endpoint.carrier = None
         if self._resolving is not None:
             self._resolving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -106,15 +106,15 @@ class UdpCarrier:
             self.peer = found[0][1]
 
     def send(self, items: Sequence[Frame | Run]) -> None:
-        """Send to the peer; counted where there is none yet."""
-        assert self._datagrams is not None, "an outlet has its way once it is open"
+        """Send to the peer; frames are dropped and counted while there is none."""
+        assert self._datagrams is not None, "an endpoint has its carrier once it is open"
         if self.peer is None:
             self._endpoint.sent.drops["no peer yet"] += frame.count(items)
         else:
             self._datagrams.send(items, self.peer)
 
     def pause(self, paused: bool) -> None:
-        """Nothing: a peer over UDP does not notice."""
+        """Do nothing: a peer over UDP does not notice."""
 
     def _arrived(self, items: list[Frame | Run], address: Address) -> None:
         if address != self.peer:

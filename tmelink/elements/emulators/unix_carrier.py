@@ -32,7 +32,7 @@ LOOK_PAUSE = 1.0
 
 
 class UnixCarrier:
-    """An outlet's way over unix datagrams; `changed(up, detail)` is called when the peer comes and goes."""
+    """Carries an endpoint's frames in unix datagrams; `changed(up, detail)` reports the peer's state."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class UnixCarrier:
         self._datagrams = UnixDatagrams(
             sock, self._arrived, endpoint.hold_machine, endpoint.sent, endpoint.received
         )
-        endpoint.way = self._datagrams
+        endpoint.carrier = self._datagrams
         self._look()
         self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
 
     async def close(self) -> None:
         """Close the socket and remove its path."""
-        self._endpoint.way = None
+        self._endpoint.carrier = None
         if self._looking is not None:
             self._looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -27,7 +27,7 @@ _numbers = itertools.count(1)
 
 
 class VdePlug:
-    """An outlet's way into a VDE switch, whose directory (or control socket) is at `path`.
+    """Carries an endpoint's frames to a VDE switch, whose directory (or control socket) is at `path`.
 
     `port` asks for one of the switch's ports by number; 0 takes any free one.
     """
@@ -101,18 +101,18 @@ class VdePlug:
             if not answer:
                 raise ProtocolError("the switch refuses the plug: it is full, or the port is taken")
             data.connect(vde.path(answer))
-            way = UnixDatagrams(
+            carrier = UnixDatagrams(
                 data, endpoint.deliver, endpoint.hold_machine, endpoint.sent, endpoint.received
             )
-            stack.callback(way.close)
-            endpoint.way = way
+            stack.callback(carrier.close)
+            endpoint.carrier = carrier
             try:
                 self._changed(True, str(self._path))
                 # Nothing more is said on it; it ends with the switch, or when the port is removed.
                 while await loop.sock_recv(asking, 256):
                     pass
             finally:
-                endpoint.way = None
+                endpoint.carrier = None
             self._changed(False, f"{self._path}: the switch has gone")
 
 

@@ -30,7 +30,7 @@ REQUEST_SECONDS = 5.0
 
 
 class VdeSocket:
-    """An outlet's way to every plug in the directory `path`, which is made with `mode` if it is missing."""
+    """Carries an endpoint's frames to every plug in the directory `path`, made with `mode` if missing."""
 
     def __init__(
         self, endpoint: Endpoint, log: Logger, changed: Callable[[bool, str], None], path: str, *, mode: int
@@ -60,7 +60,7 @@ class VdeSocket:
             remains.note(remains.FOLDER, self._path)
         except FileExistsError:
             if not self._path.is_dir():
-                raise ElementError(f"{self._path} is no directory: choose another path") from None
+                raise ElementError(f"{self._path} is not a directory: choose another path") from None
         except OSError as error:
             raise ElementError(f"{self._path}: {error.strerror}") from error
         self._listening = bound(str(self._control), socket.SOCK_STREAM)
@@ -160,13 +160,13 @@ class VdeSocket:
     def _join(self, number: int, plug: UnixDatagrams) -> None:
         self._plugs[number] = plug
         if len(self._plugs) == 1:
-            self._endpoint.way = self
+            self._endpoint.carrier = self
             self._changed(True, str(self._path))
 
     def _leave(self, number: int, plug: UnixDatagrams) -> None:
         del self._plugs[number]
         if not self._plugs:
-            self._endpoint.way = None
+            self._endpoint.carrier = None
             self._changed(False, f"{self._path}: the last plug was pulled")
 
     def _arrived(self, number: int, items: Sequence[Frame | Run]) -> None:

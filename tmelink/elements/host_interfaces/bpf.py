@@ -24,19 +24,19 @@ from tmelink.offload.virtio import HEADER, decode_header, encode_header
 from tmelink.system import interfaces, namespaces, packets
 
 READ_BUDGET = 64
-"""Frames that are read before the loop turns to other elements."""
+"""The most frames that are read before other elements run."""
 
 MAX_FRAME = 65_664
 """Bytes that hold any frame: a 64 KiB packet and its headers."""
 
 APPEAR_SECONDS = 10.0
-"""How long `open` waits for the interface: another element of the same file may be about to make it."""
+"""How long `open` waits for the interface: another element of the same file may be creating it."""
 
 ECHOES = 1024
-"""Frames whose return is looked out for: a little more than fit the queue of a TAP (txqueuelen 1000)."""
+"""Sent frames that are remembered: a little more than the queue of a TAP holds (txqueuelen 1000)."""
 
 ECHO_KEY = 64
-"""Bytes of a frame that tell it from others: addresses, identification, sequence number and checksum."""
+"""Bytes of a frame that identify it: addresses, identification, sequence number and checksum."""
 
 _TAG = 4
 _MACS = 12
@@ -50,13 +50,13 @@ class Bpf(Element):
 
     @dataclass(frozen=True)
     class Arguments:
-        """Where to listen and for what."""
+        """Where to listen, and for which frames."""
 
         interface: str | None = keyword(
             "NAME",
             values.interface_name,
             default=None,
-            help="the host's interface; otherwise the first that is up and no loopback",
+            help="the host's interface; otherwise the first that is up and not a loopback",
         )
         delay: int = keyword(
             "MICROSECONDS",
@@ -86,7 +86,7 @@ class Bpf(Element):
         self._held = False
         self._lost = 0
         self._header = bytearray(HEADER)
-        # Before each frame is room for the VLAN tag that the kernel may have taken out.
+        # There is room before each frame for the VLAN tag that the kernel may have removed.
         memory = memoryview(bytearray())
         self._buffers: list[tuple[memoryview, memoryview]] = [(memory, memory)]
 
@@ -148,22 +148,22 @@ class Bpf(Element):
         try:
             await asyncio.get_running_loop().sock_recv(self._links, 65536)
         except OSError as error:
-            if error.errno != errno.ENOBUFS:  # more changes than the kernel kept: a change all the same
+            if error.errno != errno.ENOBUFS:  # more changes than the kernel kept: still a change
                 raise
 
     async def _bind(self, interface: str) -> None:
         found = await namespaces.run(lambda: interfaces.show(interface))
         if found is None:
-            raise ElementError(f"the interface {interface} has gone again")
+            raise ElementError(f"the interface {interface} has disappeared again")
         assert self._packets is not None
         packets.bind(self._packets, interface)
-        # Only a TAP may be joined to itself and give back what went into it.
+        # Only a TAP may be connected to itself, and return the frames that it gets.
         self._echoes = Echoes() if found.tuntap == "tap" else None
         self._index = found.index
         self._watch()
 
     async def _follow(self, interface: str) -> None:
-        """Listen again when the interface has gone and come back, as a TAP does when its program restarts."""
+        """Listen again when the interface reappears, as a TAP does when its program restarts."""
         while True:
             await self._link_change()
             index = packets.index_of(interface)
@@ -180,7 +180,7 @@ class Bpf(Element):
             self.changed(True, f"listening on {interface} again")
 
     def hold(self, port: Port, held: bool) -> None:
-        """Stop reading, and leave what comes to the kernel's buffer, or go on."""
+        """Stop reading and let frames wait in the kernel's buffer, or continue."""
         self._held = held
         self._watch()
 
@@ -195,7 +195,7 @@ class Bpf(Element):
         return str(found) if found is not None else f"{interface} is gone"
 
     def counters(self) -> dict[str, Counters]:
-        """What the kernel dropped because frames came faster than they were read."""
+        """Count frames that the kernel dropped because they came faster than they were read."""
         if self._packets is not None:
             self._lost += packets.lost(self._packets)
         kernel = Counters()
@@ -221,13 +221,13 @@ class Bpf(Element):
     def _delayed(self) -> None:
         self._waiting = None
         if not self._held:
-            # All that came within the delay is due, however many bursts it takes.
+            # All frames that came within the delay are due, however many bursts they need.
             while self._read():
                 pass
         self._watch()
 
     def _read(self) -> bool:
-        """Hand on what has come, up to the budget, as one burst; whether there may be more."""
+        """Hand on the frames that have come, up to the budget, as one burst; True if there may be more."""
         listening, header, echoes = self._packets, self._header, self._echoes
         if listening is None or self._held:
             return False
@@ -257,7 +257,7 @@ class Bpf(Element):
         except BlockingIOError:
             pass
         except OSError as error:
-            # The interface is down or has gone: `_follow` hears of it, and it may come back.
+            # The interface is down or gone: `_follow` notices that, and it may come back.
             if error.errno != errno.ENETDOWN:
                 self._stop(error)
         if frames and self.ports:
@@ -270,7 +270,7 @@ class Bpf(Element):
         self.failed(ElementError(f"reading from {self.interface}: {error.strerror}"))
 
     def receive(self, port: Port, burst: Burst) -> None:
-        """Send the frames out of the interface; what it does not take is counted by reason."""
+        """Send the frames out of the interface; frames that it does not take are counted by reason."""
         if self._packets is None:
             port.drop("closed", len(burst.frames))
             return
@@ -287,7 +287,7 @@ class Bpf(Element):
 
 
 def _shifted(label: Gso) -> Gso:
-    """The label of a frame that a VLAN tag was put into."""
+    """The label of a frame after a VLAN tag was inserted."""
     start = label.checksum_start
     return label._replace(header=label.header + _TAG, checksum_start=start + _TAG if start else 0)
 
@@ -303,17 +303,17 @@ def _refusal(error: OSError, frame: Frame) -> str:
 
 
 class Echoes:
-    """Frames that went into a TAP and may come out of it again, joined to itself as it may be.
+    """Frames that went into a TAP and may come out again, if the TAP is connected to itself.
 
-    Each is to be met once, so that what somebody else sends with the same bytes later still passes. The
-    oldest are forgotten first, since most TAPs give nothing back.
+    Each is recognised once, so that a later frame with the same bytes from another sender still passes. The
+    oldest are forgotten first, since most TAPs return nothing.
     """
 
     def __init__(self) -> None:
         self._expected: dict[bytes, int] = {}
 
     def expect(self, frame: Frame) -> None:
-        """`frame` went in."""
+        """Remember that `frame` went in."""
         expected = self._expected
         key = bytes(frame[:ECHO_KEY])
         expected[key] = expected.pop(key, 0) + 1

@@ -1,6 +1,6 @@
 """OpenVPN's options of a TAP or a TUN (openvpn(8)): read from a table into an element's settings.
 
-Knows how they are written and what is wrong with them; which there are, and what they mean, is said by the
+Knows how they are written and what is wrong with them; which ones there are, and what they mean, is in the
 tables of `openvpn_tap` and `openvpn_tun`.
 """
 
@@ -19,7 +19,7 @@ Device = Literal["tap", "tun"]
 
 @dataclass(frozen=True, slots=True)
 class DeviceOption:
-    """One of OpenVPN's options as a device takes it: `read` turns its parameters into settings."""
+    """One of OpenVPN's options that a device takes: `read` turns its parameters into settings."""
 
     parameters: tuple[str, ...]
     help: str
@@ -36,7 +36,7 @@ def read(
 ) -> dict[str, Any] | None:
     """Read `words` as OpenVPN's command line; every mistake is reported with the word it concerns.
 
-    None where there was any.
+    Returns None where there was a mistake.
     """
     failures = 0
 
@@ -123,7 +123,7 @@ def common(device: Device) -> dict[str, DeviceOption]:
             (f"{device}|NAME",), f"its name; plain '{device}' takes the next free {device}N", dev, least=1
         ),
         "dev-type": DeviceOption(
-            (device,), f"says that a --dev of another name is a {what}", dev_type, least=1
+            (device,), f"states that a --dev of another name is a {what}", dev_type, least=1
         ),
         "dev-node": DeviceOption(("PATH",), f"the driver's device, {tuntap.DEVICE}", dev_node, least=1),
     }
@@ -150,7 +150,7 @@ def _options(
         elif options:
             options[-1][1].append(word)
         else:
-            fail(word.place, f"'{word}' is no option", f"options begin with --, as in --dev {device}")
+            fail(word.place, f"'{word}' is not an option", f"options begin with --, as in --dev {device}")
     return options
 
 

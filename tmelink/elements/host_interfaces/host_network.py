@@ -1,8 +1,8 @@
-"""What an interface of the host has around it while it is open: addresses, routes, rules, translation.
+"""The addresses, routes, rules and translation around an interface of the host while it is open.
 
-Puts together what the element's own arguments ask for and what the link it is connected to says of the
-network inside, has it carried out, keeps it right while the host's own routes change, and undoes it at the
-end. What is to be done is planned by `tmelink.routing`, how it is done is `tmelink.system.routes`'.
+This module combines what the element's own arguments ask for with the network settings of the link that it is
+connected to. It carries out the plan, keeps it up to date while the host's own routes change, and undoes it
+at the end. `tmelink.routing` makes the plan, `tmelink.system.routes` carries it out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tmelink.system.routes import HostChanges
 
 @dataclass(frozen=True, slots=True)
 class HostNetworkRequest:
-    """What an element's own arguments ask for; `identity` and `router` lack what is known only later."""
+    """What an element's own arguments ask for; `identity` and `router` lack what only becomes known later."""
 
     identity: identities.Identity | None = None
     router: translation.RouterSettings | None = None
@@ -36,30 +36,30 @@ class HostNetworkRequest:
 
 def plan(
     request: HostNetworkRequest,
-    inside: Tunnel | None,
+    settings: Tunnel | None,
     device: str,
     addresses: tuple[IPInterface, ...],
     facts: Facts,
     *,
     with_routes: bool = True,
 ) -> Plan:
-    """Everything for one interface; `addresses` are those it has by its element's own arguments.
+    """The whole plan for one interface; `addresses` are those from its element's own arguments.
 
-    Without `with_routes` only what `--route-delay` does not hold back.
+    Without `with_routes`, only what `--route-delay` does not delay.
     """
     whole = Plan()
     gateways: list[IPAddress] = []
     behind: list[IPNetwork] = []
-    if inside is not None:
-        planned = tunnel.plan(inside, device, facts)
+    if settings is not None:
+        planned = tunnel.plan(settings, device, facts)
         if not with_routes:
             planned = Plan(
                 tuple(s for s in planned.steps if isinstance(s.change, InterfaceAddress)), planned.warnings
             )
         whole += planned
-        addresses = (*addresses, *inside.addresses)
+        addresses = (*addresses, *settings.addresses)
         behind = list(tunnel.behind(planned, device))
-        gateways = [g for g in (*inside.gateways.values(), *inside.peers.values()) if g is not None]
+        gateways = [g for g in (*settings.gateways.values(), *settings.peers.values()) if g is not None]
     if request.router is not None:
         whole += translation.plan(
             replace(request.router, device=device, addresses=addresses, behind=tuple(behind)), facts
@@ -95,7 +95,7 @@ class HostNetwork:
         self._addresses = addresses
         self._log = log
         self._changes = HostChanges(device, vanishes=vanishes)
-        self._inside: Tunnel | None = None
+        self._tunnel: Tunnel | None = None
         self._routes = True
         self._delayed_routes = False
         self._stands = False
@@ -108,22 +108,22 @@ class HostNetwork:
         self._said: set[str] = set()
         self._plan: Plan | None = None
 
-    async def open(self, inside: Tunnel | None) -> None:
-        """Do what is asked for and begin to watch; raises `ElementError` with everything undone."""
+    async def open(self, tunnel: Tunnel | None) -> None:
+        """Carry out the plan and watch for changes; raises `ElementError` with everything undone."""
         async with self._starting:
-            self._take(inside)
-            if self._request or inside is not None:
+            self._set_tunnel(tunnel)
+            if self._request or tunnel is not None:
                 await self._start()
             else:
                 await namespaces.run(recovery.recover, self._netns)
 
-    async def follow(self, inside: Tunnel) -> None:
-        """The link says what is inside, for the first time or anew; returns once that is carried out.
+    async def follow(self, tunnel: Tunnel) -> None:
+        """Take the link's network settings, first or changed; returns once they are carried out.
 
         Raises `ElementError` the first time.
         """
         async with self._starting:
-            self._take(inside)
+            self._set_tunnel(tunnel)
             if self._task is None:
                 await self._start()
                 return
@@ -133,7 +133,7 @@ class HostNetwork:
         await done
 
     async def close(self) -> None:
-        """Undo everything; nothing to do where nothing was begun, or where its beginning failed."""
+        """Undo everything; does nothing if nothing was started, or if the start failed."""
         if self._task is None:
             return
         if self._monitor is not None:
@@ -147,17 +147,17 @@ class HostNetwork:
         await namespaces.run(self._changes.undo, self._netns)
         await self._script("down")
 
-    def _take(self, inside: Tunnel | None) -> None:
-        # --route-delay is for the first time. What has been led into the tunnel since then stays there.
-        stand = self._inside is not None and self._routes
-        self._inside = inside
-        self._routes = stand or inside is None or not inside.delay
+    def _set_tunnel(self, tunnel: Tunnel | None) -> None:
+        # --route-delay only applies the first time. Routes that are set since then stay.
+        stand = self._tunnel is not None and self._routes
+        self._tunnel = tunnel
+        self._routes = stand or tunnel is None or not tunnel.delay
         if not self._routes:
-            assert inside is not None
-            asyncio.get_running_loop().call_later(inside.delay, self._delayed, inside)
+            assert tunnel is not None
+            asyncio.get_running_loop().call_later(tunnel.delay, self._delayed, tunnel)
 
-    def _delayed(self, inside: Tunnel) -> None:
-        if self._inside is inside:
+    def _delayed(self, tunnel: Tunnel) -> None:
+        if self._tunnel is tunnel:
             self._routes = self._delayed_routes = True
             self._again.set()
 
@@ -165,11 +165,11 @@ class HostNetwork:
         self._monitor = Monitor(self._again.set)
         await self._monitor.open(self._netns)
         try:
-            inside = self._inside
-            if inside is not None and "up" in inside.scripts:
+            tunnel = self._tunnel
+            if tunnel is not None and "up" in tunnel.scripts:
                 whole, self._routes = self._routes, False
                 await self._carry_out(first=True)
-                await scripts.call("up", inside, self._device, self._mtu, self._netns, self._log)
+                await scripts.call("up", tunnel, self._device, self._mtu, self._netns, self._log)
                 self._routes = whole
             await self._carry_out(first=True)
             self._stands = True
@@ -198,19 +198,19 @@ class HostNetwork:
             self._release(followers)
 
     def _release(self, followers: list[asyncio.Future[None]]) -> None:
-        """Those who wait for a plan go on: it has been carried out, as far as it can be."""
+        """Wake those who wait for a plan: it has been carried out, as far as possible."""
         for done in followers:
             self._waiting.remove(done)
             if not done.done():
                 done.set_result(None)
 
     async def _script(self, moment: scripts.Moment) -> None:
-        """Run a script whose failure changes nothing any more."""
-        if self._inside is None or not self._stands:
+        """Run a script whose failure has no consequences."""
+        if self._tunnel is None or not self._stands:
             return
         try:
             async with asyncio.timeout(None if moment == "route-up" else LAST_SCRIPT_SECONDS):
-                await scripts.call(moment, self._inside, self._device, self._mtu, self._netns, self._log)
+                await scripts.call(moment, self._tunnel, self._device, self._mtu, self._netns, self._log)
         except TimeoutError:
             self._log.warning("--%s was killed after %g s", moment, LAST_SCRIPT_SECONDS)
         except ElementError as error:
@@ -218,15 +218,16 @@ class HostNetwork:
 
     async def _carry_out(self, *, first: bool) -> None:
         make: Callable[[Facts], Plan] = lambda facts: plan(  # noqa: E731 - of what holds just now
-            self._request, self._inside, self._device, self._addresses, facts, with_routes=self._routes
+            self._request, self._tunnel, self._device, self._addresses, facts, with_routes=self._routes
         )
-        # Once it has begun it comes to its end, even if we are cancelled: `inside` waits for its thread.
+        # Once started, it runs to its end even if this task is cancelled: `namespaces.run` waits for its
+        # thread.
         made, problems = await namespaces.run(lambda: self._changes.follow(make, first=first), self._netns)
         if made != self._plan:
             before = () if self._plan is None else self._plan.changes
             for change in made.changes:
                 if change not in before:
-                    # Whoever uses the machine wants to know its address, which may be another one next time.
+                    # Users want to know the address of their machine, which may change.
                     level = logging.INFO if isinstance(change, InterfaceAddress) else logging.DEBUG
                     self._log.log(level, "set: %s %s", WORDS[type(change)], change)
         self._plan = made
@@ -236,9 +237,9 @@ class HostNetwork:
             self._incomplete("; ".join(dict.fromkeys(self._changes.refused)))
 
     def _warn(self, text: str) -> None:
-        """Once for each thing: the host changes often, and the same does not work each time."""
-        if text not in self._said and len(self._said) < MAX_WARNINGS:
-            self._said.add(text)
+        """Warn once for each problem: the host changes often, and the same problem returns each time."""
+        if text not in self._warned and len(self._warned) < MAX_WARNINGS:
+            self._warned.add(text)
             self._log.warning("%s", text)
 
 
@@ -246,4 +247,4 @@ LAST_SCRIPT_SECONDS = 1.0
 """For a script at the end, which the host's own state waits for."""
 
 MAX_WARNINGS = 64
-"""Different warnings for one interface: after so many nobody reads another."""
+"""The most different warnings for one interface."""

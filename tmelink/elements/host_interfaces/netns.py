@@ -1,6 +1,6 @@
 """`tmelink/netns`: a network namespace of the host as a machine, for labs with real programs in them.
 
-Knows the namespace and its one interface, a TAP inside it; programs that run there see an Ethernet card. The
+Knows the namespace and its one interface, a TAP in it; programs that run there see an Ethernet card. The
 namespace is one of iproute2's: `ip netns exec NAME sh` opens a shell on the machine.
 """
 
@@ -23,18 +23,20 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 def _name(word: str) -> str:
     if not _NAME.fullmatch(word):
-        raise ValueError(f"'{word}' is no namespace's name: letters, digits, '_', '.' and '-', 64 at most")
+        raise ValueError(
+            f"'{word}' is not a valid namespace name: letters, digits, '_', '.' and '-', 64 at most"
+        )
     return word
 
 
 class Netns(TunTap):
-    """A network namespace with a TAP inside: created and removed, or used as it was found."""
+    """A network namespace with a TAP in it: created and removed, or used as it was found."""
 
     commands = ("exec", "show")
 
     @dataclass(frozen=True)
     class Arguments:
-        """Which namespace, and what its interface is to be like."""
+        """The namespace, and the settings of its interface."""
 
         netns: str = positional("NAME", _name, help="the namespace, as `ip netns` names it")
         interface: str = keyword("NAME", values.interface_name, default="eth0", help="its interface (eth0)")
@@ -107,7 +109,7 @@ class Netns(TunTap):
                 await namespaces.run(lambda: remains.remove(namespaces.DIRECTORY / self.arguments.netns))
 
     async def command(self, words: Sequence[str]) -> str:
-        """`exec PROGRAM ARGUMENTS…` runs a program in the namespace; `show` tells of the interface."""
+        """`exec PROGRAM ARGUMENTS…` runs a program in the namespace; `show` shows the interface."""
         if len(words) > 1 and words[0] == "exec":
             return await programs.run(words[1:], self.arguments.netns)
         if list(words) == ["show"]:

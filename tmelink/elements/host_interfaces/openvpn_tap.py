@@ -1,6 +1,6 @@
 """A TAP in OpenVPN's words: `--dev tap --ifconfig …` (openvpn(8)), read into the settings of a `Tap`.
 
-Knows the options that concern the device; those of the link are `tmelink.openvpn`'s.
+Knows the options that concern the device; `tmelink.openvpn` knows those of the link.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A TUN in OpenVPN's words: `--dev tun --ifconfig …` (openvpn(8)), read into the settings of a `Tun`.
 
-Knows the options that concern the device; those of the link are `tmelink.openvpn`'s.
+Knows the options that concern the device; `tmelink.openvpn` knows those of the link.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class OpenvpnTun(Tun):
 
 
 def _laid_out(ifconfig: list[str] | None, topology: str) -> dict[str, Any]:
-    """What --ifconfig means under a --topology: an address with its network, or with its peer."""
+    """The address that --ifconfig gives under a --topology: with its network, or with its peer."""
     if ifconfig is None:
         return {}
     own = values.ipv4(ifconfig[0])

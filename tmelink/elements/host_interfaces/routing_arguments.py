@@ -1,6 +1,6 @@
-"""Arguments that a TAP and a TUN share: what the host does for the network on it, as router and as end.
+"""Arguments that a TAP and a TUN share: what the host does for the network on it, as a router and as an end.
 
-Declarations and what they come to; the plan is `tmelink.routing`'s.
+Declarations and the request that they make; `tmelink.routing` makes the plan.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from tmelink.routing.translation import RouterSettings
 
 NONE = "none"
 FREE = "free"
-"""policy-routing without a table: the next free one."""
+"""The value of policy-routing without a table: the next free one."""
 
 
 class RoutingArguments(Protocol):
-    """Arguments with those below among them."""
+    """Arguments that include those below."""
 
     @property
     def nat(self) -> str | None:
-        """As `nat` declares it; so are the others."""
+        """As declared by `nat`; so are the others."""
 
     @property
     def forward(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class RoutingArguments(Protocol):
 
     @property
     def router(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        """The way on."""
+        """The next router."""
 
 
 def nat() -> str | None:
@@ -53,7 +53,7 @@ def nat() -> str | None:
         "INTERFACE|auto|none",
         values.interface_name,
         default=None,
-        help="let its network out by INTERFACE, or where the default route goes, under the host's address",
+        help="let its network out through INTERFACE (auto: the default route's), with the host's address",
     )
 
 
@@ -72,13 +72,13 @@ def proxy_arp() -> str | None:
         "INTERFACE",
         values.interface_name,
         default=None,
-        help="answer ARP on INTERFACE for what is behind it, and the other way round",
+        help="answer ARP on INTERFACE for hosts behind this one, and here for hosts on INTERFACE",
     )
 
 
 def proxy_ndp() -> tuple[IPv6Address, ...]:
     """Proxy NDP."""
-    return keywords("ADDR", values.ipv6, help="with proxy-arp: answer there for this IPv6 address behind it")
+    return keywords("ADDR", values.ipv6, help="with proxy-arp: answer there for this IPv6 address too")
 
 
 def policy_routing() -> str | None:
@@ -88,20 +88,20 @@ def policy_routing() -> str | None:
         values.text,
         default=None,
         alone=FREE,
-        help="packets from its address go out by it, from others by the ordinary way; number or name of the "
-        "routing table, otherwise a free one",
+        help="packets from its address leave through it, all others by the host's ordinary routes; number or "
+        "name of the routing table, otherwise a free one",
     )
 
 
 def router() -> tuple[IPv4Address | IPv6Address, ...]:
-    """The way on, for policy routing on an Ethernet."""
+    """The next router, for policy routing on an Ethernet."""
     return keywords(
         "ADDR", values.address, help="with policy-routing: the router on it, one for each version"
     )
 
 
 def check(arguments: RoutingArguments) -> None:
-    """Raise `ArgumentError` for what does not go together."""
+    """Raise `ArgumentError` for arguments that exclude each other."""
     if arguments.proxy_ndp and arguments.proxy_arp is None:
         raise ArgumentError("proxy-ndp", "'proxy-ndp' needs 'proxy-arp INTERFACE' beside it")
     if arguments.router and arguments.policy_routing is None:

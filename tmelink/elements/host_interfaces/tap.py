@@ -1,7 +1,7 @@
 """A TAP: the host's own end of an Ethernet, as an element.
 
-TME's words for it; the same device in OpenVPN's is `openvpn_tap`, and how frames move through it is
-`tap_device`'s.
+This is the device with TME's arguments. `openvpn_tap` is the same with OpenVPN's options; how frames move
+through it is in `tuntap`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Tap(TunTap):
 
     @dataclass(frozen=True)
     class Arguments:
-        """What a TAP is to be like, whichever way it was written."""
+        """The settings of a TAP, however they were written."""
 
         interface: str | None = keyword(
             "NAME", values.interface_name, default=None, help="its name; otherwise the next free tapN"
@@ -91,7 +91,7 @@ class Tap(TunTap):
                 )
 
         def addresses(self) -> list[interfaces.AssignedAddress]:
-            """The addresses as the interface is to have them; a bare IPv4 one has its class's netmask."""
+            """The addresses of the interface; a bare IPv4 address has its class's netmask."""
             own = [interfaces.AssignedAddress(address) for address in self.inet6]
             if self.inet is not None:
                 inet = self.inet
@@ -124,6 +124,6 @@ class Tap(TunTap):
 
 
 def _class(address: IPv4Address) -> int:
-    """The prefix length of an address's class, which is what a netmask left out has always meant."""
+    """The prefix length of an address's class, which a missing netmask has always meant."""
     first = address.packed[0]
     return 8 if first < 128 else 16 if first < 192 else 24

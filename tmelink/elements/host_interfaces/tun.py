@@ -1,6 +1,6 @@
 """A TUN: the host's own end of an IP network without an Ethernet, as an element.
 
-The same device in OpenVPN's words is `openvpn_tun`, and how packets move through it is `tap_device`'s.
+`openvpn_tun` is the same device with OpenVPN's options; how packets move through it is in `tuntap`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Tun(TunTap):
 
     @dataclass(frozen=True)
     class Arguments:
-        """What a TUN is to be like, whichever way it was written."""
+        """The settings of a TUN, however they were written."""
 
         interface: str | None = keyword(
             "NAME", values.interface_name, default=None, help="its name; otherwise the next free tunN"
@@ -68,10 +68,10 @@ class Tun(TunTap):
                 )
 
         def addresses(self) -> list[interfaces.AssignedAddress]:
-            """The addresses as the interface is to have them."""
+            """The addresses of the interface."""
             own = [interfaces.AssignedAddress(address) for address in self.inet6]
             if self.inet is not None:
-                # A point-to-point address has no network of its own, so its prefix is the whole of it.
+                # A point-to-point address has no network of its own, so its prefix is the full length.
                 own.insert(0, interfaces.AssignedAddress(IPv4Interface(self.inet), peer=self.peer))
             return own
 

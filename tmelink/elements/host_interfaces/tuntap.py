@@ -1,4 +1,4 @@
-"""Any element that is a TAP or a TUN of the host: its interface opened, its frames read and written.
+"""Every element that is a TAP or a TUN of the host: opens the interface, reads and writes its frames.
 
 Knows how frames move through the descriptor; making and configuring the interface is `system`'s, and what it
 is to be like comes from the elements built on this, each with arguments of its own.
@@ -35,7 +35,7 @@ READ_BUDGET = 64
 NOTHING = HostNetworkRequest()
 
 DEFAULT_MTU = 1500
-"""Of a new TAP or TUN."""
+"""The MTU of a new TAP or TUN."""
 
 _PLAIN = encode_header(None)
 
@@ -45,7 +45,7 @@ class TunTap(Element):
 
     `request` names the interface (None: the kernel's next tapN), `wanted` says what it is to be like, `netns`
     in which namespace it is (None: the process's own). With `kind` "ip" it is a TUN, and carries IP packets.
-    `around` is what is to be done to the host around it, beside what a link says that it is connected to.
+    `around` is what the host does around it, beside the settings of a link that it is connected to.
     """
 
     commands: ClassVar[tuple[str, ...] | None] = ("show",)
@@ -107,7 +107,7 @@ class TunTap(Element):
     async def open(self) -> None:
         """Create the TAP or attach to it, configure it, start reading; raises `ElementError`."""
         namespaces.require_linux(f"{self.name}, a {'TUN' if self.kind == 'ip' else 'TAP'},")
-        await namespaces.run(self._take, self.netns)
+        await namespaces.run(self._open_device, self.netns)
         assert self._tap is not None
         if self._tap.offload:
             self._read = self._read_labelled
@@ -158,11 +158,11 @@ class TunTap(Element):
         try:
             await self.restore()
         finally:
-            await namespaces.run(self._give_back, self.netns)
+            await namespaces.run(self._close_device, self.netns)
 
     @property
     def wanted(self) -> interfaces.InterfaceSettings:
-        """What the element's own arguments want the interface to be like."""
+        """The interface settings from the element's own arguments."""
         return self._wanted
 
     @property
@@ -170,23 +170,23 @@ class TunTap(Element):
         """The addresses that the element's own arguments give the interface."""
         return tuple(address.interface for address in self._wanted.addresses)
 
-    def configure_network(self, port: Port, inside: Tunnel) -> Awaitable[None]:
-        """A link's addresses and routes are this interface's; before it is open they wait until then.
+    def configure_network(self, port: Port, tunnel: Tunnel) -> Awaitable[None]:
+        """Set a link's addresses and routes on this interface, as soon as it is open.
 
-        There is nothing to wait for then: no route leads into the interface yet, and the routes that keep the
-        link's own packets outside are set before those that do.
+        Before that there is nothing to wait for: no route leads into the interface yet, and the routes that
+        the link's own packets take are set before those that do.
         """
-        self._inside = inside
+        self._tunnel = tunnel
         if self._network is None or self._loop is None:
             return asyncio.sleep(0)
-        task = self._loop.create_task(self._follow(self._network, inside))
+        task = self._loop.create_task(self._follow(self._network, tunnel))
         self._following.add(task)
         task.add_done_callback(self._following.discard)
         return asyncio.shield(task)
 
-    async def _follow(self, network: HostNetwork, inside: Tunnel) -> None:
+    async def _follow(self, network: HostNetwork, tunnel: Tunnel) -> None:
         try:
-            await network.follow(inside)
+            await network.follow(tunnel)
         except (ElementError, OSError) as error:
             self.failed(error)
 
@@ -201,7 +201,7 @@ class TunTap(Element):
             self._configure(self._with_own_mac(self._wanted))
         except BaseException:
             self._undo_settings()
-            self._give_back()
+            self._close_device()
             raise
 
     def _configure(self, wanted: interfaces.InterfaceSettings) -> None:
@@ -223,7 +223,7 @@ class TunTap(Element):
             interfaces.undo(undo)
 
     def _with_own_mac(self, wanted: interfaces.InterfaceSettings) -> interfaces.InterfaceSettings:
-        """A new interface has the same MAC at every start: its neighbours remember whose it is."""
+        """Give a new interface the same MAC at every start: its neighbours remember it."""
         tap = self._tap
         if tap is None or not tap.created or wanted.mac is not None or not wanted.addresses:
             return wanted
@@ -232,7 +232,7 @@ class TunTap(Element):
         seed = " ".join(str(address.interface) for address in wanted.addresses)
         return replace(wanted, mac=derived_mac(seed))
 
-    def _give_back(self) -> None:
+    def _close_device(self) -> None:
         tap, self._tap = self._tap, None
         notes, self._journal = self._journal, None
         if tap is not None:
@@ -262,7 +262,7 @@ class TunTap(Element):
         )
 
     async def _suit_peer(self) -> None:
-        """Let the host build super-frames of the length that suits whoever they go to."""
+        """Let the host build super-frames of the length that suits the connected element."""
         peer = self.ports[0].peer if self.ports else None
         size = peer.element.longest(peer) if peer is not None else None
         if size is None or size >= tuntap.MAX_PACKET:
@@ -270,13 +270,13 @@ class TunTap(Element):
         try:
             await self.limit_super_frames(size)
         except ElementError as error:
-            # Old kernels cannot be asked; longer super-frames only cost a little more.
+            # Old kernels cannot be set; longer super-frames only cost a little more.
             self.log.debug("super-frames keep their length: %s", error)
 
     def hold(self, port: Port, held: bool) -> None:
-        """Stop reading, and leave what comes to the interface's own queue, or go on."""
+        """Stop reading and let frames wait in the interface's own queue, or continue."""
         self._held = held
-        # Many may have waited meanwhile.
+        # Many frames may be waiting.
         self._read_at = math.inf
         self._watch()
 
@@ -289,14 +289,14 @@ class TunTap(Element):
             self._loop.add_reader(self._tap.descriptor, self._read)
 
     def _read_plain(self) -> None:
-        """Hand on what waits in the interface, up to the budget, as one burst."""
+        """Hand on the waiting frames, up to the budget, as one burst."""
         tap = self._tap
         if tap is None:
             return
         descriptor, read, size = tap.descriptor, os.read, tuntap.MAX_READ
         frames: list[Frame] = []
         try:
-            # Frames of an MTU's size are read faster into new bytes than into a slice of a kept buffer.
+            # Frames of MTU size are read faster into new bytes than into a slice of a kept buffer.
             for _ in range(READ_BUDGET if monotonic() < self._read_at + BUSY_SECONDS else 1):
                 frames.append(read(descriptor, size))
         except BlockingIOError:
@@ -322,7 +322,7 @@ class TunTap(Element):
             for buffer in self._buffers:
                 length = readv(descriptor, (buffer,))
                 frames.append(buffer[start:length])
-                # Most headers of small frames are empty, and looking here is cheaper than a call that looks.
+                # Most headers of small frames are empty, and a test here is cheaper than a call.
                 if buffer[1] or buffer[0]:
                     label = decode_header(buffer)
                     labelled = labelled or label is not None
@@ -361,7 +361,7 @@ class TunTap(Element):
             port.drop(_refusal(error, frame))
 
     def receive(self, port: Port, burst: Burst) -> None:
-        """Write the frames to the interface; what it does not take is counted by reason."""
+        """Write the frames to the interface; frames that it does not take are counted by reason."""
         tap = self._tap
         if tap is None:
             port.drop("closed", len(burst.frames))

@@ -82,7 +82,7 @@ class GuardedSwitch(Switch):
             station.heard = now
             return ""
         if source[0] & 1 or source == NOWHERE:
-            return "source is no station"
+            return "source is not a unicast address"
         if source in self._own():
             return "source is the server's own"
         if station is None:

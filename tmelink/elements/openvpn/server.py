@@ -79,7 +79,7 @@ class Server(Element):
     With `--dev tap` every client is a port of a learning switch, and so is each of the server's own
     connections, as many as wanted; with `--client-to-client` clients reach each other too. With `--dev tun`
     packets go to the client that has their address. Arguments are OpenVPN's own options for --mode server;
-    a word that is no option is read as a `--config` file. `command SERVER clients` lists them, `command
+    a word that is not an option is read as a `--config` file. `command SERVER clients` lists them, `command
     SERVER kick NAME` ends one's session, `command SERVER table` shows which station is behind which client.
     """
 

@@ -119,7 +119,7 @@ class TunnelNetwork:
         elif not self._said:
             self._said = True
             self._link.log.info(
-                "addresses and routes inside have no effect: what the link is connected to is no interface "
+                "tunnel addresses and routes have no effect: the link is not connected to an interface "
                 "of a host; connect it to a tme/host/tun/%s",
                 self._options.dev_type,
             )

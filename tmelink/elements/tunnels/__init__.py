@@ -1,1 +1,1 @@
-"""Elements that put a header before what they carry: IP-in-IP, GRE, EtherIP, VXLAN."""
+"""Tunnel elements, which add a header to what they carry: IP in IP, GRE, EtherIP, VXLAN."""

@@ -17,17 +17,19 @@ class TunnelArguments:
 
     local: IPv4Address = keyword("ADDR", values.ipv4, help="this end's outer address")
     remote: IPv4Address = keyword("ADDR", values.ipv4, help="the other end's outer address")
-    ttl: int = keyword("HOPS", ttl, default=ip.DEFAULT_TTL, help="hops that an outer packet may go (64)")
+    ttl: int = keyword(
+        "HOPS", ttl, default=ip.DEFAULT_TTL, help="time to live of outer packets, in hops (64)"
+    )
     mtu: int | None = keyword(
         "BYTES",
         values.mtu,
         default=None,
-        help="the largest inner packet; otherwise what the way outside leaves of its own",
+        help="the largest inner packet; otherwise the path MTU less the headers",
     )
 
     def __post_init__(self) -> None:
         for name, address in (("local", self.local), ("remote", self.remote)):
             if address.is_multicast or address.is_unspecified or int(address) == 0xFFFFFFFF:
-                raise ArgumentError(name, f"{address} is no station's address")
+                raise ArgumentError(name, f"{address} is not a unicast address")
         if self.local == self.remote:
             raise ArgumentError("remote", "both ends of a tunnel have the same address")

@@ -1,4 +1,4 @@
-"""Any element that puts a header before what it carries and sends it to one other address: a tunnel's end.
+"""The base of tunnel elements: they add a header to what they carry and send it to one other address.
 
 Its inner side is a connection; its outer side a raw socket of the host, or a connection too, so that tunnels
 stand inside each other in user space. What the headers are is `tmelink.encapsulation`'s; the elements built
@@ -31,16 +31,16 @@ from tmelink.transport.raw import RawSocket
 MAX_DEPTH = 16
 """How often a packet may come by before the first time is over: everything in a process is handed on by
 synchronous calls, so a tunnel that is led into itself would never return. Answers of built-in machines come
-by in the same way, and need a few."""
+by too, and need a few."""
 
 MIN_PATH = 68 + ip.IPV4_HEADER
-"""The least path MTU that is believed, 68 bytes for an inner packet being what every IPv4 path takes."""
+"""The smallest path MTU that is accepted: it leaves 68 bytes for an inner packet, as every IPv4 path does."""
 
 PATH_LIFETIME = 600.0
-"""Seconds until a wider path is tried again (RFC 1191 section 6.3)."""
+"""Seconds until a larger path MTU is tried again (RFC 1191 section 6.3)."""
 
 ETHERNET = 1500
-"""The MTU that is assumed of an outer side that does not tell its own."""
+"""The MTU that is assumed for an outer side that does not give its own."""
 
 
 class TunnelElement(Element):
@@ -81,7 +81,7 @@ class TunnelElement(Element):
     # Its two sides
 
     def port(self, words: Sequence[Word] = ()) -> Port:
-        """The inner side, or with the word `outer` the one that carries the outer packets."""
+        """The inner side; with the word `outer`, the side that carries the outer packets."""
         if words and words[0].text != "outer":
             raise PortError(f"{self.name} takes the connection argument 'outer', and got '{words[0]}'")
         if (self.outer if words else self.inner) is not None:
@@ -96,7 +96,7 @@ class TunnelElement(Element):
         return port
 
     def make_port(self) -> Port:
-        """A port of what is carried; super-frames are cut here."""
+        """A port for the tunnel's payload; super-frames are cut here."""
         return Port(self, kind=self.codec.kind, offload=True)
 
     def claims(self) -> list[Claim]:
@@ -116,20 +116,20 @@ class TunnelElement(Element):
 
     @property
     def overhead(self) -> int:
-        """Bytes that an inner IP packet gains: outer header, tunnel header, Ethernet header inside."""
+        """Bytes that an inner IP packet gains: outer header, tunnel header, inner Ethernet header."""
         frame = 14 if self.codec.kind == "ethernet" else 0
         return ip.IPV4_HEADER + self.codec.header + frame
 
     def mtu(self, port: Port) -> int | None:
-        """The largest inner IP packet that travels whole; of the outer side, nothing is known."""
+        """The largest inner IP packet that crosses unfragmented; None for the outer side."""
         return None if port is self.outer else self.inner_mtu()
 
     def inner_mtu(self) -> int:
-        """As given, else what the outer path leaves."""
+        """The MTU given, else what the outer path leaves."""
         return self._asked_mtu if self._asked_mtu is not None else self.path_mtu() - self.overhead
 
     def path_mtu(self) -> int:
-        """The largest outer packet, as far as is known."""
+        """The largest outer packet, as far as it is known."""
         widest = ETHERNET
         if self.outer is not None and self.outer.peer is not None:
             widest = self.outer.peer.element.mtu(self.outer.peer) or ETHERNET
@@ -141,10 +141,10 @@ class TunnelElement(Element):
             self._path = None
         return widest
 
-    # At work
+    # Running
 
     async def open(self) -> None:
-        """Take the host's raw sockets, where no connection carries the outer packets."""
+        """Open the host's raw sockets, unless a connection carries the outer packets."""
         self._loop = asyncio.get_running_loop()
         if self.outer is not None:
             return
@@ -155,7 +155,7 @@ class TunnelElement(Element):
             )
 
     async def close(self) -> None:
-        """Give the sockets back."""
+        """Close the sockets."""
         self._loop = None
         for raw in self._sockets.values():
             raw.close()
@@ -166,12 +166,12 @@ class TunnelElement(Element):
         return {"outer sent": self.sent, "outer received": self.received}
 
     def hold(self, port: Port, held: bool) -> None:
-        """What carries the outer packets is full, or no longer: the machine inside stops, or goes on."""
+        """The carrier of the outer packets is full, or has room again: the inner side stops, or continues."""
         if port is self.outer and self.inner is not None:
             self.inner.hold(held)
 
     def receive(self, port: Port, burst: Burst) -> None:
-        """Put what comes from inside on its way; take what comes from outside out of its headers."""
+        """Send inner packets with the tunnel's headers; remove the headers of outer packets."""
         if self._loop is None:
             port.drop("not open", len(burst.frames))
             return
@@ -217,9 +217,9 @@ class TunnelElement(Element):
                 self._sockets[protocol].send(packets)
 
     def _fitted(self, port: Port, frame: Frame, mtu: int) -> tuple[Sequence[Frame], int, bool]:
-        """What is sealed of a frame, piece by piece, the outer TOS, and whether packets must stay whole."""
+        """The payloads for a frame, the outer TOS, and whether outer packets must not be fragmented."""
         if port.kind == "ethernet":
-            # What a frame carries is nobody's business here; a large one travels in outer fragments.
+            # A frame's content is not looked at; a large frame travels in outer fragments.
             return (frame,), 0, False
         version = frame[0] >> 4 if len(frame) else 0
         if version == 4 and len(frame) >= ip.IPV4_HEADER:
@@ -229,12 +229,12 @@ class TunnelElement(Element):
         raise ProtocolError("no IP packet")
 
     def _fitted_v4(self, port: Port, packet: Frame, mtu: int) -> tuple[Sequence[Frame], int, bool]:
-        """RFC 2003: what must not be fragmented is not, and its sender is told; the rest is cut before."""
+        """RFC 2003: fragment inner packets that allow it; send an ICMP error for the others."""
         source, destination = bytes(packet[12:16]), bytes(packet[16:20])
         if not packet[8]:
             raise ProtocolError("time to live exceeded")
         if source == self._local.packed and destination == self._remote.packed:
-            # RFC 2003 section 4.4: such a packet is an outer one, or will be taken for one.
+            # RFC 2003 section 4.4: such a packet is an outer packet, or will be taken for one.
             raise ProtocolError("led into itself")
         whole = bool(packet[6] & 0x40)
         if len(packet) <= mtu:
@@ -245,7 +245,7 @@ class TunnelElement(Element):
         return [*fragments_v4(bytes(packet), mtu)], packet[1], False
 
     def _fitted_v6(self, port: Port, packet: Frame, mtu: int) -> tuple[Sequence[Frame], int, bool]:
-        """RFC 4213 section 3.2: told to its sender, but for what every path must take: that in fragments."""
+        """RFC 4213 section 3.2: send an ICMPv6 error, but fragment packets of IPv6's smallest MTU."""
         if len(packet) > max(mtu, MIN_MTU):
             self._refuse_v6(port, packet, max(mtu, MIN_MTU))
             raise ProtocolError("too big")
@@ -254,7 +254,7 @@ class TunnelElement(Element):
     def _refuse_v4(self, port: Port, packet: Frame, mtu: int) -> None:
         parsed = ip.parse_ipv4(packet)
         error = parsed.protocol == ip.ICMP and len(parsed.payload) and parsed.payload[0] in icmp.ERROR_TYPES
-        # An error is never about a group's packets, nor about a later fragment (RFC 1122 section 3.2.2).
+        # No errors about multicast packets, nor about later fragments (RFC 1122 section 3.2.2).
         if error or parsed.offset or parsed.destination[0] >= 224 or not self._errors.take(self._now()):
             return
         quote = bytes(packet[: icmp.QUOTE_V4])

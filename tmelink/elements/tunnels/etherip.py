@@ -1,4 +1,4 @@
-"""`tmelink/etherip`: Ethernet frames inside IPv4 packets (RFC 3378)."""
+"""`tmelink/etherip`: Ethernet frames in IPv4 packets (RFC 3378)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from tmelink.encapsulation.etherip import EtherIpCodec as Codec
 class EtherIp(TunnelElement):
     """EtherIP: Ethernet frames as IP protocol 97 between two IPv4 addresses.
 
-    Outer packets go by the host's network, which needs CAP_NET_RAW, or by what is connected to its side
-    `outer`: a link with --dev tun, a TUN, or another tunnel. Frames that are too large travel in fragments.
+    Outer packets use the host's network, which needs CAP_NET_RAW, or the element that is connected to its
+    side `outer`: a link with --dev tun, a TUN, or another tunnel. Frames that are too large travel in
+    fragments.
     """
 
     @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`tmelink/gre`: IP packets or Ethernet frames inside IPv4 packets, behind GRE (RFC 2784, RFC 2890)."""
+"""`tmelink/gre`: IP packets or Ethernet frames in IPv4 packets, after a GRE header (RFC 2784, RFC 2890)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _key = values.integer(0, 0xFFFFFFFF, "key")
 class Gre(TunnelElement):
     """GRE as IP protocol 47 between two IPv4 addresses.
 
-    It carries IP packets, or where its inner side is joined to an Ethernet, frames (as Linux's gretap does).
-    Outer packets go by the host's network, which needs CAP_NET_RAW, or by what is connected to its side
-    `outer`: a link with --dev tun, a TUN, or another tunnel.
+    It carries IP packets; if its inner side is connected to an Ethernet, frames (as Linux's gretap does).
+    Outer packets use the host's network, which needs CAP_NET_RAW, or the element that is connected to its
+    side `outer`: a link with --dev tun, a TUN, or another tunnel.
     """
 
     @dataclass(frozen=True)
     class Arguments(TunnelArguments):
-        """The two ends, and what stands in the header."""
+        """The two ends, and the optional header fields."""
 
         key: int | None = keyword(
-            "NUMBER", _key, default=None, help="a number that tells this tunnel from others"
+            "NUMBER", _key, default=None, help="a number that distinguishes this tunnel from others"
         )
         sequence: bool = flag(help="number the packets, and drop those that come after later ones")
-        checksum: bool = flag(help="sum up the packets, what they carry included")
+        checksum: bool = flag(help="add a checksum of the header and its payload")
 
     arguments: Arguments
 
@@ -55,7 +55,7 @@ class Gre(TunnelElement):
         return () if self.arguments.key is None else (f"with key {self.arguments.key}",)
 
     def adopt(self, port: Port, kind: Kind) -> None:
-        """Carry what the inner side's other end has."""
+        """Carry what the element at the inner side exchanges: packets or frames."""
         if port is self.inner:
             port.kind = kind
             self.codec = self._made(kind, self.arguments)

@@ -1,4 +1,4 @@
-"""`tmelink/ipip`: IP packets inside IPv4 packets (RFC 2003, RFC 4213)."""
+"""`tmelink/ipip`: IP packets in IPv4 packets (RFC 2003, RFC 4213)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tmelink.encapsulation.ipip import IpipCodec as Codec
 class Ipip(TunnelElement):
     """IP in IP: IPv4 packets as protocol 4, IPv6 packets as protocol 41, between two IPv4 addresses.
 
-    Outer packets go by the host's network, which needs CAP_NET_RAW, or by what is connected to its side
-    `outer`: a link with --dev tun, a TUN, or another tunnel.
+    Outer packets use the host's network, which needs CAP_NET_RAW, or the element that is connected to its
+    side `outer`: a link with --dev tun, a TUN, or another tunnel.
     """
 
     @dataclass(frozen=True)

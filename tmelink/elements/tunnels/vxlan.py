@@ -1,4 +1,4 @@
-"""`tmelink/vxlan`: Ethernet frames in UDP, one network among others by its number (RFC 7348).
+"""`tmelink/vxlan`: Ethernet frames in UDP, for one of many networks, by its number (RFC 7348).
 
 Knows which remote has which station, as it has learned; the header is `tmelink.encapsulation.vxlan`'s. The
 remotes are a list of single hosts: there are no multicast groups.
@@ -31,7 +31,7 @@ from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address, Datagrams
 
 STATIONS = 4096
-"""Stations whose remote is known; the one heard of longest ago makes room."""
+"""The most known stations; the one heard of longest ago is dropped."""
 
 AGEING = 300.0
 """Seconds until a silent station is forgotten, as bridges and Linux's vxlan do."""
@@ -44,14 +44,14 @@ _vni = values.integer(0, vxlan.MAX_VNI, "network number")
 class Vxlan(Element):
     """VXLAN: Ethernet frames in UDP to one or several remotes, as Linux's vxlan devices speak it.
 
-    With several remotes it learns which station is behind which, and sends to all what is for everybody or
-    for one that it does not know. Datagrams go by the host's network, or by what is connected to its side
+    With several remotes it learns which station is behind which. It floods broadcasts and frames for unknown
+    stations to all. Datagrams use the host's network, or the element that is connected to its side
     `outer`: a link with --dev tun, a TUN, or another tunnel; that one needs `local`.
     """
 
     @dataclass(frozen=True)
     class Arguments:
-        """Which network, and between whom."""
+        """The network, and its ends."""
 
         vni: int = keyword("NUMBER", _vni, help="the network's number, 0 to 16777215")
         remote: tuple[IPv4Address | IPv6Address, ...] = keywords(
@@ -61,16 +61,16 @@ class Vxlan(Element):
             "ADDR", values.address, default=None, help="this end's address; otherwise any"
         )
         port: int = keyword("PORT", values.port, default=vxlan.PORT, help="the UDP port of all ends (4789)")
-        ttl: int = keyword("HOPS", ttl, default=ip.DEFAULT_TTL, help="hops that a datagram may go (64)")
+        ttl: int = keyword(
+            "HOPS", ttl, default=ip.DEFAULT_TTL, help="time to live of datagrams, in hops (64)"
+        )
         mtu: int | None = keyword(
             "BYTES",
             values.mtu,
             default=None,
-            help="the largest packet inside; otherwise what the way outside leaves of its own",
+            help="the largest inner packet; otherwise the path MTU less the headers",
         )
-        fragment: bool = flag(
-            help="let datagrams that are too big travel in fragments; RFC 7348 has them dropped"
-        )
+        fragment: bool = flag(help="send datagrams that are too large in fragments; RFC 7348 drops them")
 
         def __post_init__(self) -> None:
             if not self.remote:
@@ -78,7 +78,7 @@ class Vxlan(Element):
             ends = self.remote if self.local is None else (*self.remote, self.local)
             for address in ends:
                 if address.is_multicast or address.is_unspecified:
-                    raise ArgumentError("remote", f"{address} is no station's address")
+                    raise ArgumentError("remote", f"{address} is not a unicast address")
             if len({address.version for address in ends}) > 1:
                 raise ArgumentError("remote", "all ends must be of one IP version")
             if self.local in self.remote:
@@ -111,13 +111,13 @@ class Vxlan(Element):
     # Its two sides
 
     def port(self, words: Sequence[Word] = ()) -> Port:
-        """The inner side, or with the word `outer` the one that carries the datagrams."""
+        """The inner side; with the word `outer`, the side that carries the datagrams."""
         if words and words[0].text != "outer":
             raise PortError(f"{self.name} takes the connection argument 'outer', and got '{words[0]}'")
         if (self.outer if words else self.inner) is not None:
             raise PortError(f"{self.name} has its {'outer' if words else 'inner'} side connected already")
         if words and not isinstance(self.arguments.local, IPv4Address):
-            raise PortError(f"{self.name} needs 'local ADDR', an IPv4 address, to travel by a connection")
+            raise PortError(f"{self.name} needs 'local ADDR', an IPv4 address, to use a connection")
         port = super().port(words[1:])
         if words:
             self.outer = self.carried_by = port
@@ -139,24 +139,24 @@ class Vxlan(Element):
 
     @property
     def overhead(self) -> int:
-        """Bytes that an inner IP packet gains: IP, UDP and VXLAN header, and an Ethernet header inside."""
+        """Bytes that an inner IP packet gains: IP, UDP and VXLAN headers, and the inner Ethernet header."""
         header = ip.IPV4_HEADER if self.arguments.remote[0].version == 4 else ip.IPV6_HEADER
         return header + ip.UDP_HEADER + vxlan.HEADER + MIN_FRAME
 
     def mtu(self, port: Port) -> int | None:
-        """The largest inner IP packet that travels whole; of the outer side, nothing is known."""
+        """The largest inner IP packet that crosses unfragmented; None for the outer side."""
         return None if port is self.outer else self.arguments.mtu or self.path_mtu() - self.overhead
 
     def path_mtu(self) -> int:
-        """The largest outer packet, as the connection says that carries it; else an Ethernet's."""
+        """The largest outer packet that the connection takes; without one, an Ethernet's."""
         peer = None if self.outer is None else self.outer.peer
         told = None if peer is None else peer.element.mtu(peer)
         return told or ETHERNET
 
-    # At work
+    # Running
 
     async def open(self) -> None:
-        """Bind the UDP port, where no connection carries the datagrams."""
+        """Bind the UDP port, unless a connection carries the datagrams."""
         self._loop = asyncio.get_running_loop()
         arguments = self.arguments
         if self.outer is not None:
@@ -178,12 +178,12 @@ class Vxlan(Element):
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, arguments.ttl)
             if sys.platform == "linux":
-                # RFC 7348 section 5 wants datagrams without a checksum taken, over IPv6 too (RFC 6935).
+                # RFC 7348 section 5: datagrams without a checksum are accepted, over IPv6 too (RFC 6935).
                 sock.setsockopt(socket.IPPROTO_UDP, _UDP_NO_CHECK6_RX, 1)
         self._socket = Datagrams(sock, self._heard, self._hold_machine, self.log, self.sent, self.received)
 
     async def close(self) -> None:
-        """Give the port back, and forget the stations."""
+        """Close the port, and forget the stations."""
         self._loop = self._end = None
         self._stations.clear()
         if self._socket is not None:
@@ -195,7 +195,7 @@ class Vxlan(Element):
         return {"outer sent": self.sent, "outer received": self.received}
 
     def hold(self, port: Port, held: bool) -> None:
-        """What carries the datagrams is full, or no longer: the inner side's machine stops, or goes on."""
+        """The carrier of the datagrams is full, or has room again: the inner side stops, or continues."""
         if port is self.outer:
             self._hold_machine(held)
 
@@ -204,7 +204,7 @@ class Vxlan(Element):
             self.inner.hold(held)
 
     def receive(self, port: Port, burst: Burst) -> None:
-        """Send frames to the remotes that they are for; take what comes from outside out of its headers."""
+        """Send frames to their remotes; remove the headers of outer packets."""
         if self._loop is None:
             port.drop("not open", len(burst.frames))
         elif port is self.outer:
@@ -236,14 +236,14 @@ class Vxlan(Element):
                 self._send_by_connection(remote, datagrams)
 
     def _towards(self, station: bytes, now: float) -> Sequence[str]:
-        """The remote that a station is behind, or all of them."""
+        """The remote of a station, or all remotes."""
         known = self._stations.get(station)
         if known is None or known[1] < now:
             return self._remotes
         return (known[0],)
 
     def _send_by_connection(self, remote: str, datagrams: Sequence[Frame | Run]) -> None:
-        assert self._end is not None, "open chose a way"
+        assert self._end is not None, "open chose a carrier"
         assert self.outer is not None
         destination, port = ipaddress.IPv4Address(remote).packed, self.arguments.port
         path, packets = self.path_mtu(), list[Frame]()
@@ -276,7 +276,7 @@ class Vxlan(Element):
         self._deliver(frames)
 
     def _arrived(self, packets: Sequence[Frame]) -> None:
-        assert self._end is not None, "open chose a way"
+        assert self._end is not None, "open chose a carrier"
         assert self._loop is not None
         drops: Counter[str] = self.received.drops
         frames: list[Frame] = []
@@ -302,7 +302,7 @@ class Vxlan(Element):
         self._deliver(frames)
 
     def _take(self, datagram: memoryview, source: str, frames: list[Frame]) -> None:
-        """Add the frame in a datagram, and learn whose it is (RFC 7348 section 4.1)."""
+        """Add the frame in a datagram, and learn its sender's remote (RFC 7348 section 4.1)."""
         try:
             frame = vxlan.open_frame(datagram, self.arguments.vni)
         except ProtocolError as reason:

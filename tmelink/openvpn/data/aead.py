@@ -361,7 +361,7 @@ class AeadKeys:
         self._receive.age(now)
 
     def open_each(self, at: int, skip: int, packets: Sequence[Frame]) -> list[Item]:
-        """The frames of packets whose ids begin at `at`; counts why there is none of the others."""
+        """The frames of packets whose ids begin at `at`; counts the others by reason."""
         opened: list[Item] = []
         drops, id_bytes, tag_first, limited = self._drops, self.id_bytes, self.tag_first, self._limited
         begin = at + id_bytes

@@ -114,7 +114,7 @@ class CbcKeys:
         self._window.floor = self._ages.floor(self._window.top, now)
 
     def open_each(self, at: int, skip: int, packets: Sequence[Frame]) -> list[Item]:
-        """The frames of packets whose heads are `at` bytes; counts why there is none of the others."""
+        """The frames of packets whose heads are `at` bytes; counts the others by reason."""
         opened = (self._open(at, packet) for packet in packets)
         return [frame for frame in opened if frame is not None]
 

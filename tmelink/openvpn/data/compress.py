@@ -34,7 +34,7 @@ def check(compression: Compression) -> None:
     """Raises `ValueError` where the framing is not allowed, or cannot be had."""
     framing = compression.framing
     if framing not in get_args(Framing):
-        raise ValueError(f"'{framing}' is no compression framing; write stub-v2, or leave compression out")
+        raise ValueError(f"'{framing}' is not a compression framing; write stub-v2, or leave compression out")
     if framing in ("lz4", "lz4-v2"):
         if compression.allow == "no":
             raise ValueError(

@@ -47,7 +47,7 @@ class DataKeys(Protocol):
         ...
 
     def open_each(self, at: int, skip: int, packets: Sequence[Frame]) -> list[Item]:
-        """The frames of packets; counts why there is none of the others."""
+        """The frames of packets; counts the others by reason."""
         ...
 
     def open_run(self, at: int, skip: int, run: Run) -> list[Item]:

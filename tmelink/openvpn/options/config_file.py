@@ -234,7 +234,7 @@ def split(line: str) -> list[tuple[str, int, int]]:
                 raise BadLine(start, f"the quote {quote} is never closed")
             raise BadLine(at - 1, "a backslash at the very end escapes nothing")
         if escaped and took and took not in '\\" \t\n\v\f\r':
-            raise BadLine(at - 1, f"'\\{took}' is no escape", "write \\\\ for a backslash")
+            raise BadLine(at - 1, f"'\\{took}' is not an escape sequence", "write \\\\ for a backslash")
         escaped = False
         if done:
             words.append(("".join(text), start, at + (quote != "")))

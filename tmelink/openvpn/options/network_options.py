@@ -56,7 +56,7 @@ def with_pushed(
         try:
             changed = _changed(network, name, words)
             if not fqdn and (named := [host for host in names(changed) if host not in known]):
-                raise ValueError(f"{named[0]} is no address, and a name only with --allow-pull-fqdn")
+                raise ValueError(f"{named[0]} is not a valid address; names need --allow-pull-fqdn")
             network = changed
         except IndexError:
             notes.append(
@@ -108,7 +108,7 @@ def _changed(network: NetworkOptions, name: str, words: list[str]) -> NetworkOpt
 
 def _topology(word: str) -> Literal["net30", "p2p", "subnet"]:
     if word not in ("net30", "p2p", "subnet"):
-        raise ValueError(f"'{word}' is none of net30, p2p, subnet")
+        raise ValueError(f"'{word}' is not one of net30, p2p, subnet")
     return word  # type: ignore[return-value]
 
 
@@ -210,7 +210,7 @@ def _address(text: str, known: Mapping[str, IPAddress], option: str) -> IPAddres
     try:
         return values.ipv4(text)
     except ValueError:
-        raise ValueError(f"{option}: {text} is no address, and does not resolve") from None
+        raise ValueError(f"{option}: {text} is not a valid address, and does not resolve") from None
 
 
 def read_route(option: str, words: Sequence[str]) -> RouteRequest:

@@ -7,8 +7,8 @@ from tmelink.openvpn.options.table import Row
 
 _HEAD = """# OpenVPN's options
 
-A link's arguments are OpenVPN's own command line, and a word that is no option is a file to read more options
-from, as after `--config`. This page lists every option of OpenVPN 2.6 and what becomes of it, and
+A link's arguments are OpenVPN's own command line, and a word that is not an option is a file to read more
+options from, as after `--config`. This page lists every option of OpenVPN 2.6 and what becomes of it, and
 tmelink's own in a section of theirs:
 
 - **works**: it does what openvpn(8) says.

@@ -89,7 +89,7 @@ class OptionList:
         self._files = 0
 
     def read_words(self, words: Sequence[Word]) -> None:
-        """Read a link's arguments; a word that is no option and no option's argument is a --config file."""
+        """Read a link's arguments; a word that is neither an option nor its argument is a --config file."""
         at = 0
         while at < len(words):
             word = words[at]
@@ -268,7 +268,7 @@ class OptionList:
         self._mistake(
             directive,
             directive.name.place,
-            f"unknown option --{name}" if _may_show(name) else "this is no option",
+            f"unknown option --{name}" if _may_show(name) else "this is not an option",
             suggestion(f"--{name}", _WRITTEN) if _may_show(name) else None,
         )
 

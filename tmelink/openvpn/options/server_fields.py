@@ -139,7 +139,7 @@ def _expand_server(
     try:
         inside = IPv4Network((setting.values[0], setting.values[1]))
     except ValueError:
-        message = f"--server: {setting.values[0]} is no network with that netmask"
+        message = f"--server: {setting.values[0]} is not a network with that netmask"
         report(Mistake(setting.places[0], message, "its last bits must be 0"))
         return None
     longest = 30 if dev_type == "tap" else 29
@@ -194,7 +194,9 @@ def _expand_bridge(chosen: Chosen, plan: _Plan, report: Report) -> None:
         prefix, first, last = setting.values[1:]
         inside = IPv4Network((gateway, prefix), strict=False)
         if first not in inside or last not in inside or last < first:
-            report(Mistake(setting.places[2], f"--server-bridge: {first} to {last} is no range in {inside}"))
+            report(
+                Mistake(setting.places[2], f"--server-bridge: {first} to {last} is not a range in {inside}")
+            )
         plan.bridge = Bridge(gateway, prefix)
         plan.pool = Pool(first, last, prefix)
         plan.push.append(f"route-gateway {gateway}")
@@ -223,7 +225,7 @@ def _gen_token(found: OptionList, chosen: Chosen, report: Report) -> GenToken | 
             hint = "leave it out; who may come in, --auth-user-pass-table says"
             report(Mistake(place, "--auth-gen-token: a token is not shown to anybody else", hint))
         elif not text.isascii() or not text.isdigit() or len(text) > 9:
-            report(Mistake(place, f"--auth-gen-token: '{text}' is no number of seconds"))
+            report(Mistake(place, f"--auth-gen-token: '{text}' is not a number of seconds"))
         elif int(text) < reneg_sec:
             message = f"--auth-gen-token: {text} s is less than --reneg-sec, with which tokens are renewed"
             report(Mistake(place, message, f"write --reneg-sec {text} besides, or a longer time"))

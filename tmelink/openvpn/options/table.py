@@ -42,7 +42,7 @@ def _host(word: str) -> str:
     if found := re.fullmatch(r"([^:]+):(\d{1,5})", word):
         raise ValueError(f"'{word}' holds a port: write them as two words, {found[1]} {found[2]}")
     if not word or not word.isprintable() or " " in word:
-        raise ValueError(f"{word!r} is no host name and no address")
+        raise ValueError(f"{word!r} is not a valid host name or address")
     return word
 
 

@@ -191,7 +191,7 @@ def _usage_masks(setting: OptionSetting, report: Report) -> tuple[int, ...]:
         if re.fullmatch(r"(0[xX])?[0-9A-Fa-f]{1,4}", text):
             masks.append(int(text, 16))
         else:
-            report(Mistake(place, f"--remote-cert-ku: '{text}' is no hexadecimal number"))
+            report(Mistake(place, f"--remote-cert-ku: '{text}' is not a hexadecimal number"))
     return tuple(masks)
 
 

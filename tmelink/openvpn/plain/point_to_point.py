@@ -1,8 +1,8 @@
 """A link between two peers without TLS: bare frames, or frames under a static key.
 
-Knows what is a frame, a ping or an OCC message on such a link, and counts what is none of them. Without keys,
-fragments and framing, a burst in which every piece is plainly a frame passes through as it came; only one
-that may hold something else is looked at piece by piece.
+Knows what is a frame, a ping or an OCC message on such a link, and counts what is not one of them. Without
+keys, fragments and framing, a burst in which every piece is plainly a frame passes through as it came; only
+one that may hold something else is looked at piece by piece.
 """
 
 from __future__ import annotations

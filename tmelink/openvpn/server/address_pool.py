@@ -122,7 +122,7 @@ class AddressPool:
             name, *addresses = (part.strip() for part in line.split(","))
             place = self._number(addresses)
             if not name or place is None:
-                wrong.append(f"line {number}: '{line[:80]}' is no NAME,ADDRESS of this pool")
+                wrong.append(f"line {number}: '{line[:80]}' is not a NAME,ADDRESS of this pool")
                 continue
             self._places[place].name = name
             self._places[place].free_since = 0.0

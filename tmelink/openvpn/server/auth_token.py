@@ -85,7 +85,7 @@ class AuthTokens:
             raw = b""
         signed, mac = raw[: _LENGTH - 32], raw[_LENGTH - 32 :]
         if len(raw) != _LENGTH or not hmac.compare_digest(self._sign(username, signed), mac):
-            raise ValueError("the token is none of this server's, or another user's")
+            raise ValueError("the token was made by another server, or for another user")
         token = AuthToken(signed[:SESSION_ID], *_TIMES.unpack(signed[SESSION_ID:]))
         if known is not None and known.session_id != token.session_id:
             raise ValueError("the token is of another session")

@@ -102,7 +102,7 @@ def _option(config: ClientConfig, name: str, values: Sequence[str]) -> dict[str,
         case "iroute-ipv6":
             return {"routes6": (*config.routes6, IPv6Network(values[0]))}
         case _:
-            raise ValueError(f"'{name}' is no option of one client here")
+            raise ValueError(f"'{name}' is not an option that the server can set for a client")
 
 
 def welcome(inside: ServerNetwork, lease: Lease | None, config: ClientConfig) -> tuple[Welcome, list[str]]:

@@ -65,7 +65,7 @@ class Frequency:
         return self._used <= self._count
 
     def give_back(self) -> None:
-        """One that was counted is none of those that the limit is against."""
+        """One that was counted is not one of those that the limit is against."""
         self._used = max(0, self._used - 1)
 
 

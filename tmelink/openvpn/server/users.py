@@ -57,7 +57,7 @@ class Users:
                 continue
             found = _LINE.fullmatch(line.strip())
             if found is None or not 0 < int(found[2]) <= MOST_LOG_COST:
-                raise ValueError(f"line {number} is none of those that `tmelink passwd USER` prints")
+                raise ValueError(f"line {number} is not in the form that `tmelink passwd USER` prints")
             digest = _decoded(found[6])
             if len(digest) != HASH_BYTES:
                 raise ValueError(f"line {number}: the hash has {len(digest)} bytes, and not {HASH_BYTES}")

@@ -57,7 +57,7 @@ _VERIFY_ERRORS = {
     21: "its issuer is not in --ca",
     22: "its chain is too long",
     23: "it is revoked",
-    24: "its issuer is no certificate authority",
+    24: "its issuer is not a certificate authority",
     26: "its purpose does not allow this use",
     66: "its key is too weak for --tls-cert-profile",
     67: "its authority's key is too weak for --tls-cert-profile",
@@ -177,7 +177,7 @@ class TlsContext:
             level = SECURITY_LEVELS[files.profile]
         except KeyError:
             raise ValueError(
-                f"--tls-cert-profile is none of {', '.join(SECURITY_LEVELS)}: '{files.profile}'"
+                f"--tls-cert-profile is not one of {', '.join(SECURITY_LEVELS)}: '{files.profile}'"
             ) from None
         ciphers = _openssl_names(files.ciphers).encode() if files.ciphers else CIPHERS
         if files.profile == "suiteb" and not files.ciphers:

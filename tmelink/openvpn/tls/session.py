@@ -63,7 +63,7 @@ SETTLED_BY_PUSH = ("'link-mtu'", "'tun-mtu'", "'comp-lzo'")
 
 
 def check(settings: TlsSettings) -> None:
-    """Raise `ValueError` for a cipher, a digest or a compression that there is not."""
+    """Raise `ValueError` for an unknown cipher, digest or compression."""
     static.digest_name(settings.encryption.auth)
     for cipher in (*settings.ciphers.accepted, settings.ciphers.fallback):
         if cipher is not None and not data_keys.known(cipher):
@@ -93,7 +93,7 @@ class TlsSession:
         wrapping: Wrapping | None = None,
         material: bytes = b"",
     ) -> None:
-        """Raises `ValueError` for a cipher, a digest or a compression that there is not."""
+        """Raises `ValueError` for an unknown cipher, digest or compression."""
         check(settings)
         self.settings = settings
         self.drops: Counter[str] = Counter()
