@@ -59,7 +59,7 @@ class ConnectionImpairment:
 
 @dataclass(eq=False)
 class CheckedMachine:
-    """What a machine file describes, checked: what a runtime opens, runs and closes.
+    """A checked machine file, which a runtime opens, runs and closes.
 
     Paths are absolute, `/le0` or `/a/le0`, and in the order of the file. `not_emulated` are TME's parts other
     than network elements, by path, with their modules; `network_only` says that the caller wants the network

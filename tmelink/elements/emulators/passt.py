@@ -1,4 +1,4 @@
-"""`tmelink/passt`: the world outside for one machine, by passt(1), with no privilege and nothing set up."""
+"""`tmelink/passt`: Internet access for one machine through passt(1), without privilege or setup."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tmelink.transport import endpoints
 from tmelink.transport.endpoints import UnixPath
 
 MTU = 1500
-"""What passt tells the machine by DHCP: its own default, 65520, fits no other Ethernet."""
+"""The MTU that passt gives the machine by DHCP: its own default, 65520, fits no other Ethernet."""
 
 _ARP = b"\x08\x06"
 _IPV4 = b"\x08\x00"
 
 
 class Passt(Cable):
-    """The world outside for one machine: starts Debian's passt, or takes its socket; needs no privilege.
+    """Internet access for one machine: starts Debian's passt, or takes its socket; needs no privilege.
 
     passt translates the machine's connections into sockets of this computer's, as an ordinary program's. It
     knows one machine only: connect it to that machine's own NIC, which it tells its address by DHCP, or to a
@@ -41,7 +41,7 @@ class Passt(Cable):
 
     @dataclass(frozen=True)
     class Arguments:
-        """Which machine is served, and how passt is come by."""
+        """The machine that is served, and how passt is reached."""
 
         inet: IPv4Interface | None = keyword(
             "ADDR/LEN",
@@ -167,7 +167,7 @@ class _Running:
 
 
 class _Guarded(Endpoint):
-    """Lets through to passt what one machine sends to it; passt itself would answer everybody for everybody.
+    """Passes only one machine's frames to passt, which would otherwise answer for every address.
 
     What passt's MAC address is, its own frames tell: before the first of them only ARP goes through.
     """

@@ -1,4 +1,4 @@
-"""`tmelink/process`: any emulator as a program, with its NICs wired to what is connected to it."""
+"""`tmelink/process`: any emulator as a program, with its NICs wired to the element's connections."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Process(Element):
-    """Any emulator as a program, with a NIC for each connection; COMMAND's blanks say how it finds them.
+    """Any emulator as a program, with a NIC for each connection; COMMAND's placeholders say where they are.
 
     `{socket}` is the path of a unix socket that the emulator connects to and speaks QEMU's stream format on.
     `{port}` is the UDP port of 127.0.0.1 where it awaits bare frames, and `{remote}` the port it sends them
@@ -57,7 +57,7 @@ class Process(Element):
                 raise ArgumentError("command", "missing argument: the program to start")
 
         def blanks(self) -> dict[int, set[str]]:
-            """What is to be filled in, for each connection."""
+            """The placeholders of the command, for each connection."""
             found: dict[int, set[str]] = {}
             for word in self.command:
                 for kind, number in _BLANK.findall(word):
@@ -78,7 +78,7 @@ class Process(Element):
         self._supervisor = Supervisor(self, self._launch, arguments.restart)
 
     def port(self, words: Sequence[object] = ()) -> Port:
-        """A NIC of the emulator's."""
+        """A NIC of the emulator."""
         port = super().port(words)  # type: ignore[arg-type]
         endpoint = Endpoint()
         endpoint.port = port
@@ -90,7 +90,7 @@ class Process(Element):
         return Port(self, offload=True)
 
     def counters(self) -> dict[str, Counters]:
-        """What crossed each NIC's socket."""
+        """Frames that crossed each NIC's socket."""
         return {
             f"nic {number} {direction}": counters
             for number, endpoint in enumerate(self._endpoints)
@@ -137,7 +137,7 @@ class Process(Element):
         self._ends.append(end)
 
     async def close(self) -> None:
-        """End the program and give the sockets back."""
+        """End the program and close the sockets."""
         await self._supervisor.close()
         for end in self._ends:
             await end.close()
@@ -152,7 +152,7 @@ class Process(Element):
         self._endpoints[port.index].take(port, burst)
 
     def hold(self, port: Port, held: bool) -> None:
-        """Let the emulator wait, or go on."""
+        """Let the emulator wait, or continue."""
         self._endpoints[port.index].hold(held)
 
     async def _launch(self) -> _Program:
@@ -189,7 +189,7 @@ class _Program:
 
 
 def filled(command: Sequence[str], blanks: Mapping[str, str]) -> list[str]:
-    """The command with its blanks filled in; other braces stay as they are."""
+    """The command with its placeholders filled in; other braces stay as they are."""
 
     def fill(match: re.Match[str]) -> str:
         kind, number = match.groups()
@@ -199,7 +199,7 @@ def filled(command: Sequence[str], blanks: Mapping[str, str]) -> list[str]:
 
 
 def _free_ports() -> tuple[int, int]:
-    """Two UDP ports of the loopback interface that nobody has at this moment."""
+    """Two UDP ports of the loopback interface that are free at this moment."""
     with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as two:
         one.bind((LOOPBACK, 0))
         two.bind((LOOPBACK, 0))

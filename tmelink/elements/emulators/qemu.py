@@ -1,4 +1,4 @@
-"""`tmelink/qemu`: a machine that QEMU emulates, its NICs wired to what is connected to it."""
+"""`tmelink/qemu`: a machine that QEMU emulates, its NICs wired to the element's connections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUIT_SECONDS = 0.5
 1.5 s for closing."""
 
 EVENTS = {"RESET", "POWERDOWN", "SHUTDOWN", "GUEST_PANICKED", "STOP", "RESUME"}
-"""What of QEMU's events a person wants to know."""
+"""The events of QEMU that are logged."""
 
 COMMANDS = "console, powerdown, reset"
 
@@ -47,7 +47,7 @@ class Qemu(Element):
     `mac MAC` and `format stream|dgram`: `vm0 model e1000 mac "52:54:00:00:00:01" at sw0`. Frames cross a
     private unix socket, which stays while the guest reboots; QEMU is started again by policy, with pauses
     that grow from 1 s to a minute. Files stand beside the machine file unless their path says otherwise. At
-    the end QEMU is told to quit, and killed if it does not.
+    the end QEMU is asked to quit, and killed if it does not.
 
     `command VM console` says where the serial console is, `command VM powerdown` presses the power button,
     `command VM reset` the reset button.
@@ -67,7 +67,7 @@ class Qemu(Element):
 
     @classmethod
     def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Any:
-        """The arguments, with the files' paths made whole from where the machine file is."""
+        """The arguments, with file paths made absolute from the machine file's folder."""
         arguments = super().parse(words, place, report)
         if arguments is None:
             return None
@@ -101,7 +101,7 @@ class Qemu(Element):
         return [] if console in (PTY, LOG) else [Claim("socket", (console,))]
 
     def counters(self) -> dict[str, Counters]:
-        """What crossed each NIC's socket."""
+        """Frames that crossed each NIC's socket."""
         return {
             f"nic {number} {direction}": counters
             for number, (_nic, endpoint) in enumerate(self._nics)
@@ -113,7 +113,7 @@ class Qemu(Element):
         return self._supervisor.details()
 
     async def open(self) -> None:
-        """Start QEMU; raises `ElementError` with its own words where it does not run."""
+        """Start QEMU; raises `ElementError` with QEMU's message where it does not run."""
         await self._supervisor.open()
 
     async def close(self) -> None:
@@ -125,7 +125,7 @@ class Qemu(Element):
         self._nics[port.index][1].take(port, burst)
 
     def hold(self, port: Port, held: bool) -> None:
-        """Let the guest wait, or go on."""
+        """Let the guest wait, or continue."""
         self._nics[port.index][1].hold(held)
 
     async def command(self, words: Sequence[str]) -> str:
@@ -209,7 +209,7 @@ class _Guest:
         return "; ".join(self._child.tail)
 
     async def greet(self, control: socket.socket) -> None:
-        """Wait until QEMU answers; raises `ElementError` with its last words where it ends instead."""
+        """Wait until QEMU answers; raises `ElementError` with its last output where it ends instead."""
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self.qmp.open(control)
@@ -238,7 +238,7 @@ class _Guest:
         return status
 
     async def stop(self) -> None:
-        """Tell QEMU to quit, which writes back its disks; kill it if it does not."""
+        """Ask QEMU to quit, which writes back its disks; kill it if it does not."""
         try:
             with contextlib.suppress(ElementError, TimeoutError):
                 async with asyncio.timeout(QUIT_SECONDS):
@@ -248,7 +248,7 @@ class _Guest:
             await self.end(kill=True)
 
     async def end(self, *, kill: bool) -> None:
-        """Give everything back."""
+        """Release everything."""
         for endpoint in self._endpoints:
             endpoint.carrier = None
         for carrier in self._carriers:
@@ -262,7 +262,7 @@ class _Guest:
         await self.qmp.close()
 
     async def console(self, request: str) -> str:
-        """Where the serial console is, as a person reaches it."""
+        """The address of the serial console, for a person to use."""
         if request == LOG:
             return "the console is in this log"
         if request != PTY:

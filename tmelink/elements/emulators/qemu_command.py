@@ -14,7 +14,7 @@ from tmelink.arguments import ArgumentError, keyword, keywords, positional
 from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE
 
 ONBOARD = "onboard"
-"""The model of a NIC that the emulated machine has soldered in, such as a SPARCstation's LANCE."""
+"""The model name for a NIC that is built into the emulated machine, such as a SPARCstation's LANCE."""
 
 PTY, LOG = "pty", "log"
 
@@ -37,7 +37,7 @@ def _format(word: str) -> str:
 
 @dataclass(frozen=True)
 class QemuNic:
-    """What a machine file says of a NIC, on the machine's side of `at`."""
+    """A NIC's arguments in a machine file, on the machine's side of `at`."""
 
     model: str = keyword(
         "MODEL", values.text, default="", help="the card, as QEMU names it; otherwise the machine's `model`"
@@ -164,5 +164,5 @@ def _nic(number: int, wiring: Wiring) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """A value in one of QEMU's lists, where a comma is written twice."""
+    """A value in one of QEMU's lists, in which a comma is doubled."""
     return text.replace(",", ",,")

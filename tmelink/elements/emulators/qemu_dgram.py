@@ -1,4 +1,4 @@
-"""`tmelink/qemu/dgram`: what QEMU's `-netdev dgram` speaks, over UDP, unix sockets or an inherited one."""
+"""`tmelink/qemu/dgram`: the format of QEMU's `-netdev dgram`, over UDP, unix or inherited sockets."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class QemuDgram(Cable):
         return [Claim("socket", (str(local),)) if fd is None else Claim("descriptor", (fd,))]
 
     async def open(self) -> None:
-        """Bind; raises `ElementError` where the place cannot be had."""
+        """Bind the socket; raises `ElementError` where the address is not available."""
         local, remote, fd = self.arguments.local, self.arguments.remote, self.arguments.fd
         if fd is not None:
             self._inherit(fd)
@@ -114,7 +114,7 @@ class QemuDgram(Cable):
         endpoint.carrier = self._inherited
 
     async def close(self) -> None:
-        """Close the socket; an inherited one stays open for whoever it belongs to."""
+        """Close the socket; an inherited socket stays open for its owner."""
         self.endpoint.carrier = None
         if self._inherited is not None:
             self._inherited.close()

@@ -1,4 +1,4 @@
-"""`tmelink/qemu/multicast`: an Ethernet that is a UDP multicast group, as QEMU's `socket,mcast` has it."""
+"""`tmelink/qemu/multicast`: an Ethernet in a UDP multicast group, as with QEMU's `socket,mcast`."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class QemuMulticast(Cable):
         self._sending.send(items, (self.arguments.group.host, self.arguments.group.port))
 
     def pause(self, paused: bool) -> None:
-        """Nothing: a group does not notice."""
+        """Do nothing: a group does not notice."""
 
     def _arrived(self, items: list[Frame | Run], address: Address) -> None:
         received = self.endpoint.received
@@ -112,7 +112,7 @@ class QemuMulticast(Cable):
 
     @staticmethod
     def _own_address(group: tuple[str | None, int]) -> str:
-        """The address that the system would send to the group from."""
+        """The source address that the system would use for the group."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(group)
             return str(probe.getsockname()[0])

@@ -1,4 +1,4 @@
-"""`tmelink/qemu/stream`: what QEMU's `-netdev stream` and its older `socket,connect|listen` speak."""
+"""`tmelink/qemu/stream`: the format of QEMU's `-netdev stream` and its older `socket,connect|listen`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tmelink.transport.endpoints import Inet, SocketAddress
 
 
 class QemuStream(Cable):
-    """Frames over TCP or a unix socket, each behind a 32-bit length: QEMU's `-netdev stream`, and passt.
+    """Frames over TCP or a unix socket, each after a 32-bit length: QEMU's `-netdev stream`, and passt.
 
     Whichever side connects tries again for ever. Where tmelink is the server one connection is let in at a
     time, with `remote` only from that address. The format knows no virtio_net_hdr, so super-frames are cut.
@@ -24,7 +24,7 @@ class QemuStream(Cable):
 
     @dataclass(frozen=True)
     class Arguments:
-        """The role and the place."""
+        """The role and the address."""
 
         role: str = positional(
             "server|connect", values.choice("server", "connect"), help="who waits for whom, seen from here"
@@ -58,7 +58,7 @@ class QemuStream(Cable):
         self._end: StreamServer | StreamClient | None = None
 
     def claims(self) -> list[Claim]:
-        """The place where it listens."""
+        """The address where it listens."""
         where = self.arguments.where
         if self.arguments.role == "connect":
             return []
@@ -69,7 +69,7 @@ class QemuStream(Cable):
         ]
 
     async def open(self) -> None:
-        """Listen, or begin to connect; raises `ElementError` where the place cannot be had."""
+        """Listen, or begin to connect; raises `ElementError` where the address is not available."""
         where, remote = self.arguments.where, self.arguments.remote
         if self.arguments.role == "server":
             self._end = StreamServer(
@@ -85,6 +85,6 @@ class QemuStream(Cable):
         await self._end.open()
 
     async def close(self) -> None:
-        """End the connection, and make no other."""
+        """End the connection, and stop connecting."""
         if self._end is not None:
             await self._end.close()

@@ -1,4 +1,4 @@
-"""Frames over a stream, each behind its 32-bit length: who connects, who is let in, and trying again.
+"""Frames over a stream, each after its 32-bit length: connecting, accepting, and trying again.
 
 QEMU's stream netdev, passt and the processes that tmelink starts speak it. One connection stands at a time.
 Nothing in the format proves who sends, so a second connection never takes the place of one that stands.
@@ -26,18 +26,18 @@ LIMIT = 4096 + 65536
 """The longest frame that QEMU sends or takes (its NET_BUFSIZE)."""
 
 RETRY_PAUSE = 1.0
-"""Seconds between two tries to connect: the other end is commonly on this computer and starts in a second."""
+"""Seconds between two attempts to connect: the other end is commonly on this computer, and starts fast."""
 
 CONNECT_SECONDS = 10.0
-"""How long a connection may take to be made."""
+"""Seconds that a connection may take to be established."""
 
 KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 10, 5, 3
-"""Seconds of silence before a TCP peer is asked whether it lives, between questions, and how many: one that
-is gone without a word is noticed in 25 s."""
+"""TCP keepalive: seconds of silence before the first probe, seconds between probes, and their number. A peer
+that has vanished is noticed in 25 s."""
 
 PARTING_SECONDS = 1.0
-"""How long a new connection waits for the end of the one that stands: that of a peer which was restarted has
-ended, and only not been looked at."""
+"""Seconds that a new connection waits for the end of the present one: that of a restarted peer has ended, but
+that may not have been read yet."""
 
 Changed = Callable[[bool, str], None]
 
@@ -73,7 +73,7 @@ class StreamCarrier:
 
 
 class StreamClient:
-    """Connects to a place, and again after each break."""
+    """Connects to an address, and again after each break."""
 
     def __init__(self, endpoint: Endpoint, log: Logger, changed: Changed, remote: SocketAddress) -> None:
         self._endpoint = endpoint
@@ -83,11 +83,11 @@ class StreamClient:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin to try."""
+        """Begin to connect."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
-        """End the connection, and make no other."""
+        """End the connection, and stop connecting."""
         await _end(self._task)
 
     async def _run(self) -> None:
@@ -111,7 +111,7 @@ class StreamClient:
 
 
 class StreamServer:
-    """Listens at a place and lets one connection in at a time; with `remote`, only from that host.
+    """Listens at an address and accepts one connection at a time; with `remote`, only from that host.
 
     A `remote` that is a name would have to be asked for at every connection, so it is an address.
     """
@@ -144,7 +144,7 @@ class StreamServer:
         self._task = asyncio.get_running_loop().create_task(self._run(self._listening))
 
     async def close(self) -> None:
-        """End the connection and listen no more."""
+        """End the connection and stop listening."""
         await _end(self._task)
         await _end(self._carrying)
         if self._listening is not None:
@@ -245,7 +245,7 @@ async def listening(local: SocketAddress, mode: int = OWN_MODE) -> socket.socket
 
 
 def configure(sock: socket.socket) -> None:
-    """TCP asks a silent peer whether it lives."""
+    """Switch on TCP keepalive."""
     if sock.family == socket.AF_UNIX:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

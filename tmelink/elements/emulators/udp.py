@@ -13,7 +13,7 @@ from tmelink.transport.endpoints import Inet
 
 
 class Udp(Cable):
-    """Bare frames in UDP, one a datagram: SIMH, Dynamips, GNS3, VirtualBox, QEMU.
+    """Bare frames in UDP, one in each datagram: SIMH, Dynamips, GNS3, VirtualBox, QEMU.
 
     SIMH's `attach xq udp:…`, `nio_udp` of Dynamips and uBridge, VirtualBox's UDP tunnel and QEMU's
     `-netdev dgram` over inet speak it. Only what comes from `remote` is heard; with `float` whoever sends is,

@@ -28,7 +28,7 @@ OWN_MODE = 0o600
 """Of a socket's path unless the file asks for another: for this user alone."""
 
 LOOK_PAUSE = 1.0
-"""Seconds between two looks at the peer's path."""
+"""Seconds between two checks of the peer's path."""
 
 
 class UnixCarrier:

@@ -16,7 +16,7 @@ MAX_PORT = 0xFFFFFF
 """The upper 24 bits of a request's type."""
 
 MAX_DIRECTORY = 90
-"""Bytes of the directory's path, so that those of the sockets in it fit (`man 7 unix`)."""
+"""The most bytes of the directory's path, so that its sockets' paths fit (`man 7 unix`)."""
 
 DEFAULT_MODE = 0o700
 
@@ -38,7 +38,7 @@ class Vde(Cable):
 
     @dataclass(frozen=True)
     class Arguments:
-        """Which switch, and how to plug in; or where to listen."""
+        """The switch and the port to plug into, or the directory to listen in."""
 
         path: str = positional("PATH", _directory, help="the switch's directory (vde_switch's -s)")
         listen: bool = flag(help="be the switch's end: let plugs in at PATH")
@@ -65,11 +65,11 @@ class Vde(Cable):
         self._end: VdePlug | VdeSocket | None = None
 
     def claims(self) -> list[Claim]:
-        """The directory, where it listens there."""
+        """The directory, if it listens there."""
         return [Claim("VDE directory", (self.arguments.path,))] if self.arguments.listen else []
 
     async def open(self) -> None:
-        """Begin to plug in, or listen; raises `ElementError` where that cannot be."""
+        """Begin to plug in, or listen; raises `ElementError` where that fails."""
         given = self.arguments
         if given.listen:
             self._end = VdeSocket(self.endpoint, self.log, self.changed, given.path, mode=given.mode)
@@ -85,6 +85,6 @@ class Vde(Cable):
         await self._end.open()
 
     async def close(self) -> None:
-        """Pull the plug or plugs."""
+        """Disconnect the plug or plugs."""
         if self._end is not None:
             await self._end.close()

@@ -18,7 +18,7 @@ from tmelink.transport import vde
 from tmelink.transport.unix_datagrams import UnixDatagrams
 
 RETRY_PAUSE = 1.0
-"""Seconds between two tries: a switch is on this computer and starts in less."""
+"""Seconds between two attempts: a switch is on this computer, and starts in less."""
 
 ANSWER_SECONDS = 5.0
 """How long a switch may take to answer a request."""
@@ -52,11 +52,11 @@ class VdePlug:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin to try."""
+        """Begin to connect."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
-        """Pull the plug."""
+        """Disconnect the plug."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -79,7 +79,7 @@ class VdePlug:
             await asyncio.sleep(RETRY_PAUSE)
 
     async def _stay(self) -> None:
-        """Plug in, and stay until the switch ends the control connection."""
+        """Plug in, and stay connected until the switch ends the control connection."""
         loop = asyncio.get_running_loop()
         control = self._path / "ctl" if self._path.is_dir() else self._path
         # Beside the control socket, where the switch can reach it whatever its own directory is.

@@ -1,4 +1,4 @@
-"""A control socket that VDE's plugs find in place of a vde_switch's: QEMU's, vde_plug, user-mode Linux.
+"""A control socket for VDE's plugs (QEMU, vde_plug, user-mode Linux), which replaces a vde_switch.
 
 All who are plugged in and the machine's side share one segment, as on a hub: which station is where a
 `tmelink/switch` knows better, and guests hear what is for them.
@@ -23,10 +23,10 @@ from tmelink.transport import vde
 from tmelink.transport.unix_datagrams import UnixDatagrams
 
 PLUGS = 32
-"""Plugs in at a time, as many as a vde_switch has ports by default."""
+"""The most plugs at once, as many as a vde_switch has ports by default."""
 
 REQUEST_SECONDS = 5.0
-"""How long one that connects may take to say what it wants."""
+"""Seconds that a new connection may take to send its request."""
 
 
 class VdeSocket:
@@ -72,7 +72,7 @@ class VdeSocket:
         self._accepting = asyncio.get_running_loop().create_task(self._accept(self._listening))
 
     async def close(self) -> None:
-        """Pull every plug and remove what was made."""
+        """Disconnect every plug and remove the directory if it was made here."""
         tasks = [task for task in (self._accepting, *self._visits) if task is not None]
         for task in tasks:
             task.cancel()
@@ -89,7 +89,7 @@ class VdeSocket:
             plug.send(items)
 
     def pause(self, paused: bool) -> None:
-        """Let the plugs wait, or go on."""
+        """Let the plugs wait, or continue."""
         for plug in self._plugs.values():
             plug.pause(paused)
 
@@ -106,7 +106,7 @@ class VdeSocket:
             task.add_done_callback(self._visits.discard)
 
     async def _attend(self, asking: socket.socket) -> None:
-        """Stay with one plug until it is pulled."""
+        """Serve one plug until it disconnects."""
         number = next(n for n in range(1, PLUGS + 2) if n not in self._numbers)
         self._numbers.add(number)
         own = self._path / f"{number:03}.{asking.fileno()}"

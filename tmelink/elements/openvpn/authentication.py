@@ -1,4 +1,4 @@
-"""Who may join a server, and what a client gets: passwords, addresses, files of --client-config-dir.
+"""Admits clients to a server, and gives each its options: passwords, addresses, --client-config-dir.
 
 Reads and writes the files that the server's options name. Knows no session: it judges what a client says of
 itself, and gives the welcome or the reason against it.
@@ -25,7 +25,7 @@ from tmelink.openvpn.server.users import Users
 from tmelink.openvpn.session import Joining
 
 DEFAULT = "DEFAULT"
-"""The file for clients that have none of their own, as in OpenVPN."""
+"""The file for clients without a file of their own, as in OpenVPN."""
 
 
 class Refused(Exception):
@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 class Authentication:
-    """The door of one server. Opening it reads its files; raises `ElementError`."""
+    """Admission to one server. Making one reads its files; raises `ElementError`."""
 
     def __init__(self, options: Options, server: ServerOptions, log: Logger) -> None:
         self._server = server
@@ -47,15 +47,15 @@ class Authentication:
             self._read_pool(self._pool, server.pool_persist)
 
     def password_fits(self, joining: Joining) -> bool:
-        """Whether the client logged in as it must; takes its time, so not for the event loop."""
+        """Whether the client's login is valid; slow, so not for the event loop."""
         if self._users is None:
             return True
         if not joining.username and self._server.auth_user_pass_optional:
-            return bool(joining.fingerprint)  # who shows no certificate either could be anybody
+            return bool(joining.fingerprint)  # without a certificate, it could be anybody
         return self._users.admits(joining.username, joining.password)
 
     def shown_token(self, joining: Joining, unix_time: float, known: AuthToken | None) -> AuthToken | None:
-        """The token that a client gives for its password; None for a password, raises `Refused`."""
+        """The token that a client sends as its password; None for a password. Raises `Refused`."""
         if self._tokens is None or not joining.password.startswith(PREFIX):
             return None
         try:
@@ -66,14 +66,14 @@ class Authentication:
     def new_token(
         self, joining: Joining, unix_time: float, before: AuthToken | None
     ) -> tuple[AuthToken, str] | None:
-        """A token with the option that gives it to a client; None where there are none, or for no user."""
+        """A token and the option that gives it to a client; None without tokens, or without a user."""
         if self._tokens is None or not joining.username:
             return None
         token, text = self._tokens.issue(joining.username, unix_time, before)
         return token, f"auth-token {text}"
 
     def welcome(self, name: str) -> tuple[Welcome, Lease | None]:
-        """What a client of this name gets; raises `Refused`."""
+        """The options for a client of this name; raises `Refused`."""
         config = self._config(name)
         if config.disabled:
             raise Refused("this client is disabled")
@@ -93,7 +93,7 @@ class Authentication:
             self._pool.give_back(lease.number, now)
 
     def save(self) -> None:
-        """Write down who had which address, where that is wanted and has changed."""
+        """Save the clients' addresses, if that is configured and they have changed."""
         path = self._server.pool_persist
         if self._pool is None or path is None or not self._server.pool_persist_seconds:
             return
@@ -110,7 +110,7 @@ class Authentication:
             self._written = text
 
     def _config(self, name: str) -> ClientConfig:
-        """The client's file, or that of all without one."""
+        """The client's file, or the default file."""
         directory = self._server.client_config_dir
         if directory is None:
             return ClientConfig()
@@ -143,7 +143,7 @@ class Authentication:
 
 
 def inside(options: Options, server: ServerOptions) -> ServerNetwork:
-    """What all clients share."""
+    """The settings that all clients share."""
     subnet = options.dev_type == "tap" or options.network.topology == "subnet"
     own = options.network.ifconfig
     own6 = options.network.ifconfig_ipv6
@@ -197,6 +197,6 @@ def _tokens(options: GenToken, log: Logger) -> AuthTokens:
 
 
 def _file_name(name: str) -> str:
-    """The file of a client's name; what OpenVPN does not take in one is an underscore there too."""
+    """The file for a client's name; characters that OpenVPN does not allow become underscores, as there."""
     written = re.sub(r"[^A-Za-z0-9_.@-]", "_", name)
     return "" if written in (".", "..") else written

@@ -1,4 +1,4 @@
-"""How a link reaches its peer: one attempt after the other, until it is told to stop.
+"""Connects a link to its peer: one attempt after the other, until it is stopped.
 
 Knows the remotes, retries and pauses that the options ask for. `tmelink.elements.openvpn.link_sockets` makes
 an attempt's socket; `tmelink.elements.openvpn.peers` takes over once the socket can carry datagrams.
@@ -28,20 +28,20 @@ from tmelink.transport.datagrams import Address
 from tmelink.transport.relay import Relayed
 
 PATIENT_TRIES = 5
-"""Tries at the shortest pause before the pauses double, as in OpenVPN 2.6 (`--connect-retry`)."""
+"""Attempts at the shortest pause before the pauses double, as in OpenVPN 2.6 (`--connect-retry`)."""
 
 JITTER = 0.1
-"""The part of a pause that is left to chance, so that many links do not all knock at once."""
+"""The random part of a pause, so that many links do not all connect at once."""
 
 LinkPeer = UdpPeer | TcpServer | TcpPeer
 RemoteChoice = tuple[Options, Proxy | None]
-"""The options that hold for one remote, and the proxy on the way to it."""
+"""The options for one remote, and the proxy in front of it."""
 
 LinkLease = UdpLease | TcpLease
 """A local port that is bound already."""
 
 LEAST_POLL_SECONDS = 1
-"""What a peer is given to answer in, however long the way to it took."""
+"""Seconds that a peer has at least to answer, however long the connection took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +60,20 @@ class Attempt:
 
 
 class ConnectorOwner(PeerOwner, Protocol):
-    """What the attempts need of their link, beside what peers need."""
+    """What the attempts need from their link, beside what peers need."""
 
     peer: LinkPeer | None
     backoff: float
 
     def ended(self, reason: str) -> None:
-        """The link is over for good, as its options want it."""
+        """The link has ended permanently, as its options ask."""
 
     def failed(self, error: Exception) -> None:
-        """The link is over for good, and should not be."""
+        """The link has ended permanently, by a failure."""
 
 
 class Connector:
-    """The task that keeps a link's peer: tries every remote in turn, for ever or as often as allowed."""
+    """The task that keeps a link connected: tries every remote in turn, for ever or as often as allowed."""
 
     def __init__(self, link: ConnectorOwner, options: Options) -> None:
         self._link = link
@@ -84,7 +84,7 @@ class Connector:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Bind what is known without asking a name server, so that a port in use is an error at once."""
+        """Bind a literal address at once, so that a port in use is reported immediately."""
         files = Files(self._link.log)
         toward = [self._options.toward(remote) for remote in self._options.remotes] or [self._options]
         self._ways = [(options, proxies.proxy(options, files)) for options in toward]
@@ -92,18 +92,18 @@ class Connector:
         self._taken = await self._first()
         self._task = asyncio.get_running_loop().create_task(self._keep())
         if self._taken is not None:
-            # Not before frames can be taken, so that the first one a machine sends is not lost.
+            # Only once frames can be taken, so that the machine's first frame is not lost.
             await self._begun.wait()
 
     async def close(self) -> None:
-        """End the present attempt, and make no other."""
+        """End the present attempt, and stop."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
         if self._taken is not None:
-            # No attempt has come so far as to need it.
+            # No attempt has needed it yet.
             self._taken.close()
             self._taken = None
 
@@ -112,7 +112,7 @@ class Connector:
             random.shuffle(self._ways)
 
     async def _keep(self) -> None:
-        """A fault of our own is told like any other end: nobody looks into the task while it runs."""
+        """Report a fault of our own like any other end: nothing awaits the task while it runs."""
         try:
             await self._run()
         except Exception as error:
@@ -146,7 +146,7 @@ class Connector:
             await asyncio.sleep(max(pause, self._link.backoff))
 
     async def _attempt(self, options: Options, proxy: Proxy | None, first: Address | None) -> Attempt:
-        """One remote: the addresses of its name in turn until the peer is heard, `first` before all."""
+        """Try one remote: the addresses of its name in turn until the peer is heard, `first` before all."""
         try:
             places = await link_sockets.places(options, proxy, self._link.log)
         except ElementError as error:
@@ -173,7 +173,7 @@ class Connector:
         family: socket.AddressFamily,
         address: Address | None,
     ) -> tuple[Over, bool]:
-        """Reach one address and stay with it until the peer is over."""
+        """Connect to one address and stay with it until the peer is gone."""
         await self._link.reaching(address)
         taken, self._taken = self._taken, None
         began = asyncio.get_running_loop().time()
@@ -207,7 +207,7 @@ class Connector:
             peer.close()
 
     def _direct(self, lease: UdpLease) -> Callable[[UdpPeer], PeerTransport]:
-        """Datagrams through a port of our own, or one shared with other links."""
+        """Send datagrams through a port of our own, or one shared with other links."""
 
         def make(peer: UdpPeer) -> PeerTransport:
             try:
@@ -222,7 +222,7 @@ class Connector:
     async def _relayed(
         self, options: Options, proxy: Proxy, family: socket.AddressFamily, address: Address
     ) -> Callable[[UdpPeer], PeerTransport]:
-        """Datagrams through the relay of a SOCKS proxy."""
+        """Send datagrams through the relay of a SOCKS proxy."""
         sock, control, relay = await link_sockets.associate(options, family, address, proxy)
         if not sockets.same_host(relay, address):
             await self._link.reaching(address, relay)
@@ -261,7 +261,7 @@ class Connector:
 
 
 def _within_poll_timeout(options: Options, began: float) -> Options:
-    """The options with what the way to the peer has left of --server-poll-timeout; 0 is no limit."""
+    """The options with the rest of --server-poll-timeout after connecting; 0 means no limit."""
     if not options.connect_timeout:
         return options
     spent = asyncio.get_running_loop().time() - began

@@ -1,4 +1,4 @@
-"""One session over one transport: feeds the session, does what it asks, wakes it at its deadlines.
+"""Drives one session over one transport: feeds it, carries out its steps, wakes it at its deadlines.
 
 The shell that `tmelink.openvpn.session` speaks of. Owns the clock and the timer; the transport and what
 becomes of frames and events are its owner's.
@@ -38,7 +38,7 @@ class SessionDriver:
         self.do(self.session.connected(self._loop.time()))
 
     def receive(self, datagrams: Sequence[Item], source: Hashable = None) -> Step:
-        """Give the session what arrived; the caller may note whether it was `authentic`, then calls `do`."""
+        """Give the session what arrived; the caller may check `authentic`, then calls `do`."""
         return self.session.receive(datagrams, self._loop.time(), source)
 
     def send(self, frames: Sequence[Carried]) -> None:
@@ -46,7 +46,7 @@ class SessionDriver:
         self.do(self.session.send(frames, self._loop.time()))
 
     def send_one(self, frame: Frame) -> None:
-        """Send a frame that comes alone, by the shortest way if the session has one for it."""
+        """Send a frame that comes alone, by the session's fast path if it has one."""
         wire = self.session.seal_one(frame, self._loop.time())
         if wire is None:
             self.send([frame])
@@ -58,7 +58,7 @@ class SessionDriver:
         return self.session.open_one(datagram, self._loop.time(), source)
 
     def do(self, step: Step) -> None:
-        """Send, deliver and tell what the step asks for, in that order, and set the timer."""
+        """Send, deliver and report what the step asks for, in that order, and set the timer."""
         if self._closed:
             return
         self._send(step)
@@ -69,7 +69,7 @@ class SessionDriver:
         self._arm()
 
     def close(self) -> None:
-        """Say goodbye where the session wants to; then nothing more is sent, delivered or told."""
+        """Notify the peer if the session wants to; afterwards nothing is sent, delivered or reported."""
         if not self._closed:
             self._send(self.session.close(self._loop.time()))
         self._closed = True
@@ -90,7 +90,7 @@ class SessionDriver:
         deadline = self.session.deadline()
         if deadline is None:
             return
-        # Traffic pushes deadlines back all the time; a timer that fires too early just looks again.
+        # Traffic postpones deadlines all the time; a timer that fires too early checks again.
         if self._timer is not None:
             if self._timer.when() <= deadline:
                 return

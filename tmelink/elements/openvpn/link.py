@@ -63,11 +63,11 @@ from tmelink.transport.datagrams import MAX_RUN, Address
 from tmelink.transport.streams import MAX_DATAGRAM
 
 STREAM_ROOM = 128
-"""What a datagram on a stream may hold beside the MTU and an Ethernet header: tags, keys, compression."""
+"""Bytes of a datagram on a stream beside the MTU and an Ethernet header: tags, keys, compression."""
 
 
 LONGEST_BACKOFF = 3600.0
-"""Seconds that a server may ask a client to wait before it comes again: more is no temporary refusal."""
+"""The most seconds that a server may ask a client to wait; more is not a temporary refusal."""
 
 MAX_LOGGED = 2000
 """Characters of pushed options that a line of the log repeats."""
@@ -83,7 +83,7 @@ USED = frozenset(
 """Options that a client does something with, or needs to do nothing for."""
 
 DEBUG_VERB = 5
-"""From here on OpenVPN's --verb tells of single packets."""
+"""The level from which OpenVPN's --verb logs single packets."""
 
 
 class Link(Element):
@@ -147,20 +147,20 @@ class Link(Element):
         return openvpn.reference()
 
     def claims(self) -> list[Claim]:
-        """The local address and port, where one is bound that is known beforehand."""
+        """The local address and port, if they are bound and known beforehand."""
         claim = shared_ports.claim(self.arguments)
         return [] if claim is None else [claim]
 
     def make_port(self) -> Port:
-        """A port that takes super-frames: the link cuts them itself, straight into datagrams."""
+        """A port that takes super-frames: the link cuts them itself, directly into datagrams."""
         return Port(self, kind="ip" if self._ip else "ethernet", offload=True)
 
     def mtu(self, port: Port) -> int:
-        """--tun-mtu: what both ends expect of each other's packets."""
+        """--tun-mtu: the largest packet that both ends expect."""
         return self.arguments.sizes.tun_mtu
 
     def longest(self, port: Port) -> int | None:
-        """What comes to one run of datagrams, which is one call at both ends.
+        """The size of a super-frame that becomes one run of datagrams, which is one call at both ends.
 
         Over TCP anything does: what Linux builds unless asked for more fits one record (--super-frames).
         """
@@ -169,7 +169,7 @@ class Link(Element):
         return longest_super_frame(self.arguments, MAX_RUN)
 
     def counters(self) -> dict[str, Counters]:
-        """What crossed the wire, and what was dropped there."""
+        """Frames that crossed the wire, and those dropped there."""
         received = Counters(self.received.frames, self.received.bytes, Counter(self.received.drops))
         for session in self._sessions:
             received.drops.update(session.drops)
@@ -207,7 +207,7 @@ class Link(Element):
             self._monitoring.changed()
 
     async def open(self) -> None:
-        """Begin to look for the peer; raises `ElementError` where the own address cannot be bound."""
+        """Begin to connect; raises `ElementError` where the local address cannot be bound."""
         for note in self.arguments.notes:
             self.log.info("%s", note)
         self._warn_if_bare()
@@ -296,14 +296,14 @@ class Link(Element):
             self.received.drops["not connected"] += 1
 
     def hold_machine(self, held: bool) -> None:
-        """The way to the peer is full, or no longer: the machine's side stops reading, or goes on."""
+        """The connection is full, or has room again: the machine's side stops reading, or continues."""
         for port in self.ports:
             port.hold(held)
 
-    # What attempts and peers tell
+    # Reports from the connector and from peers
 
     def new_session(self, options: Options) -> Session:
-        """A fresh session under the options that hold for a peer."""
+        """A new session with the options for a peer."""
         assert self._make is not None, "peers come after open"
         session = self._make(options, credentials=self._token)
         self._sessions.append(session)
@@ -315,12 +315,12 @@ class Link(Element):
         return self._make(options, mute=True).knows(datagram, time.monotonic())
 
     def retire(self, session: Session) -> None:
-        """Keep what a session dropped, and forget it."""
+        """Keep a session's drop counters, and forget the session."""
         self.received.drops.update(session.drops)
         self._sessions.remove(session)
 
     def notice(self, notice: Notice) -> None:
-        """A line of the session's for the log; an error that every attempt runs into is told once."""
+        """Log a line of the session; an error that every attempt meets is logged once."""
         if notice.level == "error":
             if notice.text == self._complaint:
                 return
@@ -329,7 +329,7 @@ class Link(Element):
         write("%s", notice.text)
 
     async def reaching(self, address: Address | None, *relays: Address) -> None:
-        """An attempt begins, towards these addresses outside; None where the peer waits to be found."""
+        """An attempt begins, to these underlay addresses; None where this end waits for its peer."""
         await self._inside.reaching(address, *relays)
 
     def may_enter_link(self, address: Address) -> bool:
@@ -351,14 +351,14 @@ class Link(Element):
         self._inside.pushed(pushed.options)
 
     def refused(self, refusal: AuthFailed) -> None:
-        """The server does not take this client: an old token is forgotten, another refusal remembered."""
+        """The server refuses this client: an expired token is forgotten, any other refusal remembered."""
         if self._token is None and not refusal.temporary:
             self._refusal = refusal
         self.backoff = min(refusal.wait or 0.0, LONGEST_BACKOFF)
         self._token = None
 
     def given(self, token: Token) -> None:
-        """The server's token stands for the password from now on."""
+        """The server's token replaces the password from now on."""
         self._token = Credentials(token.username, token.token)
 
     def came_up(self, detail: str) -> None:
@@ -369,14 +369,14 @@ class Link(Element):
         self.changed(True, detail)
 
     def went_down(self, reason: str) -> None:
-        """The peer is over, and another attempt follows; only one that was heard has been up."""
+        """The peer is gone, and another attempt follows; only a peer that was heard has been up."""
         if self.up:
             self.changed(False, reason)
         else:
             self.log.info("%s", reason)
 
     def ended(self, reason: str) -> None:
-        """The link is over for good: as its options want it, or since the server does not take it."""
+        """The link has ended permanently: as its options ask, or because the server refuses it."""
         if self._refusal is None:
             self.changed(False, reason)
         else:
@@ -390,12 +390,12 @@ class Link(Element):
         if any(end is not None and sockets.stays_here(end) for end in ends):
             return
         self.log.warning(
-            "frames leave this computer unencrypted: whoever is on the way can read and forge them"
+            "frames leave this computer unencrypted: anybody on the path can read and forge them"
         )
 
 
 def log_level(verb: int) -> int:
-    """The least level that --verb lets through; NOTSET leaves it to the whole program."""
+    """The lowest level that --verb lets through; NOTSET leaves it to the whole program."""
     if verb == 0:
         return logging.ERROR
     return logging.DEBUG if verb >= DEBUG_VERB else logging.NOTSET

@@ -1,4 +1,4 @@
-"""How a link comes to a socket: names to addresses, binding, connecting, through a proxy where one is named.
+"""Opens a link's socket: resolves names, binds and connects, through a proxy where the options name one.
 
 Knows what the options say of hosts, ports, families and proxies. When it is tried, and how often, is
 `tmelink.elements.openvpn.connector`'.
@@ -24,10 +24,10 @@ RANDOM_BYTES = 6
 """Of the name under --remote-random-hostname, as OpenVPN."""
 
 RESOLVE_PAUSE = 5.0
-"""Seconds before a name that could not be resolved is asked for again (`--resolv-retry`)."""
+"""Seconds before a name that did not resolve is looked up again (`--resolv-retry`)."""
 
 DialTarget = tuple[socket.AddressFamily, Address | None]
-"""Where to try; the family alone for a socket that waits to be found."""
+"""A target to connect to; the family alone for a socket that waits for its peer."""
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ _FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6}
 
 
 async def places(options: Options, proxy: Proxy | None, log: Logger) -> list[DialTarget]:
-    """Where to try: every address of the peer's name or, where there is one, of the proxy's."""
+    """The targets: every address of the peer's name, or of the proxy's if there is one."""
     family = next((f for digit, f in _FAMILIES.items() if digit in options.proto), socket.AF_UNSPEC)
     if family == socket.AF_UNSPEC and options.local is not None:
         family = sockets.literal_family(options.local) or family
@@ -58,7 +58,7 @@ def _random_name(host: str) -> str:
 async def _resolve(
     options: Options, host: str, port: int, kind: socket.SocketKind, family: int, log: Logger
 ) -> list[tuple[socket.AddressFamily, Address]]:
-    """Ask until there is an answer, as long as `--resolv-retry` allows."""
+    """Look a name up until there is an answer, as long as `--resolv-retry` allows."""
     loop = asyncio.get_running_loop()
     patience = options.resolv_retry
     until = None if patience is None else loop.time() + patience
@@ -80,7 +80,7 @@ def kind(options: Options) -> socket.SocketKind:
 
 
 async def local(options: Options, kind: socket.SocketKind, family: socket.AddressFamily) -> Address | None:
-    """The address to bind, or None for whatever the system takes."""
+    """The address to bind, or None for the system's choice."""
     if not options.bind:
         return None
     if options.local is None:
@@ -95,7 +95,7 @@ async def local(options: Options, kind: socket.SocketKind, family: socket.Addres
 async def make_socket(
     options: Options, kind: socket.SocketKind, family: socket.AddressFamily
 ) -> socket.socket:
-    """A socket as the options ask for it, bound where they say so."""
+    """A socket as the options ask for it, bound if they say so."""
     return bound_socket(options, kind, family, await local(options, kind, family))
 
 
@@ -117,7 +117,7 @@ def bound_socket(
 def _receive_buffer(options: Options, kind: socket.SocketKind) -> int | None:
     if options.rcvbuf is not None:
         return options.rcvbuf or None
-    # TCP measures for itself what it needs.
+    # TCP adapts its buffers itself.
     return sockets.RECEIVE_BUFFER if kind == socket.SOCK_DGRAM else None
 
 
@@ -164,7 +164,7 @@ async def _dial(
 
 
 async def _within(options: Options, name: str, make: Callable[[], Awaitable[T]]) -> T:
-    """What `make` returns, within `--connect-timeout`; a failure is a sentence that begins with `name`."""
+    """The result of `make`, within `--connect-timeout`; an error message begins with `name`."""
     try:
         async with asyncio.timeout(options.connect_timeout):
             return await make()

@@ -1,4 +1,4 @@
-"""A link's peer over a UDP socket or over TCP connections: whose datagrams are heard, where replies go.
+"""A link's peer over a UDP socket or over TCP connections: which datagrams are accepted, where replies go.
 
 Each peer object is one attempt of a link: it lives from the moment something carries its datagrams until
 `over` is done. Which attempts are made, and when, is the link's.
@@ -36,32 +36,32 @@ from tmelink.transport.datagrams import Address
 from tmelink.transport.streams import Stream
 
 CANDIDATES = 64
-"""Connections that may wait beside a standing one until they prove to be the peer's; one more takes the place
-of the one that has been silent longest."""
+"""The most connections that may wait beside an open one until they prove to be the peer's; another one
+replaces the one that has been silent longest."""
 
 CANDIDATE_SECONDS = 30.0
 """How long one of them may wait."""
 
 Over = Restart | Exit
-"""Why a peer is over: to be tried again, or for good."""
+"""How a peer ended: to be tried again, or permanently."""
 
 
 class PeerTransport(Protocol):
-    """What carries a UDP peer's datagrams: a port of our own or a shared one, or a proxy's relay."""
+    """Carries a UDP peer's datagrams: a port of our own or a shared one, or a proxy's relay."""
 
     @property
     def send(self) -> Callable[[Sequence[Item], Address], None]:
         """Send datagrams to an address."""
 
     def close(self) -> None:
-        """Give it back."""
+        """Release it."""
 
 
 class PeerOwner(PortUser, Protocol):
-    """What a peer needs of its link, beside what a port needs."""
+    """What a peer needs from its link, beside what a port needs."""
 
     async def reaching(self, address: Address | None, *relays: Address) -> None:
-        """The link's packets go to these addresses from now on; None where the peer waits to be found.
+        """The link's packets go to these addresses from now on; None where this end waits for its peer.
 
         Returns once they may be sent.
         """
@@ -70,7 +70,7 @@ class PeerOwner(PortUser, Protocol):
         """Whether packets to this address might enter the link, until `reaching` has returned."""
 
     def new_session(self, options: Options) -> Session:
-        """A fresh session under the options that hold for the peer."""
+        """A new session with the options for the peer."""
 
     def deliver(self, items: Sequence[Carried]) -> None:
         """Frames for the machine."""
@@ -79,22 +79,22 @@ class PeerOwner(PortUser, Protocol):
         """A frame for the machine that comes alone."""
 
     def notice(self, notice: Notice) -> None:
-        """Something for the log."""
+        """A line for the log."""
 
     def pushed(self, pushed: Pushed) -> None:
         """The server's options for this client."""
 
     def refused(self, refusal: AuthFailed) -> None:
-        """The server does not take this client."""
+        """The server refuses this client."""
 
     def given(self, token: Token) -> None:
-        """The server's token stands for the password from now on."""
+        """The server's token replaces the password from now on."""
 
     def came_up(self, detail: str) -> None:
         """The peer has been heard."""
 
     def went_down(self, reason: str) -> None:
-        """The peer, heard or not, is over, and another attempt follows."""
+        """The peer, heard or not, is gone, and another attempt follows."""
 
     def happened(self, kind: str, detail: str = "", **data: Any) -> None:
         """Something that a person may want to know later."""
@@ -130,7 +130,7 @@ class UdpPeer:
         self._driver = SessionDriver(
             link.new_session(options), self._transmit, link.deliver, self._event, self._answer
         )
-        # Of a frame that comes alone; every call less is felt in its round trip.
+        # For a frame that comes alone: each call saved shortens its round trip.
         self.send_one = self._driver.send_one
         try:
             self._wire = make_wire(self)
@@ -154,7 +154,7 @@ class UdpPeer:
         self._driver.send(items)
 
     def close(self) -> None:
-        """Say goodbye where the session wants to, and close the socket."""
+        """Notify the peer if the session wants to, and close the socket."""
         if self._moving is not None:
             self._moving.cancel()
         self._driver.close()
@@ -162,7 +162,7 @@ class UdpPeer:
         self._link.retire(self._driver.session)
 
     def arrived(self, items: list[Item], address: Address) -> bool:
-        """Take datagrams; whether any of them was the peer's beyond doubt."""
+        """Take datagrams; returns whether any of them was authentic."""
         if address != self.remote and not (self._follows or self._unfound):
             self._link.received.drops["not the remote"] += frame.count(items)
             return False
@@ -177,7 +177,7 @@ class UdpPeer:
         return step.authentic
 
     def _move(self, address: Address) -> None:
-        """The peer is at another address; nothing is sent there before it can be reached outside the link."""
+        """The peer is at another address; nothing is sent there before a route bypasses the link."""
         self.remote = address
         self._unfound = False
         if self._moving is not None:
@@ -204,7 +204,7 @@ class UdpPeer:
             self._link.deliver_one(opened)
 
     def lost(self, reason: str) -> None:
-        """What carried the datagrams is gone."""
+        """The carrier of the datagrams is gone."""
         if not self.over.done():
             self.over.set_result(Restart(reason))
 
@@ -232,7 +232,7 @@ class UdpPeer:
 
 
 class TcpPeer:
-    """A peer over one TCP connection, of which `head` was read before."""
+    """A peer over one TCP connection; `head` was read from it before."""
 
     def __init__(
         self, link: PeerOwner, options: Options, sock: socket.socket, address: Address, head: bytes = b""
@@ -243,7 +243,7 @@ class TcpPeer:
         self.address = address
         self._link = link
         self._driver = SessionDriver(link.new_session(options), self._transmit, link.deliver, self._event)
-        # Of a frame that comes alone; every call less is felt in its round trip.
+        # For a frame that comes alone: each call saved shortens its round trip.
         self.send_one = self._driver.send_one
         self._stream = Stream(
             sock,
@@ -272,14 +272,14 @@ class TcpPeer:
         self._driver.send(items)
 
     def close(self) -> None:
-        """Say goodbye where the session wants to, and close the connection."""
+        """Notify the peer if the session wants to, and close the connection."""
         self._driver.close()
         self._stream.close()
         self._link.retire(self._driver.session)
 
     @property
     def spoken(self) -> bool:
-        """Whether anything that came was a packet of the link's protocol."""
+        """Whether any data was a packet of the link's protocol."""
         return self._driver.session.spoken
 
     def _transmit(self, items: Sequence[Item]) -> None:
@@ -365,7 +365,7 @@ class TcpServer:
         task.add_done_callback(self._tasks.discard)
 
     def _make_room(self) -> None:
-        """End the connection that is silent longest or, where none is, that has proven nothing longest."""
+        """End the connection that has been silent, or else unproven, longest."""
         strangers = [peer for peer in self._peers if not peer.proven.done() and not peer.over.done()]
         if strangers:
             last = min(strangers, key=lambda peer: peer.spoken)
@@ -391,7 +391,7 @@ class TcpServer:
             self._drop(peer)
 
     async def _take_its_place(self, peer: TcpPeer) -> bool:
-        """Wait until no other connection stands or `peer` proves to be the one to hear; False if never."""
+        """Wait until no other connection is open or `peer` proves authentic; False if neither happens."""
         while (standing := self._current) is not None:
             await asyncio.wait(
                 (peer.proven, peer.over, standing.over),

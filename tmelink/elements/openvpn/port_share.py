@@ -1,4 +1,4 @@
-"""The web server behind a shared port (`--port-share HOST PORT [DIR]`): takes what is not the link's."""
+"""The web server behind a shared port (`--port-share HOST PORT [DIR]`): gets all other connections."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tmelink.transport.datagrams import Address
 from tmelink.transport.splice import splice
 
 VISITORS = 400
-"""Connections passed on at a time: each takes two descriptors, and a process commonly has 1024."""
+"""The most connections passed on at once: each takes two descriptors, and a process commonly has 1024."""
 
 CONNECT_SECONDS = 10.0
-"""How long the web server may take to answer."""
+"""Seconds that the web server may take to answer."""
 
 JOURNAL_MODE = 0o640
-"""The web server reads it by its group, as with OpenVPN; nobody else has to know who visits."""
+"""The web server's group may read it, as with OpenVPN; other users may not see the visitors."""
 
 
 class PortShare:
-    """Passes connections on to a web server, and tells it in a directory where they come from."""
+    """Passes connections on to a web server, and records their origin in a directory."""
 
     def __init__(self, share: PortShareOptions, log: Logger) -> None:
         self._share = share
@@ -33,7 +33,7 @@ class PortShare:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, sock: socket.socket, address: Address, head: bytes) -> bool:
-        """Pass a connection on, of which `head` was read before; False (and closed) if there are too many."""
+        """Pass a connection on, from which `head` was read; False (and closed) if there are too many."""
         if len(self._tasks) >= VISITORS:
             sock.close()
             return False

@@ -23,7 +23,7 @@ Dial = Callable[[], Awaitable[socket.socket]]
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Where the proxy is and, as `login` or `http`, what it is told."""
+    """The proxy's address and, in `login` or `http`, what is sent to it."""
 
     host: str
     port: int
@@ -46,7 +46,7 @@ class Proxy:
         return sock
 
     async def associate(self, dial: Dial) -> tuple[socket.socket, tuple[str, int]]:
-        """The connection that a relay for datagrams hangs on, and the relay's host and port."""
+        """The connection that keeps a relay for datagrams open, and the relay's host and port."""
         sock = await dial()
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -57,7 +57,7 @@ class Proxy:
 
 
 def proxy(options: Options, files: Files) -> Proxy | None:
-    """The proxy of these options, or None; raises `ElementError` where its password file is no such file."""
+    """The proxy of these options, or None; raises `ElementError` for an invalid password file."""
     if options.http_proxy is not None:
         return _http(options.http_proxy, files)
     if options.socks_proxy is not None:
@@ -74,7 +74,7 @@ def _http(given: option_types.HttpProxyOptions, files: Files) -> Proxy:
         name if value is None else f"{name}: {value.reveal().decode()}" for name, value in given.headers
     )
     spoken = http_proxy.HttpProxy(
-        # A login without a user is none: a proxy that wants one says so.
+        # Without a user there is no login; a proxy that needs one asks for it.
         "none" if given.credentials is None else given.auth,
         user,
         password,

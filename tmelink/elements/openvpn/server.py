@@ -55,7 +55,7 @@ from tmelink.transport.streams import Stream
 
 @dataclass(slots=True)
 class _ClientState:
-    """One that was admitted."""
+    """A client that was admitted."""
 
     name: str
     welcome: Welcome
@@ -69,7 +69,7 @@ class _ClientState:
 
     @property
     def inside(self) -> str:
-        """Its addresses inside, for a person to read."""
+        """Its tunnel addresses, for a person to read."""
         return " ".join(str(a) for a in (self.welcome.address, self.welcome.address6) if a is not None)
 
 
@@ -133,7 +133,7 @@ class Server(Element):
         self._server: TlsServer | None = None
         self._authentication: Authentication | None = None
 
-    # What a machine file says
+    # Arguments in a machine file
 
     @classmethod
     def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Options | None:
@@ -166,7 +166,7 @@ class Server(Element):
         return openvpn.reference()
 
     def claims(self) -> list[Claim]:
-        """The port, which a server shares with nobody."""
+        """The port, which a server does not share."""
         claim = shared_ports.claim(replace(self.arguments, float=False))
         return [] if claim is None else [claim]
 
@@ -183,11 +183,11 @@ class Server(Element):
         return Port(self, kind="ip" if self._ip else "ethernet", offload=True)
 
     def mtu(self, port: Port) -> int:
-        """--tun-mtu: what both ends expect of each other's packets."""
+        """--tun-mtu: the largest packet that both ends expect."""
         return self.arguments.sizes.tun_mtu
 
     def counters(self) -> dict[str, Counters]:
-        """What crossed the wire, and what was dropped there, of all clients together."""
+        """Frames that crossed the wire, and those dropped there, of all clients together."""
         received = Counters(self.received.frames, self.received.bytes, Counter(self.received.drops))
         if self._server is not None:
             received.drops.update(self._server.dropped())
@@ -212,7 +212,7 @@ class Server(Element):
             self._end(number)
 
     async def open(self) -> None:
-        """Read keys and files, take the port; raises `ElementError`."""
+        """Read keys and files, bind the port; raises `ElementError`."""
         arguments, options = self.arguments, self._options
         tls = arguments.tls
         assert tls is not None, "a server is one of TLS"
@@ -313,18 +313,18 @@ class Server(Element):
         self._do((addressed,))
 
     def hold_machine(self, held: bool) -> None:
-        """The socket is full, or no longer: the machine's sides stop reading, or go on."""
+        """The socket is full, or has room again: the machine's sides stop reading, or continue."""
         for port in self.ports:
             port.hold(held)
 
     # The wire
 
     def knows(self, options: Options, datagram: Frame) -> bool:
-        """Nothing: a server has its port to itself."""
+        """Do nothing: a server has its port to itself."""
         return False
 
     def arrived(self, items: list[Item], address: Address) -> bool:
-        """Datagrams over UDP."""
+        """Take datagrams over UDP."""
         assert self._server is not None, "the socket is closed with it"
         steps = self._server.receive(items, address, self._now)
         for client, _where, _step in steps[:1]:
@@ -338,7 +338,7 @@ class Server(Element):
         self.arrived([datagram], address)
 
     def _take(self, sock: socket.socket, address: Address, head: bytes) -> None:
-        """A connection over TCP, of which `head` was read before."""
+        """Take a TCP connection, from which `head` was read before."""
         assert self._server is not None, "the socket is closed with it"
         opened = self._server.opened(address, self._now)
         if not opened:
@@ -409,11 +409,11 @@ class Server(Element):
         self._arm()
 
     async def _decide(self, client: int, address: Address, joining: Joining) -> None:
-        """Admit a client that shows who it is, or refuse it."""
+        """Admit a client that has authenticated, or refuse it."""
         server, authentication = self._server, self._authentication
         assert server is not None
         assert authentication is not None
-        # A client may be gone at any moment, and another one have its number.
+        # A client may leave at any moment, and another one may get its number.
         with contextlib.suppress(KeyError):
             session = server.session(client)
             name = server.name(joining)
@@ -475,7 +475,7 @@ class Server(Element):
             stream.close()
 
     def _gone(self, client: int, reason: str = "", address: Address | None = None) -> None:
-        """Forget a client; the log says why, where there is a reason."""
+        """Forget a client; a reason is logged."""
         known = self._clients.pop(client, None)
         self._fabric.leave(client)
         if known is not None and known.lease is not None and self._authentication is not None:
@@ -585,7 +585,7 @@ class Server(Element):
         deadline = None if self._server is None else self._server.deadline()
         if deadline is None:
             return
-        # Traffic pushes deadlines back all the time; a timer that fires too early just looks again.
+        # Traffic postpones deadlines all the time; a timer that fires too early checks again.
         if self._timer is not None:
             if self._timer.when() <= deadline:
                 return

@@ -21,7 +21,7 @@ from tmelink.openvpn.session import Item
 
 
 class _Side(Element):
-    """What is behind one port of the switch; `deliver` takes what the switch sends there."""
+    """The element behind one port of the switch; `deliver` takes what the switch sends there."""
 
     def __init__(self, name: str, deliver: Callable[[Port, Burst], None]) -> None:
         super().__init__("side", None)
@@ -36,7 +36,7 @@ class _Side(Element):
 
 
 class ServerBridge:
-    """`send(client, items)` takes frames for a client; `drops` counts what nobody may have.
+    """`send(client, items)` takes frames for a client; `drops` counts frames that no client may get.
 
     Unless `client_to_client`, clients reach the machine's connections and not each other. `quota` is how many
     stations there may be behind a client.
@@ -67,7 +67,7 @@ class ServerBridge:
         self._machine: dict[Port, Port] = {}
 
     async def open(self) -> None:
-        """Begin to forward."""
+        """Start forwarding."""
         await self.switch.open()
 
     async def close(self) -> None:
@@ -75,7 +75,7 @@ class ServerBridge:
         await self.switch.close()
 
     def add_machine(self, port: Port) -> None:
-        """A connection of the server element's own."""
+        """Add a connection of the server element itself."""
         self._machine[port] = self._plug(_Side("here", lambda _side, burst: port.send(burst)))
 
     def join(self, client: int, name: str, welcome: Welcome) -> None:

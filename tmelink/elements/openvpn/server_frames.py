@@ -1,4 +1,4 @@
-"""A client's frames as a burst: joined into super-frames where somebody takes them, else one by one."""
+"""A client's frames as a burst: joined into super-frames if an element takes them, else one by one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tmelink.openvpn.session import Item
 
 
 def frames_of(items: Sequence[Item], ports: Iterable[Port], *, ip: bool) -> Burst:
-    """The burst for what is connected to `ports`."""
+    """The burst for the elements connected to `ports`."""
     if any(port.peer is not None and port.peer.offload for port in ports):
         return coalesce(items, ip=ip)
     return Burst(pieces(items))

@@ -1,4 +1,4 @@
-"""A server in tun mode: IP packets go to the client that has their address, and come from there alone.
+"""A server in tun mode: IP packets go to the client with their destination, and come only from its addresses.
 
 Which client has which address is `tmelink.openvpn.server.inner_routes`'. Knows no session and no socket.
 """
@@ -17,14 +17,14 @@ from tmelink.openvpn.server.inner_routes import InnerRoutes
 from tmelink.openvpn.session import Item
 
 Head = tuple[bytes, bytes]
-"""Source and destination of a packet; empty for what is none."""
+"""Source and destination of a packet; empty for anything else."""
 
 MACHINE = -1
-"""Where packets go that are for no client."""
+"""The target of packets that are for no client."""
 
 
 class ServerRouter:
-    """`send(client, items)` takes packets for a client; `received.drops` counts what nobody may have."""
+    """`send(client, items)` takes packets for a client; `received.drops` counts undeliverable packets."""
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class ServerRouter:
         self._ports: list[Port] = []
 
     async def open(self) -> None:
-        """Nothing has to be begun."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """Nothing has to be ended."""
+        """Do nothing."""
 
     def add_machine(self, port: Port) -> None:
-        """The connection of the server element's own."""
+        """Set the connection of the server element itself."""
         self._ports.append(port)
 
     def join(self, client: int, name: str, welcome: Welcome) -> None:

@@ -1,4 +1,4 @@
-"""The session that a link's options ask for, with the keys and certificates that they name.
+"""Makes the session that a link's options ask for, with the keys and certificates that they name.
 
 Reads files and knows which option means what to which session. How a session works is
 `tmelink.openvpn.plain.point_to_point`'s and `tmelink.openvpn.tls.session`'s.
@@ -34,7 +34,7 @@ from tmelink.openvpn.tls.settings import Credentials, TlsSettings
 
 
 class NewSession(Protocol):
-    """Makes a fresh session under the options that hold for one peer; a `mute` one will send nothing."""
+    """Makes new sessions with the options for one peer; a `mute` session sends nothing."""
 
     def __call__(
         self, options: Options, *, mute: bool = False, credentials: Credentials | None = None
@@ -47,7 +47,7 @@ IP_TCP = 40
 """IPv4 and TCP headers without options (RFC 9293, section 3.7.1)."""
 
 TIMESTAMPS = 12
-"""TCP's usual options, which take their room from the MSS (RFC 7323, appendix A)."""
+"""TCP's usual options, which reduce the MSS (RFC 7323, appendix A)."""
 
 ETHERNET = 18
 """An Ethernet header and a tag."""
@@ -62,7 +62,7 @@ DAY = 86_400
 """Seconds."""
 
 SHARED = 0o077
-"""The permission bits of a key file that somebody else's reading or writing needs."""
+"""The permission bits that let other users read or write a key file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +91,20 @@ def session_maker(
 
 
 def problems(options: Options) -> list[str]:
-    """What of these options no session can do, as sentences, without reading a file."""
+    """The options that a session cannot support, as sentences, without reading a file."""
     if options.tls is not None:
         try:
             tls_session.check(tls_settings(options, options.tls))
         except ValueError as error:
             return [str(error)]
         return []
-    # Any key will do to see whether the ciphers that go with one can be had.
+    # Any key is enough to check whether its ciphers are available.
     key = None if options.secret is None else Secret(bytes(keys.KEY_BYTES))
     return envelope.problems(replace(settings(options), key=key))
 
 
 def longest_super_frame(options: Options, run: int) -> int:
-    """The IP packet, in bytes, that comes to datagrams of no more than `run` bytes when it is cut up.
+    """The size of the super-frame, as an IP packet, that becomes a run of at most `run` bytes.
 
     By the MSS that TCP has once clamped; Linux keeps room for its headers and cuts where a segment ends.
     """
@@ -118,21 +118,21 @@ def longest_super_frame(options: Options, run: int) -> int:
 
 
 class Files:
-    """Reads key files, and warns of those that others can read too."""
+    """Reads key files, and warns about those that other users can read."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
 
     def secret(self, material: Material | None, option: str) -> bytes:
-        """The contents of a file that only its owner should read; empty for no file."""
+        """The contents of a file that only its owner should read; empty without a file."""
         return self._load(material, option, private=True)
 
     def public(self, material: Material | None, option: str) -> bytes:
-        """The contents of a file that everybody may read; empty for no file."""
+        """The contents of a file that everybody may read; empty without a file."""
         return self._load(material, option, private=False)
 
     def warn(self, text: str) -> None:
-        """Tell a person of what was read and cannot be good."""
+        """Warn the user about files that were read and are not safe."""
         self._log.warning("%s", text)
 
     def _load(self, material: Material | None, option: str, *, private: bool) -> bytes:
@@ -152,7 +152,7 @@ class Files:
 
 
 def settings(options: Options) -> Settings:
-    """The settings of a session without TLS, but for its key."""
+    """The settings of a session without TLS, except its key."""
     return Settings(
         kind="ethernet" if options.dev_type == "tap" else "ip",
         proto=options.proto,
@@ -190,7 +190,7 @@ _latest = 0
 
 
 def _later() -> int:
-    """The time of day, later than at any call before.
+    """The time of day, later than at any earlier call.
 
     Packet ids under a static key begin with it, and a session that began in the same second as another one
     under its key, of a link closed and opened again, would repeat them.
@@ -209,7 +209,7 @@ def _tls_maker(
     def make(options: Options, *, mute: bool = False, credentials: Credentials | None = None) -> Session:
         wanted = tls_settings(options, tls, wrap, credentials or own)
         if credentials is not None:
-            # A token may have grown old; the password has not, and is tried next.
+            # A token may have expired; the password is tried next.
             wanted = replace(wanted, auth_retry="nointeract")
         return TlsSession(wanted, context, wall_clock())
 
@@ -217,7 +217,7 @@ def _tls_maker(
 
 
 def wall_clock() -> Callable[[float], float]:
-    """The seconds since 1970 for a time of the event loop's; jumps of the system's clock pass it by."""
+    """Seconds since 1970 for a time of the event loop; jumps of the system clock do not affect it."""
     started, at = time.time(), time.monotonic()
     return lambda now: started + now - at
 
@@ -309,7 +309,7 @@ def _changed_file(material: Material | None, files: Files) -> Callable[[], bytes
 
 
 def _revocations(directory: Path) -> Callable[[int], bool]:
-    """Whether a directory has a file that is called what a certificate's serial number is, in decimal.
+    """Whether a directory has a file named after a certificate's serial number, in decimal.
 
     Where that cannot be found out, the certificate is taken for revoked.
     """

@@ -1,4 +1,4 @@
-"""--shaper: what a machine sends leaves at no more than so many bytes a second, and waits until then.
+"""--shaper: limits what a machine sends to so many bytes a second; the rest waits.
 
 Reckons like `tmelink.openvpn.data.shaper`; owns the queue and the timer. A machine that can is asked to stop.
 """
@@ -13,11 +13,11 @@ from tmelink.frame import Counters, Frame, Run
 from tmelink.openvpn.data.shaper import Shaper
 
 QUEUE = 256
-"""Frames that may wait: at a rate where that is long, more would only arrive too late to be of use."""
+"""The most frames that wait: at a low rate, more would only arrive too late."""
 
 
 class FrameShaper:
-    """Frames on their way through `send`, which counts what goes on the wire in `sent`.
+    """Passes frames to `send`, which counts what goes on the wire in `sent`.
 
     `overhead` is what each datagram has around it outside, in bytes.
     """
@@ -40,7 +40,7 @@ class FrameShaper:
         self._timer: asyncio.TimerHandle | None = None
 
     def take(self, items: Sequence[Frame | Run]) -> None:
-        """Send what may go now and keep the rest; drops and counts what no longer fits the queue."""
+        """Send what may go now and queue the rest; frames beyond the queue are dropped and counted."""
         for item in items:
             for piece in item.pieces() if isinstance(item, Run) else (item,):
                 if len(self._queue) < QUEUE:
@@ -51,7 +51,7 @@ class FrameShaper:
             self._release()
 
     def close(self) -> None:
-        """Forget what still waits."""
+        """Drop what still waits."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

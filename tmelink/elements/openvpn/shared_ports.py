@@ -1,4 +1,4 @@
-"""Local ports that links of one process may have in common, and how such links are told apart.
+"""Local ports that links of one process may share, and how such links are distinguished.
 
 Whose a datagram or a connection is, says the address it comes from or, for links that hear any address, the
 key: the first of their datagrams that is authentic under a link's key decides. The sockets themselves are
@@ -23,7 +23,7 @@ from tmelink.transport import sockets
 
 
 class PortUser(Protocol):
-    """What a port needs of a link."""
+    """What a port needs from a link."""
 
     name: str
     log: Logger
@@ -34,14 +34,14 @@ class PortUser(Protocol):
     gro: bool
 
     def hold_machine(self, held: bool) -> None:
-        """The way to the peer is full, or no longer."""
+        """The connection is full, or has room again."""
 
     def knows(self, options: Options, datagram: Frame) -> bool:
         """Whether a datagram, the first of a session, is authentic under the link's key."""
 
 
 def claim(options: Options) -> Claim | None:
-    """The local port that a link with these options takes, and what tells it from another one there."""
+    """The local port that a link with these options takes, and what distinguishes it there."""
     if not (options.bind and options.lport):
         return None
     udp = options.proto.startswith("udp")
@@ -52,7 +52,7 @@ def claim(options: Options) -> Claim | None:
         key = options.secret or options.tls_auth or options.tls_crypt
         marks = frozenset() if key is None else frozenset([key])
     else:
-        # A TCP peer's own port is any.
+        # A TCP peer's own port can be any.
         marks = frozenset((remote.host, remote.port if udp else 0) for remote in options.remotes)
     return Claim("udp" if udp else "tcp", (options.local or "", options.lport), marks)
 
@@ -68,7 +68,7 @@ S = TypeVar("S", bound=PortLease)
 
 
 class SharedPort(Generic[S]):
-    """A bound socket and the links that share it, each with a seat; alone, a link has it to itself."""
+    """A bound socket and the links that share it, each with a lease; a single link has it to itself."""
 
     def __init__(self, sock: socket.socket, key: object) -> None:
         self.sock = sock
@@ -76,7 +76,7 @@ class SharedPort(Generic[S]):
         self._key = key
 
     def join(self, lease: S) -> None:
-        """Take another link in; raises `ElementError` where it cannot be told from those that are there."""
+        """Add a link; raises `ElementError` where it cannot be distinguished from those present."""
         for other in self.leases:
             if lease.claim is None or other.claim is None or not lease.claim.beside(other.claim):
                 raise ElementError(
@@ -87,7 +87,7 @@ class SharedPort(Generic[S]):
         self.leases.append(lease)
 
     def leave(self, lease: S) -> None:
-        """One link less; the last one closes the socket."""
+        """Remove a link; the last one closes the socket."""
         self.leases.remove(lease)
         if not self.leases:
             _open().pop(self._key, None)
@@ -104,7 +104,7 @@ _ports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, object]] = Wea
 
 
 def _open() -> dict[object, object]:
-    """The ports of this event loop that another link may join, by kind and address."""
+    """The ports of this event loop that another link may share, by kind and address."""
     return _ports.setdefault(asyncio.get_running_loop(), {})
 
 
@@ -114,7 +114,7 @@ async def port(
     kind: socket.SocketKind,
     family: socket.AddressFamily,
 ) -> P:
-    """The port that the options ask for: one that is open already, or else what `make` makes of a new socket.
+    """The port that the options ask for: an open one, or one that `make` makes of a new socket.
 
     Raises `ElementError` where it cannot be had.
     """

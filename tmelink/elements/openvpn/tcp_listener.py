@@ -21,22 +21,22 @@ from tmelink.transport.datagrams import Address
 from tmelink.transport.streams import PREFIX
 
 BACKLOG = 64
-"""Connections that may wait to be accepted; a browser opens several at once."""
+"""The most connections that wait to be accepted; a browser opens several at once."""
 
 UNDECIDED = 64
-"""Connections that may wait at a time for the bytes that say whose they are."""
+"""The most connections that wait for the bytes that identify their link."""
 
 SILENT_SECONDS = 30.0
 """How long one of them may wait."""
 
 READ = 65536
-"""Bytes of one read while a connection is undecided."""
+"""Bytes of one read while a connection is not identified."""
 
 ACCEPT_PAUSE = 0.1
-"""Seconds before accepting is tried again when the system could not."""
+"""Seconds before accepting is tried again after the system failed."""
 
 AcceptHandler = Callable[[socket.socket, Address, bytes], None]
-"""Takes a connection, where it comes from, and what was read of it before."""
+"""Takes a connection, its remote address, and the bytes read from it before."""
 
 
 class TcpLease:
@@ -54,13 +54,13 @@ class TcpLease:
         self.web = None if share is None else PortShare(share, link.log)
 
     def attend(self, take: AcceptHandler, remote: Address | None) -> None:
-        """Begin to accept what comes from `remote`, or from anywhere."""
+        """Begin to accept connections from `remote`, or from anywhere."""
         self.take = take
         self.remote = remote
         self._port.start()
 
     def close(self) -> None:
-        """Give the share back; the last one closes the listening socket."""
+        """Release the share; the last one closes the listening socket."""
         self.take = None
         if self.web is not None:
             self.web.close()
@@ -68,7 +68,7 @@ class TcpLease:
 
 
 class TcpListener(shared_ports.SharedPort[TcpLease]):
-    """The socket, and whose the connections are that it brings."""
+    """The socket, and which link gets each connection."""
 
     def __init__(self, sock: socket.socket, key: object) -> None:
         super().__init__(sock, key)
@@ -82,7 +82,7 @@ class TcpListener(shared_ports.SharedPort[TcpLease]):
             self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
     def close(self) -> None:
-        """Stop accepting, and leave those who have not said what they want."""
+        """Stop accepting, and close connections that are not identified yet."""
         for task in self._undecided:
             task.cancel()
         if self._accepting is not None:
@@ -100,7 +100,7 @@ class TcpListener(shared_ports.SharedPort[TcpLease]):
             try:
                 sock, address = await loop.sock_accept(self.sock)
             except OSError as error:
-                # Out of descriptors, or a connection that ended before its turn: neither ends the link.
+                # Out of descriptors, or a connection that ended early: neither ends the link.
                 self.leases[0].link.log.warning("accepting a connection: %s", error)
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
@@ -112,19 +112,19 @@ class TcpListener(shared_ports.SharedPort[TcpLease]):
                 self._give(leases[0] if leases else None, sock, address, b"")
             else:
                 if len(self._undecided) >= UNDECIDED:
-                    # The one that has been silent longest; whoever has something to say says it at once.
+                    # The one that has been silent longest: a genuine client sends its first bytes at once.
                     oldest = next(iter(self._undecided))
                     del self._undecided[oldest]
                     oldest.cancel()
                     self.leases[0].link.received.drops["too many connections"] += 1
                 self._spawn(self._decide(sock, address, leases, web))
-            # Accepting does not wait while connections do: without a pause nothing else would have its turn.
+            # Accepting does not wait while connections are pending: without a pause nothing else would run.
             await asyncio.sleep(0)
 
     async def _decide(
         self, sock: socket.socket, address: Address, leases: list[TcpLease], web: PortShare | None
     ) -> None:
-        """Read until it is plain whose the connection is, and hand it on with what was read."""
+        """Read until the connection's link is known, and hand it on with the bytes read."""
         try:
             async with asyncio.timeout(SILENT_SECONDS):
                 lease, head = await _recognise(sock, leases)
@@ -153,7 +153,7 @@ class TcpListener(shared_ports.SharedPort[TcpLease]):
 
 
 async def _recognise(sock: socket.socket, leases: list[TcpLease]) -> tuple[TcpLease | None, bytes]:
-    """The link whose the connection is, None for none of these, and what was read to find out."""
+    """The link of the connection (None if it is for none), and the bytes read to find out."""
     loop = asyncio.get_running_loop()
     head = b""
     while (more := await loop.sock_recv(sock, READ)) and len(head) < READ + PREFIX:
@@ -176,5 +176,5 @@ def _is_peer(head: bytes, lease: TcpLease) -> bool | None:
 
 
 async def listen(link: PortUser, options: Options, family: socket.AddressFamily) -> TcpLease:
-    """A share of the TCP port that the options ask for; raises `ElementError` where it cannot be had."""
+    """A share of the TCP port that the options ask for; raises `ElementError` where that fails."""
     return TcpLease(await shared_ports.port(TcpListener, options, socket.SOCK_STREAM, family), link, options)

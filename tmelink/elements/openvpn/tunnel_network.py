@@ -1,4 +1,4 @@
-"""What a link tells the element it is connected to of the network inside: addresses, routes, the way outside.
+"""The network settings that a link gives the element it is connected to: addresses, routes, the bypass route.
 
 Gathers it from the link's options, the server's and the address that an attempt goes to, resolves the names
 in it and hands it over. What is done with it is the other element's affair.
@@ -23,7 +23,7 @@ from tmelink.transport.datagrams import Address
 
 
 class TunnelNetwork:
-    """The network inside one link, as far as it is known."""
+    """The tunnel network of one link, as far as it is known."""
 
     def __init__(self, link: Element, options: Options) -> None:
         self._link = link
@@ -38,14 +38,14 @@ class TunnelNetwork:
         self._said = False
 
     async def reaching(self, address: Address | None, *relays: Address) -> None:
-        """An attempt begins, and its packets go to these addresses; None for a peer that waits to be found.
+        """An attempt begins, and its packets go to these addresses; None where this end waits for its peer.
 
         Returns once they may be sent: where routes lead into the tunnel, those to these addresses stand.
         """
         self._remote = None if address is None else _host(address)
         self._relays = tuple(map(_host, relays))
         if self._pulls and self._told is None:
-            # A client that pulls would set routes now only to set others when the server has spoken.
+            # A client that pulls would set routes now, and others once the server has answered.
             return
         if (done := self._hand_over()) is not None:
             await done
@@ -77,14 +77,14 @@ class TunnelNetwork:
         self._hand_over()
 
     async def close(self) -> None:
-        """Resolve no more names."""
+        """Stop resolving names."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
 
     def _hand_over(self) -> Awaitable[None] | None:
-        """Tell what is known now, and again once names have been resolved; to be awaited until it is set."""
+        """Configure what is known now, and again once names are resolved; await until it is set."""
         if self._network == NetworkOptions() or not self._link.ports:
             return None
         if self._task is not None:
@@ -94,7 +94,7 @@ class TunnelNetwork:
         if names:
             self._task = asyncio.get_running_loop().create_task(self._resolve(names))
             if self._told is None and not self._names.keys() >= set(names):
-                # Nothing leads into the tunnel yet, and most of it would be left out for want of a name.
+                # No route leads into the tunnel yet, and most would be left out for lack of a name.
                 return None
         return self._tell()
 

@@ -1,4 +1,4 @@
-"""A bound UDP socket for one link, or for several that are told apart by address or key."""
+"""A bound UDP socket for one link, or for several that are distinguished by address or key."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address, Datagrams
 
 PROBES = 100
-"""Datagrams from unknown addresses that are tried under the links' keys in one second: each try costs a
-session, and a peer moves rarely."""
+"""The most datagrams from unknown addresses that are tried with the links' keys in a second: each attempt
+costs a session, and a peer moves rarely."""
 
 
 class DatagramHandler(Protocol):
-    """What hears through a seat: a link's peer."""
+    """The receiver of a lease's datagrams: a link's peer."""
 
     remote: Address | None
 
     def arrived(self, items: list[Item], address: Address) -> bool:
-        """Take datagrams; whether any of them was authentic."""
+        """Take datagrams; returns whether any of them was authentic."""
 
     def arrived_one(self, datagram: Frame, address: Address) -> None:
         """Take one."""
@@ -51,7 +51,7 @@ class UdpLease:
         port.join(self)
 
     def attend(self, handler: DatagramHandler) -> None:
-        """Begin to hear; raises `ElementError` where another link has the same peer."""
+        """Begin to receive; raises `ElementError` where another link has the same peer."""
         self._port.place(self, handler.remote)
         self.handler = handler
         self._port.settle()
@@ -63,13 +63,13 @@ class UdpLease:
         datagrams.send(items, address)
 
     def close(self) -> None:
-        """Give the share back; the last one closes the socket."""
+        """Release the share; the last one closes the socket."""
         self.handler = None
         self._port.leave(self)
 
 
 class UdpListener(shared_ports.SharedPort[UdpLease]):
-    """The socket, and whose the datagrams are that it brings."""
+    """The socket, and which link gets each datagram."""
 
     def __init__(self, sock: socket.socket, key: object, link: PortUser) -> None:
         super().__init__(sock, key)
@@ -90,12 +90,12 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
         )
 
     def join(self, lease: UdpLease) -> None:
-        """Take another link in; from the second one on, what arrives is divided."""
+        """Add a link; from the second one on, datagrams are sorted by link."""
         super().join(lease)
         self.settle()
 
     def leave(self, lease: UdpLease) -> None:
-        """One link less; the one that is left has the socket to itself."""
+        """Remove a link; a single remaining link has the socket to itself."""
         self.place(lease, None)
         super().leave(lease)
         if self.leases:
@@ -106,7 +106,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
         self.datagrams.close()
 
     def place(self, lease: UdpLease, address: Address | None) -> None:
-        """What comes from `address` is this link's from now on; raises `ElementError` if it is another's."""
+        """Assign datagrams from `address` to this link; raises `ElementError` if another link has it."""
         if lease.address is not None and self._by_address.get(lease.address) is lease:
             del self._by_address[lease.address]
         lease.address = address
@@ -118,7 +118,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
         self._by_address[address] = lease
 
     def settle(self) -> None:
-        """Give the socket to a link that is alone, or divide what it brings between several."""
+        """Give the socket to a single link, or sort its datagrams between several."""
         datagrams = self.datagrams
         alone = self.leases[0] if len(self.leases) == 1 else None
         if alone is not None and alone.handler is not None:
@@ -131,7 +131,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
         for lease in self.leases:
             lease.send = lease.send_shared
             if lease.follows and lease.handler is not None and lease.handler.remote not in self._by_address:
-                # While it was alone, nobody noted where its peer went.
+                # While it was alone, its peer's address was not recorded.
                 self.place(lease, lease.handler.remote)
 
     def _hold(self, held: bool) -> None:
@@ -153,7 +153,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
             self.place(lease, address)
 
     def _recognised(self, item: Item) -> UdpLease | None:
-        """The link under whose key a datagram from an unknown address is."""
+        """The link whose key authenticates a datagram from an unknown address."""
         now = self._loop.time()
         if now - self._probes_since >= 1:
             self._probes, self._probes_since = 0, now
@@ -166,7 +166,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
 
 
 async def udp(link: PortUser, options: Options, family: socket.AddressFamily) -> UdpLease:
-    """A share of the UDP port that the options ask for; raises `ElementError` where it cannot be had."""
+    """A share of the UDP port that the options ask for; raises `ElementError` where that fails."""
     port = await shared_ports.port(
         lambda sock, key: UdpListener(sock, key, link), options, socket.SOCK_DGRAM, family
     )
