@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import doctest
+import html
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.support import rooms
 from tmelink import machine
 from tmelink.cli import elements
 from tmelink.control import page
@@ -25,6 +27,14 @@ def test_the_reference_of_elements_is_what_the_program_prints() -> None:
 def test_the_methods_of_the_control_socket_are_those_it_has() -> None:
     _, methods = (ROOT / "docs/control.md").read_text().split("## Methods\n\n")
     assert methods == page.page(), "renew what follows '## Methods' with: python -m tmelink.control.page"
+
+
+def test_the_picture_of_the_rooms_shows_the_measured_imports() -> None:
+    """Each arrow is a title in the picture; the dashed one is drawn by hand."""
+    titles = re.findall(r"<title>(.*?)</title>", (ROOT / "docs/design.svg").read_text())
+    drawn = {tuple(html.unescape(title).split("->")) for title in titles if "&gt;" in title}
+    drawn = {arrow for arrow in drawn if "foundations" not in arrow} - {("machine", "elements/emulators")}
+    assert drawn == rooms.reduced(rooms.arrows()), "renew it: python -m tests.support.rooms > docs/design.svg"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

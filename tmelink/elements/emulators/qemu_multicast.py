@@ -107,7 +107,7 @@ class QemuMulticast(Cable):
             self.endpoint.deliver(items)
 
     def _strayed(self, items: list[Frame | Run], address: Address) -> None:
-        """What somebody sent to this socket rather than to the group."""
+        """Whether a datagram was sent to this socket instead of the group."""
         self.endpoint.received.drops["not to the group"] += frame.count(items)
 
     @staticmethod

@@ -190,7 +190,7 @@ class TunTap(Element):
         except (ElementError, OSError) as error:
             self.failed(error)
 
-    def _take(self) -> None:
+    def _open_device(self) -> None:
         tap = self._tap = tuntap.open_tap(self._request, offload=self._offload, kind=self.kind)
         try:
             if not tap.created:

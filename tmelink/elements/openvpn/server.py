@@ -334,7 +334,7 @@ class Server(Element):
         return False
 
     def arrived_one(self, datagram: Frame, address: Address) -> None:
-        """A datagram over UDP."""
+        """Take a datagram over UDP."""
         self.arrived([datagram], address)
 
     def _take(self, sock: socket.socket, address: Address, head: bytes) -> None:

@@ -225,7 +225,7 @@ def wall_clock() -> Callable[[float], float]:
 def tls_parts(
     options: Options, tls: TlsOptions, files: Files, passphrase: bytes | None, watch: RevocationWatch
 ) -> tuple[TlsContext, tls_wrap.WrapKey]:
-    """Certificates and keys, read and checked; raises `ElementError` that says what to do."""
+    """Read and check certificates and keys; raises `ElementError` with the remedy."""
     wanted = _tls_files(tls, files, passphrase)
     if options.server is not None:
         wanted = replace(wanted, client_certificate=options.server.verify_client_cert)
