@@ -247,7 +247,7 @@ class Connector:
         return make
 
     async def _first(self) -> LinkLease | None:
-        """The first attempt's port; None where it needs none, or a name has to be resolved before."""
+        """The first attempt's port; None if it needs none, or if a name must be resolved first."""
         options, proxy = self._ways[0]
         if proxy is not None or options.proto.endswith("client"):
             return None

@@ -416,7 +416,7 @@ class TcpServer:
 
 
 def _tell(link: PeerOwner, event: SessionEvent) -> None:
-    """What a session says that concerns the link, however the peer is reached."""
+    """Pass a session's events to the link, whatever the transport."""
     if isinstance(event, Notice):
         link.notice(event)
     elif isinstance(event, Pushed):
