@@ -206,7 +206,9 @@ def test_a_server_keeps_its_peer_when_another_one_connects(
         server = make("tmelink/qemu/stream", f"server {tmp_path}/s")
         first, second = (make("tmelink/qemu/stream", f"connect {tmp_path}/s") for _ in range(2))
         async with running(server, first) as (machine, other):
-            await eventually(lambda: first.endpoint.carrier is not None and server.endpoint.carrier is not None)
+            await eventually(
+                lambda: first.endpoint.carrier is not None and server.endpoint.carrier is not None
+            )
             # Whoever has said nothing yet would have to give way.
             other.send(frame(4))
             await machine.until(lambda: 4 in machine.numbers)
@@ -392,18 +394,18 @@ def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
     ("module", "text", "said"),
     [
         ("tmelink/udp", "local 5000", "remote ADDR:PORT, or 'float'"),
-        ("tmelink/udp", "local example.org:5000 float", "no IP address of this computer"),
-        ("tmelink/udp", "local 5000 remote 10.0.0.1", "no address with its port"),
-        ("tmelink/udp", "local 5000 remote fd00::1:5000", "in brackets"),
+        ("tmelink/udp", "local example.org:5000 float", "not a valid IP address of this computer"),
+        ("tmelink/udp", "local 5000 remote 10.0.0.1", "not a valid address and port"),
+        ("tmelink/udp", "local 5000 remote fd00::1:5000", "needs brackets"),
         ("tmelink/udp", "local 5000 remote 10.0.0.1:70000", "out of range"),
         ("tmelink/qemu/stream", "connect 5000", "has no address"),
-        ("tmelink/qemu/stream", "listen 5000", "none of server, connect"),
-        ("tmelink/qemu/stream", "server example.org:5000", "no IP address of this computer"),
+        ("tmelink/qemu/stream", "listen 5000", "not one of server, connect"),
+        ("tmelink/qemu/stream", "server example.org:5000", "not a valid IP address of this computer"),
         ("tmelink/qemu/stream", "connect /tmp/s remote 10.0.0.1", "'remote' is for a server"),
         ("tmelink/qemu/dgram", "local 5000", "missing argument: 'remote'"),
         ("tmelink/qemu/dgram", "local 5000 remote /tmp/x", "both addresses, or both paths"),
         ("tmelink/qemu/dgram", "fd 5 local 5000", "leave 'local' out"),
-        ("tmelink/qemu/multicast", "10.0.0.1:5000", "no multicast group"),
+        ("tmelink/qemu/multicast", "10.0.0.1:5000", "not a valid multicast group"),
         ("tmelink/vde", "listen /tmp/vde port 3", "is for a plug"),
         ("tmelink/vde", "/tmp/vde mode 0770", "is for 'listen'"),
         ("tmelink/vde", "listen /tmp/vde mode 9", "not a valid octal mode"),

@@ -341,8 +341,8 @@ def test_a_nic_is_described_beside_the_machines_name() -> None:
     [
         ("tmelink/qemu", "append x", "is for a 'kernel'"),
         ("tmelink/qemu", "console here", "neither pty nor log nor a path"),
-        ("tmelink/qemu", "memory lots", "no memory"),
-        ("tmelink/qemu", "restart sometimes", "none of never, on-failure, always"),
+        ("tmelink/qemu", "memory lots", "not a valid memory"),
+        ("tmelink/qemu", "restart sometimes", "not one of never, on-failure, always"),
         ("tmelink/process", "restart never", "the program to start"),
         ("tmelink/passt", "inet 10.0.0.5/24", "needs 'gateway'"),
         ("tmelink/passt", "gateway 10.0.0.1", "needs 'inet'"),

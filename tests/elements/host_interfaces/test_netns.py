@@ -50,7 +50,7 @@ def test_arguments() -> None:
         (("../lab",), "test.conf:1:1: netns: '../lab' is not a valid namespace name: letters, digits"),
         (
             ("lab", "inet", "10.0.0.1"),
-            "test.conf:1:3: inet: '10.0.0.1' is not a valid IPv4 address with its prefix",
+            "test.conf:1:3: inet: '10.0.0.1' is not a valid IPv4 address with a prefix",
         ),
         (("lab", "gatway", "x"), "test.conf:1:2: unknown argument 'gatway' (did you mean gateway?)"),
     ],

@@ -120,7 +120,7 @@ def test_mistakes_in_words_are_located(text: str, expected: str) -> None:
         ),
         (
             "--dev tap --ifconfig-ipv6 fd00::1 fd00::2",
-            ["test.conf:1:27: --ifconfig-ipv6: 'fd00::1' is no IPv6"],
+            ["test.conf:1:27: --ifconfig-ipv6: 'fd00::1' is not a valid IPv6"],
         ),
         ("--dev tap --up route-up.sh", ["test.conf:1:11: '--up' is not taken: no script is run"]),
         ("--dev tap --dev tap1", ["test.conf:1:11: option '--dev' is given twice"]),

@@ -355,7 +355,7 @@ def test_a_loop_at_run_time_ends() -> None:
         ('v: tmelink/vxlan vni 1 remote 10.0.0.1 remote "fd00::1"', "all ends must be of one IP version"),
         (
             "v: tmelink/vxlan vni 1 remote 10.0.0.1\nt: tme/host/tun/tun\nv outer at t",
-            "v needs 'local ADDR', an IPv4 address, to travel by a connection",
+            "v needs 'local ADDR', an IPv4 address, to use a connection",
         ),
     ],
 )
