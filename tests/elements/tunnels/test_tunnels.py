@@ -285,8 +285,8 @@ def test_tunnels_inside_each_other_and_their_mtus() -> None:
     ("joins", "way"),
     [
         (["t0 outer at t1", "t1 outer at t0"], "t1 in t0 in t1"),
-        (["t0 outer at t1", "t1 outer at t2", "t2 outer at t0"], "t2 inside t0 inside t1 inside t2"),
-        (["t0 outer at t1", "t2 outer at t0", "t1 outer at t2"], "t1 inside t2 inside t0 inside t1"),
+        (["t0 outer at t1", "t1 outer at t2", "t2 outer at t0"], "t2 in t0 in t1 in t2"),
+        (["t0 outer at t1", "t2 outer at t0", "t1 outer at t2"], "t1 in t2 in t0 in t1"),
     ],
 )
 def test_a_circle_of_tunnels_is_a_mistake(joins: list[str], way: str) -> None:
