@@ -255,7 +255,7 @@ def test_a_wrong_element_takes_a_connection_all_the_same() -> None:
     ) == [
         "2:12: unknown module tmelink/hst (did you mean tmelink/host?)",
         "3:6: tap0 is connected already (to /a at <text>:2:6; put a tmelink/switch between them)",
-        "3:30: inet: 'x' is no IPv4 address with its prefix, such as 10.0.0.1/24",
+        "3:30: inet: 'x' is not a valid IPv4 address with a prefix, such as 10.0.0.1/24",
         "4:6: b is connected already (to /tap0 at <text>:3:1; put a tmelink/switch between them)",
     ]
 
