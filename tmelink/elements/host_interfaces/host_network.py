@@ -105,7 +105,7 @@ class HostNetwork:
         self._task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._incomplete = incomplete
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self._plan: Plan | None = None
 
     async def open(self, tunnel: Tunnel | None) -> None:

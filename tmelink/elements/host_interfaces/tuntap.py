@@ -77,7 +77,7 @@ class TunTap(Element):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held = False
         self._network: HostNetwork | None = None
-        self._inside: Tunnel | None = None
+        self._tunnel: Tunnel | None = None
         self._refused: list[str] = []
         self._following: set[asyncio.Task[None]] = set()
         self._read: Callable[[], None] = self._read_plain
@@ -128,7 +128,7 @@ class TunTap(Element):
             vanishes=self._tap.created,
             incomplete=self.incomplete,
         )
-        await self._network.open(self._inside)
+        await self._network.open(self._tunnel)
         for refusal in dict.fromkeys(self._refused):
             self.log.warning("%s", refusal)
         if self._refused:
