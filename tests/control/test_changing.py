@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.sockets import free_port
 from tmelink import machine
 from tmelink.control import changing
 from tmelink.control.control import Control
@@ -24,19 +25,22 @@ from tmelink.runtime import Lab
 FRAMES = 400
 """Frames that cross the link that nobody touches, while a change is made."""
 
-TRAFFIC = """\
+PORT_A, PORT_B, PORT_C = free_port(), free_port(), free_port()
+LINK = "tme/host/openvpn/socket/link --dev tap --local 127.0.0.1"
+
+TRAFFIC = f"""\
 out: tmelink/nic
 in: tmelink/nic
-link_a at out: tme/host/openvpn/socket/link --dev tap --local 127.0.0.1 --lport 18611 --remote 127.0.0.1 18612
-link_b at in: tme/host/openvpn/socket/link --dev tap --local 127.0.0.1 --lport 18612 --remote 127.0.0.1 18611
+link_a at out: {LINK} --lport {PORT_A} --remote 127.0.0.1 {PORT_B}
+link_b at in: {LINK} --lport {PORT_B} --remote 127.0.0.1 {PORT_A}
 """
 
-REST = """\
+REST = f"""\
 sw0: tmelink/switch
 sw1: tmelink/switch
 le0 at sw0: tmelink/host inet 10.0.77.1/24
 le1 at sw0: tmelink/host inet 10.0.77.2/24
-other at sw0: tme/host/openvpn/socket/link --dev tap --local 127.0.0.1 --lport 18613 --remote 127.0.0.1 9
+other at sw0: tme/host/openvpn/socket/link --dev tap --local 127.0.0.1 --lport {PORT_C} --remote 127.0.0.1 9
 program: tmelink/process restart never SLEEP 60
 """.replace("SLEEP", f'{sys.executable} -c "import time; time.sleep(60)"')
 
@@ -104,11 +108,11 @@ CHANGES: dict[str, tuple[Callable[[str], str], list[str]]] = {
     ),
     "rename an element": (lambda text: text.replace("le1 at", "station at"), ["remove le1", "add station"]),
     "an option of a link": (
-        lambda text: text.replace("--lport 18613", "--lport 18613 --ping 3"),
+        lambda text: text.replace(f"--lport {PORT_C}", f"--lport {PORT_C} --ping 3"),
         ["replace other (changed: ping)"],
     ),
     "another peer of a link": (
-        lambda text: text.replace("127.0.0.1 9", "127.0.0.1 10"),
+        lambda text: text.replace("127.0.0.1 9\n", "127.0.0.1 10\n"),
         ["replace other (changed: remotes)"],
     ),
     "an option of a host": (

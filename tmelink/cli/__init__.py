@@ -37,8 +37,10 @@ from tmelink.cli import (
     shell,
     status,
     stop,
+    top,
 )
-from tmelink.control import NotRunning
+from tmelink.control import ControlError, NotRunning
+from tmelink.control.protocol import MISTAKES
 from tmelink.errors import MachineError, TmelinkError
 from tmelink.logs import configure
 
@@ -46,6 +48,7 @@ COMMANDS = (
     run,
     ps,
     status,
+    top,
     events,
     apply,
     exec,
@@ -104,6 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tmelink: {error}", file=sys.stderr)
         return labs.NOT_RUNNING
     except TmelinkError as error:
+        if isinstance(error, ControlError) and error.code == MISTAKES:
+            # Each begins with its place, as those of a file that is read here do.
+            print(error, file=sys.stderr)
+            return 1
         print(f"tmelink: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:

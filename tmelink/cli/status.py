@@ -40,14 +40,15 @@ def main(options: argparse.Namespace) -> int:
             if options.json:
                 labs.dump(status)
             else:
-                print("\n".join(_lines(status, options.element is not None)), flush=True)
+                print("\n".join(lines(status, whole=options.element is not None)), flush=True)
             if not options.watch:
                 break
             time.sleep(PERIOD)
     return 0 if all(row["state"] == "up" for row in status["elements"]) else labs.NOT_UP
 
 
-def _lines(status: Json, whole: bool) -> Iterator[str]:
+def lines(status: Json, *, whole: bool) -> Iterator[str]:
+    """The status as a person reads it, with `whole` all details."""
     host = f" on host {status['host']}" if status["host"] else ""
     yield (
         f"{status['name']}: {status['file']}{host}, process {status['pid']}, "
