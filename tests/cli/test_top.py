@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
 
-from tmelink.cli import top
+from tmelink.cli import labs, top
 
 pytest.importorskip("textual")
 
 from textual.widgets import DataTable, Static
 
 from tmelink.cli.top_screen import TopScreen
+
+SINCE = 1_700_000_000.0
 
 
 def counters(frames: float, drops: int = 0) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def counters(frames: float, drops: int = 0) -> dict[str, Any]:
 
 
 def element(name: str, state: str = "up", **more: Any) -> dict[str, Any]:
-    row = {"name": name, "module": "tmelink/nic", "state": state, "since": time.time() - 5}
+    row = {"name": name, "module": "tmelink/nic", "state": state, "since": SINCE}
     return {**row, "reason": "", "summary": "", "details": None, "counters": {}, **more}
 
 
@@ -37,7 +38,7 @@ STATUS: dict[str, Any] = {
     "file": "lab.conf",
     "host": None,
     "pid": 1,
-    "since": time.time(),
+    "since": SINCE,
     "up": 1,
     "total": 2,
     "elements": [
@@ -48,7 +49,8 @@ STATUS: dict[str, Any] = {
 }
 
 
-def test_a_row_has_an_elements_traffic_and_every_drop() -> None:
+def test_a_row_has_an_elements_traffic_and_every_drop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labs.time, "time", lambda: SINCE + 5)
     b, a = top.rows(STATUS)
     assert b[4:] == (10, 8000, 3)
     assert a[4:] == (2, 1600, 0)
