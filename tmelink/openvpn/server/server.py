@@ -34,6 +34,9 @@ INITIAL_FREQUENCY: Final = (100, 10.0)
 HANDSHAKE_SECONDS: Final = 5.0
 """How long a handshake may take before it makes room for another client, on a server that is full."""
 
+DUE_EACH: Final = 64
+"""Entries in the timetable for each client, on average, before those are taken out that mean nothing now."""
+
 PEER: Final = 4
 """Bytes of a P_DATA_V2 packet up to the end of its peer id."""
 
@@ -374,6 +377,11 @@ class TlsServer:
             heapq.heappop(self._due)
         return None
 
+    def _tidy(self) -> None:
+        """Take out of the timetable what clients left there that are gone, or due earlier by now."""
+        self._due = [(c.due, c.number) for c in self._clients.values() if c.due is not None]
+        heapq.heapify(self._due)
+
     def _after(self, client: _Client, step: Step, now: float) -> Addressed:
         """Draw the consequences of a client's step."""
         for event in step.events:
@@ -385,6 +393,8 @@ class TlsServer:
         if due is not None and (client.due is None or due < client.due):
             client.due = due
             heapq.heappush(self._due, (due, client.number))
+            if len(self._due) > DUE_EACH * (len(self._clients) + 1):
+                self._tidy()
         return Addressed(client.number, client.address, step)
 
 
