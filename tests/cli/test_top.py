@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tmelink.cli import labs, top
+from tmelink.cli import top
 
 pytest.importorskip("textual")
 
@@ -50,7 +50,7 @@ STATUS: dict[str, Any] = {
 
 
 def test_a_row_has_an_elements_traffic_and_every_drop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labs.time, "time", lambda: SINCE + 5)
+    monkeypatch.setattr("tmelink.cli.labs.time.time", lambda: SINCE + 5)
     b, a = top.rows(STATUS)
     assert b[4:] == (10, 8000, 3)
     assert a[4:] == (2, 1600, 0)
