@@ -84,3 +84,19 @@ def test_facts_that_cannot_be_read(text: str, tmp_path: Path, capsys: pytest.Cap
     facts.write_text(f"# first\n{text}\n")
     assert main(["routes", str(MACHINES / "hello.conf"), "--facts", str(facts)]) == 1
     assert f"{facts}:2: {text}:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("proxy", ["--http-proxy 203.0.113.80 3128", "--socks-proxy 203.0.113.80 1080"])
+def test_the_host_route_is_the_proxys_where_there_is_one(
+    proxy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `tmelink run` sets it: the link's own packets go to the proxy and not to the peer."""
+    file = tmp_path / "proxy.conf"
+    file.write_text(
+        "tun0: tme/host/tun/tun interface tun0\n"
+        "link0 at tun0: tme/host/openvpn/socket/link --dev tun --proto tcp-client --remote 203.0.113.5 "
+        f"--nobind --ifconfig 10.8.0.2 10.8.0.1 --redirect-gateway def1 {proxy}\n"
+    )
+    _status, said = routes(capsys, file, "--facts", str(HERE / "traveller.facts"))
+    assert "route   203.0.113.80/32 via 198.51.100.1 dev eth0" in said
+    assert "203.0.113.5" not in said

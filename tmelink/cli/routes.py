@@ -98,10 +98,19 @@ def _link(element: TunTap) -> Element | None:
 
 
 def _tunnel(options: Options) -> Tunnel:
-    remote = options.remotes[0].host if options.remotes else None
+    remote = _first_hop(options)
     names = network_options.names(options.network)
     known = asyncio.run(resolved([*names, *([remote] if remote is not None else [])]))
     return network_options.tunnel(options, options.network, _address(remote, known), known)
+
+
+def _first_hop(options: Options) -> str | None:
+    """The host that the link's own packets go to: the proxy, where there is one, else the peer."""
+    toward = options.toward(options.remotes[0]) if options.remotes else options
+    proxy = toward.http_proxy or toward.socks_proxy
+    if proxy is not None:
+        return proxy.host
+    return toward.remotes[0].host if toward.remotes else None
 
 
 def _address(host: str | None, known: dict[str, IPAddress]) -> IPAddress | None:
