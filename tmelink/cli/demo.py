@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import re
+import socket
 import sys
+from collections.abc import Iterable
 from itertools import permutations
 
 from tmelink.elements.builtin.host import Host, PingResult
 from tmelink.errors import TmelinkError
-from tmelink.machine import load
+from tmelink.machine import CheckedMachine, load
 from tmelink.resources import folder
 from tmelink.runtime import Lab
 from tmelink.summary import table
 
 NAME = "demo"
 HELP = "run a small lab whose machines ping each other, and show the result"
+
+LINK_SECONDS = 5.0
+"""How long the demo waits for its links to come up."""
 
 SHOW_SECONDS = 0.5
 """How often the live counters are shown anew."""
@@ -33,11 +40,25 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    return asyncio.run(_demo(options.file or str(folder("machines") / "hello.conf"), options))
+    if options.file is not None:
+        return asyncio.run(_demo(options.file, load(options.file), options))
+    sample = folder("machines") / "hello.conf"
+    # Ports of its own, so that two demos may run at once.
+    return asyncio.run(_demo(str(sample), load(_on_free_ports(sample.read_text())), options))
 
 
-async def _demo(path: str, options: argparse.Namespace) -> int:
-    machine = load(path)
+def _on_free_ports(text: str) -> str:
+    """The sample's text with UDP ports of the loopback that nobody has."""
+    ports = sorted(set(re.findall(r"\b1194[0-9]\b", text)))
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            free = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            free.bind(("127.0.0.1", 0))
+            text = re.sub(rf"\b{port}\b", str(free.getsockname()[1]), text)
+    return text
+
+
+async def _demo(path: str, machine: CheckedMachine, options: argparse.Namespace) -> int:
     hosts = {
         element: element.arguments.inet.ip
         for element in machine.elements.values()
@@ -47,6 +68,7 @@ async def _demo(path: str, options: argparse.Namespace) -> int:
         raise TmelinkError(f"{path}: the demo needs two tmelink/host elements with inet addresses")
     print(f"{path}: {len(hosts)} machines, {options.count} pings in each direction")
     async with Lab(machine) as lab:
+        await _links_up(lab, hosts)
         pings = {
             (a, b): asyncio.create_task(a.ping(hosts[b], count=options.count, interval=options.interval))
             for a, b in permutations(hosts, 2)
@@ -62,6 +84,21 @@ async def _demo(path: str, options: argparse.Namespace) -> int:
     print()
     print(_results(results))
     return 0 if all(result.received == result.sent > 0 for result in results.values()) else 1
+
+
+async def _links_up(lab: Lab, hosts: Iterable[Host]) -> None:
+    """Wait until every machine's connection leads somewhere, so that no ping is lost before; not for long."""
+    changed = asyncio.Event()
+    end = lab.watch(lambda event: changed.set())
+    try:
+        async with asyncio.timeout(LINK_SECONDS):
+            while not all(port.up for host in hosts for port in host.ports):
+                await changed.wait()
+                changed.clear()
+    except TimeoutError:
+        pass  # what is down then counts as loss
+    finally:
+        end()
 
 
 async def _show(lab: Lab) -> None:
