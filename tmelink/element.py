@@ -148,6 +148,9 @@ def disconnect(port: Port) -> None:
         port.peer = None
 
 
+PRIVILEGED_PORTS = 1024
+"""Ports below this one are for those who have CAP_NET_BIND_SERVICE (ip(7))."""
+
 MAX_NESTING = 64
 """The most nested tunnels that are followed: each costs 20 bytes, and so many leave little of 1500."""
 
@@ -249,6 +252,19 @@ class Element:
     def reference(cls) -> list[tuple[str, str]]:
         """A row for each argument: how it is written, what it means."""
         return declaration.reference(cls.Arguments)
+
+    def capabilities(self) -> frozenset[str]:
+        """Linux's capabilities that it needs to run and to open again, where root or a unit gives them.
+
+        All others are given up once everything is open (capabilities(7)).
+        """
+        low = any(
+            isinstance(port, int) and 0 < port < PRIVILEGED_PORTS
+            for claim in self.claims()
+            if claim.what in ("udp", "tcp")
+            for port in claim.where[1:]
+        )
+        return frozenset(("CAP_NET_BIND_SERVICE",)) if low else frozenset()
 
     def claims(self) -> list[Claim]:
         """The host's resources that this element needs for itself alone."""

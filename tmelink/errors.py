@@ -47,8 +47,8 @@ class MissingCapability(ElementError):
 
     def __init__(self, what: str, capability: str, instead: str | None = None) -> None:
         super().__init__(
-            f"{what}: needs {capability}; run as root, or give it with "
-            f"'setcap {capability.lower()}+ep' on the Python interpreter's file"
+            f"{what}: needs {capability}; run as root, or give it to tmelink alone, as with "
+            f"'AmbientCapabilities={capability}' in its unit (docs/privileges.md)"
             + (f", or {instead}" if instead else "")
         )
         self.capability = capability

@@ -254,7 +254,7 @@ def test_without_privilege_the_capability_is_named(net: Net) -> None:
         sys.executable, "-m", "tmelink", "run", str(path), check=False,
     )  # fmt: skip
     assert "needs CAP_NET_ADMIN" in said
-    assert "setcap cap_net_admin+ep" in said
+    assert "AmbientCapabilities=CAP_NET_ADMIN" in said
     assert "'ip tuntap add lan mode tap user NAME'" in said
     assert "Traceback" not in said
 

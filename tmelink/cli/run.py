@@ -7,8 +7,11 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from tmelink.control.service import Service
 from tmelink.errors import TmelinkError
 from tmelink.runtime import Lab
 from tmelink.summary import table
-from tmelink.system import event_loop, journal, memory
+from tmelink.system import accounts, event_loop, journal, memory, privileges
 from tmelink.system.service_manager import ServiceManager
 
 NAME = "run"
@@ -53,6 +56,23 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="what the lab is called by 'tmelink status' and the like (the file's name without its ending)",
     )
     parser.add_argument(
+        "--user",
+        metavar="NAME",
+        type=files.argument(accounts.find),
+        help="become this user once everything is open; the capabilities that elements need are kept",
+    )
+    parser.add_argument(
+        "--group",
+        metavar="NAME",
+        type=files.argument(accounts.group),
+        help="and be of this group, instead of the user's own",
+    )
+    parser.add_argument(
+        "--keep-privileges",
+        action="store_true",
+        help="do not give up what no element needs, for what is added to a file while it runs",
+    )
+    parser.add_argument(
         "--no-journal",
         action="store_true",
         help="do without notes in /run/tmelink of what is to be undone after a crash",
@@ -67,6 +87,8 @@ def main(options: argparse.Namespace) -> int:
             raise TmelinkError(f"{options.file}: {note}; --network-only runs the network around them")
         log.warning("%s: %s", options.file, note)
     journal.kept = not options.no_journal
+    if options.user is not None and os.geteuid() == 0 and not options.keep_privileges:
+        journal.owner = options.user.uid
     memory.keep_freed()
     name = options.name or places.name_of(options.file, options.host)
     manager = ServiceManager.from_environment()
@@ -75,7 +97,7 @@ def main(options: argparse.Namespace) -> int:
             lab = Lab(machine, keep_going=options.keep_going, output=print, report=_report)
             control = Control(lab, name, options.file, options.host, files.again(options, machine))
             service = Service(control, manager, options.pidfile)
-            status = event_loop.run(_run(lab, control, service, seat))
+            status = event_loop.run(_run(lab, control, service, seat, options))
             if not control.restarting:
                 return status
             machine = control.reload()
@@ -98,7 +120,9 @@ def _seated(name: str, options: argparse.Namespace) -> Iterator[Seat | None]:
         seat.leave()
 
 
-async def _run(lab: Lab, control: Control, service: Service, seat: Seat | None) -> int:
+async def _run(
+    lab: Lab, control: Control, service: Service, seat: Seat | None, options: argparse.Namespace
+) -> int:
     machine = lab.machine
     for text in machine.output:
         print(text)
@@ -116,6 +140,8 @@ async def _run(lab: Lab, control: Control, service: Service, seat: Seat | None) 
                 await stack.enter_async_context(control.serving(seat, METHODS))
             await stack.enter_async_context(lab)
             await stack.enter_async_context(service.running())
+            if not options.keep_privileges:
+                _give_up(lab, options)
             log.info("running: %d elements, %d connections", len(lab), len(machine.connections))
             await lab.wait()
     except TmelinkError as error:
@@ -130,6 +156,22 @@ async def _run(lab: Lab, control: Control, service: Service, seat: Seat | None) 
             if error.errno != errno.EIO:
                 raise
     return 1 if lab.failures or lab.missing or lab.left else 0
+
+
+def _give_up(lab: Lab, options: argparse.Namespace) -> None:
+    """Keep what the elements need, and no more; as another user where one is given."""
+    needed = frozenset[str]().union(*(element.capabilities() for element in lab.values()))
+    account = options.user
+    if account is not None and os.geteuid() != 0:
+        if account.uid != os.geteuid():
+            raise TmelinkError(f"--user {account.name}: only root can become another user")
+        account = None
+    if account is not None and options.group is not None:
+        account = replace(account, gid=options.group)
+    # Threads that look up names would keep what the process has had; new ones have what it has now.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="tmelink"))
+    kept = privileges.drop(needed, account)
+    log.debug("keeps the capabilities: %s", ", ".join(sorted(kept)) or "none")
 
 
 def _report(error: Exception) -> None:

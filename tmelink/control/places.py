@@ -131,8 +131,10 @@ class Seat:
     def leave(self) -> None:
         """Give the name back."""
         # While it is locked, so that it is nobody else's.
-        self.socket.unlink(missing_ok=True)
-        self._lock.unlink(missing_ok=True)
+        # One that has become another user leaves files without a lock, which the next one takes.
+        with contextlib.suppress(PermissionError):
+            self.socket.unlink(missing_ok=True)
+            self._lock.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 

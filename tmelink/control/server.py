@@ -94,7 +94,8 @@ class ControlServer(Generic[C]):
         if self._server is not None:
             self._server.close()
             self._server = None
-            self.seat.socket.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # of one that has become another user
+                self.seat.socket.unlink(missing_ok=True)
         for client in list(self.clients):
             client.close()
         # Their last words go out with the loop's next turn.

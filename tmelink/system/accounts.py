@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
+
+from tmelink.errors import ElementError
 
 DEFAULTS = ("tmelink", "nobody")
 """Who runs programs for root unless a file says otherwise: a user of their own where the host has made
@@ -45,15 +47,37 @@ def group(name: str) -> int:
 
 
 def for_programs(asked: str | None) -> Account | None:
-    """As whom a program runs: None for whoever runs tmelink; raises `ValueError` for an unknown user."""
-    if not hasattr(os, "geteuid"):
+    """As whom a program runs: None for whoever runs tmelink.
+
+    Raises `ElementError` for a user that there is not, or that only root could become.
+    """
+    if not hasattr(os, "geteuid") or (asked is None and os.geteuid() != 0):
         return None
-    if asked is not None:
-        account = find(asked)
-        return None if account.uid == os.geteuid() != 0 else account
-    if os.geteuid() != 0:
+    for name in DEFAULTS if asked is None else (asked,):
+        try:
+            account = find(name)
+        except ValueError as error:
+            if asked is not None:
+                raise ElementError(f"user: {error}") from None
+            continue
+        if os.geteuid() == 0:
+            return account
+        if account.uid != os.geteuid():
+            raise ElementError(f"user {asked}: only root can start a program as another user; leave it out")
         return None
-    for name in DEFAULTS:
-        with contextlib.suppress(ValueError):
-            return find(name)
-    return None
+    raise ElementError(f"this computer has no user {' or '.join(DEFAULTS)}; write 'user NAME'")
+
+
+def share(path: str | Path, account: Account) -> None:
+    """Let that user's group in beside the owner of a file or folder; raises `ElementError`.
+
+    The owner stays, since root without CAP_DAC_OVERRIDE could not remove what is in another user's folder.
+    """
+    try:
+        os.chown(path, -1, account.gid)
+        os.chmod(path, 0o770 if os.path.isdir(path) else 0o660)
+    except OSError as error:
+        raise ElementError(
+            f"{path} cannot be given to the user {account.name}: {error.strerror}; a run that has given "
+            "up its privileges cannot start it for the first time: end tmelink and start it anew"
+        ) from error

@@ -35,6 +35,9 @@ log = logging.getLogger("tmelink.journal")
 LOCK_SECONDS = 5.0
 """How long another process may keep the journals for itself: it takes milliseconds, unless it was stopped."""
 
+owner: int | None = None
+"""The user that the process becomes later (`tmelink run --user`), who is to write here then."""
+
 kept = True
 """Whether changes are written down at all; `tmelink run --no-journal` says no."""
 
@@ -46,6 +49,8 @@ def directory() -> Path | None:
     """
     if not kept:
         return None
+    if owner is not None:
+        return Path(f"/run/tmelink-{owner}")
     if os.geteuid() == 0:
         return Path("/run/tmelink")
     session = os.environ.get("XDG_RUNTIME_DIR")
@@ -75,6 +80,7 @@ def alone() -> Iterator[None]:
         return
     _make(folder)
     with open(folder / "lock", "w") as file:
+        _hand_over(folder / "lock")
         until = time.monotonic() + LOCK_SECONDS
         while not _lock(file.fileno(), wait=False):
             if time.monotonic() > until:
@@ -106,6 +112,7 @@ class Journal:
             self._file = open(self.path, "w")  # noqa: SIM115 - it stays open, its lock says that we live
         except OSError as error:
             raise ElementError(f"{self.path}: {error.strerror}; or go without: --no-journal") from error
+        _hand_over(self.path)
         _lock(self._file.fileno(), wait=True)
         self._file.write(json.dumps(namespace()) + "\n")
         self._file.flush()
@@ -138,7 +145,10 @@ class Journal:
 def any_left() -> bool:
     """Whether there may be something to undo; this only looks at the directory."""
     folder = directory()
-    return folder is not None and any(folder.glob("*.undo"))
+    try:
+        return folder is not None and any(folder.glob("*.undo"))
+    except PermissionError:
+        return False  # another user's, whom this one has its environment from
 
 
 def others(own: Path | None = None) -> Iterator[tuple[Path, list[Entry], bool]]:
@@ -225,9 +235,17 @@ def _make(folder: Path) -> None:
             "undone also after a crash; make it writable, as with 'mount -t tmpfs tmpfs /run', or go without "
             "by --no-journal"
         ) from error
+    _hand_over(folder)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+    trusted = found.st_uid in (os.geteuid(), owner)
+    if not stat.S_ISDIR(found.st_mode) or not trusted or stat.S_IMODE(found.st_mode) & 0o022:
         raise PermissionError(f"{folder} is not safe: other users can write there")
+
+
+def _hand_over(path: Path) -> None:
+    """Give what root has made to whom the process becomes."""
+    if owner is not None and os.geteuid() == 0 and not path.is_symlink() and path.lstat().st_uid == 0:
+        os.chown(path, owner, -1)
 
 
 def _lock(descriptor: int, *, wait: bool) -> bool:

@@ -55,6 +55,8 @@ def back(ip: Any, entry: Entry, own: Journal | None) -> None:
     """Undo one entry with an rtnetlink socket; raises `ElementError`, but not for what is gone already."""
     kind, *rest = entry
     if kind == "sysctl":
+        if not str(rest[0]).startswith("net/") or ".." in rest[0]:
+            raise ElementError(f"a journal is about the network, and {rest[0]} is not of it")
         sysctls.restore(entry, own)
     elif kind in remains.KINDS:
         remains.undo(entry)

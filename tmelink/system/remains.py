@@ -15,7 +15,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from tmelink.system import journal, namespaces
+from tmelink.system import accounts, journal, namespaces
+from tmelink.system.accounts import Account
 from tmelink.system.journal import Entry, Journal
 
 SOCKET, FOLDER, TEMPORARY, NAMESPACE = "socket", "folder", "temporary", "netns"
@@ -30,12 +31,14 @@ _lock = threading.Lock()
 _journal: Journal | None = None
 
 
-def temporary() -> Path:
-    """A new folder that only this user may enter, in the system's place for such."""
+def temporary(account: Account | None = None) -> Path:
+    """A new folder, in the system's place for such, for this user and the group of `account` alone."""
     folder = Path(tempfile.gettempdir()) / f"{PREFIX}{secrets.token_hex(6)}"
     note(TEMPORARY, folder)
     folder.mkdir(mode=0o700)
     note(TEMPORARY, folder)
+    if account is not None:
+        accounts.share(folder, account)
     return folder
 
 

@@ -108,6 +108,11 @@ class Passt(Cable):
         """The process, and how often it was started again."""
         return self._supervisor.details()
 
+    def capabilities(self) -> frozenset[str]:
+        """To connect to what another user has made, again and again."""
+        more = frozenset(("CAP_DAC_OVERRIDE",)) if self.arguments.socket is not None else frozenset()
+        return super().capabilities() | more
+
     async def open(self) -> None:
         """Start passt, or begin to connect; raises `ElementError`."""
         if self.arguments.socket is not None:

@@ -18,7 +18,8 @@ from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, Pro
 from tmelink.elements.emulators.udp_carrier import UdpCarrier
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Counters
-from tmelink.system import children, remains
+from tmelink.system import accounts, children, remains
+from tmelink.system.accounts import Account
 from tmelink.system.children import Child
 from tmelink.transport.endpoints import Inet, UnixPath
 
@@ -48,7 +49,16 @@ class Process(Element):
             help="when it is started again after it ended (on-failure)",
         )
         directory: str | None = keyword(
-            "PATH", values.text, default=None, help="where it runs; otherwise where tmelink does"
+            "PATH",
+            values.text,
+            default=None,
+            help="where it runs; otherwise where tmelink does, or as another user in a folder of its own",
+        )
+        user: str | None = keyword(
+            "NAME",
+            values.text,
+            default=None,
+            help="as whom it runs; otherwise, where root runs tmelink, as the user tmelink, or else nobody",
         )
         command: tuple[str, ...] = rest("COMMAND", help="the program and its arguments")
 
@@ -75,6 +85,7 @@ class Process(Element):
         self._ends: list[UdpCarrier | StreamServer] = []
         self._filled: dict[str, str] = {}
         self._directory: File | None = None
+        self._account: Account | None = None
         self._supervisor = Supervisor(self, self._launch, arguments.restart)
 
     def port(self, words: Sequence[object] = ()) -> Port:
@@ -103,6 +114,9 @@ class Process(Element):
 
     async def open(self) -> None:
         """Make the sockets and start the program; raises `ElementError`."""
+        self._account = accounts.for_programs(self.arguments.user)
+        if self._account is not None and self._account.uid != 0:
+            self._directory = remains.temporary(self._account)
         blanks = self.arguments.blanks()
         for number, endpoint in enumerate(self._endpoints):
             await self._wire(str(number or ""), blanks.pop(number, set()), endpoint)
@@ -135,10 +149,14 @@ class Process(Element):
             )
         await end.open()
         self._ends.append(end)
+        if self._account is not None and "socket" in blanks:
+            accounts.share(path, self._account)
 
     async def close(self) -> None:
         """End the program and close the sockets."""
         await self._supervisor.close()
+        if self._directory is not None and self._account is not None:
+            await children.empty(self._directory, self._account)
         for end in self._ends:
             await end.close()
         self._ends.clear()
@@ -157,8 +175,12 @@ class Process(Element):
 
     async def _launch(self) -> _Program:
         words = filled(self.arguments.command, self._filled)
+        own = self._account is not None and self._account.uid != 0
         child = await children.start(
-            words, lambda line: self.log.info("%s", line), cwd=self.arguments.directory
+            words,
+            lambda line: self.log.info("%s", line),
+            cwd=self.arguments.directory or (str(self._directory) if own else None),
+            user=self._account,
         )
         self.log.info("%s runs as process %d", words[0], child.pid)
         return _Program(child)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,16 @@ from tmelink import arguments as declaration
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.emulators import qemu_command
 from tmelink.elements.emulators.cable import Endpoint
-from tmelink.elements.emulators.qemu_command import LOG, PTY, QemuNic, Wiring
+from tmelink.elements.emulators.qemu_command import LOG, PTY, Handed, QemuNic, Wiring
 from tmelink.elements.emulators.stream_carrier import StreamCarrier
 from tmelink.elements.emulators.supervisor import ProcessDetails, Supervisor
+from tmelink.elements.emulators.unix_carrier import bound
 from tmelink.errors import ElementError, PortError
 from tmelink.ethernet import derived_mac
 from tmelink.frame import Burst, Counters
 from tmelink.source import Mistake, Place, Report, Source, Word
-from tmelink.system import children
+from tmelink.system import accounts, children, remains
+from tmelink.system.accounts import Account
 from tmelink.system.children import Child
 from tmelink.transport.qmp import Qmp
 from tmelink.transport.unix_datagrams import UnixDatagrams
@@ -63,6 +66,8 @@ class Qemu(Element):
     def __init__(self, name: str, arguments: qemu_command.Arguments) -> None:
         super().__init__(name, arguments)
         self._nics: list[tuple[QemuNic, Endpoint]] = []
+        self._account: Account | None = None
+        self._folder: Path | None = None
         self._supervisor = Supervisor(self, self._launch, arguments.restart)
 
     @classmethod
@@ -114,11 +119,30 @@ class Qemu(Element):
 
     async def open(self) -> None:
         """Start QEMU; raises `ElementError` with QEMU's message where it does not run."""
+        self._account = accounts.for_programs(self.arguments.user)
+        if self._account is not None and self._account.uid != 0:
+            self._folder = remains.temporary(self._account)
+            with contextlib.suppress(OSError):
+                if self.arguments.accel == "kvm":
+                    group = os.stat("/dev/kvm").st_gid
+                    self._account = replace(self._account, groups=(*self._account.groups, group))
         await self._supervisor.open()
 
     async def close(self) -> None:
         """End QEMU."""
         await self._supervisor.close()
+        with contextlib.suppress(OSError):
+            if self._listens:
+                remains.remove(Path(self.arguments.console))
+            if self._folder is not None and self._account is not None:
+                await children.empty(self._folder, self._account)
+                remains.remove(self._folder)
+        self._folder = None
+
+    @property
+    def _listens(self) -> bool:
+        """Whether the console's socket is made here, for a QEMU of a user that may not make it there."""
+        return self._folder is not None and self.arguments.console not in (PTY, LOG)
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Frames for the guest."""
@@ -185,8 +209,49 @@ class Qemu(Element):
             fd = pair(socket.SOCK_STREAM if nic.format == "stream" else socket.SOCK_DGRAM)
             mac = nic.mac or derived_mac(f"{socket.gethostname()} {self.name} {number}")
             wirings.append(Wiring(fd, nic.format, nic.model or given.model, mac))
-        words = qemu_command.command(given, wirings, name=self.name, qmp=qmp, console=console)
-        return await children.start(words, lambda line: self.log.info("QEMU: %s", line), pass_fds=fds)
+        handed = qemu_command.NOTHING if self._folder is None else self._handed(stack)
+        for descriptors in (handed.plain.values(), *handed.disks.values()):
+            fds += descriptors
+        if handed.console is not None:
+            fds.append(handed.console)
+        words = qemu_command.command(given, wirings, name=self.name, qmp=qmp, console=console, handed=handed)
+        return await children.start(
+            words,
+            lambda line: self.log.info("QEMU: %s", line),
+            pass_fds=fds,
+            cwd=None if self._folder is None else str(self._folder),
+            user=self._account,
+        )
+
+    def _handed(self, stack: contextlib.ExitStack) -> Handed:
+        """The files of the machine, opened by whoever runs tmelink for the user that QEMU runs as."""
+        given = self.arguments
+
+        def opened(file: str, flags: int) -> int:
+            fd = os.open(file, flags | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            return fd
+
+        plain = {file: opened(file, os.O_RDONLY) for file in (given.kernel, given.initrd) if file is not None}
+        for file, fd in plain.items():
+            if not os.stat(file).st_mode & stat.S_IROTH:
+                # By its number it is opened anew, with the rights of the file: so a copy that has them.
+                copy = os.memfd_create("tmelink")
+                stack.callback(os.close, copy)
+                while os.sendfile(copy, fd, None, 1 << 30):
+                    pass
+                plain[file] = copy
+        disks = {}
+        for disk in given.disk:
+            disks[disk] = [opened(disk, os.O_RDONLY)]
+            if os.access(disk, os.W_OK):
+                disks[disk].append(opened(disk, os.O_RDWR))
+        listening = None
+        if self._listens:
+            sock = bound(given.console, socket.SOCK_STREAM)
+            sock.listen()
+            listening = stack.enter_context(sock).fileno()
+        return Handed(plain, disks, listening)
 
 
 class _Guest:

@@ -6,8 +6,8 @@ No I/O. Options are those of qemu-system(1) since QEMU 7.2, which brought `-netd
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tmelink import ethernet, values
 from tmelink.arguments import ArgumentError, keyword, keywords, positional
@@ -92,6 +92,12 @@ class Arguments:
         default=ON_FAILURE,
         help="when QEMU is started again after it ended (on-failure)",
     )
+    user: str | None = keyword(
+        "NAME",
+        values.text,
+        default=None,
+        help="as whom QEMU runs; otherwise, where root runs tmelink, as the user tmelink, or else nobody",
+    )
     extra: tuple[tuple[str, ...], ...] = keywords(
         "WORDS", extra, help="further arguments for QEMU itself, in quotes; may be given several times"
     )
@@ -104,6 +110,22 @@ class Arguments:
             raise ArgumentError(
                 "console", f"'{self.console}' is neither pty nor log nor a path, which has a slash in it"
             )
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What QEMU is given open, since its user may not be able to open it: descriptors, by path of the file.
+
+    `plain` are files that are read once, `disks` have a descriptor for reading and, where it can be had, one
+    for reading and writing; `console` is a socket that listens.
+    """
+
+    plain: Mapping[str, int] = field(default_factory=dict)
+    disks: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    console: int | None = None
+
+
+NOTHING = Handed()
 
 
 @dataclass(frozen=True)
@@ -123,6 +145,7 @@ def command(
     name: str,
     qmp: int,
     console: int | None,
+    handed: Handed = NOTHING,
 ) -> list[str]:
     """The words that start QEMU; `qmp` and `console` are descriptors."""
     words = [arguments.binary, "-name", f"guest={_escaped(name.strip('/'))}", "-nodefaults"]
@@ -132,20 +155,27 @@ def command(
         words += ["-vga", "std"]
     for option, value in (("-kernel", arguments.kernel), ("-initrd", arguments.initrd)):
         if value is not None:
-            words += [option, value]
+            words += [option, f"/proc/self/fd/{handed.plain[value]}" if value in handed.plain else value]
     if arguments.append is not None:
         words += ["-append", arguments.append]
     for number, disk in enumerate(arguments.disk):
         kind = "qcow2" if disk.endswith(".qcow2") else "raw"
-        words += ["-drive", f"file={_escaped(disk)},format={kind},index={number},media=disk"]
+        file = _escaped(disk)
+        for fd in handed.disks.get(disk, ()):
+            # QEMU takes the one that suits how it opens the file (qemu-system(1), -add-fd).
+            words += ["-add-fd", f"fd={fd},set={number + 1}"]
+            file = f"/dev/fdset/{number + 1}"
+        words += ["-drive", f"file={file},format={kind},index={number},media=disk"]
     words += ["-chardev", f"socket,id=qmp,fd={qmp}", "-mon", "chardev=qmp,mode=control"]
-    words += ["-chardev", _console(arguments.console, console), "-serial", "chardev:console"]
+    words += ["-chardev", _console(arguments.console, console, handed.console), "-serial", "chardev:console"]
     for number, wiring in enumerate(wirings):
         words += _nic(number, wiring)
     return words + [word for group in arguments.extra for word in group]
 
 
-def _console(console: str, fd: int | None) -> str:
+def _console(console: str, fd: int | None, listening: int | None) -> str:
+    if listening is not None:
+        return f"socket,id=console,fd={listening},server=on,wait=off"
     if fd is not None:
         return f"socket,id=console,fd={fd}"
     if console == PTY:

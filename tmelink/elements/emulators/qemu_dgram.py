@@ -76,6 +76,13 @@ class QemuDgram(Cable):
             return [Claim("udp", (local.host or "", local.port))]
         return [Claim("socket", (str(local),)) if fd is None else Claim("descriptor", (fd,))]
 
+    def capabilities(self) -> frozenset[str]:
+        """To connect to what another user has made, again and again."""
+        more = (
+            frozenset(("CAP_DAC_OVERRIDE",)) if isinstance(self.arguments.remote, UnixPath) else frozenset()
+        )
+        return super().capabilities() | more
+
     async def open(self) -> None:
         """Bind the socket; raises `ElementError` where the address is not available."""
         local, remote, fd = self.arguments.local, self.arguments.remote, self.arguments.fd

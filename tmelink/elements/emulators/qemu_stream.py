@@ -12,7 +12,7 @@ from tmelink.elements.emulators.cable import Cable
 from tmelink.elements.emulators.stream_carrier import StreamClient, StreamServer
 from tmelink.elements.emulators.unix_carrier import OWN_MODE
 from tmelink.transport import endpoints
-from tmelink.transport.endpoints import Inet, SocketAddress
+from tmelink.transport.endpoints import Inet, SocketAddress, UnixPath
 
 
 class QemuStream(Cable):
@@ -67,6 +67,11 @@ class QemuStream(Cable):
             if isinstance(where, Inet)
             else Claim("socket", (where.path,))
         ]
+
+    def capabilities(self) -> frozenset[str]:
+        """To connect to what another user has made, again and again."""
+        more = frozenset(("CAP_DAC_OVERRIDE",)) if isinstance(self.arguments.where, UnixPath) else frozenset()
+        return super().capabilities() | more
 
     async def open(self) -> None:
         """Listen, or begin to connect; raises `ElementError` where the address is not available."""

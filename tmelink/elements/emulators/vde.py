@@ -68,6 +68,11 @@ class Vde(Cable):
         """The directory, if it listens there."""
         return [Claim("VDE directory", (self.arguments.path,))] if self.arguments.listen else []
 
+    def capabilities(self) -> frozenset[str]:
+        """To connect to what another user has made, again and again."""
+        more = frozenset(("CAP_DAC_OVERRIDE",)) if not self.arguments.listen else frozenset()
+        return super().capabilities() | more
+
     async def open(self) -> None:
         """Begin to plug in, or listen; raises `ElementError` where that fails."""
         given = self.arguments

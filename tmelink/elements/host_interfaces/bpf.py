@@ -73,6 +73,10 @@ class Bpf(Element):
 
     arguments: Arguments
 
+    def capabilities(self) -> frozenset[str]:
+        """For its packet socket."""
+        return frozenset(("CAP_NET_RAW",))
+
     def __init__(self, name: str, arguments: Any) -> None:
         super().__init__(name, arguments)
         self.interface: str | None = arguments.interface

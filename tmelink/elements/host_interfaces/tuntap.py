@@ -89,6 +89,10 @@ class TunTap(Element):
         """The name of the interface once it is open, else the one that was asked for."""
         return self._tap.name if self._tap is not None else self._request
 
+    def capabilities(self) -> frozenset[str]:
+        """For the interface and what is around it; in a namespace, to go there."""
+        return frozenset(("CAP_NET_ADMIN", "CAP_SYS_ADMIN") if self.netns is not None else ("CAP_NET_ADMIN",))
+
     def make_port(self) -> Port:
         """A port that takes super-frames unless they are switched off."""
         return Port(self, kind=self.kind, offload=self._offload)

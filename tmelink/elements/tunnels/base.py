@@ -143,6 +143,10 @@ class TunnelElement(Element):
 
     # Running
 
+    def capabilities(self) -> frozenset[str]:
+        """For a raw socket, unless something of the same file carries its packets."""
+        return frozenset() if self.carried_by is not None else frozenset(("CAP_NET_RAW",))
+
     async def open(self) -> None:
         """Open the host's raw sockets, unless a connection carries the outer packets."""
         self._loop = asyncio.get_running_loop()
