@@ -46,7 +46,8 @@ def machine(name: str, console: Path, cmdline: str = "", extra: str = "") -> str
     """The guest as a machine file has it; its console is a unix socket."""
     words = f'{name}: tmelink/qemu memory 128 console "{console}" kernel "{GUEST}/vmlinuz" '
     words += f'initrd "{GUEST}/initrd.gz" append "console=ttyS0 quiet panic=-1 {cmdline}"'
-    return words + (f' extra "{extra}"' if extra else "")
+    # What QEMU opens itself is the tests' own.
+    return words + (f' user root extra "{extra}"' if extra else "")
 
 
 class Console:

@@ -11,6 +11,7 @@ import array
 import asyncio
 import atexit
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -157,7 +158,11 @@ async def start(
         raise ElementError(f"starting {words[0]}: it did not start within {START_SECONDS:g} s") from None
     except OSError as error:
         await child.stop(kill=True)
-        raise ElementError(f"starting {words[0]}: {error.strerror}") from error
+        whose = "" if user is None else f" as the user {user.name}"
+        more = (
+            ": let that user reach it, or write 'user root'" if whose and error.errno == errno.EACCES else ""
+        )
+        raise ElementError(f"starting {words[0]}{whose}: {error.strerror}{more}") from error
     except BaseException:
         # Closing its socket is enough for the minder to end what it may have started by now.
         child._close()

@@ -151,7 +151,8 @@ class TunTap(Element):
                 await self._network.close()
         finally:
             self._network = None
-            await namespaces.run(self._undo_settings, self.netns)
+            if self._tap is not None and not self._tap.created:
+                await namespaces.run(self._undo_settings, self.netns)
 
     async def close(self) -> None:
         """Remove the interface if it was created here; otherwise leave it as it was found."""
