@@ -57,7 +57,8 @@ class Service:
                 self._later.cancel()
             stop()
             if self._pid_file is not None:
-                self._pid_file.unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # of one that has become another user
+                    self._pid_file.unlink(missing_ok=True)
 
     def hung_up(self) -> bool:
         """SIGHUP: apply the lab's file as it is now; False where a terminal that was closed sent it."""
