@@ -298,7 +298,7 @@ def test_under_tls_a_wrong_record_is_counted_and_what_follows_passes(compress: s
     wire = up(equals(stream=True, super_frames=True, framing=compress))
     sender, receiver = wire.client.session, wire.server.session
     wrong = [RECORDS[0][:-1], RECORDS[0][:18], MAGIC + b"\x80"]
-    packets = sender._keyring.seal(sender._payloads.dressed(wrong))
+    packets = sender._keyring.seal(sender._payloads.encode(wrong))
     step = receiver.receive([*packets, *sender.send([FRAME], wire.now).wire], wire.now)
     assert kept(step.frames) == [(FRAME, None)]
     assert receiver.drops == {"malformed super-frame": 3}

@@ -795,7 +795,7 @@ def test_any_message_is_taken_or_counted(seed: int) -> None:
     for end in (wire.server, wire.client):
         for _ in range(30):
             message = chance.choice(MESSAGES)
-            end.session._tell(message, wire.now)
+            end.session._send_message(message, wire.now)
             wire.do(end, end.session._finish(wire.now))
             wire.run(wire.now + 0.1)
     control_session = wire.server.session._active
@@ -803,7 +803,7 @@ def test_any_message_is_taken_or_counted(seed: int) -> None:
     assert control_session.current is not None
     # What follows the end of a session in the same packet is not looked at.
     control_session.current.engine.write("\0".join([chance.choice(LAST), *MESSAGES]).encode() + b"\0")
-    wire.server.session._tell("PUSH_REPLY", wire.now)
+    wire.server.session._send_message("PUSH_REPLY", wire.now)
     wire.do(wire.server, wire.server.session._finish(wire.now))
     wire.run(wire.now + 5)
     assert [*wire.client.of(Restart), *wire.client.of(Exit)]
@@ -817,7 +817,7 @@ def test_an_endless_message_is_an_end() -> None:
     assert control_session is not None
     assert control_session.current is not None
     control_session.current.engine.write(b"x" * 100_000)
-    wire.server.session._tell("x", wire.now)
+    wire.server.session._send_message("x", wire.now)
     wire.do(wire.server, wire.server.session._finish(wire.now))
     wire.run(wire.now + 5)
     assert "endless" in wire.client.of(Restart)[0].reason

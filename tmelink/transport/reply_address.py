@@ -35,7 +35,7 @@ class ReplyAddresses:
 
     def __init__(self, sock: socket.socket) -> None:
         self._ipv6 = sock.family == socket.AF_INET6
-        self._known: dict[Address, _Known] = {}
+        self._known: dict[Address, _KnownPeer] = {}
         if self._ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
         else:
@@ -53,7 +53,7 @@ class ReplyAddresses:
         self._known.pop(peer, None)
         while len(self._known) >= PEERS:
             del self._known[next(iter(self._known))]
-        self._known[peer] = _Known(item[2], answer, monotonic())
+        self._known[peer] = _KnownPeer(item[2], answer, monotonic())
 
     def towards(self, peer: Address) -> list[AncillaryItem]:
         """What `socket.sendmsg` needs beside a datagram for `peer`; empty where the kernel may choose."""
@@ -89,7 +89,7 @@ class ReplyAddresses:
         return None
 
 
-class _Known:
+class _KnownPeer:
     __slots__ = ("answer", "heard_at", "preferred", "told")
 
     def __init__(self, told: bytes, answer: AncillaryItem, heard_at: float) -> None:

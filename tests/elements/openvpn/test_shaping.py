@@ -42,7 +42,7 @@ def test_the_rate_is_kept_and_nothing_is_lost_or_reordered() -> None:
         shaped = FrameShaper(100_000, 28, wire.send, wire.hold, wire.sent)
         begun = loop.time()
         data = bytes(range(100)) * 100
-        shaped.take([frame(1, 1000), Run(memoryview(data), 972)])
+        shaped.enqueue([frame(1, 1000), Run(memoryview(data), 972)])
         assert wire.frames == [frame(1, 1000)], "the first may go at once, and pays for the others to wait"
         async with asyncio.timeout(10):
             await wire.released.wait()
@@ -59,7 +59,7 @@ def test_no_more_wait_than_a_queue_holds() -> None:
     async def body() -> None:
         wire = Wire()
         shaped = FrameShaper(100, 28, wire.send, wire.hold, wire.sent)
-        shaped.take([frame(n) for n in range(QUEUE + 10)])
+        shaped.enqueue([frame(n) for n in range(QUEUE + 10)])
         assert len(wire.frames) == 1
         assert wire.sent.drops == {"over --shaper": 10}
         shaped.close()

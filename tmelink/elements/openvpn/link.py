@@ -120,7 +120,7 @@ class Link(Element):
         self._connector: Connector | None = None
         self._monitoring: Monitoring | None = None
         self._shaper: FrameShaper | None = None
-        self._inside = TunnelNetwork(self, arguments)
+        self._tunnel_network = TunnelNetwork(self, arguments)
 
     @classmethod
     def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Options | None:
@@ -240,7 +240,7 @@ class Link(Element):
         if self._shaper is not None:
             self._shaper.close()
             self._shaper = None
-        await self._inside.close()
+        await self._tunnel_network.close()
         if self._monitoring is not None:
             await self._monitoring.close()
             self._monitoring = None
@@ -260,7 +260,7 @@ class Link(Element):
         if self._shaper is None:
             peer.send(items)
         else:
-            self._shaper.take(items)
+            self._shaper.enqueue(items)
 
     def receive_one(self, port: Port, frame: Frame) -> None:
         """A frame from the machine that comes alone."""
@@ -330,11 +330,11 @@ class Link(Element):
 
     async def reaching(self, address: Address | None, *relays: Address) -> None:
         """An attempt begins, to these underlay addresses; None where this end waits for its peer."""
-        await self._inside.reaching(address, *relays)
+        await self._tunnel_network.reaching(address, *relays)
 
     def may_enter_link(self, address: Address) -> bool:
         """Whether packets to this address might enter the link, until `reaching` has returned."""
-        return self._inside.may_enter_link(address)
+        return self._tunnel_network.may_enter_link(address)
 
     def pushed(self, pushed: Pushed) -> None:
         """The server's options, as lines of a configuration."""
@@ -348,7 +348,7 @@ class Link(Element):
                 self.log.info(
                     "the server pushes options %s: %s", why, printable(", ".join(options), MAX_LOGGED)
                 )
-        self._inside.pushed(pushed.options)
+        self._tunnel_network.pushed(pushed.options)
 
     def refused(self, refusal: AuthFailed) -> None:
         """The server refuses this client: an expired token is forgotten, any other refusal remembered."""

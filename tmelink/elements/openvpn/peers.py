@@ -226,7 +226,7 @@ class UdpPeer:
             where = sockets.show(self.remote) if self.remote else ""
             self._link.came_up(" ".join(filter(None, (where, event.detail))))
         else:
-            _tell(self._link, event)
+            _pass_on_event(self._link, event)
         if isinstance(event, Restart | Exit) and not self.over.done():
             self.over.set_result(event)
 
@@ -300,7 +300,7 @@ class TcpPeer:
             self.heard = True
             self._link.came_up(" ".join(filter(None, (sockets.show(self.address), event.detail))))
         else:
-            _tell(self._link, event)
+            _pass_on_event(self._link, event)
         if isinstance(event, Restart | Exit) and not self.over.done():
             self.over.set_result(event)
 
@@ -322,7 +322,7 @@ class TcpServer:
         self._current: TcpPeer | None = None
         self._peers: dict[TcpPeer, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        lease.attend(self._take, None if options.float else remote)
+        lease.attend(self._accept, None if options.float else remote)
 
     @property
     def where(self) -> str | None:
@@ -356,7 +356,7 @@ class TcpServer:
         for peer in list(self._peers):
             self._drop(peer)
 
-    def _take(self, sock: socket.socket, address: Address, head: bytes) -> None:
+    def _accept(self, sock: socket.socket, address: Address, head: bytes) -> None:
         if len(self._peers) > CANDIDATES:
             self._make_room()
         peer = TcpPeer(self._link, self._options, sock, address, head)
@@ -415,7 +415,7 @@ class TcpServer:
             peer.close()
 
 
-def _tell(link: PeerOwner, event: SessionEvent) -> None:
+def _pass_on_event(link: PeerOwner, event: SessionEvent) -> None:
     """Pass a session's events to the link, whatever the transport."""
     if isinstance(event, Notice):
         link.notice(event)

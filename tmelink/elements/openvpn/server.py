@@ -68,7 +68,7 @@ class _ClientState:
     bytes_received: int = 0
 
     @property
-    def inside(self) -> str:
+    def addresses(self) -> str:
         """Its tunnel addresses, for a person to read."""
         return " ".join(str(a) for a in (self.welcome.address, self.welcome.address6) if a is not None)
 
@@ -102,7 +102,7 @@ class Server(Element):
         self.segment = True
         self.gro = True
         self.remote: Address | None = None
-        self._inside = TunnelNetwork(self, arguments)
+        self._tunnel_network = TunnelNetwork(self, arguments)
         self._fabric: ServerBridge | ServerRouter
         if self._ip:
             self._fabric = ServerRouter(
@@ -244,10 +244,10 @@ class Server(Element):
             port_lease.attend(self)
         else:
             self._lease = listening = await listen(self, alone, family)
-            listening.attend(self._take, None)
+            listening.attend(self._accept, None)
         if self._options.pool_persist_seconds:
             self._spawn(self._keep_pool(self._options.pool_persist_seconds))
-        await self._inside.reaching(None)
+        await self._tunnel_network.reaching(None)
         if arguments.monitoring != MonitoringOptions():
             self._monitoring = Monitoring(arguments.monitoring, self, self.log)
             await self._monitoring.open()
@@ -255,7 +255,7 @@ class Server(Element):
     async def close(self) -> None:
         """Say goodbye where the options want it, and give the port back."""
         await self._revocations.close()
-        await self._inside.close()
+        await self._tunnel_network.close()
         if self._monitoring is not None:
             await self._monitoring.close()
             self._monitoring = None
@@ -337,7 +337,7 @@ class Server(Element):
         """Take a datagram over UDP."""
         self.arrived([datagram], address)
 
-    def _take(self, sock: socket.socket, address: Address, head: bytes) -> None:
+    def _accept(self, sock: socket.socket, address: Address, head: bytes) -> None:
         """Take a TCP connection, from which `head` was read before."""
         assert self._server is not None, "the socket is closed with it"
         opened = self._server.opened(address, self._now)
@@ -461,7 +461,7 @@ class Server(Element):
         known.up, known.since = True, time.time()
         self.happened("client in", f"'{known.name}' at {sockets.show(address)}", client=known.name)
         self._fabric.join(client, known.name, known.welcome)
-        parts = (f"client '{known.name}' at {sockets.show(address)}", known.inside, event.detail)
+        parts = (f"client '{known.name}' at {sockets.show(address)}", known.addresses, event.detail)
         detail = ", ".join(filter(None, parts))
         if self.up:
             self.log.info("%s", detail)
@@ -536,7 +536,7 @@ class Server(Element):
         known = self._clients[client]
         assert self._server is not None, "clients are there only while it is open"
         where = sockets.show(cast(Address, self._server.address(client)))
-        return "  ".join(filter(None, (known.name or "(no name)", where, known.inside)))
+        return "  ".join(filter(None, (known.name or "(no name)", where, known.addresses)))
 
     def _push(self, name: str, option: str) -> str:
         change = Change(option.removeprefix("-"), option.startswith("-"))

@@ -39,7 +39,7 @@ class FrameShaper:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
-    def take(self, items: Sequence[Frame | Run]) -> None:
+    def enqueue(self, items: Sequence[Frame | Run]) -> None:
         """Send what may go now and queue the rest; frames beyond the queue are dropped and counted."""
         for item in items:
             for piece in item.pieces() if isinstance(item, Run) else (item,):

@@ -35,7 +35,7 @@ class TunnelNetwork:
         self._task: asyncio.Task[None] | None = None
         self._names: dict[str, IPAddress] = {}
         self._told: Tunnel | None = None
-        self._said = False
+        self._warned = False
 
     async def reaching(self, address: Address | None, *relays: Address) -> None:
         """An attempt begins, and its packets go to these addresses; None where this end waits for its peer.
@@ -96,15 +96,15 @@ class TunnelNetwork:
             if self._told is None and not self._names.keys() >= set(names):
                 # No route leads into the tunnel yet, and most would be left out for lack of a name.
                 return None
-        return self._tell()
+        return self._configure()
 
     async def _resolve(self, names: list[str]) -> None:
         known = dict(self._names)
         self._names |= await resolved(names)
         if self._names != known or self._told is None:
-            self._tell()
+            self._configure()
 
-    def _tell(self) -> Awaitable[None] | None:
+    def _configure(self) -> Awaitable[None] | None:
         try:
             tunnel = network_options.tunnel(self._options, self._network, self._remote, self._names)
         except ValueError as error:
@@ -116,8 +116,8 @@ class TunnelNetwork:
         done = None if peer is None else peer.element.configure_network(peer, tunnel)
         if done is not None:
             self._told = tunnel
-        elif not self._said:
-            self._said = True
+        elif not self._warned:
+            self._warned = True
             self._link.log.info(
                 "tunnel addresses and routes have no effect: the link is not connected to an interface "
                 "of a host; connect it to a tme/host/tun/%s",

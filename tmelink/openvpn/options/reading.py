@@ -104,7 +104,7 @@ class OptionList:
             row = ROWS.get(word.text[2:])
             taken = words[at:end] if row is None or row.most is None else words[at : min(end, at + row.most)]
             directive = Directive(Word(word.text[2:], word.place), tuple(taken))
-            self._take(directive, base)
+            self._read_option(directive, base)
             at += len(taken)
             for extra in words[at:end]:
                 self._include(extra, word, base, row)
@@ -124,8 +124,10 @@ class OptionList:
 
     # One option
 
-    def _take(self, directive: Directive, base: str, inside: list[OptionSetting] | None = None) -> None:
-        """Judge one option and keep it; `inside` collects the settings of a <connection> block."""
+    def _read_option(
+        self, directive: Directive, base: str, connection: list[OptionSetting] | None = None
+    ) -> None:
+        """Judge one option and keep it; `connection` collects the settings of a <connection> block."""
         lenient = self._pass_over_all or directive.name.text in self._pass_over
         if directive.name.text == "setenv" and [w.text for w in directive.arguments[:1]] == ["opt"]:
             if len(directive.arguments) == 1:
@@ -145,7 +147,7 @@ class OptionList:
         if directive.block is not None and not row.inline:
             self._mistake(directive, directive.name.place, f"--{row.name} cannot be written as a block")
             return
-        if inside is not None and not row.connection:
+        if connection is not None and not row.connection:
             self._mistake(
                 directive,
                 directive.name.place,
@@ -153,7 +155,7 @@ class OptionList:
                 "put it before the block",
             )
             return
-        if inside is None and row.connection and self.connections:
+        if connection is None and row.connection and self.connections:
             self._judged(directive, "ignored", "it stands below a <connection> block: put it above")
             return
         status, why = row.status, row.about
@@ -166,7 +168,7 @@ class OptionList:
         else:
             setting = self._setting(directive, row, base)
             if setting is not None:
-                self._keep(directive, setting, base, inside)
+                self._keep(directive, setting, base, connection)
 
     def _setting(self, directive: Directive, row: Row, base: str) -> OptionSetting | None:
         if directive.block is not None:
@@ -183,7 +185,7 @@ class OptionList:
         return OptionSetting(row, tuple(values), directive.name.place, places, None, base)
 
     def _keep(
-        self, directive: Directive, setting: OptionSetting, base: str, inside: list[OptionSetting] | None
+        self, directive: Directive, setting: OptionSetting, base: str, connection: list[OptionSetting] | None
     ) -> None:
         """Keep a setting, or do at once what it asks of the reading."""
         name = setting.name
@@ -203,8 +205,8 @@ class OptionList:
             self._pass_over.update(word.text.removeprefix("--") for word in directive.arguments)
         elif name == "connection":
             self._connection(directive, base)
-        elif inside is not None:
-            inside.append(setting)
+        elif connection is not None:
+            connection.append(setting)
         else:
             self.settings.append(setting)
 
@@ -224,7 +226,7 @@ class OptionList:
         own: list[OptionSetting] = []
         place = directive.name.place
         for inner in read_block(directive.block, place.source, self._report):
-            self._take(inner, base, own)
+            self._read_option(inner, base, own)
         if not any(setting.name == "remote" for setting in own):
             self._report(Mistake(place, "a <connection> block needs a remote"))
             return
@@ -257,7 +259,7 @@ class OptionList:
             return False
         self._open_files.append(path)
         for directive in read(data, path, self._report):
-            self._take(directive, posixpath.dirname(path))
+            self._read_option(directive, posixpath.dirname(path))
         self._open_files.pop()
         return True
 

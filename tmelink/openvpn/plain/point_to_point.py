@@ -118,7 +118,7 @@ class PointToPoint:
         self._asking_until = now + super_frames.WAIT_SECONDS
         # A peer of tmelink's says the same unasked; any other answers the request.
         asking = [message(REPLY, self._occ.local.encode() + b"\0"), message(REQUEST)]
-        return Step([*step.wire, *self._said(asking, now)], (), step.events)
+        return Step([*step.wire, *self._seal_messages(asking, now)], (), step.events)
 
     def knows(self, datagram: Frame, now: float) -> bool:
         """Whether the key verifies it."""
@@ -208,7 +208,7 @@ class PointToPoint:
             messages.append(PING)
         if not messages and not events:
             return NOTHING
-        return Step(self._said(messages, now), (), events)
+        return Step(self._seal_messages(messages, now), (), events)
 
     def security(self) -> Security:
         """The static key's cipher."""
@@ -227,7 +227,7 @@ class PointToPoint:
         if self._ended:
             return NOTHING
         self._end()
-        return Step(self._said([message(EXIT)] * self._exit_messages, now))
+        return Step(self._seal_messages([message(EXIT)] * self._exit_messages, now))
 
     def _end(self) -> None:
         self._ended = True
@@ -284,7 +284,7 @@ class PointToPoint:
             liveness.active(frame.size(frames), now)
         if self._mss and frames:
             frames = clamped(frames, self._mss, ip=self._ip)
-        return Step(self._said(replies, now) if replies else (), frames, events, True)
+        return Step(self._seal_messages(replies, now) if replies else (), frames, events, True)
 
     def _sorted_out(
         self, datagrams: Sequence[Item], now: float
@@ -331,7 +331,7 @@ class PointToPoint:
 
     # What is sent
 
-    def _said(self, messages: list[bytes], now: float) -> Sequence[Item]:
+    def _seal_messages(self, messages: list[bytes], now: float) -> Sequence[Item]:
         if not messages:
             return messages
         self._liveness.last_sent = now

@@ -110,7 +110,7 @@ class ControlSession:
         return next((n for n in self.negotiations() if n.key_id == key_id), None)
 
     def open(self, datagram: bytes, opcode: Opcode, key_id: int) -> Body:
-        """The body of an authentic packet of this association; `ProtocolError` for any other."""
+        """The body of an authentic packet of this control session; `ProtocolError` for any other."""
         if opcode in WITH_WRAPPED_KEY:
             datagram, _ = split_wrapped_key(datagram)
         body = packet.parse_body(opcode, self._wrapping_of(key_id).open(datagram))
@@ -120,7 +120,7 @@ class ControlSession:
             self._allowance = None if body.acks else self._allowance + AMPLIFICATION * len(datagram)
         return body
 
-    def take(self, negotiation: Negotiation, opcode: Opcode, body: Body) -> None:
+    def receive(self, negotiation: Negotiation, opcode: Opcode, body: Body) -> None:
         """Give a packet's acknowledgements and payload to its negotiation."""
         negotiation.reliable.acknowledged(body.acks)
         if body.number is not None:

@@ -1,6 +1,6 @@
 """How a session begins: the first packets of either side, and the message in which an end introduces itself.
 
-Makes associations out of settings. What becomes of them is the session's.
+Makes control sessions of settings. What becomes of them is the session's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tmelink.openvpn.tls.wrap import (
 
 
 class HandshakeFactory:
-    """What every association of one session is made of."""
+    """What every control session of one session is made of."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class HandshakeFactory:
         self._wall = wall
         self._drops = drops
 
-    def associate(
+    def control_session(
         self,
         wrapping: Wrapping,
         material: bytes,
@@ -52,7 +52,7 @@ class HandshakeFactory:
         remote: bytes | None = None,
         first: int = 0,
     ) -> ControlSession:
-        """An association that nothing was sent in."""
+        """A control session in which nothing was sent."""
         settings = self._settings
         return ControlSession(
             self._context,
@@ -69,27 +69,27 @@ class HandshakeFactory:
         )
 
     def ask(self, credentials: Credentials | None, now: float) -> ControlSession:
-        """A client's association, its reset on the way."""
+        """A control session of a client, its reset on the way."""
         wrap = self._settings.wrap
         first, wrapped, reset = 0, b"", Opcode.CONTROL_HARD_RESET_CLIENT_V2
         if isinstance(wrap, ClientKey):
             first, wrapped, reset = EARLY_NEGOTIATION, wrap.wrapped, Opcode.CONTROL_HARD_RESET_CLIENT_V3
         wrapping = Wrapping(codec(wrap, server=False), self._wall, first=first, wrapped=wrapped)
-        control_session = self.associate(wrapping, key_material(wrap))
+        control_session = self.control_session(wrapping, key_material(wrap))
         control_session.start(self.introduction(credentials), now, reset)
         return control_session
 
     def answer(self, datagram: bytes, opcode: Opcode, now: float) -> ControlSession:
-        """A server's association for a client that begins, not started yet; `ProtocolError`."""
+        """A control session of a server for a client that begins, not started yet; `ProtocolError`."""
         wrap = self._settings.wrap
         if not isinstance(wrap, ServerKey):
-            return self.associate(Wrapping(codec(wrap, server=True), self._wall), key_material(wrap))
+            return self.control_session(Wrapping(codec(wrap, server=True), self._wall), key_material(wrap))
         if opcode is not Opcode.CONTROL_HARD_RESET_CLIENT_V3:
             raise ProtocolError("reset without a client key")
         key, metadata = unwrap_client_key(wrap.key, split_wrapped_key(datagram)[1])
         if not fresh_enough(metadata, wrap.max_age, self._wall(now)):
             raise ProtocolError("client key too old")
-        return self.associate(Wrapping(Crypt(key, server=True), self._wall), key)
+        return self.control_session(Wrapping(Crypt(key, server=True), self._wall), key)
 
     def introduction(self, credentials: Credentials | None) -> Message:
         """This end's key-method message."""

@@ -26,7 +26,10 @@ from tmelink.openvpn.tls.settings import TlsSettings
 
 
 class Keyring:
-    """The keys of one association; `switch_at` is when new keys seal even if the peer has not used them."""
+    """The keys of one control session.
+
+    `switch_at` is when new keys seal even if the peer has not used them.
+    """
 
     def __init__(self, settings: TlsSettings, drops: Counter[str]) -> None:
         self._settings = settings
@@ -39,7 +42,7 @@ class Keyring:
         self.switch_at: float | None = None
 
     def follow(self, control_session: ControlSession | None, now: float) -> None:
-        """Use the keys that an association has now, and no others."""
+        """Use the keys that a control session has now, and no others."""
         self._control_session = control_session
         negotiations = [] if control_session is None else control_session.negotiations()
         self._opening = {n.key_id: n for n in negotiations if n.keys is not None}

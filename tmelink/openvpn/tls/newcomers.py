@@ -58,7 +58,7 @@ class Newcomers:
             return control_session
         # Both ends' packet ids went on by one with the resets that were not kept.
         wrapping = Wrapping(greeted.codec, self._wall, first=1)
-        control_session = self._factory.associate(
+        control_session = self._factory.control_session(
             wrapping, greeted.material, greeted.local, greeted.remote, first=1
         )
         control_session.start(introduction, now, None)

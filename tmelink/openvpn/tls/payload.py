@@ -88,7 +88,7 @@ class Payloads:
             payloads: Sequence[Item] = self._super.payloads(frames, self._ordinary_frames)
         else:
             payloads = self._ordinary_frames(cast("Sequence[Item]", frames))
-        return payloads if self.plain else self.dressed(pieces(payloads))
+        return payloads if self.plain else self.encode(pieces(payloads))
 
     def _ordinary_frames(self, frames: Sequence[Item]) -> Sequence[Item]:
         frames = self._bounds.within(frames)
@@ -110,7 +110,7 @@ class Payloads:
             and not (self._mss and may_be_syn(payload, ip=self._ip))
         )
 
-    def dressed(self, payloads: Sequence[Frame]) -> Sequence[Frame]:
+    def encode(self, payloads: Sequence[Frame]) -> Sequence[Frame]:
         """Payloads with what this link puts around them."""
         if self._framer is not None:
             payloads = [self._framer.frame(payload) for payload in payloads]

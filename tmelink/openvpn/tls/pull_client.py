@@ -76,9 +76,9 @@ class PullClient:
             return PullResult([Notice("info", "the server wants to decide about this client later")])
         if (farewell := push_messages.parse_farewell(text, push_messages.RESTART)) is not None:
             onward: Onward = "address" if farewell.next_server else "here"
-            return PullResult([Restart(_said("the server restarts", farewell.reason), onward)])
+            return PullResult([Restart(_with_reason("the server restarts", farewell.reason), onward)])
         if (farewell := push_messages.parse_farewell(text, push_messages.HALT)) is not None:
-            return PullResult([Exit(_said("the server ends the link", farewell.reason))])
+            return PullResult([Exit(_with_reason("the server ends the link", farewell.reason))])
         return None
 
     def _reply(self, reply: push_messages.PushReply, remote: Message, agreed: bool) -> PullResult:
@@ -131,13 +131,13 @@ class PullClient:
 
     def _refused(self, refusal: push_messages.Refusal) -> list[SessionEvent]:
         reason, temporary, wait, onward = refusal
-        text = _said("the server refuses this client", reason or "no reason given")
+        text = _with_reason("the server refuses this client", reason or "no reason given")
         token_refused = self.credentials is not self._settings.credentials
         again = temporary or token_refused or self._settings.auth_retry == "nointeract"
         return [AuthFailed(reason, temporary, wait), Restart(text, onward) if again else Exit(text)]
 
 
-def _said(what: str, reason: str) -> str:
+def _with_reason(what: str, reason: str) -> str:
     """What the server does, with its own words for it if there are any."""
     return f"{what}: {printable(reason)}" if reason else what
 

@@ -1,9 +1,9 @@
 """A link with TLS as a value: one pair of ends, from the first reset to frames under changing keys.
 
 Stands on `ControlSession` for the control channel, on `Keyring` for the data channel, on `Payloads` for what
-is in it, and decides between them: which association counts, what follows from what the peer says, when keys
-are renewed, when a peer is gone. The same session serves two equal ends, a client that pulls its options, and
-a server's side of one client (`mode` of `TlsSettings`). Opens no socket, reads no clock, writes no log.
+is in it, and decides between them: which control session counts, what follows from what the peer says, when
+keys are renewed, when a peer is gone. The same session serves two equal ends, a client that pulls its
+options, and a server's side of one client (`mode` of `TlsSettings`). Opens no socket, reads no clock.
 """
 
 from __future__ import annotations
@@ -97,13 +97,13 @@ class TlsSession:
         check(settings)
         self.settings = settings
         self.drops: Counter[str] = Counter()
-        self._beginning = HandshakeFactory(settings, context, wall, self.drops)
+        self._handshakes = HandshakeFactory(settings, context, wall, self.drops)
         self._payloads = Payloads(settings, self.drops, secrets.randbelow(256))
         self._keyring = Keyring(settings, self.drops)
-        self._pulling = PullClient(settings)
-        self._pushing = PushServer(settings)
+        self._pull_client = PullClient(settings)
+        self._push_server = PushServer(settings)
         self._active: ControlSession | None = None
-        self._newcomers = Newcomers(settings, self._beginning, wall)
+        self._newcomers = Newcomers(settings, self._handshakes, wall)
         self._early: dict[bytes, packet.Body] = {}
         """Answers to a client's reset that do not show that they are, by session id."""
         self._begin_by: float | None = None
@@ -124,7 +124,7 @@ class TlsSession:
             waits_for_peer=settings.server and (settings.liveness.ping_timer_rem or not settings.remote),
         )
         if wrapping is not None:
-            self._active = self._beginning.associate(wrapping, material, local, remote, first=1)
+            self._active = self._handshakes.control_session(wrapping, material, local, remote, first=1)
 
     # What the shell calls.
 
@@ -136,7 +136,7 @@ class TlsSession:
         if self._active is not None:
             self._active.start(self._introduction(), now, None)
         elif not self.settings.server:
-            self._active = self._beginning.ask(self._pulling.credentials, now)
+            self._active = self._handshakes.ask(self._pull_client.credentials, now)
             if self.settings.server_poll_timeout:
                 self._answer_by = now + self.settings.server_poll_timeout
         return self._finish(now)
@@ -164,7 +164,7 @@ class TlsSession:
                 authentic = True
                 if source is not None and self._active is not None:
                     self._active.address = source
-                self._take(opened, frames, now)
+                self._sort_payloads(opened, frames, now)
         authentic |= self._proven
         self._proven = False
         if authentic or alive:
@@ -244,7 +244,7 @@ class TlsSession:
             payload = opened[0]
             if self._payloads.is_plain_frame(payload) and not self._keyring.needs_rekey():
                 return payload
-            self._take(opened, frames, now)
+            self._sort_payloads(opened, frames, now)
         return self._after_data(frames, bool(opened), now)
 
     def tick(self, now: float) -> Step:
@@ -252,22 +252,22 @@ class TlsSession:
         if self._ended:
             return NOTHING
         for control_session in self._control_sessions():
-            self._mind(control_session, now)
-        if self._pulling.request_due(now):
-            self._tell(push_messages.PUSH_REQUEST, now)
-        ended = self._pushing.forgotten(now) or self._liveness.ended(now)
+            self._pass_time(control_session, now)
+        if self._pull_client.request_due(now):
+            self._send_message(push_messages.PUSH_REQUEST, now)
+        ended = self._push_server.forgotten(now) or self._liveness.ended(now)
         if self._begin_by is not None and now >= self._begin_by:
             window = self.settings.control.hand_window
             ended = Restart(f"nobody has shown who it is within {window:g} s (--hand-window)")
         if (answer_by := self._unanswered_until()) is not None and now >= answer_by:
             seconds = self.settings.server_poll_timeout
             ended = Restart(f"no answer within {seconds:.3g} s (--server-poll-timeout)", at_once=True)
-        elif self._pulling.answer_by is not None and now >= self._pulling.answer_by:
+        elif self._pull_client.answer_by is not None and now >= self._pull_client.answer_by:
             ended = Restart("the server does not answer the request for options (PUSH_REQUEST)")
         if ended is not None:
             self._finish_with(ended, now)
         elif self._up and self._liveness.ping_due(now):
-            self._say(PING, now)
+            self._seal_message(PING, now)
         return self._finish(now)
 
     def security(self) -> Security:
@@ -299,9 +299,9 @@ class TlsSession:
             self._unanswered_until(),
             self._begin_by,
             self._keyring.switch_at,
-            self._pulling.request_at,
-            self._pulling.answer_by,
-            self._pushing.forget_at,
+            self._pull_client.request_at,
+            self._pull_client.answer_by,
+            self._push_server.forget_at,
             self._liveness.deadline(),
         ]
         for control_session in self._control_sessions():
@@ -318,11 +318,11 @@ class TlsSession:
         active, notices = self._active, self.settings.messages.explicit_exit_notify
         if self._up and notices and active is not None and active.negotiated is not None:
             if active.negotiated.exit_message:
-                self._tell(push_messages.EXIT, now)
+                self._send_message(push_messages.EXIT, now)
                 self._post(active, now)
             elif not self.settings.stream:
                 for _ in range(notices):
-                    self._say(occ_message(OCC_EXIT), now)
+                    self._seal_message(occ_message(OCC_EXIT), now)
         step = self._gathered()
         self._end(now)
         return step
@@ -330,7 +330,7 @@ class TlsSession:
     def dismiss(self, now: float) -> Step:
         """A server sends its client away, which is told to begin anew; nothing follows."""
         if self._up and self._active is not None:
-            self._tell(push_messages.RESTART, now)
+            self._send_message(push_messages.RESTART, now)
             self._post(self._active, now)
         step = self._gathered()
         self._end(now)
@@ -366,10 +366,10 @@ class TlsSession:
         if joining is None:
             return NOTHING
         control_session, negotiation, remote = joining
-        if self.settings.mode == "push" and self._pushing.admitted:
-            self._pushing.update(options)
+        if self.settings.mode == "push" and self._push_server.admitted:
+            self._push_server.update(options)
         elif self.settings.mode == "push":
-            control_session.negotiated = self._pushing.admit(options, remote)
+            control_session.negotiated = self._push_server.admit(options, remote)
             if control_session.negotiated is None:
                 return self.refuse(NO_CIPHER, now)
         negotiation.admit()
@@ -383,8 +383,8 @@ class TlsSession:
         if joining is None:
             return NOTHING
         control_session, negotiation, _ = joining
-        negotiation.send(self._pushing.refuse(reason, now))
-        self._go_on(control_session, negotiation, now)
+        negotiation.send(self._push_server.refuse(reason, now))
+        self._advance(control_session, negotiation, now)
         return self._finish(now)
 
     @property
@@ -403,7 +403,7 @@ class TlsSession:
     # The control channel.
 
     def _introduction(self) -> Message:
-        return self._beginning.introduction(self._pulling.credentials)
+        return self._handshakes.introduction(self._pull_client.credentials)
 
     def _control_sessions(self) -> list[ControlSession]:
         return [*self._newcomers] if self._active is None else [self._active, *self._newcomers]
@@ -429,8 +429,8 @@ class TlsSession:
             self.drops[str(error)] += 1
             return None
         self.spoken = True
-        control_session.take(negotiation, opcode, body)
-        self._go_on(control_session, negotiation, now)
+        control_session.receive(negotiation, opcode, body)
+        self._advance(control_session, negotiation, now)
         return control_session
 
     def _begun(
@@ -452,12 +452,12 @@ class TlsSession:
         elif not may_begin(opcode, key_id, server=settings.server):
             raise ProtocolError("control packet of no session")
         elif settings.server:
-            begun = self._beginning.answer(datagram, opcode, now)
+            begun = self._handshakes.answer(datagram, opcode, now)
             begun.start(self._introduction(), now, Opcode.CONTROL_HARD_RESET_SERVER_V2)
         else:
             if self._is_elsewhere(source):
                 raise ProtocolError("control packet from another address")
-            begun = self._beginning.ask(self._pulling.credentials, now)
+            begun = self._handshakes.ask(self._pull_client.credentials, now)
             if not settings.stream:
                 begun.limit()
         body = begun.open(datagram, opcode, key_id)
@@ -495,7 +495,7 @@ class TlsSession:
             raise ProtocolError("control packet of no session")
         assert active.current is not None, "a client's session has begun"
         if early is not None:
-            active.take(active.current, Opcode.CONTROL_HARD_RESET_SERVER_V2, early)
+            active.receive(active.current, Opcode.CONTROL_HARD_RESET_SERVER_V2, early)
         self._early.clear()
         active.remote, active.address = session_id, source
         return active, body
@@ -526,7 +526,7 @@ class TlsSession:
         if active is not None and active.current is not None and active.current.ready and active.current.keys:
             self._start_renewal(active, now)
 
-    def _go_on(self, control_session: ControlSession, negotiation: Negotiation, now: float) -> None:
+    def _advance(self, control_session: ControlSession, negotiation: Negotiation, now: float) -> None:
         """Let a negotiation take its next steps, and draw the consequences."""
         try:
             control_session.advance(negotiation, now)
@@ -605,7 +605,7 @@ class TlsSession:
         if self.settings.mode == "pull":
             assert negotiation.remote is not None
             agreed = control_session.negotiated is not None
-            taken = self._pulling.message(message, negotiation.remote, agreed=agreed, now=now)
+            taken = self._pull_client.message(message, negotiation.remote, agreed=agreed, now=now)
         if taken is not None:
             for event in taken.events:
                 if isinstance(event, Restart | Exit):
@@ -621,7 +621,7 @@ class TlsSession:
                 self._follow_compression(taken.negotiated)
                 self._serve(control_session, negotiation, now)
         elif message == push_messages.PUSH_REQUEST and self.settings.mode == "push":
-            self._pushing.asked()
+            self._push_server.asked()
             self._push_replies(now)
         elif message == push_messages.EXIT:
             self._finish_with(Restart("the peer says that it exits"), now)
@@ -636,7 +636,7 @@ class TlsSession:
             except ValueError as error:
                 self._events.append(Notice("warning", f"the server pushes compression: {error}"))
 
-    def _tell(self, message: str, now: float) -> None:
+    def _send_message(self, message: str, now: float) -> None:
         """Send a text message in the newest negotiation that has come so far."""
         control_session = self._active
         if control_session is None or self._ended:
@@ -644,12 +644,12 @@ class TlsSession:
         for negotiation in control_session.negotiations():
             if negotiation.remote is not None:
                 negotiation.send(message)
-                self._go_on(control_session, negotiation, now)
+                self._advance(control_session, negotiation, now)
                 return
 
     def _push_replies(self, now: float) -> None:
-        for reply in self._pushing.replies():
-            self._tell(reply, now)
+        for reply in self._push_server.replies():
+            self._send_message(reply, now)
 
     # Keys and frames.
 
@@ -658,9 +658,9 @@ class TlsSession:
         settings, agreed = self.settings, control_session.negotiated
         if agreed is None:
             if settings.mode == "pull" and negotiation.ready:
-                self._pulling.start(now)
-                if self._pulling.request_due(now):
-                    self._tell(push_messages.PUSH_REQUEST, now)
+                self._pull_client.start(now)
+                if self._pull_client.request_due(now):
+                    self._send_message(push_messages.PUSH_REQUEST, now)
             return
         if negotiation.keys is None and negotiation.admission is Admission.ADMITTED:
             self._keyring.make(control_session, negotiation, agreed, now)
@@ -689,7 +689,7 @@ class TlsSession:
         parts = [printable(peer.common_name) if peer else "", negotiation.engine.describe(), f"data {cipher}"]
         self._events.append(Up(", ".join(part for part in parts if part)))
 
-    def _take(self, opened: Sequence[Item], frames: list[Carried], now: float) -> None:
+    def _sort_payloads(self, opened: Sequence[Item], frames: list[Carried], now: float) -> None:
         """Add the frames among what was opened to `frames`."""
         if self._payloads.incoming(opened, frames, now) == "exit":
             self._finish_with(Restart("the peer says that it exits"), now)
@@ -699,16 +699,16 @@ class TlsSession:
         if self._liveness.quiet_seconds and frames:
             self._liveness.active(frame.size(opened), now)
 
-    def _say(self, payload: bytes, now: float) -> None:
+    def _seal_message(self, payload: bytes, now: float) -> None:
         """Seal something that is no frame."""
         if self._keyring.ready(now):
-            self._wire += self._keyring.seal(self._payloads.dressed([payload]))
+            self._wire += self._keyring.seal(self._payloads.encode([payload]))
         self._liveness.last_sent = now
 
     # Time.
 
-    def _mind(self, control_session: ControlSession, now: float) -> None:
-        """What time does to one association."""
+    def _pass_time(self, control_session: ControlSession, now: float) -> None:
+        """What time does to one control session."""
         give_up, renew = self._give_up_at(control_session), self._renew_at(control_session)
         if give_up is not None and now >= give_up:
             window = self.settings.control.hand_window
@@ -786,4 +786,4 @@ class TlsSession:
         self._active = self._begin_by = None
         self._newcomers.clear()
         self._keyring.follow(None, now)
-        self._pulling.credentials = None
+        self._pull_client.credentials = None
