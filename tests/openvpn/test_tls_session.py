@@ -900,7 +900,7 @@ def test_a_login_by_the_web_is_told_and_waited_for() -> None:
     assert wire.server.of(Joining)[0].peer_info["IV_SSO"] == "webauth,openurl"
     server = wire.server.session
     for text in ("AUTH_PENDING,timeout 90", "INFO_PRE,WEB_AUTH::https://sso.example/?id=1"):
-        server._tell(text, wire.now)
+        server._send_message(text, wire.now)
     wire.do(wire.server, server._finish(wire.now))
     wire.run(50)
     assert [n.text for n in wire.client.of(Notice)][-1].endswith("open https://sso.example/?id=1")

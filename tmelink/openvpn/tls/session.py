@@ -346,7 +346,7 @@ class TlsSession:
         if not self._up or agreed is None or not agreed.push_update:
             return None
         for message in messages:
-            self._tell(message, now)
+            self._send_message(message, now)
         return self._finish(now)
 
     def renew(self, now: float) -> Step:
