@@ -199,6 +199,9 @@ def test_a_command_that_an_element_does_not_know_names_its_line(tmp_path: Path) 
     async def body() -> None:
         file = tmp_path / "m.conf"
         file.write_text("n0: tmelink/nic\ncommand n0 dance\n")
+        with pytest.raises(tmelink.MachineError, match=r"m\.conf:2:12: 'dance' is not a command of n0"):
+            tmelink.load(file)
+        file.write_text("h0: tmelink/host inet 10.0.0.1/24\ncommand h0 ping nowhere\n")
         with pytest.raises(tmelink.ElementError, match=r"m\.conf:2:9: "):
             await tmelink.load(file).run().__aenter__()
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from tests.support.fuzzing import examples
 from tmelink.openvpn.monitoring.management import LogLine, Management
-from tmelink.openvpn.monitoring.status import Client, Snapshot, status
+from tmelink.openvpn.monitoring.status import ConnectedClient, Snapshot, status
 
 NOW = 1_700_000_000.0
 
-CLIENT = Client(
+CLIENT = ConnectedClient(
     number=0, name="laptop", username="", address="192.0.2.7:41194", ipv4="10.8.0.2", ipv6="",
     inside=("10.8.0.2", "fd00::2"), bytes_received=1000, bytes_sent=2000, since=NOW - 60,
     cipher="AES-256-GCM",

@@ -23,7 +23,7 @@ EPILOG = labs.epilog(
 Look = Callable[[str | None], dict[str, Any]]
 """The status of the lab, or of one element."""
 
-Row = tuple[str, str, float, str, float, float, int]
+TopRow = tuple[str, str, float, str, float, float, int]
 
 HEADS = ("ELEMENT", "STATE", "FOR", "", "FRAMES/S", "RATE", "DROPPED")
 
@@ -52,7 +52,7 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def rows(status: dict[str, Any]) -> list[Row]:
+def rows(status: dict[str, Any]) -> list[TopRow]:
     """A row for each element: state and why, and the traffic through all of its connections."""
     traffic: dict[str, list[float]] = {row["name"]: [0.0, 0.0, 0] for row in status["elements"]}
     for row in status["connections"]:
@@ -79,7 +79,7 @@ def rows(status: dict[str, Any]) -> list[Row]:
     ]
 
 
-def shown(row: Row) -> tuple[str, ...]:
+def shown(row: TopRow) -> tuple[str, ...]:
     """A row as text."""
     name, state, since, why, frames, bits, drops = row
     return (name, state, labs.ago(since), why, f"{frames:,.0f}", labs.quantity(bits, "bit/s"), f"{drops:,}")

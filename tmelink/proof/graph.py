@@ -23,7 +23,7 @@ from tmelink.proof.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class DrawnElement:
     """An element: its name, lines that say more, the host and the machine that it is drawn in, its state."""
 
     name: str
@@ -48,7 +48,7 @@ class Edge:
 class Graph:
     """What is drawn. `hosts` has the address of each host that the file names."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[DrawnElement, ...]
     edges: tuple[Edge, ...]
     hosts: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,19 +74,19 @@ def graph(machine: CheckedMachine, status: Mapping[str, Any] | None = None) -> G
                 seen.add(pair)
                 edges.append(Edge(element.name, other.name, _security(element.arguments), dashed=True))
         if not others and (remote := _remote(element.arguments)):
-            nodes += (Node(remote, (), "", "", "cloud"),)
+            nodes += (DrawnElement(remote, (), "", "", "cloud"),)
             edges.append(Edge(element.name, remote, _security(element.arguments), dashed=True))
     return Graph(tuple(dict.fromkeys(nodes)), tuple(edges), dict(machine.hosts))
 
 
-def _node(machine: CheckedMachine, path: str, element: Element, states: Mapping[str, str]) -> Node:
+def _node(machine: CheckedMachine, path: str, element: Element, states: Mapping[str, str]) -> DrawnElement:
     module = machine.modules[path]
     directory = path.rsplit("/", 1)[0].lstrip("/")
     lines = [module, *_addresses(element)]
     shape = (
         "switch" if module.endswith("/switch") else "link" if isinstance(element, Link | Server) else "box"
     )
-    return Node(
+    return DrawnElement(
         element.name,
         tuple(lines),
         machine.homes.get(path, ""),
@@ -174,7 +174,7 @@ def dot(drawn: Graph) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _dot_node(node: Node) -> str:
+def _dot_node(node: DrawnElement) -> str:
     label = _text("\n".join((node.name, *node.lines)))
     colour = f', fillcolor="{_COLOURS[node.state]}"' if node.state in _COLOURS else ""
     return f"  {_text(node.name)} [label={label}, {_SHAPES[node.shape]}{colour}]"
@@ -209,12 +209,12 @@ def mermaid(drawn: Graph) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _lines(node: Node) -> str:
+def _lines(node: DrawnElement) -> str:
     return "<br/>".join(escape(line) for line in (node.name, *node.lines))
 
 
-def _by(nodes: Iterable[Node], what: str) -> dict[str, list[Node]]:
-    found: dict[str, list[Node]] = defaultdict(list)
+def _by(nodes: Iterable[DrawnElement], what: str) -> dict[str, list[DrawnElement]]:
+    found: dict[str, list[DrawnElement]] = defaultdict(list)
     for node in nodes:
         found[getattr(node, what)].append(node)
     return found

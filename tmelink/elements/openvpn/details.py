@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from tmelink import ethernet
 from tmelink.element import Element
 from tmelink.frame import Counters, Run
-from tmelink.openvpn.monitoring.status import Client, Snapshot
+from tmelink.openvpn.monitoring.status import ConnectedClient, Snapshot
 from tmelink.openvpn.session import Item, Security
 from tmelink.state import Details
 
@@ -130,10 +130,10 @@ def server_snapshot(server: Element, details: ServerDetails, sent: Counters, rec
     )
 
 
-def _client(client: ClientDetails) -> Client:
+def _client(client: ClientDetails) -> ConnectedClient:
     versions = {address.version: str(address) for address in client.inside}
     stations = tuple(map(ethernet.text, client.stations))
-    return Client(
+    return ConnectedClient(
         number=client.number,
         name=client.name,
         username=client.username,

@@ -46,7 +46,7 @@ from tmelink.openvpn.server.auth_token import AuthToken
 from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.server.server import Addressed, TlsServer
 from tmelink.openvpn.session import Exit, Item, Joining, Notice, Restart, Up
-from tmelink.openvpn.tls.push_messages import UPDATABLE, Change
+from tmelink.openvpn.tls.push_messages import UPDATABLE, PushedChange
 from tmelink.source import Mistake, Place, Report, Word
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
@@ -539,7 +539,7 @@ class Server(Element):
         return "  ".join(filter(None, (known.name or "(no name)", where, known.addresses)))
 
     def _push(self, name: str, option: str) -> str:
-        change = Change(option.removeprefix("-"), option.startswith("-"))
+        change = PushedChange(option.removeprefix("-"), option.startswith("-"))
         if change.name not in UPDATABLE or change.name.startswith("ifconfig"):
             known = ", ".join(sorted(each for each in UPDATABLE if not each.startswith("ifconfig")))
             raise ElementError(

@@ -29,7 +29,7 @@ ROUTE_HEADS = ("Virtual Address", "Common Name", "Real Address", "Last Ref", "La
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ConnectedClient:
     """A client of a server. Addresses are text, the one outside with its port; `since` seconds since 1970.
 
     `inside` is what leads to it in the tunnel: its addresses, or the MAC addresses of its stations.
@@ -69,7 +69,7 @@ class Snapshot:
     tun_written: int = 0
     wire_read: int = 0
     wire_written: int = 0
-    clients: tuple[Client, ...] | None = None
+    clients: tuple[ConnectedClient, ...] | None = None
 
 
 def status(snapshot: Snapshot, version: int) -> list[str]:
@@ -98,7 +98,7 @@ def _link(snapshot: Snapshot) -> Iterator[str]:
     yield "END"
 
 
-def _first(snapshot: Snapshot, clients: tuple[Client, ...]) -> Iterator[str]:
+def _first(snapshot: Snapshot, clients: tuple[ConnectedClient, ...]) -> Iterator[str]:
     yield "OpenVPN CLIENT LIST"
     yield f"Updated,{date(snapshot.now)}"
     yield "Common Name,Real Address,Bytes Received,Bytes Sent,Connected Since"
@@ -122,7 +122,7 @@ def _first(snapshot: Snapshot, clients: tuple[Client, ...]) -> Iterator[str]:
     yield "END"
 
 
-def _rows(snapshot: Snapshot, clients: tuple[Client, ...]) -> Iterator[tuple[str, ...]]:
+def _rows(snapshot: Snapshot, clients: tuple[ConnectedClient, ...]) -> Iterator[tuple[str, ...]]:
     now = str(int(snapshot.now))
     yield "TITLE", snapshot.title
     yield "TIME", date(snapshot.now), now

@@ -43,7 +43,7 @@ class PullClient:
         self.answer_by: float | None = None
         self._options: list[str] = []
         self._pushed: tuple[str, ...] = ()
-        self._changes: list[push_messages.Change] = []
+        self._changes: list[push_messages.PushedChange] = []
 
     def start(self, now: float) -> None:
         """The control channel stands: ask from now on, for as long as a handshake may take."""
@@ -109,7 +109,7 @@ class PullClient:
         self._pushed = tuple(option for option in kept if not option.startswith("auth-token"))
         return PullResult([*events, Pushed(self._pushed, tuple(dropped))], settled)
 
-    def _update(self, changes: Sequence[push_messages.Change], more: bool) -> PullResult:
+    def _update(self, changes: Sequence[push_messages.PushedChange], more: bool) -> PullResult:
         """The server changes what it has pushed (PUSH_UPDATE)."""
         self._changes += changes
         if len(self._changes) > push_messages.MAX_OPTIONS:

@@ -70,7 +70,7 @@ UPDATABLE = frozenset(
 """Options that a PUSH_UPDATE may change (OpenVPN's src/openvpn/options_util.c)."""
 
 
-class Change(NamedTuple):
+class PushedChange(NamedTuple):
     """One option of a PUSH_UPDATE: set, or taken back (`removed`); an `optional` one may be skipped."""
 
     option: str
@@ -83,7 +83,7 @@ class Change(NamedTuple):
         return self.option.partition(" ")[0]
 
 
-def parse_update(message: str) -> tuple[list[Change], bool] | None:
+def parse_update(message: str) -> tuple[list[PushedChange], bool] | None:
     """The changes of a PUSH_UPDATE and whether more follow, or None for another message."""
     if message != PUSH_UPDATE and not message.startswith(f"{PUSH_UPDATE},"):
         return None
@@ -94,11 +94,11 @@ def parse_update(message: str) -> tuple[list[Change], bool] | None:
             continue
         removed = written.startswith("-")
         bare = written.removeprefix("-")
-        changes.append(Change(bare.removeprefix("?"), removed, bare.startswith("?")))
+        changes.append(PushedChange(bare.removeprefix("?"), removed, bare.startswith("?")))
     return changes, more
 
 
-def updated(options: Sequence[str], changes: Iterable[Change]) -> list[str]:
+def updated(options: Sequence[str], changes: Iterable[PushedChange]) -> list[str]:
     """What has been pushed, after these changes: the first of a name replaces all with that name."""
     result = list(options)
     begun: set[str] = set()
