@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.support.samples import with_keys
+
 CHECKOUT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.xdist_group("wheel")
@@ -116,6 +118,7 @@ def test_it_runs_outside_the_checkout_with_what_it_declares(installed: Installed
     assert installed.run("-c", "import tmelink; print(tmelink.__file__)") == f"{package}/__init__.py\n"
     samples = sorted((package / "machines").glob("*.conf"))
     assert {sample.name for sample in samples} >= {"hello.conf", "peer-a.conf", "peer-b.conf"}
+    samples = [with_keys(sample, installed.folder) for sample in samples]
     assert installed.tmelink("check", str(samples[0])) == ""
     check_all = (
         "import sys; from tmelink.cli import main; sys.exit(any(main(['check', f]) for f in sys.argv[1:]))"

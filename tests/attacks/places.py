@@ -91,6 +91,7 @@ def drops(lab: tmelink.Lab, name: str) -> dict[str, int]:
 def said(element: tmelink.Element) -> list[str]:
     """What an element writes to its log from now on."""
     lines: list[str] = []
+    element.log.setLevel(logging.INFO)
 
     def keep(record: logging.LogRecord) -> bool:
         lines.append(record.getMessage())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import ipaddress
 import os
 import socket
@@ -109,6 +108,8 @@ def show(name: str) -> HostInterface | None:
 
 def own_mac(name: str) -> bytes | None:
     """The MAC address of an interface, by a call that is quick enough for the data path; None without one."""
+    import fcntl
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             reply = fcntl.ioctl(sock, SIOCGIFHWADDR, struct.pack("16s16x", name.encode()))
