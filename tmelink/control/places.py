@@ -9,7 +9,6 @@ another lab of the name with certainty, whatever process numbers are used again.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -151,6 +150,8 @@ def _safe(place: Path) -> None:
 
 def _locked(lock: Path) -> int | None:
     """A descriptor that holds the lock; None where another process does."""
+    import fcntl
+
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -174,6 +175,8 @@ def _holder(lock: Path) -> RunningLab | None:
 
 
 def _held(lock: Path) -> Iterator[bytes]:
+    import fcntl
+
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
-import fcntl
 import importlib.util
 import json
 import os
@@ -249,6 +248,8 @@ def _become(message: dict[str, Any], output: int, given: list[int], tell: int, c
 
 def _wire(output: int, given: list[int], numbers: list[int], tell: int) -> int:
     """Standard streams, and the descriptors under the numbers that the program knows them by."""
+    import fcntl  # Linux alone starts this file, and a file is checked anywhere
+
     # First above all those that they are to become, and those that they are.
     above = max(2, tell, output, *given, *numbers) + 1
     tell, output, *moved = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in (tell, output, *given))
