@@ -223,15 +223,15 @@ def test_a_wrong_filter_is_refused_in_tcpdumps_words(net: Net) -> None:
 def test_a_filter_without_tcpdump_says_what_is_missing(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     a, _ = net.pair()
 
-    monkeypatch.setenv("PATH", "/nonexistent")
-
     async def main() -> None:
         element = bpf(interface="eth0", filter="udp")
         with pytest.raises(ElementError, match="a filter needs the program tcpdump; install it or write"):
             await element.open()
         await element.close()
 
-    a.call(main)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "/nonexistent")
+        a.call(main)
 
 
 @pytest.mark.parametrize("offload", [True, False], ids=["super-frames", "plain"])
