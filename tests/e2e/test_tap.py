@@ -196,16 +196,6 @@ def test_a_found_tap_is_unplugged_again(net: Net) -> None:
             {"bridge": "br0"},
             "lan is already a port of br1",
         ),
-        (
-            ["sysctl -w net.ipv6.conf.default.disable_ipv6=1"],
-            {"inet6": (IPv6Interface("fd00::1/64"),)},
-            "IPv6 is",
-        ),
-        (
-            [],
-            {"mac": b"\x02\0\0\0\0\x01", "mtu": 65521, "inet6": (IPv6Interface("ff02::1/64"),)},
-            "refuses addr",
-        ),
     ],
 )
 def test_what_cannot_be_is_said_and_leaves_nothing(
@@ -228,6 +218,44 @@ def test_what_cannot_be_is_said_and_leaves_nothing(
         return re.sub(r"vnet_hdr \w+", "", shown)
 
     assert static(a.run("ip", "-d", "addr")) == static(before)
+
+
+@pytest.mark.parametrize(
+    ("commands", "arguments", "message"),
+    [
+        (
+            ["sysctl -w net.ipv6.conf.default.disable_ipv6=1"],
+            {"inet6": (IPv6Interface("fd00::1/64"),)},
+            "IPv6 is",
+        ),
+        (
+            [],
+            {"mac": b"\x02\0\0\0\0\x01", "mtu": 65521, "inet6": (IPv6Interface("ff02::1/64"),)},
+            "refuses addr",
+        ),
+    ],
+)
+def test_an_address_that_is_refused_is_said_and_the_interface_works(
+    net: Net,
+    commands: list[str],
+    arguments: dict[str, Any],
+    message: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    a = net.namespace()
+    for command in commands:
+        a.run(*command.split())
+    before = a.run("ip", "-d", "addr")
+
+    async def main() -> None:
+        element = tap(interface="lan", inet=IPv4Interface("10.9.9.1/24"), **arguments)
+        await element.open()
+        assert "10.9.9.1/24" in a.run("ip", "addr", "show", "lan")
+        await element.close()
+
+    a.call(main)
+    assert re.search(message, caplog.text)
+    assert a.run("ip", "-d", "addr") == before
 
 
 def test_a_tap_that_another_process_holds_is_refused(net: Net) -> None:
