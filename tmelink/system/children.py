@@ -259,6 +259,8 @@ class _Keeper:
             self._process = subprocess.Popen(
                 # Without site and environment it starts in a few milliseconds, whatever the user has set.
                 [sys.executable, "-I", "-S", str(Path(keeper.__file__).resolve()), str(theirs.fileno())],
+                # The interpreter that runs: its path may lead through folders that this user may not enter.
+                executable="/proc/self/exe",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
