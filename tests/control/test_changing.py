@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,8 @@ sw1: tmelink/switch
 le0 at sw0: tmelink/host inet 10.0.77.1/24
 le1 at sw0: tmelink/host inet 10.0.77.2/24
 other at sw0: tme/host/openvpn/socket/link --dev tap --local 127.0.0.1 --lport {PORT_C} --remote 127.0.0.1 9
-program: tmelink/process restart never SLEEP 60
-""".replace("SLEEP", f'{sys.executable} -c "import time; time.sleep(60)"')
+program: tmelink/process restart never sleep 60
+"""
 
 
 @contextlib.asynccontextmanager
@@ -120,7 +119,7 @@ CHANGES: dict[str, tuple[Callable[[str], str], list[str]]] = {
         ["replace le1 (changed: inet)"],
     ),
     "an option of a process": (
-        lambda text: text.replace("time.sleep(60)", "time.sleep(61)"),
+        lambda text: text.replace("sleep 60", "sleep 61"),
         ["replace program (changed: command)"],
     ),
     "an option of a switch": (
