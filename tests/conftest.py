@@ -10,6 +10,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,9 @@ _used: set[str] = set()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # Under nohup(1) every program that a test starts would ignore it too; a handler is not inherited.
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
     config.addinivalue_line("markers", "fuzz: tries many examples; TMELINK_FUZZ=N tries N times as many")
     config.addinivalue_line("markers", "needs_root: needs root, for namespaces and interfaces")
     config.addinivalue_line("markers", "needs(program, …): runs against programs that must be installed")
