@@ -255,7 +255,7 @@ def test_a_callback_that_fails_is_logged(pair: ThreadedLab, caplog: pytest.LogCa
 def test_an_element_that_is_no_card(pair: ThreadedLab) -> None:
     with (
         tmelink.start("sw: tmelink/switch\n") as lab,
-        pytest.raises(tmelink.ElementError, match="no network"),
+        pytest.raises(tmelink.ElementError, match="is not a network card"),
     ):
         lab.nic("sw")
     assert pair.nic("a") is pair.nic("/a")

@@ -71,8 +71,8 @@ def test_another_users_servers_or_sessions_token_is_none() -> None:
     token, text = tokens().issue("amy", NOW, None)
     other, _ = tokens().issue("amy", NOW, None)
     for judge, user, known, words in (
-        (tokens(), "bob", None, "none of this server's"),
-        (tokens(secret=bytes(32)), "amy", None, "none of this server's"),
+        (tokens(), "bob", None, "made by another server, or for another user"),
+        (tokens(secret=bytes(32)), "amy", None, "made by another server, or for another user"),
         (tokens(), "amy", other, "of another session"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -88,7 +88,7 @@ def test_every_changed_or_missing_letter_is_noticed() -> None:
             text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :],
             text[:at] + "*",
         ):
-            with pytest.raises(ValueError, match="none of this server's"):
+            with pytest.raises(ValueError, match="made by another server, or for another user"):
                 tokens().judge("amy", forged, NOW, None)
 
 
