@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -72,10 +74,13 @@ class Spy(tmelink.Element):
         waits: bool = flag(help="never finish opening")
 
     events: list[str]
+    waiting: ClassVar[Callable[[], None]]
+    """Called when one begins to wait."""
 
     async def open(self) -> None:
         self.events.append(f"open {self.name}")
         if self.arguments.waits:
+            type(self).waiting()
             await asyncio.Event().wait()
         if self.arguments.fails:
             raise tmelink.ElementError("told to")
@@ -142,7 +147,7 @@ def test_one_that_hangs_does_not_keep_the_lab_from_closing(
 def test_a_lab_that_is_still_opening_stops_at_once(events: list[str]) -> None:
     async def body() -> None:
         lab = tmelink.load("a: test/spy\nb: test/spy waits\n").run()
-        asyncio.get_running_loop().call_later(0.01, lab.stop)
+        Spy.waiting = lab.stop
         async with asyncio.timeout(5):
             async with lab:
                 await lab.wait()
