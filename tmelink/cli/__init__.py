@@ -10,76 +10,54 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 
-from tmelink.cli import (
-    apply,
-    capture,
-    check,
-    demo,
-    elements,
-    events,
-    exec,
-    explain,
-    extcap,
-    genkey,
-    graph,
-    impair,
-    keygen,
-    labs,
-    ovpn,
-    passwd,
-    ps,
-    restart,
-    routes,
-    run,
-    service,
-    shell,
-    status,
-    stop,
-    top,
-)
+from tmelink.cli import labs
 from tmelink.control import ControlError, NotRunning
 from tmelink.control.protocol import MISTAKES
 from tmelink.errors import MachineError, TmelinkError
 from tmelink.logs import configure
 
 COMMANDS = (
-    run,
-    ps,
-    status,
-    top,
-    events,
-    apply,
-    exec,
-    shell,
-    graph,
-    capture,
-    extcap,
-    impair,
-    stop,
-    restart,
-    service,
-    check,
-    explain,
-    routes,
-    elements,
-    ovpn,
-    genkey,
-    keygen,
-    passwd,
-    demo,
+    "run",
+    "ps",
+    "status",
+    "top",
+    "events",
+    "apply",
+    "exec",
+    "shell",
+    "graph",
+    "capture",
+    "extcap",
+    "impair",
+    "stop",
+    "restart",
+    "service",
+    "check",
+    "explain",
+    "routes",
+    "elements",
+    "ovpn",
+    "genkey",
+    "keygen",
+    "passwd",
+    "demo",
 )
+"""The modules of this package that are commands, by their names. Only the one that is called is imported: the
+others' imports would take longer than most commands do."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line, also for the reference page."""
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The command line with the named commands."""
     top = argparse.ArgumentParser(
         prog="tmelink", description="One shared Ethernet for every emulator on every host, from one file."
     )
     top.add_argument("--version", action="version", version=f"tmelink {version('tmelink')}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for name in names:
+        command = import_module(f"tmelink.cli.{name}")
         sub = commands.add_parser(
             command.NAME,
             help=command.HELP,
@@ -94,9 +72,17 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _needed(words: Sequence[str]) -> Sequence[str]:
+    """The commands that these words need: all of them for the help, and to say what there is instead."""
+    if words[:1] == ["--version"]:
+        return ()
+    return words[:1] if words and words[0] in COMMANDS else COMMANDS
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    options = parser(_needed(words)).parse_args(words)
     configure(options.verbose - options.quiet)
     try:
         return int(options.command.main(options))
