@@ -23,6 +23,7 @@ from tmelink.inline.netem_words import request as impairment_request
 from tmelink.inline.pcap_filter import PcapFilter
 from tmelink.source import Mistake, Place, Source, Word, suggestion
 from tmelink.tmesh.declared import Declared, DeclaredImpairment, Join, Order
+from tmelink.tmesh.host_access import HostAccess
 from tmelink.tmesh.layout import Layout
 from tmelink.tmesh.source_file import read, unreadable
 from tmelink.tmesh.statements import Side
@@ -63,7 +64,8 @@ class CheckedMachine:
 
     Paths are absolute, `/le0` or `/a/le0`, and in the order of the file. `not_emulated` are TME's parts other
     than network elements, by path, with their modules; `network_only` says that the caller wants the network
-    without them. `homes` says which host an element is on, by path, where the file does. `modules` are the
+    without them. `homes` says which host an element is on, by path, where the file does; `hosts` are the
+    hosts' addresses and `access` how they are reached, by name. `modules` are the
     names of the elements' modules, by path. `output` is what `pwd` and `ls` print.
     """
 
@@ -75,6 +77,7 @@ class CheckedMachine:
     commands: list[ElementCommand] = field(default_factory=list)
     impairments: list[ConnectionImpairment] = field(default_factory=list)
     hosts: dict[str, str] = field(default_factory=dict)
+    access: dict[str, HostAccess] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     homes: dict[str, str] = field(default_factory=dict)
     modules: dict[str, str] = field(default_factory=dict)
@@ -220,6 +223,7 @@ class _Assembly:
         for impairment in layout.impairments:
             self.impair(impairment)
         machine.hosts = {name: host.address for name, host in layout.hosts.items()}
+        machine.access = {name: host.access for name, host in layout.hosts.items()}
         machine.output = layout.output
 
     # Elements -----------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ def test_blocks_within_blocks() -> None:
     text = "host h address 10.0.0.1 { machine a { pwd } machine b { } }  machine c { machine d { pwd } }; pwd"
     pwd = ("Pwd", None)
     assert bare(read(text)) == (
-        ("HostBlock", "h", "10.0.0.1", (("MachineBlock", "a", (pwd,)), ("MachineBlock", "b", ()))),
+        ("HostBlock", "h", "10.0.0.1", (("MachineBlock", "a", (pwd,)), ("MachineBlock", "b", ())), ()),
         ("MachineBlock", "c", (("MachineBlock", "d", (pwd,)),)),
         pwd,
     )
@@ -348,7 +348,7 @@ def test_the_body_of_a_block_with_a_wrong_header_is_read() -> None:
     assert [m.place.line for m in script.mistakes] == [1, 2, 4, 5, 7, 8, 10]
     machine, host, other = script.statements
     assert bare(machine) == ("MachineBlock", "a", ())
-    assert bare(host) == ("HostBlock", "c", "", ())
+    assert bare(host) == ("HostBlock", "c", "", (), ())
     assert bare(other) == ("MachineBlock", "foo", ())
 
 
@@ -448,7 +448,13 @@ INNER = some.recursive(
     lambda body: some.builds(st.MachineBlock, NAMES, some.lists(body, max_size=3).map(tuple)),
     max_leaves=6,
 )
-STATEMENTS = INNER | some.builds(st.HostBlock, NAMES, WORDS, some.lists(INNER, max_size=3).map(tuple))
+STATEMENTS = INNER | some.builds(
+    st.HostBlock,
+    NAMES,
+    WORDS,
+    some.lists(INNER, max_size=3).map(tuple),
+    some.lists(WORDS, max_size=3).map(tuple),
+)
 
 
 @PROPERTY

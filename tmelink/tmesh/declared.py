@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tmelink.source import Place, Word
 from tmelink.tmesh.directory import Named
+from tmelink.tmesh.host_access import HostAccess
 from tmelink.tmesh.statements import Side
 
 
@@ -63,3 +64,4 @@ class DeclaredHost:
 
     address: str
     place: Place
+    access: HostAccess = field(default_factory=HostAccess)

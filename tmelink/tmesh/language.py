@@ -112,7 +112,8 @@ class _Builder:
         body = self.body(trees, (*outer, kind))
         if kind == "machine":
             return st.MachineBlock(self.word(header[1]), body)
-        return st.HostBlock(self.word(header[1]), self.word(header[3]), body)
+        name, _address, address, *access = map(self.word, header[1:])
+        return st.HostBlock(name, address, body, tuple(access))
 
     def create(self, children: list[Any]) -> Statement:
         if isinstance(children[0], Token):

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from tmelink import values
 from tmelink.source import Mistake, Place, Report, Source, Word, suggestion
+from tmelink.tmesh import host_access
 from tmelink.tmesh import statements as st
 from tmelink.tmesh.declared import Declared, DeclaredHost, DeclaredImpairment, Join, Order
 from tmelink.tmesh.directory import Directory, Missing, Named, PathError, Tree
+from tmelink.tmesh.host_access import HostAccess
 from tmelink.tmesh.language import Script, parse
 from tmelink.tmesh.listing import listing
 from tmelink.tmesh.source_file import read, unreadable
@@ -378,15 +380,16 @@ class Layout:
     def _host_block(self, block: st.HostBlock) -> None:
         outer = self._host
         if block.name.text:
-            self._known_host(block.name, block.address)
+            self._known_host(block)
             self._host = block.name.text
         with self._deeper(block.name.place) as room:
             if room:
                 self._run(block.body)
         self._host = outer
 
-    def _known_host(self, name: Word, address: Word) -> None:
-        if address.text:
+    def _known_host(self, block: st.HostBlock) -> None:
+        name, address = block.name, block.address
+        if address.text and address.text != host_access.NO_ADDRESS:
             try:
                 values.host(address.text)
             except ValueError as error:
@@ -395,6 +398,12 @@ class Layout:
         if host.address != address.text and address.text:
             hint = f"it is {host.address} at {host.place}"
             self.complain(address.place, f"host {name} has another address here", hint)
+        if block.access:
+            access = host_access.read(block.access, self.report)
+            if host.access not in (HostAccess(), access):
+                hint = f"the first are at {host.place}"
+                self.complain(block.access[0].place, f"host {name} has other settings here", hint)
+            host.access = access
 
     # Files --------------------------------------------------------------------------------------------
 

@@ -147,11 +147,12 @@ class MachineBlock:
 
 @dataclass(frozen=True, slots=True)
 class HostBlock:
-    """`host NAME address ADDR { … }`; name and address are empty where the file has a mistake there."""
+    """`host NAME address ADDR [WORD…] { … }`; name and address are empty where the file is wrong there."""
 
     name: Word
     address: Word
     body: tuple[Statement, ...]
+    access: tuple[Word, ...] = ()
 
 
 Statement = (
@@ -206,8 +207,8 @@ def _lines(statement: Statement) -> list[str]:
     match statement:
         case MachineBlock(name, body):
             return _block(f"machine {quoted_name(name.text)}", body)
-        case HostBlock(name, address, body):
-            return _block(f"host {quoted_name(name.text)} address {quoted(address.text)}", body)
+        case HostBlock(name, address, body, access):
+            return _block(f"host {quoted_name(name.text)} address {_words((address, *access))}", body)
         case Create(side, at, module, arguments):
             head = _connection(side, at) if at else _side(side, quoted_name)
             return [f"{head}: {_words((module, *arguments))}"]
