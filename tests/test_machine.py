@@ -885,6 +885,14 @@ def test_network_elements_and_parts_do_not_connect() -> None:
     ]
 
 
+def test_a_part_that_an_element_can_stand_in_for_says_which() -> None:
+    """NME's port of a software switch is known by name, as all that tmelink does not emulate is."""
+    machine = load("vale0: nme/host/netmap/vale switch sw0 port p0\nle0 at vale0: tme/ic/am7990\n")
+    assert machine.not_emulated == {"/vale0": "tme/host/netmap/vale"}
+    (said,) = mistakes("v: nme/host/netmap/vale switch sw0\nt at v: tme/host/tun/tap\n")
+    assert said.startswith("2:6: /v is a tme/host/netmap/vale, which tmelink does not have")
+
+
 def test_parts_and_elements_are_different_things() -> None:
     assert not PARTS & set(ETHERNET_CARDS)
     assert not (PARTS | set(ETHERNET_CARDS)) & set(FAKES)

@@ -49,6 +49,14 @@ def test_machines_ping_each_other_and_the_counters_agree() -> None:
     run(body)
 
 
+def test_a_machine_without_elements_runs_and_ends() -> None:
+    async def body() -> None:
+        async with tmelink.load("\n").run() as lab:
+            assert len(lab) == 0
+
+    run(body)
+
+
 def test_a_nic_is_taken_hold_of_by_name() -> None:
     async def body() -> None:
         async with tmelink.load("one: tmelink/nic\ntwo: tmelink/nic\none at two\n").run() as lab:

@@ -27,7 +27,7 @@ from tmelink.tmesh.host_access import HostAccess
 from tmelink.tmesh.layout import Layout
 from tmelink.tmesh.source_file import read, unreadable
 from tmelink.tmesh.statements import Side
-from tmelink.tmesh.tme_parts import ETHERNET_CARDS, PARTS
+from tmelink.tmesh.tme_parts import ETHERNET_CARDS, IN_PLACE_OF, PARTS
 
 NIC = "tmelink/nic"
 """The element that replaces the Ethernet side of a TME network card without a model of its own."""
@@ -326,7 +326,11 @@ class _Assembly:
         for part, other in ((first, second), (second, first)):
             if part.kind == "part" and other.kind == "element":
                 message = f"{part.declared.path} is a {part.module}, which has no Ethernet"
-                self.layout.complain(at.element.place, message)
+                hint = None
+                if part.module in IN_PLACE_OF:
+                    message = f"{part.declared.path} is a {part.module}, which tmelink does not have"
+                    hint = f"write {IN_PLACE_OF[part.module]} in its place"
+                self.layout.complain(at.element.place, message, hint)
 
     def room(self, made: _Made, other: _Made, side: Side) -> bool:
         """Whether `made` takes another connection; counts it, or reports where the first one is."""

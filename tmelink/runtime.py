@@ -251,7 +251,8 @@ class Lab(Mapping[str, Element]):
         # All at once, since one may wait for what another creates (a packet tap on a TAP's interface).
         tasks = [asyncio.create_task(self._open_one(e)) for e in self.machine.elements.values()]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            if tasks:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             failed = [task for task in tasks if task.done() and task.exception() is not None]
             if failed:
                 failed[0].result()
@@ -452,6 +453,8 @@ def _free_port(element: Element) -> Port:
 
 async def _cancel(*tasks: asyncio.Task[None] | asyncio.Task[Literal[True]]) -> None:
     """ConnectionEnd the tasks that still run, and wait until they have, unless one does not hear it."""
+    if not tasks:
+        return
     for task in tasks:
         task.cancel()
     _, deaf = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)

@@ -39,6 +39,19 @@ MISTAKES = [
         ["1:10 tap0 is used before it is made (it is made at", "move this below that line"],
     ),
     (
+        # Another host has an element of that name too, in a machine of its own, and made earlier.
+        "host a address 10.0.0.1 { machine m { sw0: tmelink/switch; } }\n"
+        "host b address 10.0.0.2 {\nt at sw0: tmelink/host inet 10.0.0.2/24\nsw0: tmelink/switch\n}\n",
+        ["3:6 sw0 is used before it is made (it is made at", ":4:1: move this below that line"],
+    ),
+    ("machine m {\nt at n: tmelink/host inet 10.0.0.1/24\nn: tmelink/switch\n}\n", ["2:6 n is used before"]),
+    (
+        # What cannot be meant is not suggested.
+        "host a address 10.0.0.1 { sw0: tmelink/switch; }\n"
+        "host b address 10.0.0.2 { t at sw1: tmelink/host inet 10.0.0.2/24; }\n",
+        ["2:32 unknown element sw1 (None)"],
+    ),
+    (
         HOST
         + "a at le0: tme/host/openvpn/socket/link --dev tap --remote 10.0.0.8\n"
         + "b at le0: tme/host/openvpn/socket/link --dev tap --remote 10.0.0.9\n",

@@ -272,6 +272,24 @@ def test_the_network_of_a_file_with_other_parts_runs_when_asked_to(start: Start,
     assert len(re.findall("not emulated by tmelink", lab.output)) == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "text", "said"),
+    [
+        (["--network-only"], "cpu0: tme/ic/m68020\n", "not emulated by tmelink: cpu0 (tme/ic/m68020)"),
+        (["--network-only"], "v0: nme/host/netmap/vale switch a\n", "v0 (tme/host/netmap/vale)"),
+        ([], "\n", "nothing to run"),
+        (["--host", "a"], "host a address 10.0.0.1 { }\n", "no network element for host a"),
+    ],
+)
+def test_a_file_with_nothing_to_run_says_so(words: list[str], text: str, said: str, tmp_path: Path) -> None:
+    write(tmp_path, text)
+    done = finished(tmp_path, "run", *words, "lab.conf")
+    assert done.returncode == 1
+    assert "lab.conf: there is nothing to run: the file has no network element" in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_file_from_standard_input(tmp_path: Path) -> None:
     done = finished(tmp_path, "check", "-", text=HOSTS)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import os
 import re
 import sys
 from ipaddress import IPv4Interface, IPv6Interface
@@ -12,14 +14,17 @@ from typing import Any
 
 import pytest
 
+from tests.support.aio import TIMEOUT
 from tests.support.machines import EXPERIMENTAL, Events, Machine, frame, opened, raw_socket
 from tests.support.netns import Namespace, Net
 from tests.support.sockets import received
 from tmelink.element import Port, connect
+from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tap import Tap
 from tmelink.elements.host_interfaces.tuntap import READ_BUDGET
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Gso
+from tmelink.system import tuntap
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping")]
 
@@ -264,10 +269,53 @@ def test_a_tap_that_another_process_holds_is_refused(net: Net) -> None:
     async def main() -> None:
         async with opened(tap(interface="lan")):
             second = tap(interface="lan")
-            with pytest.raises(ElementError, match="another process holds it"):
+            with pytest.raises(ElementError, match="another program has it open") as refusal:
                 await second.open()
             await second.close()
             assert "lan" in a.interfaces()
+            # Both remedies, as docs/emulators.md has them.
+            assert "tme/host/bsd/bpf interface lan" in str(refusal.value)
+            assert "into one bridge with 'bridge br0'" in str(refusal.value)
+
+    a.call(main)
+
+
+@pytest.mark.parametrize("recipe", ["bpf", "bridge"])
+def test_an_emulator_that_opens_a_tap_itself_is_joined_all_the_same(net: Net, recipe: str) -> None:
+    """The test opens it as SIMH's `tap:`, pydecnet and User Mode Linux do."""
+    a = net.namespace()
+    for which in ("all", "default"):
+        a.run("sysctl", "-w", f"net.ipv6.conf.{which}.disable_ipv6=1")
+    a.run("ip", "tuntap", "add", "emu0", "mode", "tap")
+    a.run("ip", "link", "set", "emu0", "up")
+    if recipe == "bridge":
+        a.run("ip", "link", "add", "br0", "type", "bridge")
+        a.run("ip", "link", "set", "br0", "up")
+        a.run("ip", "link", "set", "emu0", "master", "br0")
+
+    async def main() -> None:
+        emulator = await asyncio.to_thread(tuntap.open_tap, "emu0", offload=False)
+        element: Bpf | Tap = tap(interface="lan", bridge="br0")
+        if recipe == "bpf":
+            element = Bpf("bpf1", Bpf.Arguments(interface="emu0"))
+        machine = Machine(offload=False)
+        connect(element.port(), machine.port())
+        async with opened(element):
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    # Its interface and a bridge's new port have no carrier at first.
+                    while 1 not in machine.numbers:
+                        with contextlib.suppress(OSError):
+                            os.write(emulator.descriptor, frame(1))
+                        await asyncio.sleep(0.05)
+                    machine.send(frame(2))
+                    heard = b""
+                    while heard != frame(2):
+                        with contextlib.suppress(BlockingIOError):
+                            heard = os.read(emulator.descriptor, tuntap.MAX_READ)
+                        await asyncio.sleep(0.01)
+            finally:
+                await asyncio.to_thread(emulator.close)
 
     a.call(main)
 

@@ -86,6 +86,9 @@ def main(options: argparse.Namespace) -> int:
         if not options.network_only:
             raise TmelinkError(f"{options.file}: {note}; --network-only runs the network around them")
         log.warning("%s: %s", options.file, note)
+    if not machine.elements:
+        part = f" for host {options.host}" if options.host else ""
+        raise TmelinkError(f"{options.file}: there is nothing to run: the file has no network element{part}")
     journal.kept = not options.no_journal
     if options.user is not None and os.geteuid() == 0 and not options.keep_privileges:
         journal.owner = options.user.uid

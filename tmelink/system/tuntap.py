@@ -174,5 +174,15 @@ def _explained(name: str | None, word: str, error: OSError) -> ElementError:
             f"'--device {DEVICE}'"
         )
     if error.errno == errno.EBUSY:
-        return ElementError(f"{what}: another process holds it; stop that one or give another 'interface'")
+        return ElementError(f"{what}: another program has it open. {_beside(name or f'{word}0', word)}")
     return ElementError(f"{what}: {error.strerror or error}")
+
+
+def _beside(name: str, word: str) -> str:
+    """What to write where an emulator has opened the interface itself."""
+    if word == "tun":
+        return "Stop that one, or give another 'interface'"
+    return (
+        f"If that is an emulator, join its interface: write 'tme/host/bsd/bpf interface {name}' in place of "
+        "the TAP, or give this TAP another 'interface' and put both into one bridge with 'bridge br0'"
+    )

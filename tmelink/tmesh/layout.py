@@ -8,6 +8,7 @@ rest goes on.
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ class Layout:
         self._broken: set[str] = set()
         self._unread: list[str] = []
         self._blind = False
-        self._created: dict[str, Place] = {}
+        self._created: dict[str, list[Place]] = {}
+        """Where the files' statements make an element, by its absolute path."""
         self._depth = 0
         self._sourced = 0
         self._suggested = 0
@@ -153,8 +155,8 @@ class Layout:
 
     def _script(self, script: Script, file: _File) -> None:
         self._files.append(file)
-        for word in _creations(script.statements):
-            self._created.setdefault(word.text, word.place)
+        for path, place in _creations(script.statements, self.tree.here.path):
+            self._created.setdefault(path, []).append(place)
         self._run(script.statements)
         self._files.pop()
 
@@ -283,18 +285,26 @@ class Layout:
             return
         if self._excused(word.text):
             return
-        later = self._created.get(word.text)
-        if later is not None and later.source is word.place.source and later.line > word.place.line:
+        place = word.place
+        made = self._created.get(posixpath.join(self.tree.here.path, word.text), ())
+        later = next((each for each in made if each.source is place.source and each.line > place.line), None)
+        if later is not None:
             self.complain(
                 word.place,
                 f"{word} is used before it is made",
                 f"it is made at {later}: move this below that line",
             )
             return
-        hint = self.near(word.text, (p for p, known in self._known() if isinstance(known, Declared)))
+        hint = self.near(word.text, (path for path, known in self._known() if self._within_reach(known)))
         if hint is None and self._unread:
             hint = f"is it in {self._unread[0]}, which could not be read?"
         self.complain(word.place, f"unknown element {word}", hint)
+
+    def _within_reach(self, known: Directory | Named) -> bool:
+        """Whether it is an element that one of the present block can be connected to: not on another host."""
+        return isinstance(known, Declared) and (
+            known.host is None or self._host is None or known.host == self._host
+        )
 
     def _order(self, element: Word, words: tuple[Word, ...], level: int | None) -> None:
         declared = self._element(element)
@@ -442,10 +452,13 @@ class Layout:
         return self._scripts[identity]
 
 
-def _creations(statements: Iterable[Statement]) -> Iterator[Word]:
-    """The names of all elements that statements make, those in blocks too."""
+def _creations(statements: Iterable[Statement], directory: str) -> Iterator[tuple[str, Place]]:
+    """The path and the place of each element that statements make in `directory`, those in blocks too."""
     for statement in statements:
         if isinstance(statement, st.Create):
-            yield statement.side.element
-        elif isinstance(statement, st.MachineBlock | st.HostBlock):
-            yield from _creations(statement.body)
+            name = statement.side.element
+            yield posixpath.join(directory, name.text), name.place
+        elif isinstance(statement, st.MachineBlock):
+            yield from _creations(statement.body, posixpath.join(directory, statement.name.text))
+        elif isinstance(statement, st.HostBlock):
+            yield from _creations(statement.body, directory)

@@ -13,6 +13,9 @@ ETHERNET_CARDS: dict[str, dict[str, str]] = {
 }
 """Parts with one Ethernet connection; and which of their arguments a `tmelink/nic` takes, under what name."""
 
+IN_PLACE_OF = {"tme/host/netmap/vale": "tmelink/switch"}
+"""The element of tmelink that does what a part of TME's does, where there is one."""
+
 PARTS = frozenset(
     (
         "tme/bus/multibus/sun-mie",
@@ -22,6 +25,7 @@ PARTS = frozenset(
         "tme/bus/sbus/cgthree",
         "tme/generic/bus",
         "tme/host/gtk/display",
+        "tme/host/netmap/vale",
         "tme/host/rfb/display",
         "tme/host/sdl/display",
         "tme/host/posix/disk",

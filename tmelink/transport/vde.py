@@ -34,9 +34,12 @@ MAX_REQUEST = MIN_REQUEST + MAX_DESCRIPTION
 
 
 class VdeRequest(NamedTuple):
-    """A plug's request; `port` 0 is any free port."""
+    """A plug's request; `port` 0 is any free port.
 
-    path: str
+    `path` is that of the plug's own datagram socket, or its abstract name: all 108 bytes, the first zero.
+    """
+
+    path: str | bytes
     port: int = 0
     description: str = ""
 
@@ -59,20 +62,27 @@ def parse(data: bytes) -> VdeRequest:
     return VdeRequest(path(data[_HEAD.size : MIN_REQUEST]), kind >> 8, description)
 
 
-def address(path: str) -> bytes:
-    """A unix socket's path as a `struct sockaddr_un`."""
-    return ADDRESS.pack(socket.AF_UNIX, path.encode())
+def address(path: str | bytes) -> bytes:
+    """A unix socket's path or abstract name as a `struct sockaddr_un`."""
+    return ADDRESS.pack(socket.AF_UNIX, path.encode() if isinstance(path, str) else path)
 
 
-def path(data: bytes) -> str:
-    """The path in a `struct sockaddr_un`; raises `ProtocolError`."""
+def path(data: bytes) -> str | bytes:
+    """The path in a `struct sockaddr_un`, or the abstract name; raises `ProtocolError`.
+
+    User Mode Linux binds an abstract name, with the whole structure as its length: trailing zeros belong to
+    the name (man 7 unix).
+    """
     if len(data) < 3:
         raise ProtocolError("no address")
     family, rest = struct.unpack_from("=H", data)[0], data[2 : ADDRESS.size]
-    name = rest.split(b"\0")[0]
-    if family != socket.AF_UNIX or not name:
-        raise ProtocolError("no path of a unix socket")
+    if family != socket.AF_UNIX:
+        raise ProtocolError("no unix socket")
+    if rest[0] == 0:
+        if not any(rest):
+            raise ProtocolError("a unix socket without a name")
+        return rest
     try:
-        return name.decode()
+        return rest.split(b"\0")[0].decode()
     except UnicodeDecodeError:
         raise ProtocolError("no path of a unix socket") from None

@@ -371,6 +371,37 @@ def test_all_plugs_share_one_segment(tmp_path: Path) -> None:
     run(body)
 
 
+def test_a_plug_with_an_abstract_socket_is_let_in(tmp_path: Path) -> None:
+    """As User Mode Linux' `eth0=daemon` has one: no path, and the whole structure is the name's length."""
+
+    async def body() -> None:
+        base = make("tmelink/vde", f"listen {tmp_path}/vde")
+        name = struct.pack("=BII", 0, os.getpid(), 4711).ljust(108, b"\0")
+        loop = asyncio.get_running_loop()
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as data,
+            socket.socket(socket.AF_UNIX) as asking,
+        ):
+            data.bind(name)
+            for sock in (data, asking):
+                sock.setblocking(False)
+            async with running(base) as (machine,):
+                await loop.sock_connect(asking, f"{tmp_path}/vde/ctl")
+                request = struct.pack("=III", 0xFEEDFACE, 3, 0) + struct.pack("=H", socket.AF_UNIX) + name
+                # With the structure's own alignment, as its C compiler has it.
+                await loop.sock_sendall(asking, request + bytes(2))
+                async with asyncio.timeout(TIMEOUT):
+                    answer = await loop.sock_recv(asking, 110)
+                    there = answer[2:].split(b"\0")[0].decode()
+                    await eventually(lambda: base.endpoint.carrier is not None)
+                    await loop.sock_sendto(data, frame(1), there)
+                    await machine.until_number(1)
+                    machine.send(frame(2))
+                    assert await loop.sock_recv(data, 2000) == frame(2)
+
+    run(body)
+
+
 @pytest.mark.parametrize(
     "request_", [b"", b"x" * 10, b"\0" * 250, vde.VdeRequest("/nowhere/at/all").build()], ids=len
 )
