@@ -90,11 +90,10 @@ class Datagrams:
         self._read_at = 0.0
         self._too_long: int | None = None
         self._segment = segment and sys.platform == "linux" and _accepts(sock, _UDP_SEGMENT, 0)
-        self._gro = gro and sys.platform == "linux" and _accepts(sock, _UDP_GRO, 1)
+        gro = gro and sys.platform == "linux" and _accepts(sock, _UDP_GRO, 1)
         self._replies = reply_address.of(sock)
-        self._room = _GRO_ROOM if self._replies is None else _PKTINFO_ROOM
-        runs = self._gro or self._replies is not None
-        self._loop.add_reader(sock.fileno(), self._read_runs if runs else self._read_single)
+        self._room = _PKTINFO_ROOM if self._replies is not None else _GRO_ROOM if gro else 0
+        self._loop.add_reader(sock.fileno(), self._read)
 
     @property
     def local(self) -> Address:
@@ -111,7 +110,7 @@ class Datagrams:
 
     # Reading
 
-    def _read_runs(self) -> None:
+    def _read(self) -> None:
         arena, at = self._arena, 0
         items: list[Frame | Run] = []
         sender: Address | None = None
@@ -155,60 +154,16 @@ class Datagrams:
                 self.receive(items, sender)
         self._read_at = monotonic()
 
-    def _read_single(self) -> None:
-        arena, at = self._arena, 0
-        items: list[Frame | Run] = []
-        sender: Address | None = None
-        received = self.received
-        recvfrom_into = self.sock.recvfrom_into
-        for _ in range(READS if monotonic() < self._read_at + BUSY_SECONDS else 1):
-            try:
-                length, address = recvfrom_into(arena[at : at + DATAGRAM])
-            except BlockingIOError:
-                break
-            except OSError as error:
-                received.drops[_reason(error)] += 1
-                continue
-            if address != sender:
-                if items and sender is not None:
-                    self.receive(items, sender)
-                    items = []
-                sender = address
-            received.frames += 1
-            received.bytes += length
-            items.append(arena[at : at + length])
-            at += length
-            if at + DATAGRAM > SIZE:
-                break
-        if items and sender is not None:
-            if len(items) == 1 and self.receive_one is not None and not isinstance(items[0], Run):
-                self.receive_one(items[0], sender)
-            else:
-                self.receive(items, sender)
-        self._read_at = monotonic()
-
     # Writing
 
     def send(self, items: Sequence[Frame | Run], address: Address) -> None:
         """Send each item to `address`; items that the socket does not take are dropped and counted."""
-        if len(items) == 1:
-            item = items[0]
-            if isinstance(item, Run):
-                self._send_run(item, address)
-            else:
-                self._send_one(item, address)
-        elif self._segment:
-            for size, group in groupby(items, _size):
-                if size:
-                    self._send_equal([item for item in group if not isinstance(item, Run)], size, address)
-                else:
-                    for item in group:
-                        if isinstance(item, Run):
-                            self._send_run(item, address)
-                        else:
-                            self._send_one(item, address)
-        else:
-            for item in items:
+        groups = groupby(items, _size) if self._segment and len(items) > 1 else ((0, items),)
+        for size, group in groups:
+            if size:
+                self._send_equal([item for item in group if not isinstance(item, Run)], size, address)
+                continue
+            for item in group:
                 if isinstance(item, Run):
                     self._send_run(item, address)
                 else:
@@ -303,6 +258,7 @@ class Datagrams:
 
 
 def _size(item: Frame | Run) -> int:
+    """By which datagrams share a call: their length, and 0 for a run, which is a call of its own."""
     return 0 if isinstance(item, Run) else len(item)
 
 
