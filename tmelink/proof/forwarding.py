@@ -18,7 +18,7 @@ from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
-from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.elements.tunnels.point_to_point import PointToPointTunnel
 from tmelink.elements.tunnels.vxlan import Vxlan
 
 
@@ -143,7 +143,7 @@ def vxlan(element: Vxlan, port: Port | None, around: ForwardingContext) -> Forwa
     return Forwarding(does, tuple(exits), crosses=True)
 
 
-def tunnel(element: TunnelElement, port: Port | None, around: ForwardingContext) -> Forwarding:
+def tunnel(element: PointToPointTunnel, port: Port | None, around: ForwardingContext) -> Forwarding:
     """A tunnel gives it to its other end."""
     if port is None or port is element.outer:
         return Forwarding("takes the packet out of its tunnel header", _ports(element.inner))

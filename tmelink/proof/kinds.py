@@ -23,7 +23,7 @@ from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
-from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.elements.tunnels.point_to_point import PointToPointTunnel
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.frame import Kind
 from tmelink.proof import forwarding
@@ -131,7 +131,7 @@ def _named_ends(element: Link | Server, around: ForwardingContext) -> UnderlayEn
 # Tunnels
 
 
-def _facing(tunnel: TunnelElement, around: ForwardingContext) -> Sequence[Element]:
+def _facing(tunnel: PointToPointTunnel, around: ForwardingContext) -> Sequence[Element]:
     own = tunnel.arguments
     return [
         other
@@ -180,7 +180,7 @@ KINDS: Mapping[type[Any], ElementKind] = {
         carries=_frames_of,
         underlay=_named_ends,
     ),
-    TunnelElement: ElementKind(
+    PointToPointTunnel: ElementKind(
         forward=forwarding.tunnel,
         has_host=False,
         other_ends=_facing,

@@ -111,7 +111,7 @@ class PathTable:
 
     # The MTU that the path leaves for inner packets
 
-    def outer(self, tunnel: TunnelElement | Vxlan) -> MeasuredPath:
+    def outer(self, tunnel: TunnelElement) -> MeasuredPath:
         """The largest outer packet of a tunnel: the MTU of its path, or what the tunnel around it takes."""
         around = None if tunnel.outer is None else tunnel.outer.peer
         if around is not None:
@@ -123,14 +123,14 @@ class PathTable:
         paths = [self.of(tunnel, ends.local, remote) for remote in ends.remote]
         return min(paths, key=lambda path: path.mtu)
 
-    def inner(self, tunnel: TunnelElement | Vxlan) -> int:
+    def inner(self, tunnel: TunnelElement) -> int:
         """The largest inner packet that crosses a tunnel unfragmented."""
         given = tunnel.arguments.mtu
         return int(given) if given is not None else self.outer(tunnel).mtu - tunnel.overhead
 
     def taken(self, element: Element) -> int | None:
         """The largest packet that an element takes from its neighbour; None where it does not say."""
-        if isinstance(element, TunnelElement | Vxlan):
+        if isinstance(element, TunnelElement):
             return self.inner(element)
         return element.mtu(element.ports[0]) if element.ports else None
 
@@ -140,6 +140,6 @@ class PathTable:
         if not isinstance(element, Gateway) or port is None or port.kind == "ethernet" or port.peer is None:
             return host
         beyond = port.peer.element
-        if element.arguments.tunnel_mtu is not None or not isinstance(beyond, TunnelElement | Vxlan):
+        if element.arguments.tunnel_mtu is not None or not isinstance(beyond, TunnelElement):
             return host
         return replace(host, mtu=self.inner(beyond))

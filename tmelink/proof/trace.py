@@ -15,8 +15,8 @@ from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
-from tmelink.elements.tunnels.arguments import TunnelArguments
 from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.elements.tunnels.point_to_point import PointToPointTunnel
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.encapsulation import vxlan
 from tmelink.proof import wire
@@ -329,11 +329,14 @@ class _Trace:
                 other = trail[index + 1].ingress.element if step is not last else None
                 if not self.linked(step, element, other):
                     return False
-            elif step.forwarding.crosses and isinstance(element, TunnelElement | Vxlan):
+            elif step.forwarding.crosses and isinstance(element, PointToPointTunnel):
                 if not self.wrapped(step, element):
                     return False
+            elif step.forwarding.crosses and isinstance(element, Vxlan):
+                if not self.spread(step, element):
+                    return False
             else:
-                if isinstance(element, TunnelElement | Vxlan):
+                if isinstance(element, TunnelElement):
                     self.wrapping -= element.overhead
                 self.pass_by(step)
         return True
@@ -413,10 +416,8 @@ class _Trace:
             outer_version(link.arguments, host or source),
         )
 
-    def wrapped(self, step: TraceStep, tunnel: TunnelElement | Vxlan) -> bool:
+    def wrapped(self, step: TraceStep, tunnel: PointToPointTunnel) -> bool:
         """The hop that puts a tunnel header before each packet, and an outer IP header before that."""
-        if isinstance(tunnel, Vxlan):
-            return self.spread(step, tunnel)
         path, version, does = self.topology.paths.outer(tunnel), self.version, step.forwarding.does
         inner = self.topology.paths.inner(tunnel)
         if self.wrapping:
@@ -442,10 +443,7 @@ class _Trace:
         if len(outer) > len(carried):
             remark = "sent in fragments"
         ends = tunnel.arguments
-        local, remote = (
-            (str(ends.local), str(ends.remote)) if isinstance(ends, TunnelArguments) else (None, None)
-        )
-        sent = UnderlayPackets(local, remote, "IP", None, outer, path=path)
+        sent = UnderlayPackets(str(ends.local), str(ends.remote), "IP", None, outer, path=path)
         self.add(step, does, headers=tuple(headers), room=inner - self.wrapping, underlay=sent, remark=remark)
         self.wrapping += tunnel.overhead
         return True

@@ -16,6 +16,7 @@ from scapy.packet import Packet
 from tests.support.aio import run
 from tests.support.machines import opened
 from tmelink import machine
+from tmelink.difference import between
 from tmelink.element import Element, Port, connect
 from tmelink.elements.builtin.host import Host
 from tmelink.elements.tunnels.base import TunnelElement
@@ -367,3 +368,12 @@ def test_mistakes(text: str, mistake: str) -> None:
 
 def test_keys_tell_tunnels_between_the_same_addresses_apart() -> None:
     machine.load(f"t0: tmelink/gre {ENDS} key 1\nt1: tmelink/gre {ENDS} key 2\n")
+
+
+@pytest.mark.parametrize("kind", ["vxlan vni 7", "ipip"])
+def test_another_carrier_makes_a_tunnel_anew(kind: str) -> None:
+    """A tunnel chooses between a socket and a connection when it opens."""
+    ends = "remote 192.0.2.2 local 192.0.2.1"
+    alone = f"v: tmelink/{kind} {ends}\nt: tmelink/ipip local 10.0.0.1 remote 10.0.0.2\n"
+    change = between(machine.load(alone), machine.load(f"{alone}v outer at t\n"))
+    assert ("replace", "v") in [(each.kind, each.what) for each in change.changes]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.elements.tunnels.point_to_point import PointToPointTunnel
 from tmelink.encapsulation.etherip import EtherIpCodec as Codec
 
 
-class EtherIp(TunnelElement):
+class EtherIp(PointToPointTunnel):
     """EtherIP: Ethernet frames as IP protocol 97 between two IPv4 addresses.
 
     Outer packets use the host's network, which needs CAP_NET_RAW, or the element that is connected to its
@@ -24,12 +24,4 @@ class EtherIp(TunnelElement):
     arguments: Arguments
 
     def __init__(self, name: str, arguments: Arguments) -> None:
-        super().__init__(
-            name,
-            arguments,
-            Codec(),
-            local=arguments.local,
-            remote=arguments.remote,
-            ttl=arguments.ttl,
-            mtu=arguments.mtu,
-        )
+        super().__init__(name, arguments, Codec())

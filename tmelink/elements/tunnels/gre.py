@@ -8,14 +8,14 @@ from tmelink import values
 from tmelink.arguments import flag, keyword
 from tmelink.element import Port
 from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.elements.tunnels.point_to_point import PointToPointTunnel
 from tmelink.encapsulation.gre import GreCodec as Codec
 from tmelink.frame import Kind
 
 _key = values.integer(0, 0xFFFFFFFF, "key")
 
 
-class Gre(TunnelElement):
+class Gre(PointToPointTunnel):
     """GRE as IP protocol 47 between two IPv4 addresses.
 
     It carries IP packets; if its inner side is connected to an Ethernet, frames (as Linux's gretap does).
@@ -36,15 +36,7 @@ class Gre(TunnelElement):
     arguments: Arguments
 
     def __init__(self, name: str, arguments: Arguments) -> None:
-        super().__init__(
-            name,
-            arguments,
-            self._made("ip", arguments),
-            local=arguments.local,
-            remote=arguments.remote,
-            ttl=arguments.ttl,
-            mtu=arguments.mtu,
-        )
+        super().__init__(name, arguments, self._made("ip", arguments))
 
     @staticmethod
     def _made(kind: Kind, arguments: Arguments) -> Codec:

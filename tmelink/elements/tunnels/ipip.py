@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.elements.tunnels.point_to_point import PointToPointTunnel
 from tmelink.encapsulation.ipip import IpipCodec as Codec
 
 
-class Ipip(TunnelElement):
+class Ipip(PointToPointTunnel):
     """IP in IP: IPv4 packets as protocol 4, IPv6 packets as protocol 41, between two IPv4 addresses.
 
     Outer packets use the host's network, which needs CAP_NET_RAW, or the element that is connected to its
@@ -23,12 +23,4 @@ class Ipip(TunnelElement):
     arguments: Arguments
 
     def __init__(self, name: str, arguments: Arguments) -> None:
-        super().__init__(
-            name,
-            arguments,
-            Codec(),
-            local=arguments.local,
-            remote=arguments.remote,
-            ttl=arguments.ttl,
-            mtu=arguments.mtu,
-        )
+        super().__init__(name, arguments, Codec())
