@@ -20,10 +20,11 @@ from itertools import groupby
 from time import monotonic
 
 from tmelink.frame import Counters, Frame, Run
-from tmelink.transport import reply_address
+from tmelink.transport import reply_address, undelivered
 from tmelink.transport.arena import SIZE, arena
 from tmelink.transport.reply_address import Address as Address
 from tmelink.transport.reply_address import AncillaryItem
+from tmelink.transport.undelivered import Undelivered
 
 Receive = Callable[[list[Frame | Run], Address], object]
 """Takes the items that arrived and the sender's address; the returned value is ignored."""
@@ -92,6 +93,8 @@ class Datagrams:
         self._segment = segment and sys.platform == "linux" and _accepts(sock, _UDP_SEGMENT, 0)
         gro = gro and sys.platform == "linux" and _accepts(sock, _UDP_GRO, 1)
         self._replies = reply_address.of(sock)
+        self._errors = undelivered.of(sock)
+        self.undelivered = self._count_undelivered
         self._room = _PKTINFO_ROOM if self._replies is not None else _GRO_ROOM if gro else 0
         self._loop.add_reader(sock.fileno(), self._read)
 
@@ -121,9 +124,11 @@ class Datagrams:
             try:
                 length, control, _flags, address = recvmsg_into([arena[at : at + DATAGRAM]], room)
             except BlockingIOError:
+                if not items:
+                    self._read_errors()
                 break
             except OSError as error:
-                received.drops[_reason(error)] += 1
+                self._late_error(error)
                 continue
             if address != sender:
                 if items and sender is not None:
@@ -154,6 +159,40 @@ class Datagrams:
                 self.receive(items, sender)
         self._read_at = monotonic()
 
+    # What the network says of what was sent
+
+    def _count_undelivered(self, report: Undelivered) -> None:
+        self.sent.drops[report.reason] += 1
+
+    def _read_errors(self) -> None:
+        """Nothing was there to read: the socket may have been ready because its error queue is not empty."""
+        if self._errors is not None:
+            for report in self._errors.read():
+                self.undelivered(report)
+
+    def _late_error(self, error: OSError) -> None:
+        """A call failed with what became of an earlier datagram, or of this one."""
+        if self._errors is None:
+            self.sent.drops[undelivered.reason(error)] += 1
+        else:
+            self._read_errors()
+
+    def _again(
+        self, error: OSError, buffers: Sequence[Frame], own: Sequence[AncillaryItem], address: Address
+    ) -> OSError | None:
+        """Send what a call has refused once more, if the error may be about an earlier datagram.
+
+        Returns what is wrong with this one, None where it has been sent.
+        """
+        if self._errors is None or error.errno not in undelivered.LATE:
+            return error
+        self._read_errors()
+        try:
+            self.sock.sendmsg(buffers, own, 0, address)
+        except OSError as now:
+            return now
+        return None
+
     # Writing
 
     def send(self, items: Sequence[Frame | Run], address: Address) -> None:
@@ -171,19 +210,22 @@ class Datagrams:
 
     def _send_one(self, datagram: Frame, address: Address) -> None:
         replies = self._replies
+        own: Sequence[AncillaryItem] = ()
         try:
             if replies is None or not (own := replies.towards(address)):
                 self.sock.sendto(datagram, address)
             else:
                 self.sock.sendmsg([datagram], own, 0, address)
-        except OSError as error:
-            if replies is not None and replies.refused(address, error):
-                self._send_one(datagram, address)
-            else:
-                self._refused(error, 1)
-        else:
-            self.sent.frames += 1
-            self.sent.bytes += len(datagram)
+        except OSError as late:
+            error = self._again(late, [datagram], own, address)
+            if error is not None:
+                if replies is not None and replies.refused(address, error):
+                    self._send_one(datagram, address)
+                else:
+                    self._refused(error, 1)
+                return
+        self.sent.frames += 1
+        self.sent.bytes += len(datagram)
 
     def _send_equal(self, datagrams: list[Frame], size: int, address: Address) -> None:
         if len(datagrams) == 1 or not self._fits(size):
@@ -219,20 +261,27 @@ class Datagrams:
             ancillary += replies.towards(address)
         try:
             self.sock.sendmsg(buffers, ancillary, 0, address)
-        except OSError as error:
-            if replies is not None and replies.refused(address, error):
-                self._send_buffers(buffers, size, address)
+        except OSError as late:
+            error = self._again(late, buffers, ancillary, address)
+            if error is not None:
+                self._not_in_one_call(error, buffers, size, count, address)
                 return
-            if error.errno not in (errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT):
-                self._refused(error, count)
-                return
+        self.sent.frames += count
+        self.sent.bytes += total
+
+    def _not_in_one_call(
+        self, error: OSError, buffers: Sequence[Frame], size: int, count: int, address: Address
+    ) -> None:
+        """The kernel has refused many datagrams in one call."""
+        if self._replies is not None and self._replies.refused(address, error):
+            self._send_buffers(buffers, size, address)
+        elif error.errno not in (errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT):
+            self._refused(error, count)
+        else:
             self._fall_back(error, size)
             for buffer in buffers:
                 for piece in Run(memoryview(buffer), size).pieces():
                     self._send_one(piece, address)
-        else:
-            self.sent.frames += count
-            self.sent.bytes += total
 
     def _fits(self, size: int) -> bool:
         return self._too_long is None or size < self._too_long
@@ -245,7 +294,7 @@ class Datagrams:
         self._too_long = size if self._too_long is None else min(size, self._too_long)
 
     def _refused(self, error: OSError, count: int) -> None:
-        self.sent.drops[_reason(error)] += count
+        self.sent.drops[undelivered.reason(error)] += count
         if isinstance(error, BlockingIOError) and not self._waiting:
             self._waiting = True
             self._hold(True)
@@ -268,20 +317,3 @@ def _accepts(sock: socket.socket, option: int, value: int) -> bool:
     except OSError:
         return False
     return True
-
-
-_REASONS = {
-    errno.EAGAIN: "socket full",
-    errno.ENOBUFS: "socket full",
-    errno.EMSGSIZE: "too long for the path",
-    errno.ECONNREFUSED: "peer's port closed",
-    errno.ENETUNREACH: "network unreachable",
-    errno.EHOSTUNREACH: "host unreachable",
-    errno.ENETDOWN: "network down",
-    errno.EPERM: "refused by a firewall rule",
-}
-
-
-def _reason(error: OSError) -> str:
-    """A counter's name for a socket error; from a fixed set, so that counters stay few."""
-    return _REASONS.get(error.errno or 0, "socket error")

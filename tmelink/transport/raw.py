@@ -83,7 +83,7 @@ class RawSocket:
             pass
         except OSError as error:
             # Routers' errors about packets that were sent before.
-            received.drops[_reason(error)] += 1
+            self.sent.drops[_reason(error)] += 1
         if packets:
             received.frames += len(packets)
             received.bytes += sum(map(len, packets))

@@ -91,7 +91,7 @@ class UnixDatagrams:
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
-                received.drops[_reason(error)] += 1
+                self.sent.drops[_reason(error)] += 1
                 break
             frames.append(buffer[:length])
             received.bytes += length

@@ -16,6 +16,7 @@ from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import Item
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address, Datagrams
+from tmelink.transport.undelivered import Undelivered
 
 PROBES = 100
 """The most datagrams from unknown addresses that are tried with the links' keys in a second: each attempt
@@ -88,6 +89,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
             segment=link.segment,
             gro=link.gro,
         )
+        self.datagrams.undelivered = self._undelivered
 
     def join(self, lease: UdpLease) -> None:
         """Add a link; from the second one on, datagrams are sorted by link."""
@@ -151,6 +153,10 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
             received.drops["not the remote"] += frame.count(items)
         elif lease.handler.arrived(items, address) and lease.follows and lease.address != address:
             self.place(lease, address)
+
+    def _undelivered(self, report: Undelivered) -> None:
+        lease = self._by_address.get(report.address, self.leases[0])
+        lease.link.sent.drops[report.reason] += 1
 
     def _recognised(self, item: Item) -> UdpLease | None:
         """The link whose key authenticates a datagram from an unknown address."""
