@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from tests.e2e import guests
 from tests.e2e.guests import Console
-from tests.support.netns import Namespace, Process, network
+from tests.support.netns import Namespace, Net, Process, network
 
 pytestmark = [
     pytest.mark.needs_root,
@@ -114,3 +115,14 @@ def test_passt_is_started_again_and_ends_with_tmelink(lab: tuple[Lab, Process]) 
 
 def pids(process: Process) -> list[int]:
     return [int(line.split()[-1]) for line in process.lines if "passt runs as process" in line]
+
+
+def test_without_a_default_route_the_reason_is_told_once_and_passt_starts_when_there_is_one(net: Net) -> None:
+    a, b = net.pair()
+    lab = a.tmelink("le0: tmelink/host inet 10.0.79.5/24\nout at le0: tmelink/passt\n")
+    lab.expect("out: down: .*passt takes its addresses from this computer's default route")
+    written = len(lab.lines)
+    a.run("ip", "route", "add", "default", "via", b.addresses[0])
+    lab.expect("out: up: passt runs as process", since=written)
+    assert lab.output.count("takes its addresses") == 1
+    assert len(re.findall("No external routable interface for IPv4$", lab.output, re.MULTILINE)) <= 1

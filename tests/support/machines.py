@@ -87,6 +87,11 @@ class Events:
     def happened(self, element: Element, kind: str, detail: str, data: Mapping[str, Any]) -> None:
         """Events that are no state are asked of the element."""
 
+    @property
+    def empty(self) -> bool:
+        """Whether all that was said has been read."""
+        return self._said.empty()
+
     async def next(self) -> tuple[str, str]:
         async with asyncio.timeout(TIMEOUT):
             return await self._said.get()

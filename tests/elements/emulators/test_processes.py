@@ -19,6 +19,7 @@ from tests.support.statements import mistakes, words
 from tmelink import registry
 from tmelink.element import Element, connect
 from tmelink.elements.emulators import qemu_command, supervisor
+from tmelink.elements.emulators.cable import Cable
 from tmelink.elements.emulators.passt import Passt
 from tmelink.elements.emulators.process import filled
 from tmelink.elements.emulators.qemu import Qemu
@@ -156,9 +157,58 @@ def test_a_program_is_started_again_by_policy(
             assert said.startswith(f"ended with status {status}: last words")
             assert ("starting again" in said) is again
             if again:
-                assert (await events.next())[0] == "down"
-                assert len(note.read_text()) >= 2
+                # It goes on, and the same end is told once.
+                await eventually(lambda: len(note.read_text()) >= 4)
+                assert events.empty
 
+    run(body)
+
+
+def test_a_program_that_stays_up_is_told_up_again_and_one_that_does_not_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """passt without a default route ends at once, whenever it is started."""
+    monkeypatch.setattr(supervisor, "SHORTEST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "SETTLED", 0.05)
+    runs = 0
+
+    class Program:
+        pid = 1
+        said = "No external routable interface for IPv4"
+
+        def __init__(self, stays: bool) -> None:
+            self.over = asyncio.get_running_loop().create_future()
+            if not stays:
+                self.over.set_result(1)
+
+        async def wait(self) -> int:
+            return int(await self.over)
+
+        async def stop(self) -> None:
+            """Nothing runs."""
+
+    async def launch() -> Program:
+        nonlocal runs
+        runs += 1
+        watched.came_up("it runs")
+        return Program(stays=runs in (1, 10))
+
+    async def body() -> None:
+        events = Events()
+        element.status = events
+        await watched.open()
+        assert await events.next() == ("up", "it runs")
+        first = watched.running
+        assert isinstance(first, Program)
+        first.over.set_result(1)
+        assert (await events.next())[0] == "down"
+        assert await events.next() == ("up", "it runs")
+        assert runs == 10
+        await watched.close()
+
+    element = Cable("passt", None)
+    watched = supervisor.Supervisor(element, launch, supervisor.ALWAYS)
     run(body)
 
 

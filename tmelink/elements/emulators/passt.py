@@ -25,6 +25,13 @@ from tmelink.transport.endpoints import UnixPath
 MTU = 1500
 """The MTU that passt gives the machine by DHCP: its own default, 65520, fits no other Ethernet."""
 
+MAX_SAID = 100
+"""Different lines of passt's that are remembered so as not to be written again."""
+
+_NO_ROUTE = "No external routable interface"
+_NOISE = ("Failed to send", "Don't run as root")
+"""What passt says of itself whenever it starts without a system log, and as root."""
+
 _ARP = b"\x08\x06"
 _IPV4 = b"\x08\x00"
 
@@ -103,6 +110,7 @@ class Passt(Cable):
             self.endpoint = _Guarded(arguments.inet.ip, arguments.gateway)
         self._client: StreamClient | None = None
         self._supervisor = Supervisor(self, self._launch, ALWAYS)
+        self._said: set[str] = set()
 
     def details(self) -> ProcessDetails:
         """The process, and how often it was started again."""
@@ -135,14 +143,21 @@ class Passt(Cable):
             try:
                 child = await children.start(
                     self.arguments.command(theirs.fileno()),
-                    lambda line: self.log.info("%s", line),
+                    self._say,
                     pass_fds=[theirs.fileno()],
                 )
             except BaseException:
                 ours.close()
                 raise
-        self.changed(True, f"passt runs as process {child.pid}")
+        self._supervisor.came_up(f"passt runs as process {child.pid}")
         return _Running(child, StreamCarrier(self.endpoint, ours))
+
+    def _say(self, line: str) -> None:
+        """A line of passt's: what it says at every start is written once."""
+        if line not in self._said and not line.startswith(_NOISE):
+            if len(self._said) < MAX_SAID:
+                self._said.add(line)
+            self.log.info("%s", line)
 
 
 class _Running:
@@ -158,7 +173,13 @@ class _Running:
 
     @property
     def said(self) -> str:
-        return "; ".join(self._child.tail)
+        lines = [line for line in self._child.tail if not line.startswith(_NOISE)]
+        if any(_NO_ROUTE in line for line in lines):
+            return (
+                f"{_NO_ROUTE}: passt takes its addresses from this computer's default route, and there is "
+                "none; it starts once there is"
+            )
+        return "; ".join(lines)
 
     async def wait(self) -> int:
         status = await self._child.wait()

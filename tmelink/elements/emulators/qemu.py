@@ -188,7 +188,7 @@ class Qemu(Element):
             raise
         wires = opened[len(opened) - len(self._nics) :]
         guest.plug([(endpoint, ours) for (_nic, endpoint), ours in zip(self._nics, wires, strict=True)])
-        self.changed(True, f"QEMU runs as process {child.pid}")
+        self._supervisor.came_up(f"QEMU runs as process {child.pid}")
         return guest
 
     async def _start(self, stack: contextlib.ExitStack, opened: list[socket.socket]) -> Child:

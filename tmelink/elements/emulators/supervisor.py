@@ -23,6 +23,9 @@ LONGEST_PAUSE = 60.0
 STEADY = 60.0
 """After a run of so many seconds, pauses start from the shortest again."""
 
+SETTLED = 2.0
+"""Seconds that a program runs before it is called up again, where it has ended for some reason before."""
+
 
 class Running(Protocol):
     """A running program."""
@@ -57,7 +60,10 @@ class ProcessDetails(Details):
 
 
 class Supervisor:
-    """Starts a program and watches it; `launch` starts it once, or raises `ElementError`."""
+    """Starts a program and watches it; `launch` starts it once, or raises `ElementError`.
+
+    A program that ends again and again for one reason is called down once, until it stays up.
+    """
 
     def __init__(self, element: Element, launch: Callable[[], Awaitable[Running]], policy: str) -> None:
         self.running: Running | None = None
@@ -66,12 +72,25 @@ class Supervisor:
         self._launch = launch
         self._policy = policy
         self._task: asyncio.Task[None] | None = None
+        self._last_end = ""
+        self._settling: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Start it; raises if the first start fails."""
         self.running = await self._launch()
         self.starts = 1
         self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    def came_up(self, detail: str) -> None:
+        """The program runs: report it at once, or once it has stayed up where it has ended before."""
+        if self._last_end:
+            self._settling = asyncio.get_running_loop().call_later(SETTLED, self._settle, detail)
+        else:
+            self._settle(detail)
+
+    def _settle(self, detail: str) -> None:
+        self._settling = None
+        self._element.changed(True, detail)
 
     def details(self) -> ProcessDetails:
         """For the element to tell."""
@@ -83,6 +102,8 @@ class Supervisor:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        if self._settling is not None:
+            self._settling.cancel()
         if self.running is not None:
             await self.running.stop()
             self.running = None
@@ -96,6 +117,11 @@ class Supervisor:
                 status = await self.running.wait()
                 end = _ending(status, self.running.said)
                 self.running = None
+                repeated = end == self._last_end and not self._element.up
+                self._last_end = end
+                if self._settling is not None:
+                    self._settling.cancel()
+                    self._settling = None
                 self._element.happened("process ended", end, status=status)
                 if self._policy == NEVER or (self._policy == ON_FAILURE and status == 0):
                     if status:
@@ -105,7 +131,8 @@ class Supervisor:
                     return
                 if loop.time() - began >= STEADY:
                     pause = SHORTEST_PAUSE
-                self._element.changed(False, f"{end}; starting again in {pause:g} s")
+                if not repeated:
+                    self._element.changed(False, f"{end}; starting again in {pause:g} s, then less often")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             began = loop.time()
@@ -114,7 +141,9 @@ class Supervisor:
                 self.starts += 1
                 self._element.happened("process started", f"for the {self.starts}. time")
             except (ElementError, OSError) as error:
-                self._element.log.warning("%s; trying again in %g s", error, pause)
+                if str(error) != self._last_end:
+                    self._element.log.warning("%s; trying again in %g s, then less often", error, pause)
+                self._last_end = str(error)
 
 
 def _ending(status: int, said: str) -> str:
