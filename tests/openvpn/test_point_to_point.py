@@ -183,6 +183,21 @@ def test_silence_restarts_or_exits_once() -> None:
     assert isinstance(session(ping_exit=5).tick(5.0).events[0], Exit)
 
 
+@pytest.mark.parametrize(
+    ("sent", "told"), [([FRAME], True), ([FRAME, PING], False), ([PING], False), ([], False)], ids=str
+)
+def test_a_peer_that_never_pings_is_told_from_one_that_is_gone(sent: list[bytes], told: bool) -> None:
+    """TME and NME send frames alone: with --keepalive such a link restarts again and again."""
+    link = session(ping_restart=60, occ=False)
+    for datagram in sent:
+        link.receive([datagram], 30.0)
+    *notices, last = link.tick(90.0).events
+    assert isinstance(last, Restart)
+    assert [isinstance(each, Notice) and "--ping 10 in place of" in each.text for each in notices] == [
+        True
+    ] * told
+
+
 def test_ping_timer_rem_waits_for_somebody() -> None:
     link = session(ping_restart=5, ping_timer_rem=True, remote=False, occ=False)
     assert link.deadline() is None

@@ -80,16 +80,20 @@ class LivenessTimers:
         """Nothing has been sent for --ping seconds."""
         return self.ping > 0 and self.started is not None and now >= self.last_sent + self.ping
 
+    def silent(self, now: float) -> bool:
+        """Whether the peer has been silent for as long as it may be."""
+        limit = self.ping_exit or self.ping_restart
+        waits = self.waits_for_peer and self.unheard
+        return bool(limit) and not waits and self.started is not None and now >= self.last_received + limit
+
     def ended(self, now: float) -> SessionEvent | None:
         """The event that ends the session, or None while it lives."""
         if self.started is None:
             return None
-        if not (self.waits_for_peer and self.unheard):
+        if self.silent(now):
             if self.ping_exit:
-                if now >= self.last_received + self.ping_exit:
-                    return Exit(f"nothing from the peer for {self.ping_exit:g} s (--ping-exit)")
-            elif self.ping_restart and now >= self.last_received + self.ping_restart:
-                return Restart(f"nothing from the peer for {self.ping_restart:g} s (--ping-restart)")
+                return Exit(f"nothing from the peer for {self.ping_exit:g} s (--ping-exit)")
+            return Restart(f"nothing from the peer for {self.ping_restart:g} s (--ping-restart)")
         if self.quiet_seconds and now >= self.last_active + self.quiet_seconds:
             return Exit(f"no traffic for {self.quiet_seconds:g} s (--inactive)")
         if self.session_timeout and now >= self.started + self.session_timeout:

@@ -55,10 +55,11 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something a person should read in the log."""
+    """Something a person should read in the log; with `once` the link says it no second time."""
 
     level: Literal["info", "warning", "error"]
     text: str
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -339,6 +339,24 @@ def test_a_link_gives_up_after_as_many_tries_as_it_was_told() -> None:
     run(body)
 
 
+def test_a_peer_that_never_pings_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def body() -> None:
+        peer = bare_peer()
+        port = free_port()
+        there = f"--remote 127.0.0.1 {peer.getsockname()[1]} --ping-restart 1"
+        async with End(f"--dev tap --local 127.0.0.1 --lport {port} {there}") as end:
+            for number in (1, 2):
+                before = end.link.peer
+                peer.sendto(frame(number), ("127.0.0.1", port))
+                await end.machine.until_number(number)
+                await eventually(lambda before=before: end.link.peer not in (None, before))  # type: ignore[misc]
+        peer.close()
+
+    with caplog.at_level("WARNING", "tmelink"):
+        run(body)
+    assert caplog.text.count("never a ping, as TME and NME do") == 1
+
+
 def test_keepalive_restarts_a_silent_udp_link_and_it_comes_back() -> None:
     async def body() -> None:
         peer = bare_peer()

@@ -116,6 +116,8 @@ class Link(Element):
         self._token: Credentials | None = None
         self._refusal: AuthFailed | None = None
         self._complaint = ""
+        self._told: set[str] = set()
+        """Notices that are not repeated."""
         self.backoff = 0.0
         self._connector: Connector | None = None
         self._monitoring: Monitoring | None = None
@@ -321,6 +323,10 @@ class Link(Element):
 
     def notice(self, notice: Notice) -> None:
         """Log a line of the session; an error that every attempt meets is logged once."""
+        if notice.once:
+            if notice.text in self._told:
+                return
+            self._told.add(notice.text)
         if notice.level == "error":
             if notice.text == self._complaint:
                 return

@@ -43,6 +43,11 @@ SLACK: Final = 64
 NOTICE_SECONDS: Final = 60.0
 """Between two log lines about datagrams that a key refuses: a peer must not make the log grow."""
 
+NEVER_PINGS: Final = (
+    "the peer sends frames and never a ping, as TME and NME do, so it looks gone whenever its machine is "
+    "silent: write --ping 10 in place of --keepalive or --ping-restart"
+)
+
 _NO_REPLIES: Final[list[bytes]] = []
 _NO_EVENTS: Final[list[SessionEvent]] = []
 
@@ -70,6 +75,8 @@ class PointToPoint:
         self._random = random
         self._stream = not settings.proto.startswith("udp")
         self.spoken = False
+        self._pinged = False
+        """Whether the peer has sent anything but frames: then it is not one that never pings."""
         self._ended = False
         self._up = False
         self._begun = 0.0
@@ -198,11 +205,15 @@ class PointToPoint:
         if self._ended or liveness.started is None:
             return NOTHING
         ended = liveness.ended(now)
+        told: list[SessionEvent] = []
+        unsecured = self.settings.key is None
+        if ended is not None and unsecured and self.spoken and not self._pinged and liveness.silent(now):
+            told = [Notice("warning", NEVER_PINGS, once=True)]
         if self._asking_until is not None and now >= self._asking_until:
             ended = Restart(super_frames.SILENCE)
         if ended is not None:
             self._end()
-            return Step(events=[ended])
+            return Step(events=[*told, ended])
         messages, events = self._occ.due(now, self._random)
         if liveness.ping_due(now) and not messages:
             messages.append(PING)
@@ -307,9 +318,9 @@ class PointToPoint:
             if kind == "frame":
                 frames.append(piece)
             elif kind == "ping":
-                heard = True
+                heard = self._pinged = True
             elif kind == "message":
-                heard = True
+                heard = self._pinged = True
                 answers, told = self._occ.receive(bytes(piece[len(MAGIC) :]), now, self._random)
                 if self._asking_until is not None and self._occ.told is not None:
                     self._unagreed(frames)
