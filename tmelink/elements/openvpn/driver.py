@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from tmelink.frame import Frame
 from tmelink.openvpn.session import Carried, Item, Session, SessionEvent, Step
+from tmelink.system.timers import DeadlineTimer
 
 
 class SessionDriver:
@@ -30,7 +31,7 @@ class SessionDriver:
         self._event = event
         self._answer = answer
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = DeadlineTimer(self._tick)
         self._closed = False
 
     def start(self) -> None:
@@ -66,16 +67,15 @@ class SessionDriver:
             self._deliver(step.frames)
         for event in step.events:
             self._event(event)
-        self._arm()
+        if not self._closed:
+            self._timer.arm(self.session.deadline())
 
     def close(self) -> None:
         """Notify the peer if the session wants to; afterwards nothing is sent, delivered or reported."""
         if not self._closed:
             self._send(self.session.close(self._loop.time()))
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
 
     def _send(self, step: Step) -> None:
         if step.answers and self._answer is not None:
@@ -84,19 +84,5 @@ class SessionDriver:
         if step.wire:
             self._transmit(step.wire)
 
-    def _arm(self) -> None:
-        if self._closed:
-            return
-        deadline = self.session.deadline()
-        if deadline is None:
-            return
-        # Traffic postpones deadlines all the time; a timer that fires too early checks again.
-        if self._timer is not None:
-            if self._timer.when() <= deadline:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._tick)
-
     def _tick(self) -> None:
-        self._timer = None
         self.do(self.session.tick(self._loop.time()))

@@ -8,40 +8,33 @@ it.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 from tmelink import frame
-from tmelink.element import Claim, Element, Port
+from tmelink.element import Claim, Port
 from tmelink.elements.openvpn import shared_ports
+from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
-from tmelink.elements.openvpn.monitoring import Monitoring
 from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.replay_file import ReplayFile
-from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.sessions import (
     Answers,
     Files,
     NewSession,
     longest_super_frame,
-    problems,
     replay_file,
     session_maker,
 )
 from tmelink.elements.openvpn.shaper import FrameShaper
-from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
 from tmelink.errors import ElementError
-from tmelink.frame import Burst, Counters, Frame, one_by_one, pieces
+from tmelink.frame import Burst, Frame, one_by_one, pieces
 from tmelink.offload import coalesce, coalesce_between, completed, cut
 from tmelink.openvpn.monitoring.status import Snapshot
-from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
-from tmelink.openvpn.options.values import MonitoringOptions
 from tmelink.openvpn.plain.mtu import datagram_overhead
 from tmelink.openvpn.session import (
     AuthFailed,
@@ -57,14 +50,8 @@ from tmelink.openvpn.session import (
 )
 from tmelink.openvpn.tls.settings import Credentials
 from tmelink.printable import printable
-from tmelink.source import Mistake, Place, Report, Word
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import MAX_RUN, Address
-from tmelink.transport.streams import MAX_DATAGRAM
-
-STREAM_ROOM = 128
-"""Bytes of a datagram on a stream beside the MTU and an Ethernet header: tags, keys, compression."""
-
 
 LONGEST_BACKOFF = 3600.0
 """The most seconds that a server may ask a client to wait; more is not a temporary refusal."""
@@ -82,36 +69,19 @@ USED = frozenset(
 )  # fmt: skip
 """Options that a client does something with, or needs to do nothing for."""
 
-DEBUG_VERB = 5
-"""The level from which OpenVPN's --verb logs single packets."""
 
-
-class Link(Element):
+class Link(OpenvpnElement):
     """A link to another host: UDP, TCP server or TCP client, in OpenVPN's wire protocol.
 
     The other end may be tmelink, TME or OpenVPN. Arguments are OpenVPN's own options; a word that is no
     option is read as a `--config` file.
     """
 
-    Arguments = Options
-    arguments: Options
-    up = False
-
     def __init__(self, name: str, arguments: Options) -> None:
         super().__init__(name, arguments)
-        self.log_level = log_level(arguments.verb)
-        self._ip = arguments.dev_type == "tun"
-        self.sent = Counters()
-        self.received = Counters()
-        self.stream_limit = max(arguments.sizes.tun_mtu, 1500) + 14 + STREAM_ROOM
-        if arguments.sizes.super_frames:
-            self.stream_limit = MAX_DATAGRAM
-        self.segment = arguments.udp_offload in ("send", "both")
-        self.gro = arguments.udp_offload in ("receive", "both")
         self.peer: LinkPeer | None = None
         self._sessions: list[Session] = []
         self._make: NewSession | None = None
-        self._revocations = RevocationWatch(self.log)
         self._replays: ReplayFile | None = None
         self._token: Credentials | None = None
         self._refusal: AuthFailed | None = None
@@ -120,46 +90,19 @@ class Link(Element):
         """Notices that are not repeated."""
         self.backoff = 0.0
         self._connector: Connector | None = None
-        self._monitoring: Monitoring | None = None
         self._shaper: FrameShaper | None = None
-        self._tunnel_network = TunnelNetwork(self, arguments)
 
     @classmethod
-    def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Options | None:
-        """OpenVPN's options, as its command line takes them."""
-        options = openvpn.parse(words, place, report, read_file=lambda path: Path(path).read_bytes())
-        if options is None:
-            return None
-        mistakes = [Mistake(place, problem) for problem in problems(options)]
+    def misfits(cls, options: Options) -> Iterator[tuple[str, str]]:
+        """A link has one peer."""
         if options.mode == "server":
             hint = "write tme/host/openvpn/socket/server in place of this module's name"
-            mistakes.append(Mistake(place, "a link has one peer, and these options serve many", hint))
-        for mistake in mistakes:
-            report(mistake)
-        return None if mistakes else options
-
-    @classmethod
-    def usage(cls, module: str) -> str:
-        """The options that work, by group."""
-        return f"{module} {openvpn.usage()}"
-
-    @classmethod
-    def reference(cls) -> list[tuple[str, str]]:
-        """A row for each option that works."""
-        return openvpn.reference()
+            yield "a link has one peer, and these options serve many", hint
 
     def claims(self) -> list[Claim]:
         """The local address and port, if they are bound and known beforehand."""
         claim = shared_ports.claim(self.arguments)
         return [] if claim is None else [claim]
-
-    def make_port(self) -> Port:
-        """A port that takes super-frames: the link cuts them itself, directly into datagrams."""
-        return Port(self, kind="ip" if self._ip else "ethernet", offload=True)
-
-    def mtu(self, port: Port) -> int:
-        """--tun-mtu: the largest packet that both ends expect."""
-        return self.arguments.sizes.tun_mtu
 
     def longest(self, port: Port) -> int | None:
         """The size of a super-frame that becomes one run of datagrams, which is one call at both ends.
@@ -170,12 +113,9 @@ class Link(Element):
             return None
         return longest_super_frame(self.arguments, MAX_RUN)
 
-    def counters(self) -> dict[str, Counters]:
-        """Frames that crossed the wire, and those dropped there."""
-        received = Counters(self.received.frames, self.received.bytes, Counter(self.received.drops))
-        for session in self._sessions:
-            received.drops.update(session.drops)
-        return {"wire sent": self.sent, "wire received": received}
+    def session_drops(self) -> Iterable[Counter[str]]:
+        """Those of the peer's sessions, one for each connection that may be the peer's."""
+        return [session.drops for session in self._sessions]
 
     def details(self) -> LinkDetails:
         """Peer, protection and sizes."""
@@ -210,8 +150,7 @@ class Link(Element):
 
     async def open(self) -> None:
         """Begin to connect; raises `ElementError` where the local address cannot be bound."""
-        for note in self.arguments.notes:
-            self.log.info("%s", note)
+        self.log_notes()
         self._warn_if_bare()
         tls = self.arguments.tls
         asked = Answers() if tls is None else await answers(self.name, tls, Files(self.log))
@@ -224,9 +163,7 @@ class Link(Element):
             self._shaper = FrameShaper(
                 self.arguments.shaper, overhead, self._send_shaped, self.hold_machine, self.sent
             )
-        if self.arguments.monitoring != MonitoringOptions():
-            self._monitoring = Monitoring(self.arguments.monitoring, self, self.log)
-            await self._monitoring.open()
+        await self.open_monitoring()
         self._connector = Connector(self, self.arguments)
         await self._connector.open()
 
@@ -243,9 +180,7 @@ class Link(Element):
             self._shaper.close()
             self._shaper = None
         await self._tunnel_network.close()
-        if self._monitoring is not None:
-            await self._monitoring.close()
-            self._monitoring = None
+        await self.close_monitoring()
 
     # Frames
 
@@ -296,11 +231,6 @@ class Link(Element):
             self.ports[0].send_one(frame)
         else:
             self.received.drops["not connected"] += 1
-
-    def hold_machine(self, held: bool) -> None:
-        """The connection is full, or has room again: the machine's side stops reading, or continues."""
-        for port in self.ports:
-            port.hold(held)
 
     # Reports from the connector and from peers
 
@@ -398,10 +328,3 @@ class Link(Element):
         self.log.warning(
             "frames leave this computer unencrypted: anybody on the path can read and forge them"
         )
-
-
-def log_level(verb: int) -> int:
-    """The lowest level that --verb lets through; NOTSET leaves it to the whole program."""
-    if verb == 0:
-        return logging.ERROR
-    return logging.DEBUG if verb >= DEBUG_VERB else logging.NOTSET

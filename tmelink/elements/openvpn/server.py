@@ -14,40 +14,35 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 from tmelink import frame
-from tmelink.element import Claim, Element, Port
+from tmelink.element import Claim, Port
 from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
+from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.details import ClientDetails, ServerDetails, server_snapshot, wire_bytes
-from tmelink.elements.openvpn.link import STREAM_ROOM, log_level
-from tmelink.elements.openvpn.monitoring import Monitoring
 from tmelink.elements.openvpn.password_checks import PasswordChecks
 from tmelink.elements.openvpn.prompts import answers
-from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.server_bridge import ServerBridge
 from tmelink.elements.openvpn.server_router import ServerRouter
-from tmelink.elements.openvpn.sessions import Files, problems, tls_parts, tls_settings, wall_clock
+from tmelink.elements.openvpn.sessions import Files, tls_parts, tls_settings, wall_clock
 from tmelink.elements.openvpn.tcp_listener import TcpLease, listen
-from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
 from tmelink.elements.openvpn.udp_listener import UdpLease, udp
 from tmelink.errors import ElementError, PortError
-from tmelink.frame import Burst, Counters, Frame
+from tmelink.frame import Burst, Frame
 from tmelink.openvpn.monitoring.status import Snapshot
-from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
-from tmelink.openvpn.options.values import MonitoringOptions
 from tmelink.openvpn.server.address_pool import Lease
 from tmelink.openvpn.server.auth_token import AuthToken
 from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.server.server import Addressed, TlsServer
 from tmelink.openvpn.session import Exit, Item, Joining, Notice, Restart, Up
 from tmelink.openvpn.tls.push_messages import UPDATABLE, PushedChange
-from tmelink.source import Mistake, Place, Report, Word
+from tmelink.source import Word
+from tmelink.system.timers import DeadlineTimer
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.streams import Stream
@@ -73,7 +68,7 @@ class _ClientState:
         return " ".join(str(a) for a in (self.welcome.address, self.welcome.address6) if a is not None)
 
 
-class Server(Element):
+class Server(OpenvpnElement):
     """A server for any number of remote machines: tmelink, OpenVPN clients, through one UDP or TCP port.
 
     With `--dev tap` every client is a port of a learning switch, and so is each of the server's own
@@ -83,26 +78,15 @@ class Server(Element):
     SERVER kick NAME` ends one's session, `command SERVER table` shows which station is behind which client.
     """
 
-    commands = ("clients", "kick", "table")
-    Arguments = Options
-    arguments: Options
+    commands = ("clients", "kick", "push", "table")
     capacity = None
-    up = False
 
     def __init__(self, name: str, arguments: Options) -> None:
         super().__init__(name, arguments)
-        self.log_level = log_level(arguments.verb)
         options = arguments.server
         assert options is not None, "parse sees to it"
-        self._ip = arguments.dev_type == "tun"
         self._options = options
-        self.sent = Counters()
-        self.received = Counters()
-        self.stream_limit = max(arguments.sizes.tun_mtu, 1500) + 14 + STREAM_ROOM
-        self.segment = True
-        self.gro = True
         self.remote: Address | None = None
-        self._tunnel_network = TunnelNetwork(self, arguments)
         self._fabric: ServerBridge | ServerRouter
         if self._ip:
             self._fabric = ServerRouter(
@@ -123,47 +107,26 @@ class Server(Element):
             )
         self._clients: dict[int, _ClientState] = {}
         self._streams: dict[Address, Stream] = {}
-        self._revocations = RevocationWatch(self.log)
         self._passwords = PasswordChecks()
-        self._monitoring: Monitoring | None = None
         self._wall = wall_clock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = DeadlineTimer(self._tick)
         self._lease: UdpLease | TcpLease | None = None
         self._server: TlsServer | None = None
         self._authentication: Authentication | None = None
 
-    # Arguments in a machine file
-
     @classmethod
-    def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Options | None:
-        """OpenVPN's options, as its command line takes them."""
-        options = openvpn.parse(words, place, report, read_file=lambda path: Path(path).read_bytes())
-        if options is None:
-            return None
-        mistakes = [Mistake(place, problem) for problem in problems(options)]
+    def misfits(cls, options: Options) -> Iterator[tuple[str, str]]:
+        """A server has many clients, and each is somebody."""
         if options.server is None:
             hint = "add --server NETWORK NETMASK, or --mode server --tls-server"
-            mistakes.append(Mistake(place, "these are the options of a link, and not of a server", hint))
+            yield "these are the options of a link, and not of a server", hint
         elif options.server.verify_client_cert != "require" and options.server.user_table is None:
             hint = "add --auth-user-pass-table FILE, or leave out --verify-client-cert"
-            mistakes.append(Mistake(place, "a client without a certificate could be anybody", hint))
+            yield "a client without a certificate could be anybody", hint
         elif options.server.username_as_common_name and options.server.user_table is None:
             hint = "add --auth-user-pass-table FILE"
-            mistakes.append(Mistake(place, "without passwords every client could take any name", hint))
-        for mistake in mistakes:
-            report(mistake)
-        return None if mistakes else options
-
-    @classmethod
-    def usage(cls, module: str) -> str:
-        """The options that work, by group."""
-        return f"{module} {openvpn.usage()}"
-
-    @classmethod
-    def reference(cls) -> list[tuple[str, str]]:
-        """A row for each option that works."""
-        return openvpn.reference()
+            yield "without passwords every client could take any name", hint
 
     def claims(self) -> list[Claim]:
         """The port, which a server does not share."""
@@ -178,20 +141,9 @@ class Server(Element):
         self._fabric.add_machine(port)
         return port
 
-    def make_port(self) -> Port:
-        """A port that takes super-frames."""
-        return Port(self, kind="ip" if self._ip else "ethernet", offload=True)
-
-    def mtu(self, port: Port) -> int:
-        """--tun-mtu: the largest packet that both ends expect."""
-        return self.arguments.sizes.tun_mtu
-
-    def counters(self) -> dict[str, Counters]:
-        """Frames that crossed the wire, and those dropped there, of all clients together."""
-        received = Counters(self.received.frames, self.received.bytes, Counter(self.received.drops))
-        if self._server is not None:
-            received.drops.update(self._server.dropped())
-        return {"wire sent": self.sent, "wire received": received}
+    def session_drops(self) -> Iterable[Counter[str]]:
+        """Of all clients together."""
+        return () if self._server is None else (self._server.dropped(),)
 
     # Opening and closing
 
@@ -216,8 +168,7 @@ class Server(Element):
         arguments, options = self.arguments, self._options
         tls = arguments.tls
         assert tls is not None, "a server is one of TLS"
-        for note in arguments.notes:
-            self.log.info("%s", note)
+        self.log_notes()
         files = Files(self.log)
         passphrase = (await answers(self.name, tls, files)).passphrase
         context, wrap = tls_parts(arguments, tls, files, passphrase, self._revocations)
@@ -248,17 +199,13 @@ class Server(Element):
         if self._options.pool_persist_seconds:
             self._spawn(self._keep_pool(self._options.pool_persist_seconds))
         await self._tunnel_network.reaching(None)
-        if arguments.monitoring != MonitoringOptions():
-            self._monitoring = Monitoring(arguments.monitoring, self, self.log)
-            await self._monitoring.open()
+        await self.open_monitoring()
 
     async def close(self) -> None:
         """Say goodbye where the options want it, and give the port back."""
         await self._revocations.close()
         await self._tunnel_network.close()
-        if self._monitoring is not None:
-            await self._monitoring.close()
-            self._monitoring = None
+        await self.close_monitoring()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -269,9 +216,7 @@ class Server(Element):
                 self._transmit(step.wire, cast(Address, where))
             self.received.drops.update(self._server.drops)
             self._server = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         for stream in self._streams.values():
             stream.close()
         self._streams.clear()
@@ -311,11 +256,6 @@ class Server(Element):
             self.received.drops["client gone"] += frame.count(items)
             return
         self._do((addressed,))
-
-    def hold_machine(self, held: bool) -> None:
-        """The socket is full, or has room again: the machine's sides stop reading, or continue."""
-        for port in self.ports:
-            port.hold(held)
 
     # The wire
 
@@ -406,7 +346,8 @@ class Server(Element):
                     self.log.log(_LEVELS[event.level], "%s: %s", sockets.show(address), event.text)
                 elif isinstance(event, Restart | Exit):
                     self._left(client, address, event.reason)
-        self._arm()
+        if self._server is not None:
+            self._timer.arm(self._server.deadline())
 
     async def _decide(self, client: int, address: Address, joining: Joining) -> None:
         """Admit a client that has authenticated, or refuse it."""
@@ -581,19 +522,7 @@ class Server(Element):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _arm(self) -> None:
-        deadline = None if self._server is None else self._server.deadline()
-        if deadline is None:
-            return
-        # Traffic postpones deadlines all the time; a timer that fires too early checks again.
-        if self._timer is not None:
-            if self._timer.when() <= deadline:
-                return
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
-
     def _tick(self) -> None:
-        self._timer = None
         if self._server is not None:
             self._do(self._server.tick(self._now))
 

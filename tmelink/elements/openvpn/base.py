@@ -1,0 +1,144 @@
+"""What a link and a server have in common: OpenVPN's options as arguments, sizes, counters and monitors."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tmelink.element import Element, Port
+from tmelink.elements.openvpn.monitoring import Monitoring
+from tmelink.elements.openvpn.revocations import RevocationWatch
+from tmelink.elements.openvpn.sessions import problems
+from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
+from tmelink.frame import Counters
+from tmelink.openvpn.monitoring.status import Snapshot
+from tmelink.openvpn.options import parse as openvpn
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.options.values import MonitoringOptions
+from tmelink.source import Mistake, Place, Report, Word
+from tmelink.transport.streams import MAX_DATAGRAM
+
+STREAM_ROOM = 128
+"""Bytes of a datagram on a stream beside the MTU and an Ethernet header: tags, keys, compression."""
+
+DEBUG_VERB = 5
+"""The level from which OpenVPN's --verb logs single packets."""
+
+
+class OpenvpnElement(Element, ABC):
+    """An element that carries frames or packets by OpenVPN's protocol, as OpenVPN's options say."""
+
+    Arguments = Options
+    arguments: Options
+    up = False
+
+    def __init__(self, name: str, arguments: Options) -> None:
+        super().__init__(name, arguments)
+        self.log_level = log_level(arguments.verb)
+        self.sent = Counters()
+        self.received = Counters()
+        self.segment = arguments.udp_offload in ("send", "both")
+        self.gro = arguments.udp_offload in ("receive", "both")
+        self.stream_limit = max(arguments.sizes.tun_mtu, 1500) + 14 + STREAM_ROOM
+        if arguments.sizes.super_frames:
+            self.stream_limit = MAX_DATAGRAM
+        self._ip = arguments.dev_type == "tun"
+        self._tunnel_network = TunnelNetwork(self, arguments)
+        self._revocations = RevocationWatch(self.log)
+        self._monitoring: Monitoring | None = None
+
+    # Arguments in a machine file
+
+    @classmethod
+    def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Options | None:
+        """OpenVPN's options, as its command line takes them."""
+        options = openvpn.parse(words, place, report, read_file=lambda path: Path(path).read_bytes())
+        if options is None:
+            return None
+        mistakes = [Mistake(place, problem) for problem in problems(options)]
+        mistakes += [Mistake(place, text, hint) for text, hint in cls.misfits(options)]
+        for mistake in mistakes:
+            report(mistake)
+        return None if mistakes else options
+
+    @classmethod
+    @abstractmethod
+    def misfits(cls, options: Options) -> Iterator[tuple[str, str]]:
+        """What in the options does not fit this kind of element, each with its remedy."""
+
+    @classmethod
+    def usage(cls, module: str) -> str:
+        """The options that work, by group."""
+        return f"{module} {openvpn.usage()}"
+
+    @classmethod
+    def reference(cls) -> list[tuple[str, str]]:
+        """A row for each option that works."""
+        return openvpn.reference()
+
+    # Its ports
+
+    def make_port(self) -> Port:
+        """A port that takes super-frames: they are cut directly into datagrams."""
+        return Port(self, kind="ip" if self._ip else "ethernet", offload=True)
+
+    def mtu(self, port: Port) -> int:
+        """--tun-mtu: the largest packet that both ends expect."""
+        return self.arguments.sizes.tun_mtu
+
+    def hold_machine(self, held: bool) -> None:
+        """The socket is full, or has room again: the machine's sides stop reading, or continue."""
+        for port in self.ports:
+            port.hold(held)
+
+    # For those who look
+
+    def counters(self) -> dict[str, Counters]:
+        """Frames that crossed the wire, and those dropped there."""
+        received = Counters(self.received.frames, self.received.bytes, Counter(self.received.drops))
+        for drops in self.session_drops():
+            received.drops.update(drops)
+        return {"wire sent": self.sent, "wire received": received}
+
+    @abstractmethod
+    def session_drops(self) -> Iterable[Counter[str]]:
+        """The drops of each session that lives."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """For OpenVPN's monitors."""
+
+    @abstractmethod
+    def kill(self, client: str) -> int:
+        """End the sessions of a name, or of an underlay address with its port, as monitors ask; how many."""
+
+    @abstractmethod
+    def signal(self, name: str) -> None:
+        """What a monitor asks for by the name of a signal."""
+
+    async def open_monitoring(self) -> None:
+        """Write --status and listen for --management, where the options name them."""
+        if self.arguments.monitoring != MonitoringOptions():
+            self._monitoring = Monitoring(self.arguments.monitoring, self, self.log)
+            await self._monitoring.open()
+
+    async def close_monitoring(self) -> None:
+        """End what `open_monitoring` has begun."""
+        if self._monitoring is not None:
+            await self._monitoring.close()
+            self._monitoring = None
+
+    def log_notes(self) -> None:
+        """Log what the options' reading has left to say."""
+        for note in self.arguments.notes:
+            self.log.info("%s", note)
+
+
+def log_level(verb: int) -> int:
+    """The lowest level that --verb lets through; NOTSET leaves it to the whole program."""
+    if verb == 0:
+        return logging.ERROR
+    return logging.DEBUG if verb >= DEBUG_VERB else logging.NOTSET
