@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, cast
 
@@ -41,6 +42,9 @@ replaces the one that has been silent longest."""
 
 CANDIDATE_SECONDS = 30.0
 """How long one of them may wait."""
+
+AnswerSender = Callable[[Sequence[Item], Hashable], None]
+"""Sends datagrams to an address that is not the peer's, or not yet."""
 
 Over = Restart | Exit
 """How a peer ended: to be tried again, or permanently."""
@@ -103,7 +107,59 @@ class PeerOwner(PortUser, Protocol):
         """A session has ended; its drops are to be kept."""
 
 
-class UdpPeer:
+class SessionPeer(ABC):
+    """What a peer is over either transport: a session with its driver, until `over` is done."""
+
+    def __init__(self, link: PeerOwner, options: Options, answer: AnswerSender | None = None) -> None:
+        self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
+        self.heard = False
+        self._link = link
+        self._driver = SessionDriver(
+            link.new_session(options), self._transmit, link.deliver, self._handle_event, answer
+        )
+        # For a frame that comes alone: each call saved shortens its round trip.
+        self.send_one = self._driver.send_one
+
+    @property
+    @abstractmethod
+    def where(self) -> str | None:
+        """The peer's address and port."""
+
+    @property
+    def session(self) -> Session:
+        """What is spoken with it."""
+        return self._driver.session
+
+    def send(self, items: Sequence[Carried]) -> None:
+        """Frames from the machine."""
+        self._driver.send(items)
+
+    def end(self, over: Over) -> None:
+        """It has ended like this, unless it has ended before."""
+        if not self.over.done():
+            self.over.set_result(over)
+
+    @abstractmethod
+    def _transmit(self, items: Sequence[Item]) -> None:
+        """Send datagrams to the peer."""
+
+    def _handle_event(self, event: SessionEvent) -> None:
+        if isinstance(event, Up):
+            self.heard = True
+            self._link.came_up(" ".join(filter(None, (self.where, event.detail))))
+        elif isinstance(event, Notice):
+            self._link.notice(event)
+        elif isinstance(event, Pushed):
+            self._link.pushed(event)
+        elif isinstance(event, AuthFailed):
+            self._link.refused(event)
+        elif isinstance(event, Token):
+            self._link.given(event)
+        elif isinstance(event, Restart | Exit):
+            self.end(event)
+
+
+class UdpPeer(SessionPeer):
     """A peer over UDP; `make_wire` is given the peer, and makes what carries its datagrams.
 
     With `remote` and without `--float` only that address and port is heard; else whoever proves to be the
@@ -119,19 +175,12 @@ class UdpPeer:
         make_wire: Callable[[UdpPeer], PeerTransport],
         remote: Address | None,
     ) -> None:
-        self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
-        self.heard = False
+        super().__init__(link, options, self._answer)
         self.remote = remote
         self._reached = remote
         self._moving: asyncio.Task[None] | None = None
-        self._link = link
         self._follows = options.float or (remote is None and options.secure)
         self._unfound = remote is None or sockets.literal_family(remote[0]) is None
-        self._driver = SessionDriver(
-            link.new_session(options), self._transmit, link.deliver, self._event, self._answer
-        )
-        # For a frame that comes alone: each call saved shortens its round trip.
-        self.send_one = self._driver.send_one
         try:
             self._wire = make_wire(self)
         except BaseException:
@@ -143,15 +192,6 @@ class UdpPeer:
     def where(self) -> str | None:
         """The peer's address and port."""
         return None if self.remote is None else sockets.show(self.remote)
-
-    @property
-    def session(self) -> Session:
-        """What is spoken with it."""
-        return self._driver.session
-
-    def send(self, items: Sequence[Carried]) -> None:
-        """Frames from the machine."""
-        self._driver.send(items)
 
     def close(self) -> None:
         """Notify the peer if the session wants to, and close the socket."""
@@ -205,8 +245,7 @@ class UdpPeer:
 
     def lost(self, reason: str) -> None:
         """The carrier of the datagrams is gone."""
-        if not self.over.done():
-            self.over.set_result(Restart(reason))
+        self.end(Restart(reason))
 
     def _transmit(self, items: Sequence[Item]) -> None:
         if self._reached is None:
@@ -220,31 +259,16 @@ class UdpPeer:
         else:
             self._wire.send(items, cast(Address, address))
 
-    def _event(self, event: SessionEvent) -> None:
-        if isinstance(event, Up):
-            self.heard = True
-            where = sockets.show(self.remote) if self.remote else ""
-            self._link.came_up(" ".join(filter(None, (where, event.detail))))
-        else:
-            _pass_on_event(self._link, event)
-        if isinstance(event, Restart | Exit) and not self.over.done():
-            self.over.set_result(event)
 
-
-class TcpPeer:
+class TcpPeer(SessionPeer):
     """A peer over one TCP connection; `head` was read from it before."""
 
     def __init__(
         self, link: PeerOwner, options: Options, sock: socket.socket, address: Address, head: bytes = b""
     ) -> None:
-        self.over: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
-        self.heard = False
+        super().__init__(link, options)
         self.proven: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.address = address
-        self._link = link
-        self._driver = SessionDriver(link.new_session(options), self._transmit, link.deliver, self._event)
-        # For a frame that comes alone: each call saved shortens its round trip.
-        self.send_one = self._driver.send_one
         self._stream = Stream(
             sock,
             self._arrived,
@@ -261,15 +285,6 @@ class TcpPeer:
     def where(self) -> str | None:
         """The peer's address and port."""
         return sockets.show(self.address)
-
-    @property
-    def session(self) -> Session:
-        """What is spoken with it."""
-        return self._driver.session
-
-    def send(self, items: Sequence[Carried]) -> None:
-        """Frames from the machine."""
-        self._driver.send(items)
 
     def close(self) -> None:
         """Notify the peer if the session wants to, and close the connection."""
@@ -292,17 +307,7 @@ class TcpPeer:
         self._driver.do(step)
 
     def _ended(self, reason: str) -> None:
-        if not self.over.done():
-            self.over.set_result(Restart(f"connection with {sockets.show(self.address)} ended: {reason}"))
-
-    def _event(self, event: SessionEvent) -> None:
-        if isinstance(event, Up):
-            self.heard = True
-            self._link.came_up(" ".join(filter(None, (sockets.show(self.address), event.detail))))
-        else:
-            _pass_on_event(self._link, event)
-        if isinstance(event, Restart | Exit) and not self.over.done():
-            self.over.set_result(event)
+        self.end(Restart(f"connection with {sockets.show(self.address)} ended: {reason}"))
 
 
 class TcpServer:
@@ -370,7 +375,7 @@ class TcpServer:
         if strangers:
             last = min(strangers, key=lambda peer: peer.spoken)
             self._link.received.drops["too many connections"] += 1
-            last.over.set_result(Restart(f"{sockets.show(last.address)} made room for another connection"))
+            last.end(Restart(f"{sockets.show(last.address)} made room for another connection"))
 
     async def _attend(self, peer: TcpPeer) -> None:
         self._peers[peer] = None
@@ -399,8 +404,7 @@ class TcpServer:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if peer.proven.done():
-                if not standing.over.done():
-                    standing.over.set_result(Restart(f"{sockets.show(peer.address)} took its place"))
+                standing.end(Restart(f"{sockets.show(peer.address)} took its place"))
                 return True
             if peer.over.done() or not standing.over.done():
                 return False
@@ -413,15 +417,3 @@ class TcpServer:
         if peer in self._peers:
             del self._peers[peer]
             peer.close()
-
-
-def _pass_on_event(link: PeerOwner, event: SessionEvent) -> None:
-    """Pass a session's events to the link, whatever the transport."""
-    if isinstance(event, Notice):
-        link.notice(event)
-    elif isinstance(event, Pushed):
-        link.pushed(event)
-    elif isinstance(event, AuthFailed):
-        link.refused(event)
-    elif isinstance(event, Token):
-        link.given(event)
