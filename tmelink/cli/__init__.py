@@ -32,6 +32,7 @@ COMMANDS = (
     "capture",
     "extcap",
     "impair",
+    "plug",
     "stop",
     "restart",
     "service",

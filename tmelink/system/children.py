@@ -121,11 +121,13 @@ async def start(
     line: Callable[[str], None],
     *,
     pass_fds: Sequence[int] = (),
+    stdio: int | None = None,
     cwd: str | None = None,
     user: Account | None = None,
 ) -> Child:
     """Start a program that has `pass_fds` under their own numbers, as `user` (None: as tmelink itself).
 
+    `stdio` is its standard input and output, if given; else it reads nothing, and `line` gets what it writes.
     Raises `ElementError`.
     """
     environment = dict(os.environ)
@@ -136,6 +138,9 @@ async def start(
     ours, theirs = socket.socketpair()
     output, written = os.pipe()
     os.set_blocking(output, False)
+    given, numbers = [*pass_fds], [*pass_fds]
+    if stdio is not None:
+        given, numbers = [*given, stdio, stdio], [*numbers, 0, 1]
     minder = _Minder(ours)
     child = Child(minder, output, line)
     try:
@@ -145,10 +150,10 @@ async def start(
                 "environment": environment,
                 "cwd": cwd,
                 "user": None if user is None else [user.uid, user.gid, *user.groups],
-                "fds": [*pass_fds],
+                "fds": numbers,
             }
             try:
-                _Keeper.here().ask(request, [theirs.fileno(), written, *pass_fds])
+                _Keeper.here().ask(request, [theirs.fileno(), written, *given])
             finally:
                 os.close(written)
         async with asyncio.timeout(START_SECONDS):

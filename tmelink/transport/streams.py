@@ -1,8 +1,8 @@
 """One stream connection that carries datagrams, each after its length.
 
-The length is big-endian and counts what follows: `SHORT`, of 16 bits, is OpenVPN's TCP encapsulation, `LONG`,
-of 32, QEMU's. This module does not know what is in a datagram, nor who connects: `Framer` is the format
-without I/O, `Stream` the connected socket.
+The length counts what follows: `SHORT`, of 16 bits, is OpenVPN's TCP encapsulation, `SHORT_LITTLE` the same
+with its low byte first, `LONG`, of 32 bits, QEMU's. This module does not know what is in a datagram, nor who
+connects: `Framer` is the format without I/O, `Stream` the connected socket.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tmelink.frame import Counters, Frame, Run
 from tmelink.transport.arena import arena
 
 SHORT = struct.Struct("!H")
+SHORT_LITTLE = struct.Struct("<H")
 LONG = struct.Struct("!I")
 """How a length is written."""
 
@@ -103,7 +104,8 @@ class Framer:
         view, size = self._arena, self._prefix.size
         stride = size + length
         most = min((end - at) // stride, MOST, max(1, LONGEST_RUN // length))
-        lengths = np.ndarray((most,), f">u{size}", view, at, (stride,))
+        order = "<" if self._prefix is SHORT_LITTLE else ">"
+        lengths = np.ndarray((most,), f"{order}u{size}", view, at, (stride,))
         count = (lengths == length).tobytes().find(0)
         if count < 0:
             count = most

@@ -18,7 +18,7 @@ from tests.support.sockets import free_port
 from tests.support.statements import mistakes, words
 from tmelink import registry
 from tmelink.element import connect
-from tmelink.elements.emulators import unix_carrier
+from tmelink.elements.emulators import stream_carrier, unix_carrier
 from tmelink.elements.emulators.cable import Cable
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Gso
@@ -78,6 +78,12 @@ def pair_of(kind: str, directory: Path) -> tuple[Cable, Cable]:
             make("tmelink/qemu/stream", f"server {directory}/s"),
             make("tmelink/qemu/stream", f"connect {directory}/s"),
         )
+    if kind in ("be16", "le16", "be32"):
+        port = free_port(socket.SOCK_STREAM)
+        return (
+            make("tmelink/stream", f"server 127.0.0.1:{port} framing {kind}"),
+            make("tmelink/stream", f"connect 127.0.0.1:{port} framing {kind}"),
+        )
     if kind == "multicast":
         text = f"230.77.0.1:{one} local 127.0.0.1"
         return make("tmelink/qemu/multicast", text), make("tmelink/qemu/multicast", text)
@@ -85,7 +91,18 @@ def pair_of(kind: str, directory: Path) -> tuple[Cable, Cable]:
     return make("tmelink/vde", f"listen {directory}/vde"), make("tmelink/vde", f"{directory}/vde")
 
 
-KINDS = ["udp", "dgram inet", "dgram unix", "stream inet", "stream unix", "multicast", "vde"]
+KINDS = [
+    "be16",
+    "le16",
+    "be32",
+    "udp",
+    "dgram inet",
+    "dgram unix",
+    "stream inet",
+    "stream unix",
+    "multicast",
+    "vde",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,6 +192,54 @@ def test_a_floating_end_answers_where_it_was_last_addressed_from() -> None:
                     assert peer.recv(2000) == frame(number + 10)
                     assert (await events.next())[0] == "up"
         assert cable.endpoint.sent.drops == {"no peer yet": 1}
+
+    run(body)
+
+
+PREFIXES = {"be16": "!H", "le16": "<H", "be32": "!I"}
+
+
+@pytest.mark.parametrize("framing", PREFIXES)
+@pytest.mark.parametrize("role", ["server", "connect"])
+def test_a_length_stands_before_each_frame_as_asked(
+    framing: str, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a socket of the test's own, in both roles; a second peer follows the first."""
+    monkeypatch.setattr(stream_carrier, "RETRY_PAUSE", 0.01)
+
+    async def body() -> None:
+        path = str(tmp_path / "s")
+        listening = socket.socket(socket.AF_UNIX)
+        if role == "connect":
+            listening.bind(path)
+            listening.listen()
+        element = make("tmelink/stream", f"{role} {path} framing {framing}")
+        loop = asyncio.get_running_loop()
+        with listening:
+            async with running(element) as (machine,):
+                for number in (1, 2):
+                    if role == "server":
+                        peer = socket.socket(socket.AF_UNIX)
+                        peer.connect(path)
+                    else:
+                        listening.setblocking(False)
+                        peer, _ = await loop.sock_accept(listening)
+                    with peer:
+                        peer.setblocking(False)
+                        await eventually(lambda: element.endpoint.carrier is not None)
+                        # Enough equal ones that they are taken as a run, in two pieces.
+                        many = [frame(10 * number + each, 300) for each in range(9)]
+                        data = b"".join(struct.pack(PREFIXES[framing], 300) + each for each in many)
+                        await loop.sock_sendall(peer, data[:1000])
+                        await loop.sock_sendall(peer, data[1000:])
+                        await machine.until(lambda many=many: machine.frames[-1:] == many[-1:])  # type: ignore[misc]
+                        assert machine.frames[-9:] == many
+                        machine.send(*many)
+                        back = b""
+                        while len(back) < len(data):
+                            back += await loop.sock_recv(peer, 65536)
+                        assert back == data
+                    await eventually(lambda: element.endpoint.carrier is None)
 
     run(body)
 
@@ -433,6 +498,8 @@ def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
         ("tmelink/qemu/stream", "listen 5000", "not one of server, connect"),
         ("tmelink/qemu/stream", "server example.org:5000", "not a valid IP address of this computer"),
         ("tmelink/qemu/stream", "connect /tmp/s remote 10.0.0.1", "'remote' is for a server"),
+        ("tmelink/stream", "connect /tmp/s", "missing argument: framing be16|le16|be32"),
+        ("tmelink/stream", "connect /tmp/s framing be64", "not one of be16, le16, be32"),
         ("tmelink/qemu/dgram", "local 5000", "missing argument: 'remote'"),
         ("tmelink/qemu/dgram", "local 5000 remote /tmp/x", "both addresses, or both paths"),
         ("tmelink/qemu/dgram", "fd 5 local 5000", "leave 'local' out"),

@@ -118,10 +118,51 @@ def test_blanks_and_connections_go_together() -> None:
             (("true", "{socket}", "{socket1}"), 1, "placeholders for connection 1"),
             (("true", "{socket}", "{port}"), 1, "does not use connection 0"),
             (("no-such-program-here",), 0, "no-such-program-here is not installed"),
+            (("stdio", "no-such-program-here"), 1, "no-such-program-here is not installed"),
+            (("stdio", "cat"), 2, "with 'stdio' a program has one connection"),
         ):
             with pytest.raises(ElementError, match=said):
                 async with running(make("tmelink/process", *given), count):
                     pass
+
+    run(body)
+
+
+STDIO_ECHO = """
+import os, struct, sys
+prefix = struct.Struct(sys.argv[1])
+def read(size):
+    got = b""
+    while len(got) < size:
+        got += os.read(0, size - len(got)) or sys.exit(3)
+    return got
+while True:
+    frame = bytearray(read(*prefix.unpack(read(prefix.size))))
+    if frame[17] == 9:
+        sys.exit(4)
+    frame[16] = 1
+    os.write(1, prefix.pack(len(frame)) + frame)
+"""
+
+
+@pytest.mark.parametrize(("framing", "prefix"), [("be16", "!H"), ("le16", "<H"), ("be32", "!I")])
+def test_frames_on_a_program_s_standard_input_and_output(
+    framing: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program adds 256 to each frame's number, and ends at number 9; it is started again."""
+    monkeypatch.setattr(supervisor, "SHORTEST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "SETTLED", 0.01)
+
+    async def body() -> None:
+        given = ("restart", "always", "stdio", "framing", framing, *python(STDIO_ECHO), prefix)
+        async with running(make("tmelink/process", *given), 1) as (events, (machine,)):
+            for number in (1, 2):
+                assert (await events.next())[0] == "up"
+                machine.send(frame(number))
+                await machine.until_number(number + 256)
+                machine.send(frame(9))
+                what, said = await events.next()
+                assert (what, said.partition(";")[0]) == ("down", "ended with status 4")
 
     run(body)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path as File
 
 from tmelink import values
-from tmelink.arguments import ArgumentError, keyword, rest
+from tmelink.arguments import ArgumentError, flag, keyword, rest
 from tmelink.element import Element, Port
 from tmelink.elements.emulators.cable import Endpoint
-from tmelink.elements.emulators.stream_carrier import StreamServer
+from tmelink.elements.emulators.stream_carrier import FRAMINGS, StreamCarrier, StreamServer
 from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, ProcessDetails, Supervisor
 from tmelink.elements.emulators.udp_carrier import UdpCarrier
 from tmelink.errors import ElementError
@@ -34,8 +34,11 @@ class Process(Element):
     `{socket}` is the path of a unix socket that the emulator connects to and speaks QEMU's stream format on.
     `{port}` is the UDP port of 127.0.0.1 where it awaits bare frames, and `{remote}` the port it sends them
     to. A second connection's are `{socket1}`, `{port1}` and `{remote1}`, and so on; blanks are written in
-    quotes. The program ends with tmelink, is asked to with SIGTERM and killed if it does not; what it writes
-    is in the log. It is started again by policy, with pauses that grow from 1 s to a minute.
+    quotes. With `stdio` the one connection is on the program's standard input and output instead:
+    `vde_plug`, `ssh HOST vde_plug` and `ssh HOST tmelink plug LAB ELEMENT` are cables.
+
+    The program ends with tmelink, is asked to with SIGTERM and killed if it does not; what it writes is in
+    the log. It is started again by policy, with pauses that grow from 1 s to a minute.
     """
 
     @dataclass(frozen=True)
@@ -60,11 +63,22 @@ class Process(Element):
             default=None,
             help="as whom it runs; otherwise, where root runs tmelink, as the user tmelink, or else nobody",
         )
+        stdio: bool = flag(help="frames are on the program's standard input and output")
+        framing: str = keyword(
+            "be16|le16|be32",
+            values.choice(*FRAMINGS),
+            default="be16",
+            help="with stdio: how the length before each frame is written (be16, as vde_plug does)",
+        )
         command: tuple[str, ...] = rest("COMMAND", help="the program and its arguments")
 
         def __post_init__(self) -> None:
             if not self.command:
                 raise ArgumentError("command", "missing argument: the program to start")
+            if self.stdio and self.blanks():
+                raise ArgumentError("stdio", "with 'stdio' the command has no placeholders for sockets")
+            if not self.stdio and self.framing != "be16":
+                raise ArgumentError("framing", "'framing' is for 'stdio'")
 
         def blanks(self) -> dict[int, set[str]]:
             """The placeholders of the command, for each connection."""
@@ -117,6 +131,11 @@ class Process(Element):
         self._account = accounts.for_programs(self.arguments.user)
         if self._account is not None and self._account.uid != 0:
             self._directory = remains.temporary(self._account)
+        if self.arguments.stdio:
+            if len(self._endpoints) != 1:
+                raise ElementError("with 'stdio' a program has one connection")
+            await self._supervisor.open()
+            return
         blanks = self.arguments.blanks()
         for number, endpoint in enumerate(self._endpoints):
             await self._wire(str(number or ""), blanks.pop(number, set()), endpoint)
@@ -175,22 +194,38 @@ class Process(Element):
 
     async def _launch(self) -> _Program:
         words = filled(self.arguments.command, self._filled)
+        if not self.arguments.stdio:
+            child = await self._start(words)
+            self.log.info("%s runs as process %d", words[0], child.pid)
+            return _Program(child)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                child = await self._start(words, theirs)
+            except BaseException:
+                ours.close()
+                raise
+        self._supervisor.came_up(f"{words[0]} runs as process {child.pid}")
+        return _Program(child, StreamCarrier(self._endpoints[0], ours, FRAMINGS[self.arguments.framing]))
+
+    async def _start(self, words: list[str], stdio: socket.socket | None = None) -> Child:
+        """Start the program, on `stdio` as its standard input and output where it is given."""
         own = self._account is not None and self._account.uid != 0
-        child = await children.start(
+        return await children.start(
             words,
             lambda line: self.log.info("%s", line),
+            stdio=None if stdio is None else stdio.fileno(),
             cwd=self.arguments.directory or (str(self._directory) if own else None),
             user=self._account,
         )
-        self.log.info("%s runs as process %d", words[0], child.pid)
-        return _Program(child)
 
 
 class _Program:
-    """The program from its start to its end."""
+    """The program from its start to its end, and the frames on its standard input and output."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, stdio: StreamCarrier | None = None) -> None:
         self._child = child
+        self._stdio = stdio
 
     @property
     def pid(self) -> int:
@@ -202,12 +237,18 @@ class _Program:
 
     async def wait(self) -> int:
         status = await self._child.wait()
+        self._close()
         # What of its own children still runs goes with it.
         await self._child.stop(kill=True)
         return status
 
     async def stop(self) -> None:
+        self._close()
         await self._child.stop()
+
+    def _close(self) -> None:
+        if self._stdio is not None:
+            self._stdio.close()
 
 
 def filled(command: Sequence[str], blanks: Mapping[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -13,6 +14,7 @@ from tmelink.elements.emulators.stream_carrier import StreamClient, StreamServer
 from tmelink.elements.emulators.unix_carrier import OWN_MODE
 from tmelink.transport import endpoints
 from tmelink.transport.endpoints import Inet, SocketAddress, UnixPath
+from tmelink.transport.streams import LONG
 
 
 class QemuStream(Cable):
@@ -52,6 +54,8 @@ class QemuStream(Cable):
                 raise ArgumentError("remote", "'remote' is for a server on an address and port")
 
     arguments: Arguments
+    prefix: struct.Struct = LONG
+    """How the length before each frame is written."""
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
@@ -84,9 +88,10 @@ class QemuStream(Cable):
                 where,
                 None if remote is None else str(remote),
                 mode=self.arguments.mode,
+                prefix=self.prefix,
             )
         else:
-            self._end = StreamClient(self.endpoint, self.log, self.changed, where)
+            self._end = StreamClient(self.endpoint, self.log, self.changed, where, prefix=self.prefix)
         await self._end.open()
 
     async def close(self) -> None:

@@ -1,7 +1,8 @@
-"""Frames over a stream, each after its 32-bit length: connecting, accepting, and trying again.
+"""Frames over a stream, each after its length: connecting, accepting, and trying again.
 
-QEMU's stream netdev, passt and the processes that tmelink starts speak it. One connection stands at a time.
-Nothing in the format proves who sends, so a second connection never takes the place of one that stands.
+QEMU's stream netdev, passt and the processes that tmelink starts have a length of 32 bits, others one of 16.
+One connection stands at a time. Nothing in the format proves who sends, so a second connection never takes
+the place of one that stands.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Callable
 from logging import Logger
 from pathlib import Path
@@ -20,10 +22,13 @@ from tmelink.system import remains
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.endpoints import Inet, SocketAddress, UnixPath
-from tmelink.transport.streams import LONG, Stream
+from tmelink.transport.streams import LONG, MAX_DATAGRAM, SHORT, SHORT_LITTLE, Stream
 
 LIMIT = 4096 + 65536
 """The longest frame that QEMU sends or takes (its NET_BUFSIZE)."""
+
+FRAMINGS = {"be16": SHORT, "le16": SHORT_LITTLE, "be32": LONG}
+"""How the length before a frame is written, by the name in a machine file."""
 
 RETRY_PAUSE = 1.0
 """Seconds between two attempts to connect: the other end is commonly on this computer, and starts fast."""
@@ -45,7 +50,7 @@ Changed = Callable[[bool, str], None]
 class StreamCarrier:
     """Carries an endpoint's frames over one connected stream; `over` gets the reason once it has ended."""
 
-    def __init__(self, endpoint: Endpoint, sock: socket.socket) -> None:
+    def __init__(self, endpoint: Endpoint, sock: socket.socket, prefix: struct.Struct = LONG) -> None:
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._endpoint = endpoint
         self._stream = Stream(
@@ -55,8 +60,8 @@ class StreamCarrier:
             endpoint.hold_machine,
             endpoint.sent,
             endpoint.received,
-            limit=LIMIT,
-            prefix=LONG,
+            limit=LIMIT if prefix is LONG else MAX_DATAGRAM,
+            prefix=prefix,
         )
         endpoint.carrier = self._stream
 
@@ -75,7 +80,16 @@ class StreamCarrier:
 class StreamClient:
     """Connects to an address, and again after each break."""
 
-    def __init__(self, endpoint: Endpoint, log: Logger, changed: Changed, remote: SocketAddress) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        log: Logger,
+        changed: Changed,
+        remote: SocketAddress,
+        *,
+        prefix: struct.Struct = LONG,
+    ) -> None:
+        self._prefix = prefix
         self._endpoint = endpoint
         self._log = log
         self._changed = changed
@@ -106,7 +120,7 @@ class StreamClient:
                     said = reason
             else:
                 said = ""
-                await carry(self._endpoint, sock, self._changed, str(self._remote))
+                await carry(self._endpoint, sock, self._changed, str(self._remote), self._prefix)
             await asyncio.sleep(RETRY_PAUSE)
 
 
@@ -125,8 +139,10 @@ class StreamServer:
         remote: str | None = None,
         *,
         mode: int = OWN_MODE,
+        prefix: struct.Struct = LONG,
     ) -> None:
         self._mode = mode
+        self._prefix = prefix
         self._endpoint = endpoint
         self._log = log
         self._changed = changed
@@ -174,7 +190,8 @@ class StreamServer:
                 configure(sock)
                 self._frames_before = self._endpoint.received.frames
                 who = sockets.show(address) if isinstance(self._local, Inet) else self._local.path
-                self._carrying = loop.create_task(carry(self._endpoint, sock, self._changed, who))
+                carrying = carry(self._endpoint, sock, self._changed, who, self._prefix)
+                self._carrying = loop.create_task(carrying)
 
     async def _free(self) -> bool:
         """Whether no connection stands, or the one that does ends within `PARTING_SECONDS` or is idle.
@@ -193,9 +210,11 @@ class StreamServer:
         return carrying.done()
 
 
-async def carry(endpoint: Endpoint, sock: socket.socket, changed: Changed, who: str) -> None:
+async def carry(
+    endpoint: Endpoint, sock: socket.socket, changed: Changed, who: str, prefix: struct.Struct
+) -> None:
     """Carry the endpoint's frames over `sock` until it ends or the task is cancelled."""
-    carrier = StreamCarrier(endpoint, sock)
+    carrier = StreamCarrier(endpoint, sock, prefix)
     try:
         changed(True, who)
         reason = await carrier.over
