@@ -16,8 +16,8 @@ from pathlib import Path
 from tmelink.cli import exec as statements
 from tmelink.cli import labs
 from tmelink.control import Client
-from tmelink.elements.emulators.stream_carrier import FRAMINGS
 from tmelink.errors import TmelinkError
+from tmelink.transport.streams import FRAMINGS
 
 NAME = "plug"
 HELP = "connect standard input and output to an element of a running lab, as a cable"

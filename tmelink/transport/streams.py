@@ -24,6 +24,9 @@ SHORT_LITTLE = struct.Struct("<H")
 LONG = struct.Struct("!I")
 """How a length is written."""
 
+FRAMINGS = {"be16": SHORT, "le16": SHORT_LITTLE, "be32": LONG}
+"""The same, by the names in a machine file."""
+
 PREFIX = SHORT.size
 
 MAX_DATAGRAM = 65535

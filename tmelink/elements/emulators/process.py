@@ -13,7 +13,7 @@ from tmelink import values
 from tmelink.arguments import ArgumentError, flag, keyword, rest
 from tmelink.element import Element, Port
 from tmelink.elements.emulators.cable import Endpoint
-from tmelink.elements.emulators.stream_carrier import FRAMINGS, StreamCarrier, StreamServer
+from tmelink.elements.emulators.stream_carrier import StreamCarrier, StreamServer
 from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, ProcessDetails, Supervisor
 from tmelink.elements.emulators.udp_carrier import UdpCarrier
 from tmelink.errors import ElementError
@@ -22,6 +22,7 @@ from tmelink.system import accounts, children, remains
 from tmelink.system.accounts import Account
 from tmelink.system.children import Child
 from tmelink.transport.endpoints import Inet, UnixPath
+from tmelink.transport.streams import FRAMINGS
 
 _BLANK = re.compile(r"\{(port|remote|socket)(\d{0,3})\}")
 

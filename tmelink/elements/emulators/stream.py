@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tmelink import values
 from tmelink.arguments import keyword
 from tmelink.elements.emulators.qemu_stream import QemuStream
-from tmelink.elements.emulators.stream_carrier import FRAMINGS
+from tmelink.transport.streams import FRAMINGS
 
 
 class Stream(QemuStream):

@@ -22,13 +22,10 @@ from tmelink.system import remains
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.endpoints import Inet, SocketAddress, UnixPath
-from tmelink.transport.streams import LONG, MAX_DATAGRAM, SHORT, SHORT_LITTLE, Stream
+from tmelink.transport.streams import LONG, MAX_DATAGRAM, Stream
 
 LIMIT = 4096 + 65536
 """The longest frame that QEMU sends or takes (its NET_BUFSIZE)."""
-
-FRAMINGS = {"be16": SHORT, "le16": SHORT_LITTLE, "be32": LONG}
-"""How the length before a frame is written, by the name in a machine file."""
 
 RETRY_PAUSE = 1.0
 """Seconds between two attempts to connect: the other end is commonly on this computer, and starts fast."""
