@@ -15,6 +15,7 @@ ROOT = Path(tmelink.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"deploy"},
     {"control"},
     {"api"},
     {"threads"},

@@ -77,7 +77,7 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
 def test_the_exposure_of_the_units_is_what_the_page_says(tmp_path: Path) -> None:
     from tests.control.test_service import PLAIN, exposure
     from tmelink import machine
-    from tmelink.cli.unit import unit
+    from tmelink.deploy.unit import unit
 
     told = dict(re.findall(r"^\| (?:of a lab )?([^|]+) \| ([\d.]+) \|$", PAGE, flags=re.MULTILINE))
     for row, more in (("with a TAP and links", ""), ("that runs emulators", "p: tmelink/process sleep 1\n")):

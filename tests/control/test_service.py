@@ -16,8 +16,8 @@ import pytest
 
 from tests.support.netns import Process
 from tmelink import machine
-from tmelink.cli.unit import unit
 from tmelink.control import connect
+from tmelink.deploy.unit import unit
 
 TMELINK = [sys.executable, "-m", "tmelink"]
 

@@ -36,6 +36,8 @@ COMMANDS = (
     "stop",
     "restart",
     "service",
+    "deploy",
+    "destroy",
     "check",
     "explain",
     "routes",

@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 from tmelink.cli import files, labs
-from tmelink.cli.unit import unit
 from tmelink.control import places
+from tmelink.deploy.unit import unit
 from tmelink.errors import TmelinkError
 
 NAME = "service"

@@ -52,6 +52,8 @@ def _unconnected(element: Element, place: Place) -> Iterator[Mistake]:
 
 def _missing(element: Link | Server, place: Place) -> Iterator[Mistake]:
     """Keys and certificates that are not there, or that this user may not read."""
+    if element.arguments.awaits_keys:
+        return  # Its keys are made when the file is deployed.
     for option, material in _materials(element.arguments):
         if material.path is None or os.access(material.path, os.R_OK):
             continue

@@ -13,6 +13,7 @@ from tmelink.elements.openvpn.monitoring import Monitoring
 from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.sessions import problems
 from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
+from tmelink.errors import ElementError
 from tmelink.frame import Counters
 from tmelink.openvpn.monitoring.status import Snapshot
 from tmelink.openvpn.options import parse as openvpn
@@ -130,6 +131,11 @@ class OpenvpnElement(Element, ABC):
         if self._monitoring is not None:
             await self._monitoring.close()
             self._monitoring = None
+
+    def refuse_undeployed(self) -> None:
+        """`ElementError` for an element with `--secure`, which has no keys before its file is deployed."""
+        if self.arguments.awaits_keys:
+            raise ElementError(f"{self.name}: --secure has no keys yet; 'tmelink deploy FILE' makes them")
 
     def log_notes(self) -> None:
         """Log what the options' reading has left to say."""

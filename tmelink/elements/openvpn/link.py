@@ -150,6 +150,7 @@ class Link(OpenvpnElement):
 
     async def open(self) -> None:
         """Begin to connect; raises `ElementError` where the local address cannot be bound."""
+        self.refuse_undeployed()
         self.log_notes()
         self._warn_if_bare()
         tls = self.arguments.tls

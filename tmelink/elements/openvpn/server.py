@@ -168,6 +168,7 @@ class Server(OpenvpnElement):
         arguments, options = self.arguments, self._options
         tls = arguments.tls
         assert tls is not None, "a server is one of TLS"
+        self.refuse_undeployed()
         self.log_notes()
         files = Files(self.log)
         passphrase = (await answers(self.name, tls, files)).passphrase

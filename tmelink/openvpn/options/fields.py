@@ -279,6 +279,7 @@ def sockets(chosen: Chosen) -> dict[str, Any]:
         "mark": chosen.value("mark") or None,
         "bind_dev": chosen.value("bind-dev"),
         "udp_offload": chosen.value("udp-offload", "both"),
+        "awaits_keys": chosen.has("secure"),
     }
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from tmelink.openvpn.options import checks as option_checks
 from tmelink.openvpn.options import fields as option_fields
-from tmelink.openvpn.options import server_fields, tls_fields
+from tmelink.openvpn.options import secure, server_fields, tls_fields
 from tmelink.openvpn.options.fields import Chosen
 from tmelink.openvpn.options.reading import OptionList, ReadFile, Understood
 from tmelink.openvpn.options.rows import SECTIONS
@@ -80,7 +80,7 @@ def _read(
             report(mistake)
 
     found = OptionList(once, read_file, base)
-    found.read_words(words)
+    found.read_words(secure.with_placeholders(words))
     complete = not mistakes
     chosen = Chosen(found.settings)
     server = option_checks.serves(chosen)

@@ -19,6 +19,11 @@ OWN: tuple[Section, ...] = (
                 "over TCP, super-frames cross whole; both ends must be tmelink's and have the option",
             ),
             works(
+                "secure",
+                "",
+                "TLS with keys that `tmelink deploy` makes, and carries to the hosts of both ends",
+            ),
+            works(
                 "auth-user-pass-table",
                 "FILE",
                 "a server's users, with the lines that `tmelink passwd USER` prints",

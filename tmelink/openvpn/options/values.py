@@ -247,6 +247,8 @@ class Options(SharedSettings):
     mark: int | None = None
     bind_dev: str | None = None
     udp_offload: Literal["off", "send", "receive", "both"] = "both"
+    awaits_keys: bool = False
+    """--secure: keys and roles are still those of `secure.with_placeholders`."""
 
     shaper: int = 0
     verb: int = 1

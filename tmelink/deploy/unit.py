@@ -18,19 +18,21 @@ _ROUTER = ("nat", "forward", "proxy_arp")
 """Arguments of a TAP or TUN that change settings below /proc/sys."""
 
 
-def unit(machine: CheckedMachine, file: Path, name: str, host: str | None) -> str:
-    """The text of `tmelink-NAME.service`."""
-    return "\n".join(_lines(machine, file, name, host)) + "\n"
+def unit(
+    machine: CheckedMachine, file: Path, name: str, host: str | None, python: str = sys.executable
+) -> str:
+    """The text of a lab's unit; `python` is the interpreter that runs it, `file` its machine file there."""
+    return "\n".join(_lines(machine, file, name, host, python)) + "\n"
 
 
-def _lines(machine: CheckedMachine, file: Path, name: str, host: str | None) -> Iterator[str]:
+def _lines(machine: CheckedMachine, file: Path, name: str, host: str | None, python: str) -> Iterator[str]:
     modules = set(machine.modules.values())
     programs = any(module.startswith(_PROGRAMS) for module in modules)
     namespaces = bool(modules & set(_NETWORK))
     routes = any(
         getattr(element.arguments, each, None) for element in machine.elements.values() for each in _ROUTER
     )
-    command = [sys.executable, "-m", "tmelink", "run", "--name", name]
+    command = [python, "-m", "tmelink", "run", "--name", name]
     command += ["--host", host] if host is not None else []
     yield f"""\
 [Unit]
@@ -84,7 +86,7 @@ NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectClock=yes
 ProtectControlGroups=yes
-ProtectHome={"read-only" if _at_home(file) else "yes"}
+ProtectHome={"read-only" if _at_home(file, python) else "yes"}
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
@@ -101,10 +103,11 @@ UMask=0077
 WantedBy=multi-user.target"""
 
 
-def _at_home(file: Path) -> bool:
+def _at_home(file: Path, python: str) -> bool:
     """Whether the file, or the Python that runs it, is in somebody's home directory."""
     homes = ("/home/", "/root/", "/run/user/")
-    return any(os.path.realpath(path).startswith(homes) for path in (file, sys.executable, sys.prefix))
+    here = (sys.prefix,) if python == sys.executable else ()
+    return any(os.path.realpath(path).startswith(homes) for path in (file, python, *here))
 
 
 def _quoted(word: str) -> str:

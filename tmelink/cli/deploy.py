@@ -1,0 +1,122 @@
+"""`tmelink deploy FILE`: install and start every host's part of a file, over ssh."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tmelink.cli import labs
+from tmelink.deploy import ansible_files, ansible_run, wheels
+from tmelink.deploy.ansible_run import PlaybookResult
+from tmelink.deploy.keys import KeyFolder
+from tmelink.deploy.plan import Deployment, plan
+from tmelink.errors import TmelinkError
+
+NAME = "deploy"
+HELP = "install and start every host's part of a file, over ssh with Ansible"
+EPILOG = labs.epilog(
+    ("tmelink deploy lab.conf", "show the plan, ask, then install and start it on all hosts"),
+    ("tmelink deploy lab.conf --check --diff", "show what would change on the hosts, and change nothing"),
+    ("tmelink deploy lab.conf --write folder", "write plain Ansible files, and run nothing"),
+    ("tmelink deploy lab.conf --rotate", "make new keys for all hosts, and install them"),
+)
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help="the machine file, with a host block for each host"
+    )
+    parser.add_argument(
+        "--limit", metavar="HOST", action="append", default=[], help="only this host; may be repeated"
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing, and say what would change")
+    parser.add_argument("--diff", action="store_true", help="show how files change")
+    parser.add_argument("--yes", action="store_true", help="do not ask before anything is changed")
+    parser.add_argument("--rotate", action="store_true", help="make new keys for --secure links")
+    parser.add_argument(
+        "--write", metavar="DIR", type=Path, help="write Ansible's files there, and run nothing"
+    )
+    parser.add_argument(
+        "--keys", metavar="DIR", type=Path, help="where the hosts' keys are kept (beside the file, FILE.keys)"
+    )
+    parser.add_argument(
+        "--wheels", metavar="DIR", type=Path, help="install tmelink from these wheels, instead of making some"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    folder = options.keys or options.file.with_name(f"{options.file.name}.keys")
+    with tempfile.TemporaryDirectory(prefix="tmelink-deploy-") as place:
+        return _deploy(options, folder, Path(place))
+
+
+def _deploy(options: argparse.Namespace, folder: Path, work: Path) -> int:
+    keys = KeyFolder(folder, spare=work / "keys" if options.check else None)
+    if options.rotate:
+        keys = _rotated(options, folder, keys, work)
+    made = plan(options.file, keys, options.limit)
+    _show(made, folder)
+    if options.write is not None:
+        ansible_files.write(options.write, made, options.wheels)
+        place = options.write
+        print(f"wrote {place}; run: ansible-playbook -i {place}/inventory.yml {place}/site.yml")
+        return 0
+    if not (options.yes or options.check or _agreed()):
+        print("nothing was changed")
+        return 1
+    ansible_files.write(work / "deploy", made, options.wheels or _collected(work / "collected"))
+    flags = ["--check"] * options.check + ["--diff"] * options.diff
+    return _report(ansible_run.run(work / "deploy", "site.yml", flags), checked=options.check)
+
+
+def _rotated(options: argparse.Namespace, folder: Path, keys: KeyFolder, work: Path) -> KeyFolder:
+    """The keys with new pairs for the hosts that have some; with --check in a folder that goes away."""
+    if options.check:
+        return KeyFolder(work / "none", spare=work / "keys")
+    for host in plan(options.file, KeyFolder(folder, spare=work / "spare"), options.limit).hosts:
+        keys.rotate(host.name)
+    return keys
+
+
+def _show(made: Deployment, folder: Path) -> None:
+    """The plan, for a person."""
+    for warning in made.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for host in made.hosts:
+        links = f", waits for {', '.join(host.links)}" if host.links else ""
+        print(f"{host.name}: ssh {host.target}, {host.elements} elements, slice {host.release}{links}")
+    if made.new_keys:
+        print(f"new keys for {', '.join(made.new_keys)} in {folder}")
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise TmelinkError("nobody can be asked here: add --yes to change the hosts, or --check to look")
+    return input("Install this on the hosts? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _collected(folder: Path) -> Path:
+    print("collecting wheels …", flush=True)
+    wheels.collect(folder)
+    return folder
+
+
+def _report(result: PlaybookResult, *, checked: bool) -> int:
+    """Say how it ended; returns the exit code."""
+    for host in result.hosts:
+        if host.unreachable:
+            print(f"{host.host}: ssh could not reach it", file=sys.stderr)
+    if not result.done:
+        print(
+            "tmelink: the deployment failed; hosts that it had changed run what they ran before",
+            file=sys.stderr,
+        )
+        return 1
+    changed = [host.host for host in result.hosts if host.changed]
+    if not changed:
+        print("nothing differs")
+    else:
+        print(f"{'would change' if checked else 'changed'}: {', '.join(changed)}")
+    return 0

@@ -1,0 +1,89 @@
+"""A deployment as Ansible's files: an inventory, the playbooks, and a folder of slices.
+
+ansible-playbook runs them without tmelink.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tmelink.deploy.plan import Deployment, HostPlan
+
+PLAYBOOKS = Path(__file__).parent / "playbook"
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+FROM_PYPI = "pypi"
+"""The environment of a host that installs tmelink from PyPI; others are called by their wheels' digest."""
+
+
+def write(folder: Path, plan: Deployment, wheels: Path | None) -> None:
+    """Write everything into `folder`, which only its owner may read, since it holds private keys.
+
+    What an earlier call wrote there is replaced. `wheels` is a folder of wheels to install from; without it
+    the hosts get tmelink from PyPI.
+    """
+    for name in ("slices", "wheels"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    write_inventory(folder, plan, FROM_PYPI if wheels is None else _digest_of_names(wheels))
+    for host in plan.hosts:
+        _write_slice(folder / "slices" / host.name, host)
+    if wheels is not None:
+        shutil.copytree(wheels, folder / "wheels")
+
+
+def write_inventory(folder: Path, plan: Deployment, environment: str = FROM_PYPI) -> None:
+    """The hosts and the playbooks alone, which is all that it takes to remove a lab."""
+    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    folder.chmod(FOLDER_MODE)
+    for playbook in PLAYBOOKS.glob("*.yml"):
+        shutil.copyfile(playbook, folder / playbook.name)
+    inventory = {
+        "all": {
+            "vars": {"tmelink_lab": plan.lab, "tmelink_environment": environment},
+            "hosts": {host.name: _variables(host) for host in plan.hosts},
+        }
+    }
+    # JSON is YAML, and needs no library.
+    (folder / "inventory.yml").write_text(json.dumps(inventory, indent=2) + "\n")
+
+
+def _write_slice(folder: Path, host: HostPlan) -> None:
+    folder.mkdir(mode=FOLDER_MODE, parents=True)
+    _write(folder / "machine.conf", host.part.text.encode())
+    _write(folder / "lab.service", host.unit.encode())
+    for name, path in host.part.files.items():
+        target = folder / name
+        target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        _write(target, path.read_bytes())
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _variables(host: HostPlan) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "ansible_host": host.target.host,
+        "tmelink_release": host.release,
+        "tmelink_links": list(host.links),
+    }
+    if host.target.user is not None:
+        found["ansible_user"] = host.target.user
+    if host.target.port is not None:
+        found["ansible_port"] = host.target.port
+    if host.access.python is not None:
+        found["ansible_python_interpreter"] = host.access.python
+    return found | host.access.variables
+
+
+def _digest_of_names(wheels: Path) -> str:
+    names = sorted(path.name for path in wheels.iterdir())
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]

@@ -1,0 +1,73 @@
+"""Runs ansible-playbook on the files of a deployment, and reads what it changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tmelink.errors import TmelinkError
+
+FORKS = 25
+"""Hosts at once; Ansible's own default is 5."""
+
+_RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class HostResult:
+    """What a playbook did on a host, by Ansible's recap."""
+
+    host: str
+    changed: int
+    unreachable: bool
+    failed: bool
+
+
+@dataclass(frozen=True)
+class PlaybookResult:
+    """Every host's result; `done` says that Ansible ended without a failure."""
+
+    hosts: tuple[HostResult, ...]
+    done: bool
+
+
+def run(folder: Path, playbook: str, flags: Sequence[str] = ()) -> PlaybookResult:
+    """Run a playbook of `folder`, and pass on what it prints; raises `TmelinkError` without Ansible."""
+    program = _program()
+    environment = os.environ | {
+        "ANSIBLE_FORKS": os.environ.get("ANSIBLE_FORKS", str(FORKS)),
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "False",
+        "ANSIBLE_REMOTE_TEMP": "/tmp/.tmelink-ansible",
+        "ANSIBLE_NOCOWS": "True",
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [program, "-i", "inventory.yml", playbook, *flags]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    hosts = tuple(
+        HostResult(match[1], int(match[3]), match[4] != "0", match[5] != "0")
+        for match in _RECAP.finditer("".join(lines))
+    )
+    return PlaybookResult(hosts, process.returncode == 0)
+
+
+def _program() -> str:
+    """ansible-playbook beside this Python, or else on the path."""
+    beside = Path(sys.executable).with_name("ansible-playbook")
+    found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
+    if found is None:
+        raise TmelinkError("ansible-playbook is not installed: pip install 'tmelink[deploy]'")
+    return found

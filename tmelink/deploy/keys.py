@@ -1,0 +1,82 @@
+"""The key pairs of a file's hosts, in a folder that only its owner reads."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from tmelink.errors import TmelinkError
+from tmelink.openvpn.tls.identity import fingerprint
+from tmelink.openvpn.tls.keygen import generate
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+
+
+@dataclass(frozen=True)
+class HostKeys:
+    """The files of a host's private key and certificate, and the certificate's fingerprint."""
+
+    key: Path
+    certificate: Path
+    fingerprint: str
+
+    @property
+    def stem(self) -> str:
+        """A name for the pair that differs from that of the keys before: `NAME-84d769bf`."""
+        return f"{self.key.stem}-{self.fingerprint.replace(':', '')[:8].lower()}"
+
+
+class KeyFolder:
+    """Keys in `folder`, one pair a host. A missing pair is made when it is asked for.
+
+    With `spare` new pairs are made in that folder instead, so that a look at what would be leaves nothing.
+    """
+
+    def __init__(self, folder: Path, spare: Path | None = None) -> None:
+        self.folder = folder
+        self.made: list[str] = []
+        self._spare = spare
+
+    def of(self, host: str) -> HostKeys:
+        """The keys of a host; raises `TmelinkError` where they cannot be read or written."""
+        keys = self._in(self.folder, host)
+        try:
+            if not (keys[0].exists() and keys[1].exists()):
+                keys = self._in(self._spare or self.folder, host)
+                if host not in self.made:
+                    self._generate(host, *keys)
+            known = x509.load_pem_x509_certificate(keys[1].read_bytes())
+        except (OSError, ValueError) as error:
+            raise TmelinkError(f"{keys[1]}: {getattr(error, 'strerror', None) or error}") from error
+        return HostKeys(*keys, fingerprint(known))
+
+    @staticmethod
+    def _in(folder: Path, host: str) -> tuple[Path, Path]:
+        return folder / f"{host}.key", folder / f"{host}.crt"
+
+    def rotate(self, host: str) -> None:
+        """Put a host's keys aside as `HOST.key.old` and `HOST.crt.old`, so that new ones are made."""
+        for name in (f"{host}.key", f"{host}.crt"):
+            path = self.folder / name
+            if path.exists():
+                path.replace(path.with_name(f"{name}.old"))
+
+    def _generate(self, host: str, key: Path, certificate: Path) -> None:
+        key.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        pair = generate(host[:64], time.time())
+        _write(key, pair.private_key)
+        _write(certificate, pair.certificate)
+        self.made.append(host)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A file that no other user can read at any moment."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE)
+    with open(descriptor, "wb") as file:
+        file.write(content)

@@ -1,0 +1,128 @@
+"""What a deployment will do: every host's slice, keys and unit, checked together before a host is touched."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from tmelink.control.places import valid_name
+from tmelink.deploy import slices
+from tmelink.deploy.keys import KeyFolder
+from tmelink.deploy.secure import KEYS, SecureLinks, unreachable
+from tmelink.deploy.slices import Slice
+from tmelink.deploy.unit import unit
+from tmelink.elements.openvpn.link import Link
+from tmelink.errors import MachineError, TmelinkError
+from tmelink.machine import CheckedMachine, load
+from tmelink.proof.problems import problems
+from tmelink.proof.topology import Topology
+from tmelink.source import Mistake
+from tmelink.tmesh.host_access import NO_ADDRESS, HostAccess, SshTarget
+
+ETC = Path("/etc/tmelink")
+"""Where a host keeps its slices."""
+
+PYTHON = "/opt/tmelink/current/bin/python"
+"""The interpreter that runs a lab on a host."""
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """One host's part: where ssh reaches it, its slice and unit, and the links that must be up afterwards.
+
+    `release` is a name that differs when the slice or the unit does: 12 hexadecimal digits.
+    """
+
+    name: str
+    target: SshTarget
+    access: HostAccess
+    part: Slice
+    unit: str
+    release: str
+    links: tuple[str, ...]
+    elements: int
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The deployment of one file: `lab` is its name on the hosts; `warnings` are those of `tmelink check`."""
+
+    lab: str
+    hosts: tuple[HostPlan, ...]
+    warnings: tuple[Mistake, ...]
+    new_keys: tuple[str, ...]
+
+
+def plan(file: Path, keys: KeyFolder, limit: Collection[str] = ()) -> Deployment:
+    """Compile a file for all its hosts, or for those in `limit`.
+
+    Raises `MachineError` with every mistake in the file, and `TmelinkError` where it has no hosts, or not
+    those of `limit`.
+    """
+    lab = valid_name(file.stem)
+    machine = load(file)
+    _known_hosts(file, machine, limit)
+    topology = Topology(machine)
+    secure = SecureLinks(machine, topology, keys)
+    mistakes = [*secure.mistakes, *unreachable(machine, topology), *_nowhere(machine)]
+    if mistakes:
+        raise MachineError(mistakes)
+    made = []
+    for name in machine.hosts:
+        if limit and name not in limit:
+            continue
+        part = slices.cut(file, name, secure.ends)
+        if name in secure.hosts:
+            own = keys.of(name)
+            part.files |= {f"{KEYS}/{own.stem}.key": own.key, f"{KEYS}/{own.stem}.crt": own.certificate}
+        made.append(_host(machine, topology, lab, part))
+    return Deployment(lab, tuple(made), tuple(problems(machine)), tuple(keys.made))
+
+
+def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice) -> HostPlan:
+    name = part.host
+    access = machine.access[name]
+    own = load(part.text, name=f"{name}/machine.conf", host=name)
+    file = ETC / lab / "current" / "machine.conf"
+    links = tuple(
+        path.lstrip("/")
+        for path, element in machine.elements.items()
+        if isinstance(element, Link) and topology.home(element) == name and topology.link_ends(element)
+    )
+    target = access.ssh or SshTarget(machine.hosts[name])
+    service = unit(own, file, lab, name, PYTHON)
+    release = hashlib.sha256(f"{part.digest()}{service}".encode()).hexdigest()[:12]
+    return HostPlan(name, target, access, part, service, release, links, len(own.elements))
+
+
+def _known_hosts(file: Path, machine: CheckedMachine, limit: Collection[str]) -> None:
+    if not machine.hosts:
+        raise TmelinkError(
+            f"{file} has no hosts: write 'host NAME address ADDRESS {{ … }}' around each one's part"
+        )
+    for name in limit:
+        if name not in machine.hosts:
+            raise TmelinkError(f"{file} has no host {name}; it has {', '.join(machine.hosts)}")
+
+
+def _nowhere(machine: CheckedMachine) -> list[Mistake]:
+    """Elements that every host would run, since no host block holds them; and hosts that ssh cannot find."""
+    found = [
+        Mistake(
+            machine.places[path],
+            f"{path.lstrip('/')} is on no host, so every host would run it",
+            "put it into a host block",
+        )
+        for path in machine.elements
+        if path not in machine.homes
+    ]
+    for name, address in machine.hosts.items():
+        if address == NO_ADDRESS and machine.access[name].ssh is None:
+            place = next((machine.places[path] for path, home in machine.homes.items() if home == name), None)
+            if place is not None:
+                found.append(
+                    Mistake(place, f"host {name} has no address", "add 'ssh HOST' after 'address none'")
+                )
+    return found

@@ -1,0 +1,123 @@
+"""The part of a machine file that one host needs, as a text of its own, with the files that it names."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tmelink.deploy.secure import SecureEnd
+from tmelink.errors import MachineError
+from tmelink.openvpn.options import secure
+from tmelink.source import Mistake, Word
+from tmelink.tmesh import statements as st
+from tmelink.tmesh.language import parse
+from tmelink.tmesh.source_file import read
+from tmelink.tmesh.statements import Statement, unparse
+
+_SEPARATORS = re.compile("[=,:]")
+"""Between a file's name and what else a word holds, as in QEMU's `file=disk.img,format=raw`."""
+
+
+@dataclass(eq=False)
+class Slice:
+    """What one host gets: the machine file's text, and files by their names relative to it."""
+
+    host: str
+    text: str
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """SHA-256 of the text, the files' names and their contents, as hexadecimal digits."""
+        digest = hashlib.sha256(self.text.encode())
+        for name, path in sorted(self.files.items()):
+            digest.update(b"\0" + name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def cut(file: Path, host: str, ends: Mapping[str, SecureEnd]) -> Slice:
+    """The slice of `host`; sourced files become part of its text, and `ends` replace each `--secure`.
+
+    Raises `MachineError` where a file that the host needs lies above the machine file's folder.
+    """
+    cutter = _Cutter(file.parent, host, ends)
+    text = unparse(cutter.file(file))
+    if cutter.mistakes:
+        raise MachineError(cutter.mistakes)
+    return Slice(host, text, cutter.files)
+
+
+class _Cutter:
+    def __init__(self, base: Path, host: str, ends: Mapping[str, SecureEnd]) -> None:
+        self.base = base
+        self.host = host
+        self.ends = ends
+        self.files: dict[str, Path] = {}
+        self.mistakes: list[Mistake] = []
+
+    def file(self, path: Path) -> list[Statement]:
+        return list(self.body(parse(read(path)).statements, path.parent))
+
+    def body(self, statements: Iterable[Statement], folder: Path) -> Iterator[Statement]:
+        for statement in statements:
+            match statement:
+                case st.Include():
+                    yield from self.file(folder / statement.path.text)
+                case st.HostBlock() if statement.name.text == self.host:
+                    yield replace(statement, body=tuple(self.body(statement.body, folder)))
+                case st.HostBlock():
+                    pass
+                case st.MachineBlock():
+                    yield replace(statement, body=tuple(self.body(statement.body, folder)))
+                case st.Create():
+                    yield self.create(statement, folder)
+                case st.Command():
+                    yield replace(statement, words=self.carried(statement.words, folder))
+                case _:
+                    yield statement
+
+    def create(self, statement: st.Create, folder: Path) -> Statement:
+        words: Sequence[Word] = self.carried(statement.arguments, folder)
+        end = self.ends.get(str(statement.side.element.place))
+        if end is not None:
+            place = next(word.place for word in words if word.text == secure.OPTION)
+            plain = [word for word in words if word.text != secure.OPTION]
+            words = [*plain, *(Word(text, place) for text in end.options(plain))]
+        return replace(statement, arguments=tuple(words))
+
+    def carried(self, words: Sequence[Word], folder: Path) -> tuple[Word, ...]:
+        """Words in which file names are relative to the slice, after noting those files."""
+        found = []
+        for word in words:
+            text = word.text
+            for part in dict.fromkeys([text, *_SEPARATORS.split(text)]):
+                name = self.carry(word, part, folder)
+                if name is not None and name != part:
+                    text = text.replace(part, name)
+            found.append(Word(text, word.place))
+        for option, config in itertools.pairwise(words):
+            if option.text == "--config" and (folder / config.text).is_file():
+                self.carry_named(folder / config.text, config)
+        return tuple(found)
+
+    def carry(self, word: Word, name: str, folder: Path) -> str | None:
+        """The name in the slice of a file that a word names; None where it names none."""
+        if not name or os.path.isabs(name) or not (folder / name).is_file():
+            return None
+        relative = os.path.relpath(folder / name, self.base)
+        if relative.startswith(os.pardir):
+            hint = "keep the files of a deployed lab below the machine file's folder"
+            self.mistakes.append(Mistake(word.place, f"{name} lies above the machine file's folder", hint))
+            return None
+        self.files[relative] = folder / name
+        return relative
+
+    def carry_named(self, config: Path, word: Word) -> None:
+        """The files that an OpenVPN configuration names, which are relative to it."""
+        for line in config.read_text("utf-8", "replace").splitlines():
+            for name in line.split()[1:]:
+                self.carry(word, name.strip("\"'"), config.parent)
