@@ -51,7 +51,7 @@ def only(wanted: str, unwanted: str) -> Callable[[str], bool]:
 def test_a_pushed_mtu_is_that_of_the_interface(site: Site) -> None:
     """Nothing larger goes out, no difference is told, and the log at -v says what was pushed."""
     here, there = site.net.pair()
-    server = Managed(site, there, "server", "--tun-mtu 1300", push=["dhcp-option DNS 192.0.2.53"])
+    server = Managed(site, there, "server", "--tun-mtu 1300", push=["dhcp-option NTP 192.0.2.123"])
     process = client(site, here, "10.1.0.2", "--udp-offload off")
     shows(here, "ip link show own0", lambda said: "mtu 1300 " in said)
     shows(here, "ip -br addr show own0", lambda said: "10.8.0." in said)
@@ -64,8 +64,47 @@ def test_a_pushed_mtu_is_that_of_the_interface(site: Site) -> None:
     assert max(map(len, capture.packets)) < 1300 + 14 + 28 + 40
     assert "used inconsistently" not in process.output
     process.expect("the server pushes: .*tun-mtu 1300")
-    process.expect("pushes options which have no effect here: .*dhcp-option DNS 192.0.2.53")
+    process.expect("pushes options which have no effect here: .*dhcp-option NTP 192.0.2.123")
     assert process.stop() == 0, process.output
+    server.close()
+
+
+UPDOWN = """#!/bin/sh
+env | grep -E '^(dev|script_type|dns_|foreign_option_)' | sort | tr '\\n' ' ' >>{said}
+echo >>{said}
+"""
+
+
+def test_pushed_name_servers_are_set_by_a_script_and_told(site: Site) -> None:
+    """--dns-updown runs with OpenVPN 2.7's words; without one they are told."""
+    here, there = site.net.pair()
+    push = ["dhcp-option DNS 192.0.2.53", "dhcp-option DOMAIN corp.example"]
+    server = Managed(site, there, "server", push=push)
+    said = site.net.directory / "said"
+    script = site.file("updown", UPDOWN.format(said=said), 0o755)
+    process = client(site, here, "10.1.0.2", f"--script-security 2 --dns-updown {script}")
+    process.expect(f"name servers set by {script}: 192.0.2.53; domains corp.example")
+    assert process.stop() == 0, process.output
+    names = "dns_search_domain_1=corp.example dns_server_1_address_1=192.0.2.53"
+    assert said.read_text().splitlines() == [
+        f"dev=own0 {names} script_type={moment} " for moment in ("dns-up", "dns-down")
+    ]
+    process = client(site, here, "10.1.0.2")
+    process.expect("the name servers are not set .192.0.2.53; domains corp.example.: the host's resolver")
+    assert process.stop() == 0, process.output
+    server.close()
+
+
+def test_routes_go_into_their_table(site: Site) -> None:
+    """--route-table: own and pushed ones, and they are gone again."""
+    here, there = site.net.pair()
+    server = Managed(site, there, "server", push=["route 10.40.0.0 255.255.0.0"])
+    process = client(site, here, "10.1.0.2", "--route-table 77 --route 10.41.0.0 255.255.0.0")
+    table = shows(here, "ip route show table 77", lambda said: "10.40.0.0/16" in said)
+    assert "10.41.0.0/16" in table
+    assert "10.4" not in here.run("ip", "route", "show")
+    assert process.stop() == 0, process.output
+    assert not here.run("ip", "route", "show", "table", "77", check=False).strip()
     server.close()
 
 

@@ -30,6 +30,7 @@ NOT_HERE = {
     row.name for title, rows in FOREIGN if title.startswith(("Windows", "Dropped")) for row in rows
 } | {"setcon", "memstats", "use-prediction-resistance", "iproute"}
 NOT_HERE |= {"keysize", "allow-deprecated-insecure-static-crypto", "tls-crypt-v2-max-age", "dns-updown"}
+NOT_HERE |= {"route-table", "override-username"}
 NOT_HERE |= {row.name for _title, rows in OWN for row in rows}
 """Options that Debian's openvpn does not have: dropped ones, later ones, those of other systems and builds,
 and tmelink's own."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
+from tmelink.routing.dns import Dns
 from tmelink.routing.facts import Facts, IPAddress, IPInterface, IPNetwork, Route
 from tmelink.routing.plan import Change, InterfaceAddress, Mac, Mtu, Plan, PlanStep
 
@@ -44,6 +45,8 @@ class RouteRequest:
     gateway: str | None = None
     metric: int | None = None
     six: bool = False
+    table: int | None = None
+    """--route-table; None for the main table."""
 
     def __str__(self) -> str:
         return f"{self.network}/{self.prefix}"
@@ -74,6 +77,9 @@ class Tunnel:
     delay: int = 0
     mac: bytes | None = None
     mtu: int | None = None
+    dns: Dns | None = None
+    dns_updown: str | None = None
+    """--dns-updown: a command, "force" or "disable"; None leaves it to the host's resolver."""
     names: Mapping[str, IPAddress] = field(default_factory=dict)
     """The addresses of the names in `routes`."""
     scripts: Mapping[str, str] = field(default_factory=dict)
@@ -119,7 +125,8 @@ class _Planning:
             if route.device not in (self.device, None):
                 self.add(route, reason)
         for remote in self.remotes():
-            covered = any(remote in route.destination for route, _ in asked if route.device == self.device)
+            inner = [route for route, _ in asked if route.device == self.device and route.table is None]
+            covered = any(remote in route.destination for route in inner)
             if covered and self.is_bypassed_by_hand(remote) and not self.is_here(remote):
                 guard = self.guard(remote)
                 self.add(guard.change, guard.reason)
@@ -231,28 +238,28 @@ class _Planning:
     def route(self, network: IPNetwork, wanted: RouteRequest) -> tuple[Route | None, str]:
         metric = wanted.metric if wanted.metric is not None else self.tunnel.metric or 0
         if wanted.gateway is None:
-            return self.into_tunnel(network, metric)
+            return self.into_tunnel(network, metric, table=wanted.table)
         gateway, problem = self.address(wanted.gateway, network.version)
         if gateway is None or gateway.version != network.version:
             problem = problem if gateway is None else f"{gateway} is of another IP version"
             return None, f"the route to {network} is left out: {problem}"
         outer = self.facts.route_to(gateway)
         if gateway == self.gateway(network.version) or self.in_tunnel(gateway) or outer is None:
-            return self.into_tunnel(network, metric, gateway)
+            return self.into_tunnel(network, metric, gateway, wanted.table)
         if outer.gateway is not None and outer.gateway != gateway:
             return None, (
                 f"the route to {network} is left out: no network of this host holds the gateway {gateway}"
             )
-        return Route(network, outer.device, gateway, metric), ""
+        return Route(network, outer.device, gateway, metric, wanted.table), ""
 
     def in_tunnel(self, address: IPAddress) -> bool:
         return any(address.version == own.version and address in own.network for own in self.tunnel.addresses)
 
     def into_tunnel(
-        self, network: IPNetwork, metric: int, gateway: IPAddress | None = None
+        self, network: IPNetwork, metric: int, gateway: IPAddress | None = None, table: int | None = None
     ) -> tuple[Route | None, str]:
         if network.version == 6 and self.tunnel.block_ipv6:
-            return Route(network, None, None, metric), ""
+            return Route(network, None, None, metric, table), ""
         if not any(own.version == network.version for own in self.tunnel.addresses):
             option = "--ifconfig" if network.version == 4 else "--ifconfig-ipv6"
             return None, (
@@ -267,7 +274,7 @@ class _Planning:
         if self.tunnel.kind == "tun" and (network.version == 6 or not self.on_tunnel(gateway)):
             # There are just two ends: the other one is the gateway.
             gateway = None
-        return Route(network, self.device, gateway, metric), ""
+        return Route(network, self.device, gateway, metric, table), ""
 
     def on_tunnel(self, gateway: IPAddress | None) -> bool:
         if gateway is None:
@@ -416,6 +423,10 @@ class _Planning:
     def add_inner(self, route: Route, reason: str) -> None:
         """Add a route into the tunnel, unless it exists or would carry the link's packets into the link."""
         network = route.destination
+        if route.table is not None:
+            # Only what a rule sends there is led by it; which packets those are is not for a link to say.
+            self.add(route, f"{reason} (--route-table {route.table})")
+            return
         if any(network == own.network and own.version not in self.tunnel.peers
                for own in self.tunnel.addresses):  # fmt: skip
             return
@@ -440,7 +451,9 @@ class _Planning:
         bypassing = [
             step.change
             for step in self.steps
-            if isinstance(step.change, Route) and step.change.device != self.device
+            if isinstance(step.change, Route)
+            and step.change.device != self.device
+            and step.change.table is None
         ]
         bypassing += self.facts.routes
         return not any(

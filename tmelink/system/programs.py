@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,9 @@ from tmelink.system import namespaces
 
 SECONDS = 30.0
 """Seconds for a program to end; a machine file's command is not meant for programs that keep running."""
+
+INPUT = 32 * 1024
+"""The most bytes that a program is given: a pipe of Linux's holds twice as many."""
 
 OUTPUT = 64 * 1024
 """The most bytes of output that are kept: more than a person reads."""
@@ -27,12 +31,16 @@ async def run(words: Sequence[str], netns: str | None = None) -> str:
 
 
 async def result(
-    words: Sequence[str], netns: str | None = None, environment: Mapping[str, str] | None = None
+    words: Sequence[str],
+    netns: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    given: bytes = b"",
 ) -> tuple[str, str]:
     """The program's output, and how it ended in words (empty if it ended by itself with status 0).
 
-    With `environment` it has that and no other. It is killed when it writes more than `OUTPUT`, after
-    `SECONDS`, and when the call is cancelled; what it has left running in the background is not waited for.
+    It reads what is `given`, at most `INPUT` bytes. With `environment` it has that and no other. It is
+    killed when it writes more than `OUTPUT`, after `SECONDS`, and when the call is cancelled; what it has
+    left running in the background is not waited for.
     Raises `ElementError` where it cannot be started.
     """
 
@@ -43,7 +51,7 @@ async def result(
         started.append(
             subprocess.Popen(
                 words,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if given else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env=environment,
@@ -52,6 +60,7 @@ async def result(
 
     try:
         await namespaces.run(start, netns)
+        _give(started[0], given)
         return await _output(started[0])
     except OSError as error:
         raise ElementError(f"running {' '.join(words)}: {error.strerror}") from error
@@ -61,6 +70,13 @@ async def result(
             await asyncio.to_thread(process.wait)
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def _give(process: subprocess.Popen[bytes], given: bytes) -> None:
+    """Let the program read `given`, which a pipe holds."""
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(given[:INPUT])
 
 
 async def _output(process: subprocess.Popen[bytes]) -> tuple[str, str]:

@@ -5,8 +5,10 @@ Knows every kind of entry, and calls whoever knows how to take it back; see `jou
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from tmelink.system.journal import Entry, Journal
 
 _GONE = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 """What the kernel says of something to be removed that is not there (any more)."""
+
+RESOLVCONF_SECONDS = 10
+"""For resolvconf to forget an interface: it writes a small file, and then runs the system's hooks."""
 
 CALLS = ("addr", "route", "rule", "neigh", "link")
 """Those of IPRoute's that entries may name; a journal asks for nothing else of the kernel."""
@@ -60,6 +65,8 @@ def back(ip: Any, entry: Entry, own: Journal | None) -> None:
         sysctls.restore(entry, own)
     elif kind in remains.KINDS:
         remains.undo(entry)
+    elif kind == "resolvconf":
+        _forget_names(str(rest[0]))
     elif kind == "tun":
         tuntap.set_features(*rest)
     elif kind in CALLS:
@@ -71,6 +78,13 @@ def back(ip: Any, entry: Entry, own: Journal | None) -> None:
                 raise
     else:
         raise ElementError(f"a journal of another version: {kind}")
+
+
+def _forget_names(device: str) -> None:
+    """Take back the name servers of an interface that is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        words = ["resolvconf", "-d", device]
+        subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=RESOLVCONF_SECONDS)
 
 
 def call(ip: Any, call: str, command: str, arguments: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tmelink.elements.host_interfaces import scripts
+from tmelink.elements.host_interfaces.name_servers import NameServers
 from tmelink.errors import ElementError
 from tmelink.routing import identities, translation, tunnel
 from tmelink.routing.facts import Facts, IPAddress, IPInterface, IPNetwork
@@ -107,6 +108,7 @@ class HostNetwork:
         self._incomplete = incomplete
         self._warned: set[str] = set()
         self._plan: Plan | None = None
+        self._name_servers = NameServers(device, netns, log)
 
     async def open(self, tunnel: Tunnel | None) -> None:
         """Carry out the plan and watch for changes; raises `ElementError` with everything undone."""
@@ -143,6 +145,13 @@ class HostNetwork:
         await asyncio.wait([self._task])
         self._task = None
         self._release(self._waiting[:])
+        try:
+            async with asyncio.timeout(LAST_SCRIPT_SECONDS):
+                await self._name_servers.reset()
+        except TimeoutError:
+            self._log.warning(
+                "the name servers may stay: their reset was cut after %g s", LAST_SCRIPT_SECONDS
+            )
         await self._script("route-pre-down")
         await namespaces.run(self._changes.undo, self._netns)
         await self._script("down")
@@ -175,6 +184,7 @@ class HostNetwork:
             self._stands = True
             if self._routes:
                 await self._script("route-up")
+            await self._name_servers.follow(self._tunnel)
         except BaseException:
             self._monitor.close()
             self._monitor = None
@@ -193,6 +203,7 @@ class HostNetwork:
                 if self._delayed_routes:
                     self._delayed_routes = False
                     await self._script("route-up")
+                await self._name_servers.follow(self._tunnel)
             except (ElementError, OSError) as error:
                 self._warn(str(error))
             self._release(followers)

@@ -183,7 +183,9 @@ class TunTap(Element):
         """
         self._tunnel = tunnel
         if self._network is None or self._loop is None:
-            return asyncio.sleep(0)
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            done.set_result(None)  # a coroutine would have to be awaited
+            return done
         task = self._loop.create_task(self._follow(self._network, tunnel))
         self._following.add(task)
         task.add_done_callback(self._following.discard)

@@ -13,10 +13,22 @@ from tmelink.element import Element
 from tmelink.frame import Counters, Run
 from tmelink.openvpn.monitoring.status import ConnectedClient, Snapshot
 from tmelink.openvpn.session import Item, Security
+from tmelink.routing.dns import Dns, DnsServer
 from tmelink.state import Details
 
 TITLE = f"OpenVPN 2.6.0 compatible, tmelink {version('tmelink')}"
 """What monitors are told that they speak with; they look for OpenVPN and a version."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameServerDetails(Details):
+    """A name server that a tunnel brings (`tmelink.routing.dns.DnsServer`), the first choice first."""
+
+    addresses: tuple[str, ...]
+    domains: tuple[str, ...]
+    dnssec: str | None
+    transport: str | None
+    sni: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,8 @@ class LinkDetails(Details):
     tls: str | None
     peer_name: str | None
     negotiated: tuple[str, ...]
+    search_domains: tuple[str, ...]
+    name_servers: tuple[NameServerDetails, ...]
 
     @property
     def summary(self) -> str:
@@ -78,13 +92,20 @@ class ServerDetails(Details):
 
 
 def link_details(
-    proto: str, device: str, mtu: int, peer: str | None, security: Security, now: float
+    proto: str, device: str, mtu: int, peer: str | None, security: Security, now: float, dns: Dns | None
 ) -> LinkDetails:
     """`now` is in the session's clock, as the times in `security` are."""
     return LinkDetails(
         proto, peer, device, mtu, security.cipher, in_wall_time(security.keys_since, now), security.tls,
         security.peer_name, security.negotiated,
+        () if dns is None else dns.search,
+        () if dns is None else tuple(map(_name_server, dns.servers)),
     )  # fmt: skip
+
+
+def _name_server(server: DnsServer) -> NameServerDetails:
+    addresses = tuple(map(str, server.addresses))
+    return NameServerDetails(addresses, server.domains, server.dnssec, server.transport, server.sni)
 
 
 def in_wall_time(moment: float | None, now: float) -> float | None:

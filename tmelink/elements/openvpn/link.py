@@ -34,6 +34,7 @@ from tmelink.errors import ElementError
 from tmelink.frame import Burst, Frame, one_by_one, pieces
 from tmelink.offload import coalesce, coalesce_between, completed, cut
 from tmelink.openvpn.monitoring.status import Snapshot
+from tmelink.openvpn.options.dns_options import DHCP
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.plain.mtu import datagram_overhead
 from tmelink.openvpn.session import (
@@ -61,7 +62,7 @@ MAX_LOGGED = 2000
 
 USED = frozenset(
     {
-        "auth-token", "auth-token-user", "block-ipv6", "cipher", "comp-lzo", "compress", "ifconfig",
+        "auth-token", "auth-token-user", "block-ipv6", "cipher", "comp-lzo", "compress", "dns", "ifconfig",
         "ifconfig-ipv6", "keepalive", "key-derivation", "peer-id", "ping", "ping-exit", "ping-restart",
         "protocol-flags", "redirect-gateway", "redirect-private", "route", "route-gateway", "route-ipv6",
         "route-ipv6-gateway", "route-metric", "topology", "tun-ipv6", "tun-mtu",
@@ -123,9 +124,8 @@ class Link(OpenvpnElement):
         session = None if peer is None else peer.session
         security = Security() if session is None else session.security()
         where = None if peer is None else peer.where
-        return link_details(
-            options.proto, options.dev_type, options.sizes.tun_mtu, where, security, time.monotonic()
-        )
+        now, dns = time.monotonic(), self._tunnel_network.dns
+        return link_details(options.proto, options.dev_type, options.sizes.tun_mtu, where, security, now, dns)
 
     def snapshot(self) -> Snapshot:
         """For OpenVPN's monitors."""
@@ -276,7 +276,7 @@ class Link(OpenvpnElement):
     def pushed(self, pushed: Pushed) -> None:
         """The server's options, as lines of a configuration."""
         self.log.debug("the server pushes: %s", printable(", ".join(pushed.options), MAX_LOGGED))
-        unused = [option for option in pushed.options if option.partition(" ")[0] not in USED]
+        unused = [option for option in pushed.options if not _is_used(option)]
         for options, why in (
             (pushed.dropped, "left out by --pull-filter"),
             (unused, "which have no effect here"),
@@ -329,3 +329,8 @@ class Link(OpenvpnElement):
         self.log.warning(
             "frames leave this computer unencrypted: anybody on the path can read and forge them"
         )
+
+
+def _is_used(option: str) -> bool:
+    name, _, words = option.partition(" ")
+    return name in USED or (name == "dhcp-option" and words.partition(" ")[0] in DHCP)

@@ -16,6 +16,7 @@ from ipaddress import IPv6Address
 from tmelink.element import Element
 from tmelink.openvpn.options import network_options
 from tmelink.openvpn.options.values import NetworkOptions, Options
+from tmelink.routing.dns import Dns
 from tmelink.routing.facts import IPAddress
 from tmelink.routing.tunnel import Tunnel
 from tmelink.transport import sockets
@@ -49,6 +50,11 @@ class TunnelNetwork:
             return
         if (done := self._hand_over()) is not None:
             await done
+
+    @property
+    def dns(self) -> Dns | None:
+        """The name servers and domains of the tunnel, as far as they are known."""
+        return network_options.name_servers(self._network)
 
     def may_enter_link(self, address: Address) -> bool:
         """Whether packets to this address might enter the tunnel, until `reaching` has returned."""

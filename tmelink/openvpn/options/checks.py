@@ -239,6 +239,9 @@ def _network(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
     kind = chosen.last("dev-type") or chosen.last("dev")
     if (script := chosen.last(*SCRIPTS)) and chosen.value("script-security", 1) < 2:
         yield script, f"--{script.name} is not allowed to run", "write --script-security 2 beside it"
+    updown = chosen.last("dns-updown")
+    if updown and updown.values[0] not in ("disable", "force") and chosen.value("script-security", 1) < 2:
+        yield updown, "--dns-updown is not allowed to run", "write --script-security 2 beside it"
     mac = chosen.last("lladdr")
     if mac is not None and kind is not None and kind.values[0].startswith("tun"):
         yield mac, "--lladdr needs --dev tap", None

@@ -208,6 +208,7 @@ LINK: tuple[Section, ...] = (
             works("route-gateway", "TEXT", "the gateway of routes, or dhcp"),
             works("route-ipv6-gateway", "IPV6", "the gateway of IPv6 routes"),
             works("route-metric", "NUMBER", "the metric of routes"),
+            works("route-table", "NUMBER", "the table of routes, in place of the main one (Linux)"),
             works("route-noexec", "", "set no route"),
             works("route-delay", "[SECONDS] [SECONDS]", "set routes so long after the addresses"),
             works("redirect-gateway", f"[{_REDIRECT}…]", "all traffic through the link"),

@@ -13,8 +13,10 @@ from ipaddress import IPv4Interface
 from typing import Literal
 
 from tmelink import values
+from tmelink.openvpn.options import dns_options
 from tmelink.openvpn.options.values import NetworkOptions, Options
 from tmelink.printable import printable
+from tmelink.routing.dns import Dns
 from tmelink.routing.facts import IPAddress, IPInterface
 from tmelink.routing.tunnel import KEYWORDS, RouteRequest, Tunnel
 
@@ -44,8 +46,8 @@ def with_pushed(
 ) -> tuple[NetworkOptions, list[str]]:
     """The network as the server's options change it, and notes on those that cannot be read.
 
-    With `nopull` (--route-nopull) addresses and gateways are taken, and no routes; only with `fqdn`
-    (--allow-pull-fqdn) may the server name hosts instead of their addresses.
+    With `nopull` (--route-nopull) addresses and gateways are taken, and neither routes nor name servers;
+    only with `fqdn` (--allow-pull-fqdn) may the server name hosts instead of their addresses.
     """
     network, notes = own, []
     known = names(own)
@@ -67,7 +69,7 @@ def with_pushed(
     return network, notes
 
 
-_ROUTES = ("route", "route-ipv6", "redirect-gateway", "redirect-private", "block-ipv6")
+_ROUTES = ("route", "route-ipv6", "redirect-gateway", "redirect-private", "block-ipv6", "dns", "dhcp-option")
 
 
 def _changed(network: NetworkOptions, name: str, words: list[str]) -> NetworkOptions:
@@ -101,6 +103,12 @@ def _changed(network: NetworkOptions, name: str, words: list[str]) -> NetworkOpt
             return replace(network, redirect=flags, redirect_private=name == "redirect-private")
         case "block-ipv6":
             return replace(network, block_ipv6=True)
+        case "dns":
+            dns_options.check_dns(words, pushed=True)
+            return replace(network, pushed_dns=(*network.pushed_dns, tuple(words))[:MAX_PUSHED])
+        case "dhcp-option":
+            dns_options.check_dhcp(words)
+            return replace(network, dhcp=(*network.dhcp, tuple(words))[:MAX_PUSHED])
         case "tun-mtu":
             return replace(network, mtu=values.integer(LEAST_MTU, 65536, "mtu")(words[0]))
     return network
@@ -145,6 +153,8 @@ def tunnel(
         gateways[6] = network.route_gateway6
     wanted = [read_route("route", words) for words in network.routes]
     wanted += [read_route("route-ipv6", words) for words in network.routes6]
+    if network.route_table is not None:
+        wanted = [replace(route, table=network.route_table) for route in wanted]
     return Tunnel(
         kind=options.dev_type,
         addresses=() if network.ifconfig_noexec else tuple(addresses),
@@ -158,6 +168,8 @@ def tunnel(
         delay=network.route_delay,
         mac=network.lladdr,
         mtu=None if network.mtu is None else min(network.mtu, options.sizes.longest_mtu),
+        dns=name_servers(network),
+        dns_updown=network.dns_updown,
         scripts=dict(network.scripts),
         environment=_environment(network, options, remote) if network.scripts else {},
         remote=remote,
@@ -184,7 +196,17 @@ def _environment(network: NetworkOptions, options: Options, remote: IPAddress | 
     for number, words in enumerate(network.routes, 1):
         for name, word in zip(("network", "netmask", "gateway", "metric"), words, strict=False):
             told[f"route_{name}_{number}"] = word
+    if (dns := name_servers(network)) is not None:
+        told |= dns.environment()
+    dhcp = not (network.dns or network.pushed_dns)
+    foreign = [words for words in network.dhcp if dhcp or words[0] not in dns_options.DHCP]
+    told |= {f"foreign_option_{at}": " ".join(("dhcp-option", *words)) for at, words in enumerate(foreign, 1)}
     return told
+
+
+def name_servers(network: NetworkOptions) -> Dns | None:
+    """The name servers and domains that the options bring."""
+    return dns_options.dns(network.dns, network.pushed_dns, network.dhcp)
 
 
 def names(network: NetworkOptions) -> list[str]:

@@ -11,11 +11,14 @@ from ipaddress import IPv4Network, IPv6Interface
 from typing import Any, Literal
 
 from tmelink import values
+from tmelink.openvpn.options import dns_options
 from tmelink.openvpn.options.fields import Chosen
 from tmelink.openvpn.options.network_options import SCRIPTS, read_route
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
 from tmelink.openvpn.options.values import Bridge, GenToken, NetworkOptions, Pool, ServerOptions, TopologyName
 from tmelink.source import Mistake, Report
+
+_HOW_DNS = "write --dns server 0 address ADDRESS, or --dns search-domains DOMAIN"
 
 _SMALL_POOL6 = 112
 """From this prefix length on an IPv6 pool begins at the network's address + 2 instead of + 0x1000."""
@@ -45,6 +48,7 @@ def network(chosen: Chosen, dev_type: str, report: Report) -> NetworkOptions:
             read_route(setting.name, setting.values)
         except ValueError as error:
             report(Mistake(setting.place, f"--{setting.name}: {error}"))
+    _check_names(chosen, report)
     return NetworkOptions(
         ifconfig=None if ifconfig is None else (ifconfig.values[0], ifconfig.values[1]),
         ifconfig_ipv6=None if ifconfig6 is None else (ifconfig6.values[0], ifconfig6.values[1]),
@@ -62,7 +66,20 @@ def network(chosen: Chosen, dev_type: str, report: Report) -> NetworkOptions:
         redirect_private=redirect is not None and redirect.name == "redirect-private",
         block_ipv6=chosen.has("block-ipv6"),
         lladdr=chosen.value("lladdr"),
+        route_table=chosen.value("route-table"),
+        dns=tuple(setting.values for setting in chosen.all("dns")),
+        dhcp=tuple(setting.values for setting in chosen.all("dhcp-option")),
+        dns_updown=chosen.value("dns-updown"),
     )
+
+
+def _check_names(chosen: Chosen, report: Report) -> None:
+    for name, check in (("dns", dns_options.check_dns), ("dhcp-option", dns_options.check_dhcp)):
+        for setting in chosen.all(name):
+            try:
+                check(setting.values)
+            except (ValueError, IndexError) as error:
+                report(Mistake(setting.place, f"--{name}: {error}", _HOW_DNS if name == "dns" else None))
 
 
 def _check_ifconfig(setting: OptionSetting, dev_type: str, report: Report) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from tmelink.openvpn.options.table import Section, ignored, refused, works
 
 _SCRIPT = "tmelink runs no scripts"
-_TOLD = "what a server pushes of DNS is told in the log, and not set"
 _CHECK = "tmelink runs no scripts, and a check that does not run would let anybody in"
 _CCD = "belongs into a file of --client-config-dir"
 _PUSHED = "only a server says this to its clients"
@@ -118,9 +117,18 @@ TLS: tuple[Section, ...] = (
                 "ask for an answer to this besides the password; 1 shows what is typed",
             ),
             refused("client-nat", "snat|dnat TEXT TEXT TEXT", "a link translates no addresses"),
-            ignored("dhcp-option", "TEXT [TEXT]", _TOLD),
-            ignored("dns", "TEXT…", _TOLD),
-            ignored("dns-updown", "TEXT", _TOLD),
+            works(
+                "dhcp-option",
+                "TEXT [TEXT]",
+                "DNS, DNS6, DOMAIN or DOMAIN-SEARCH: name servers, where no --dns server says them",
+            ),
+            works(
+                "dns",
+                "TEXT…",
+                "search-domains DOMAIN…, or server NUMBER with address, resolve-domains, dnssec, transport "
+                "or sni: name servers for the host, set by systemd-resolved or resolvconf",
+            ),
+            works("dns-updown", "TEXT", "set them by this command; disable; or force, beside an --up too"),
             ignored("allow-recursive-routing", "", "a link has no route of its own to loop"),
         ),
     ),

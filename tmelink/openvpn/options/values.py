@@ -192,8 +192,15 @@ class NetworkOptions:
     redirect_private: bool = False
     block_ipv6: bool = False
     lladdr: bytes | None = None
+    route_table: int | None = None
     mtu: int | None = None
     """The MTU that a server has pushed."""
+    dns: tuple[tuple[str, ...], ...] = ()
+    """The words of each --dns."""
+    pushed_dns: tuple[tuple[str, ...], ...] = ()
+    dhcp: tuple[tuple[str, ...], ...] = ()
+    """The words of each --dhcp-option, pushed ones too."""
+    dns_updown: str | None = None
 
     @property
     def tap_address(self) -> IPv4Interface | None:
