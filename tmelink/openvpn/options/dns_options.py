@@ -26,20 +26,20 @@ DHCP = ("DNS", "DNS6", "DOMAIN", "ADAPTER-DOMAIN-SUFFIX", "DOMAIN-SEARCH")
 _PRIORITIES = (-128, 127)
 _PORT = re.compile(r"(?P<v4>[0-9.]+):(?P<port4>\d+)|\[(?P<v6>[0-9A-Fa-f:.]+)\](:(?P<port6>\d+))?")
 
-Words = Sequence[str]
+OptionWords = Sequence[str]
 
 
-def check_dns(words: Words, *, pushed: bool = False) -> None:
+def check_dns(words: OptionWords, *, pushed: bool = False) -> None:
     """Raise `ValueError` or `IndexError` for the words of a `--dns` that mean nothing."""
     _search((), words) if words[0] == "search-domains" else _server({}, words, pushed=pushed)
 
 
-def check_dhcp(words: Words) -> None:
+def check_dhcp(words: OptionWords) -> None:
     """The same for a `--dhcp-option`; kinds that are not about names are left to others."""
     _from_dhcp([words])
 
 
-def dns(own: Iterable[Words], pushed: Iterable[Words], dhcp: Iterable[Words]) -> Dns | None:
+def dns(own: Iterable[OptionWords], pushed: Iterable[OptionWords], dhcp: Iterable[OptionWords]) -> Dns | None:
     """All of it together, or None where nothing is said of name servers and domains.
 
     A server that is pushed takes the place of the link's own with its number. `--dhcp-option` counts where
@@ -62,11 +62,11 @@ def dns(own: Iterable[Words], pushed: Iterable[Words], dhcp: Iterable[Words]) ->
     return None if found == Dns() else found
 
 
-def _search(before: tuple[str, ...], words: Words) -> tuple[str, ...]:
+def _search(before: tuple[str, ...], words: OptionWords) -> tuple[str, ...]:
     return (*before, *_domains(words[1:]))[:MAX_DOMAINS]
 
 
-def _server(servers: dict[int, DnsServer], words: Words, *, pushed: bool) -> None:
+def _server(servers: dict[int, DnsServer], words: OptionWords, *, pushed: bool) -> None:
     if words[0] != "server":
         raise ValueError(f"'{words[0]}' is neither search-domains nor server")
     number, what, given = words[1], words[2], words[3:]
@@ -102,7 +102,7 @@ def _address(word: str) -> DnsAddress:
     return DnsAddress(ipaddress.ip_address(host), None if port is None else values.port(port))
 
 
-def _domains(words: Words) -> tuple[str, ...]:
+def _domains(words: OptionWords) -> tuple[str, ...]:
     if not words:
         raise IndexError("a domain is missing")
     return tuple(map(_domain, words))
@@ -115,7 +115,7 @@ def _domain(word: str) -> str:
     return word
 
 
-def _from_dhcp(lines: Iterable[Words]) -> Dns:
+def _from_dhcp(lines: Iterable[OptionWords]) -> Dns:
     addresses: list[DnsAddress] = []
     domain: tuple[str, ...] = ()
     search: list[str] = []
