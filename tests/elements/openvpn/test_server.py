@@ -33,6 +33,12 @@ def test_a_server_is_read() -> None:
     tmelink.load(f"server: {SERVER} --dev tap --server 10.8.0.0 255.255.255.0 {TLS}\n")
 
 
+def test_a_file_may_give_each_command_that_a_server_knows() -> None:
+    server = f"server: {SERVER} --dev tap --server 10.8.0.0 255.255.255.0 {TLS}\n"
+    commands = ["clients", "kick amy", "push amy route 10.1.0.0", "table"]
+    tmelink.load(server + "".join(f"command server {words}\n" for words in commands))
+
+
 def test_a_link_with_a_servers_options_proposes_the_server() -> None:
     told = mistakes(f"link: {LINK} --dev tap --server 10.8.0.0 255.255.255.0 {TLS}")
     assert "a link has one peer" in told

@@ -12,10 +12,9 @@ import contextlib
 import functools
 import logging
 import socket
-import time
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from tmelink import frame
@@ -23,6 +22,7 @@ from tmelink.element import Claim, Port
 from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
 from tmelink.elements.openvpn.base import OpenvpnElement
+from tmelink.elements.openvpn.clients import Clients, ClientState, Fabric
 from tmelink.elements.openvpn.details import ClientDetails, ServerDetails, server_snapshot, wire_bytes
 from tmelink.elements.openvpn.password_checks import PasswordChecks
 from tmelink.elements.openvpn.prompts import answers
@@ -35,9 +35,6 @@ from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst, Frame
 from tmelink.openvpn.monitoring.status import Snapshot
 from tmelink.openvpn.options.parse import Options
-from tmelink.openvpn.server.address_pool import Lease
-from tmelink.openvpn.server.auth_token import AuthToken
-from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.server.server import Addressed, TlsServer
 from tmelink.openvpn.session import Exit, Item, Joining, Notice, Restart, Up
 from tmelink.openvpn.tls.push_messages import UPDATABLE, PushedChange
@@ -46,26 +43,6 @@ from tmelink.system.timers import DeadlineTimer
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.streams import Stream
-
-
-@dataclass(slots=True)
-class _ClientState:
-    """A client that was admitted."""
-
-    name: str
-    welcome: Welcome
-    lease: Lease | None
-    up: bool = False
-    token: AuthToken | None = None
-    username: str = ""
-    since: float = 0.0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-
-    @property
-    def addresses(self) -> str:
-        """Its tunnel addresses, for a person to read."""
-        return " ".join(str(a) for a in (self.welcome.address, self.welcome.address6) if a is not None)
 
 
 class Server(OpenvpnElement):
@@ -87,7 +64,7 @@ class Server(OpenvpnElement):
         assert options is not None, "parse sees to it"
         self._options = options
         self.remote: Address | None = None
-        self._fabric: ServerBridge | ServerRouter
+        self._fabric: Fabric
         if self._ip:
             self._fabric = ServerRouter(
                 self._send,
@@ -105,7 +82,7 @@ class Server(OpenvpnElement):
                 ageing=None if stale is None else max(1, stale[0]),
                 quota=options.max_routes_per_client,
             )
-        self._clients: dict[int, _ClientState] = {}
+        self._clients = Clients(self, self._fabric)
         self._streams: dict[Address, Stream] = {}
         self._passwords = PasswordChecks()
         self._wall = wall_clock()
@@ -155,13 +132,13 @@ class Server(OpenvpnElement):
         """End the sessions of a name, or of an address outside with its port, as monitors ask; how many."""
         found = [each for each in self.details().clients if client in (each.name, each.address)]
         for each in found:
-            self._end(each.number)
+            self._end_session(each.number)
         return len(found)
 
     def signal(self, name: str) -> None:
         """What a monitor asks for: every session ends, and clients come again."""
         for number in list(self._clients):
-            self._end(number)
+            self._end_session(number)
 
     async def open(self) -> None:
         """Read keys and files, bind the port; raises `ElementError`."""
@@ -225,7 +202,7 @@ class Server(OpenvpnElement):
             self._lease.close()
             self._lease = None
         for client in list(self._clients):
-            self._gone(client)
+            self._remove(client)
         if self._authentication is not None:
             self._authentication.save()
             self._authentication = None
@@ -256,7 +233,7 @@ class Server(OpenvpnElement):
         except KeyError:
             self.received.drops["client gone"] += frame.count(items)
             return
-        self._do((addressed,))
+        self._carry_out((addressed,))
 
     # The wire
 
@@ -271,7 +248,7 @@ class Server(OpenvpnElement):
         for client, _where, _step in steps[:1]:
             if client is not None and (known := self._clients.get(client)) is not None:
                 known.bytes_received += wire_bytes(items)
-        self._do(steps)
+        self._carry_out(steps)
         return False
 
     def arrived_one(self, datagram: Frame, address: Address) -> None:
@@ -283,13 +260,13 @@ class Server(OpenvpnElement):
         assert self._server is not None, "the socket is closed with it"
         opened = self._server.opened(address, self._now)
         if not opened:
-            self._do(())
+            self._carry_out(())
             sock.close()
             return
         stream = Stream(
             sock,
-            lambda items: self._heard(items, address),
-            lambda reason: self._ended(address, reason),
+            lambda items: self._receive_from_stream(items, address),
+            lambda reason: self._lose_stream(address, reason),
             # A slow client must not stop all others; what it cannot take in time is dropped.
             lambda held: None,
             self.sent,
@@ -297,17 +274,17 @@ class Server(OpenvpnElement):
             limit=self.stream_limit,
         )
         self._streams[address] = stream
-        self._do(opened)
+        self._carry_out(opened)
         stream.begin(head)
 
-    def _heard(self, items: Sequence[Item], address: Address) -> None:
+    def _receive_from_stream(self, items: Sequence[Item], address: Address) -> None:
         if self._server is not None:
             self.arrived(list(items), address)
 
-    def _ended(self, address: Address, reason: str) -> None:
+    def _lose_stream(self, address: Address, reason: str) -> None:
         self._streams.pop(address, None)
         if self._server is not None and (client := self._server.closed(address)) is not None:
-            self._gone(client, f"connection with {sockets.show(address)} ended: {reason}")
+            self._remove(client, f"connection with {sockets.show(address)} ended: {reason}")
 
     def _transmit(self, items: Sequence[Item], address: Address) -> None:
         if isinstance(self._lease, UdpLease):
@@ -321,7 +298,7 @@ class Server(OpenvpnElement):
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _do(self, steps: Sequence[Addressed]) -> None:
+    def _carry_out(self, steps: Sequence[Addressed]) -> None:
         """Send, forward and note what the steps ask for, and set the timer."""
         if self._server is not None and self._server.turned_away is not None:
             where, self._server.turned_away = self._server.turned_away, None
@@ -342,11 +319,11 @@ class Server(OpenvpnElement):
                 if isinstance(event, Joining):
                     self._spawn(self._decide(client, address, event))
                 elif isinstance(event, Up):
-                    self._came(client, address, event)
+                    self._clients.came_up(client, address, event.detail)
                 elif isinstance(event, Notice):
                     self.log.log(_LEVELS[event.level], "%s: %s", sockets.show(address), event.text)
                 elif isinstance(event, Restart | Exit):
-                    self._left(client, address, event.reason)
+                    self._disconnect(client, address, event.reason)
         if self._server is not None:
             self._timer.arm(self._server.deadline())
 
@@ -373,7 +350,7 @@ class Server(OpenvpnElement):
                         raise Refused("wrong user or password")
                 options: list[str] = []
                 if client not in self._clients:
-                    self._welcome(client, name, joining.username)
+                    self._lend_addresses(client, name, joining.username)
                     options += self._clients[client].welcome.options
                 elif self._clients[client].name != name:
                     raise Refused("it came under another name")
@@ -382,64 +359,41 @@ class Server(OpenvpnElement):
                 if given is not None:
                     known.token = given[0]
                     options.append(given[1])
-                self._do(server.admit(client, options, self._now))
+                self._carry_out(server.admit(client, options, self._now))
             except (Refused, ValueError) as error:
                 self.log.warning("client '%s' at %s is refused: %s", name, sockets.show(address), error)
-                self._do((server.refuse(client, str(error), self._now),))
+                self._carry_out((server.refuse(client, str(error), self._now),))
 
-    def _welcome(self, client: int, name: str, username: str) -> None:
+    def _lend_addresses(self, client: int, name: str, username: str) -> None:
         """Lend a client its addresses; one of its name that is here already leaves them to it."""
         server, authentication = self._server, self._authentication
         assert server is not None
         assert authentication is not None
         if name and not self._options.duplicate_cn:
-            for other in [number for number, known in self._clients.items() if known.name == name]:
-                self._do((server.kick(other, f"'{name}' has connected anew", self._now),))
+            for other in self._clients.named(name):
+                self._carry_out((server.kick(other, f"'{name}' has connected anew", self._now),))
         welcome, lease = authentication.welcome(name)
-        self._clients[client] = _ClientState(name, welcome, lease, username=username)
+        self._clients[client] = ClientState(name, welcome, lease, username=username)
 
-    def _came(self, client: int, address: Address, event: Up) -> None:
-        known = self._clients[client]
-        known.up, known.since = True, time.time()
-        self.happened("client in", f"'{known.name}' at {sockets.show(address)}", client=known.name)
-        self._fabric.join(client, known.name, known.welcome)
-        parts = (f"client '{known.name}' at {sockets.show(address)}", known.addresses, event.detail)
-        detail = ", ".join(filter(None, parts))
-        if self.up:
-            self.log.info("%s", detail)
-        else:
-            self.changed(True, detail)
-
-    def _left(self, client: int, address: Address, reason: str) -> None:
-        self._gone(client, reason, address)
+    def _disconnect(self, client: int, address: Address, reason: str) -> None:
+        self._remove(client, reason, address)
         stream = self._streams.pop(address, None)
         if stream is not None:
             stream.close()
 
-    def _gone(self, client: int, reason: str = "", address: Address | None = None) -> None:
-        """Forget a client; a reason is logged."""
-        known = self._clients.pop(client, None)
-        self._fabric.leave(client)
-        if known is not None and known.lease is not None and self._authentication is not None:
-            self._authentication.give_back(known.lease, self._now)
-        if not reason:
-            return
-        whose = f"client '{known.name}'" if known is not None else "a client that had not joined"
-        where = f" at {sockets.show(address)}" if address is not None else ""
-        if known is not None:
-            self.happened("client out", f"'{known.name}': {reason}", client=known.name)
-        if self.up and not any(other.up for other in self._clients.values()):
-            self.changed(False, f"{whose}{where} left: {reason}")
-        else:
-            self.log.info("%s%s left: %s", whose, where, reason)
+    def _remove(self, client: int, reason: str = "", address: Address | None = None) -> None:
+        """Forget a client, and take its addresses back; a reason is logged."""
+        lease = self._clients.remove(client, reason, address)
+        if lease is not None and self._authentication is not None:
+            self._authentication.give_back(lease, self._now)
 
     def details(self) -> ServerDetails:
         """Who is here, by name, and what crossed the wire for each."""
         options, stations = self.arguments, self._fabric.stations()
-        here = [self._client(number, stations.get(number, ())) for number in sorted(self._clients)]
+        here = [self._client_details(number, stations.get(number, ())) for number in sorted(self._clients)]
         return ServerDetails(options.proto, options.dev_type, options.sizes.tun_mtu, tuple(here))
 
-    def _client(self, number: int, stations: Sequence[bytes]) -> ClientDetails:
+    def _client_details(self, number: int, stations: Sequence[bytes]) -> ClientDetails:
         known, server = self._clients[number], self._server
         assert server is not None, "clients are there only while it is open"
         inside = (known.welcome.address, known.welcome.address6)
@@ -495,7 +449,7 @@ class Server(OpenvpnElement):
         except ValueError as error:
             raise ElementError(str(error)) from None
         told = [step for step in steps if step is not None]
-        self._do(told)
+        self._carry_out(told)
         rest = (
             f"; {len(steps) - len(told)} cannot be told, since they are too old"
             if len(told) < len(steps)
@@ -504,17 +458,17 @@ class Server(OpenvpnElement):
         return f"told {len(told)} of {len(steps)} clients{rest}"
 
     def _kick(self, name: str) -> str:
-        found = [number for number, known in self._clients.items() if known.name == name]
+        found = self._clients.named(name)
         if not found or self._server is None:
             raise ElementError(f"no client '{name}' is here")
         for client in found:
-            self._end(client)
+            self._end_session(client)
         return f"'{name}' was kicked"
 
-    def _end(self, client: int) -> None:
+    def _end_session(self, client: int) -> None:
         """End a client's session; it may come again."""
         assert self._server is not None, "clients are there only while it is open"
-        self._do((self._server.kick(client, "kicked", self._now, again=True),))
+        self._carry_out((self._server.kick(client, "kicked", self._now, again=True),))
 
     # Time
 
@@ -525,7 +479,7 @@ class Server(OpenvpnElement):
 
     def _tick(self) -> None:
         if self._server is not None:
-            self._do(self._server.tick(self._now))
+            self._carry_out(self._server.tick(self._now))
 
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
