@@ -72,8 +72,9 @@ def test_mistakes_with_sides(joins: str, mistake: str) -> None:
     ("arguments", "mistake"),
     [
         ("", "a gateway needs an address: inet ADDR/LEN, inet6 ADDR/LEN or both"),
-        ("inet 10.38.2.0/24", "10.38.2.0 is not a unicast address in 10.38.2.0/24"),
-        ("inet 127.0.0.1/8", "127.0.0.1 is not a unicast address"),
+        ("inet 10.38.2.0/24", "10.38.2.0 is not a valid host address in 10.38.2.0/24"),
+        ("inet 127.0.0.1/8", "127.0.0.1 is not a valid host address"),
+        ("inet6 ::/64", ":: is not a valid host address"),
         ("inet6 fd38::1/64 tunnel-mtu 1000", "IPv6 needs at least 1280"),
     ],
 )

@@ -17,7 +17,8 @@ from tests.support.fuzzing import examples
 from tmelink import ethernet
 from tmelink.arguments import parse
 from tmelink.element import Element, connect, disconnect
-from tmelink.elements.builtin.host import ANNOUNCE_AFTER, Host, default_mac
+from tmelink.elements.builtin.addressed_element import ANNOUNCE_AFTER, default_mac
+from tmelink.elements.builtin.host import Host
 from tmelink.elements.builtin.nic import Nic
 from tmelink.elements.builtin.ping import PingReply
 from tmelink.elements.builtin.switch import Switch

@@ -6,29 +6,24 @@ With it, a machine that only has Ethernet reaches an OpenVPN server in tun mode.
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface
 
-from tmelink import ethernet, values
+from tmelink import values
 from tmelink.arguments import ArgumentError, keyword
-from tmelink.element import Element, Port
+from tmelink.element import Port
+from tmelink.elements.builtin.addressed_element import AddressArguments, AddressedElement, default_mac
 from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst, Kind
 from tmelink.source import Word
 from tmelink.stack.ipv6 import MIN_MTU
 from tmelink.stack.router import Router
 
-ANNOUNCE_AFTER = 0.1
-"""Seconds from `open` to the announcement of the addresses, so that elements opened later hear it."""
-
 SIDES: dict[str, Kind] = {"inside": "ethernet", "outside": "ip"}
 """The names of the two sides in a machine file: `inside` is the Ethernet, `outside` the tunnel."""
 
 
-class Gateway(Element):
+class Gateway(AddressedElement):
     """A router between an Ethernet (`inside`) and a tunnel of IP packets (`outside`); it needs no privilege.
 
     On the Ethernet it has a MAC and an IP address, and answers ARP, neighbour discovery, ping and UDP echo
@@ -40,27 +35,11 @@ class Gateway(Element):
     commands = ("neighbours",)
 
     @dataclass(frozen=True)
-    class Arguments:
+    class Arguments(AddressArguments):
         """A gateway's arguments in a machine file."""
 
-        mac: bytes | None = keyword(
-            "MAC",
-            values.unicast_mac,
-            default=None,
-            help="its MAC address; else derived from name and addresses",
-        )
-        inet: IPv4Interface | None = keyword(
-            "ADDR/LEN",
-            values.ipv4_interface,
-            default=None,
-            help="its IPv4 address on the Ethernet, and the network there",
-        )
-        inet6: IPv6Interface | None = keyword(
-            "ADDR/LEN",
-            values.ipv6_interface,
-            default=None,
-            help="its IPv6 address on the Ethernet, and the network there",
-        )
+        kind = "gateway"
+
         mtu: int = keyword(
             "BYTES", values.mtu, default=1500, help="the largest packet on the Ethernet (1500)"
         )
@@ -72,22 +51,7 @@ class Gateway(Element):
         )
 
         def __post_init__(self) -> None:
-            if self.inet is None and self.inet6 is None:
-                raise ArgumentError(
-                    "inet", "a gateway needs an address: inet ADDR/LEN, inet6 ADDR/LEN or both"
-                )
-            if self.inet is not None:
-                network = self.inet.network
-                if network.prefixlen <= 30 and self.inet.ip in (
-                    network.network_address,
-                    network.broadcast_address,
-                ):
-                    raise ArgumentError("inet", f"{self.inet.ip} is not a unicast address in {network}")
-            for name, address in (("inet", self.inet), ("inet6", self.inet6)):
-                if address is not None and (
-                    address.is_multicast or address.is_loopback or address.is_unspecified
-                ):
-                    raise ArgumentError(name, f"{address.ip} is not a unicast address")
+            super().__post_init__()
             if self.inet6 is not None:
                 for name, mtu in (("mtu", self.mtu), ("tunnel-mtu", self.tunnel_mtu)):
                     if mtu is not None and mtu < MIN_MTU:
@@ -98,19 +62,15 @@ class Gateway(Element):
     arguments: Arguments
 
     def __init__(self, name: str, arguments: Arguments) -> None:
-        super().__init__(name, arguments)
-        self.mac = arguments.mac or ethernet.derived_mac(f"{name} {arguments.inet} {arguments.inet6}")
         self.router = Router(
-            self.mac,
+            arguments.mac or default_mac(name, arguments),
             inet=arguments.inet,
             inet6=arguments.inet6,
             mtu=arguments.mtu,
             tunnel_mtu=arguments.tunnel_mtu or arguments.mtu,
         )
+        super().__init__(name, arguments, self.router)
         self._named: set[Port] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._announcement: asyncio.TimerHandle | None = None
 
     # Its two sides
 
@@ -169,22 +129,10 @@ class Gateway(Element):
 
     # At work
 
-    def stations(self, port: Port) -> frozenset[bytes]:
-        """Its MAC address on the Ethernet side."""
-        return frozenset({self.mac})
-
     async def open(self) -> None:
         """Start the clock, and soon announce the addresses."""
         self.router.tunnel.mtu = self._tunnel_mtu()
-        self._loop = asyncio.get_running_loop()
-        self._announcement = self._loop.call_later(ANNOUNCE_AFTER, self._announce)
-
-    async def close(self) -> None:
-        """Stop the clock."""
-        for handle in (self._timer, self._announcement):
-            if handle is not None:
-                handle.cancel()
-        self._timer = self._announcement = self._loop = None
+        await super().open()
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Take frames or packets from either side, and send the results."""
@@ -196,7 +144,7 @@ class Gateway(Element):
             self.router.from_ethernet(burst, now)
         else:
             self.router.from_tunnel(burst, now)
-        self._flush()
+        self.flush(now)
 
     def hold(self, port: Port, held: bool) -> None:
         """One side is full, or no longer: the other one's machine stops, or goes on."""
@@ -208,29 +156,10 @@ class Gateway(Element):
         """`neighbours`: the known machines on the Ethernet."""
         if list(words) != ["neighbours"]:
             raise ElementError(f"{self.name} knows the command: neighbours")
-        return "\n".join(self._neighbours()) or "no neighbours"
+        return "\n".join(self.neighbours()) or "no neighbours"
 
-    def _neighbours(self) -> Iterator[str]:
-        if self._loop is None:
-            raise ElementError(f"{self.name} is not open")
-        now = self._loop.time()
-        for node in (self.router.ipv4, self.router.ipv6):
-            for address, mac, state, age in node.neighbours.table(now) if node else ():
-                shown = ethernet.text(mac) if mac else "-"
-                yield f"{ipaddress.ip_address(address)}  {shown}  {state}  {age:.0f} s"
-
-    def _announce(self) -> None:
-        self.router.announce()
-        self._flush()
-
-    def _tick(self) -> None:
-        assert self._loop is not None
-        self._timer = None
-        self.router.tick(self._loop.time())
-        self._flush()
-
-    def _flush(self) -> None:
-        """Send what the router has collected, and see to its next deadline."""
+    def send_collected(self, now: float) -> None:
+        """Send the router's frames to the Ethernet, and its packets into the tunnel."""
         router = self.router
         frames, packets = router.take_frames(), router.take_packets()
         for kind, burst in (("ethernet", frames), ("ip", packets)):
@@ -242,11 +171,3 @@ class Gateway(Element):
                 drops["not connected"] += len(burst.frames)
             else:
                 port.send(burst)
-        deadline = router.deadline()
-        if deadline is None or self._loop is None:
-            return
-        if self._timer is not None:
-            if self._timer.when() <= deadline:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._tick)

@@ -7,7 +7,6 @@ its arguments, its clock and its commands.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,26 +14,18 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from tmelink import ethernet, values
 from tmelink.arguments import ArgumentError, keyword
-from tmelink.element import Element, Port
+from tmelink.element import Port
+from tmelink.elements.builtin.addressed_element import AddressArguments, AddressedElement, default_mac
 from tmelink.elements.builtin.ping import PING_USAGE, Ping, PingReply, PingResult, parse_ping
 from tmelink.errors import ElementError
 from tmelink.frame import Burst
 from tmelink.stack.interface import Interface
 from tmelink.stack.ipv6 import MIN_MTU
 
-__all__ = ["Host", "PingReply", "PingResult", "default_mac"]
-
-ANNOUNCE_AFTER = 0.1
-"""Seconds from `open` to the announcement of the addresses, so that elements opened later hear it."""
+__all__ = ["Host", "PingReply", "PingResult"]
 
 PINGS = 64
 """The most pings at once; each may have as many open requests as it sends within its timeout."""
-
-
-def _check_station(argument: str, interface: IPv4Interface | IPv6Interface) -> None:
-    address = interface.ip
-    if address.is_multicast or address.is_loopback or address.is_unspecified:
-        raise ArgumentError(argument, f"{address} is not a valid host address")
 
 
 def _check_gateway(
@@ -51,16 +42,7 @@ def _check_gateway(
         raise ArgumentError(argument, f"{gateway} is not in the network of {interface}")
 
 
-def default_mac(name: str, arguments: Host.Arguments) -> bytes:
-    """The MAC address of a host that is given none: always the same for the same name and addresses.
-
-    Hosts on one Ethernet have different addresses, so their MAC addresses differ although they may have the
-    same name in different processes and on different computers.
-    """
-    return ethernet.derived_mac(f"{name} {arguments.inet} {arguments.inet6}")
-
-
-class Host(Element):
+class Host(AddressedElement):
     """A built-in machine: answers ARP, neighbour discovery, ping and UDP echo (port 7), and pings.
 
     `command HOST ping ADDR [count N] [interval S] [size BYTES] [timeout S]` prints the statistics,
@@ -71,24 +53,11 @@ class Host(Element):
     commands = ("ping", "neighbours", "addresses")
 
     @dataclass(frozen=True)
-    class Arguments:
+    class Arguments(AddressArguments):
         """What a machine file says of a host."""
 
-        mac: bytes | None = keyword(
-            "MAC",
-            values.unicast_mac,
-            default=None,
-            help="its MAC address; else derived from name and addresses",
-        )
-        inet: IPv4Interface | None = keyword(
-            "ADDR/LEN", values.ipv4_interface, default=None, help="its IPv4 address and network"
-        )
-        inet6: IPv6Interface | None = keyword(
-            "ADDR/LEN",
-            values.ipv6_interface,
-            default=None,
-            help="its IPv6 address and network, beside the link-local address that it always has",
-        )
+        kind = "host"
+
         gateway: IPv4Address | None = keyword(
             "ADDR", values.ipv4, default=None, help="the router to all other IPv4 networks"
         )
@@ -98,19 +67,9 @@ class Host(Element):
         mtu: int = keyword("BYTES", values.mtu, default=1500, help="the largest packet that it sends")
 
         def __post_init__(self) -> None:
-            """Check what only several arguments together get wrong."""
-            if self.inet is None and self.inet6 is None:
-                raise ArgumentError("inet", "a host needs an address: inet ADDR/LEN, inet6 ADDR/LEN or both")
-            if self.inet is not None:
-                _check_station("inet", self.inet)
-                network = self.inet.network
-                ends = (network.network_address, network.broadcast_address)
-                if network.prefixlen <= 30 and self.inet.ip in ends:
-                    raise ArgumentError("inet", f"{self.inet.ip} is not a valid host address in {network}")
-            if self.inet6 is not None:
-                _check_station("inet6", self.inet6)
-                if self.mtu < MIN_MTU:
-                    raise ArgumentError("mtu", f"IPv6 needs an mtu of at least {MIN_MTU}")
+            super().__post_init__()
+            if self.inet6 is not None and self.mtu < MIN_MTU:
+                raise ArgumentError("mtu", f"IPv6 needs an mtu of at least {MIN_MTU}")
             _check_gateway("gateway", self.gateway, "inet", self.inet)
             # A router may have a link-local address, which is in no configured network.
             if not (self.gateway6 and self.gateway6.is_link_local):
@@ -119,19 +78,15 @@ class Host(Element):
     arguments: Arguments
 
     def __init__(self, name: str, arguments: Arguments) -> None:
-        super().__init__(name, arguments)
-        self.mac = arguments.mac or default_mac(name, arguments)
         self.interface = Interface(
-            self.mac,
+            arguments.mac or default_mac(name, arguments),
             inet=arguments.inet,
             inet6=arguments.inet6,
             gateway=arguments.gateway,
             gateway6=arguments.gateway6,
             mtu=arguments.mtu,
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._announcement: asyncio.TimerHandle | None = None
+        super().__init__(name, arguments, self.interface)
         self._pings: dict[int, Ping] = {}
         self._last_identifier = 0
 
@@ -141,21 +96,9 @@ class Host(Element):
         port.sent.drops = self.interface.wire.drops
         return port
 
-    def stations(self, port: Port) -> frozenset[bytes]:
-        """Its MAC address."""
-        return frozenset({self.mac})
-
-    async def open(self) -> None:
-        """Start the clock, and soon announce the addresses."""
-        self._loop = asyncio.get_running_loop()
-        self._announcement = self._loop.call_later(ANNOUNCE_AFTER, self._announce)
-
     async def close(self) -> None:
         """Stop the clock; running pings end with `ElementError`."""
-        for handle in (self._timer, self._announcement):
-            if handle is not None:
-                handle.cancel()
-        self._timer = self._announcement = self._loop = None
+        await super().close()
         for ping in self._pings.values():
             ping.abort(f"{self.name} was closed")
 
@@ -166,22 +109,10 @@ class Host(Element):
             return
         now = self._loop.time()
         self.interface.receive(burst.frames, now)
-        self._flush(now)
+        self.flush(now)
 
-    def _announce(self) -> None:
-        assert self._loop is not None
-        self.interface.announce()
-        self._flush(self._loop.time())
-
-    def _tick(self) -> None:
-        assert self._loop is not None
-        self._timer = None
-        now = self._loop.time()
-        self.interface.tick(now)
-        self._flush(now)
-
-    def _flush(self, now: float) -> None:
-        """Send and hand on what the interface has collected, and see to its next deadline."""
+    def send_collected(self, now: float) -> None:
+        """Send the interface's frames, and hand answers to the pings that wait for them."""
         wire = self.interface.wire
         # The elements called here may call back, so the frames are removed from the interface first.
         if wire.answers:
@@ -194,10 +125,6 @@ class Host(Element):
             frames, wire.out = wire.out, []
             if self.ports:
                 self.ports[0].send(Burst(frames))
-        if self._timer is None and self._loop is not None:
-            deadline = self.interface.deadline()
-            if deadline is not None:
-                self._timer = self._loop.call_at(deadline, self._tick)
 
     async def ping(
         self,
@@ -229,7 +156,7 @@ class Host(Element):
 
         def send(sequence: int, now: float) -> None:
             node.ping(destination.packed, identifier, sequence, ping.data, now)
-            self._flush(now)
+            self.flush(now)
 
         identifier = self._free_identifier()
         ping = self._pings[identifier] = Ping(
@@ -259,18 +186,10 @@ class Host(Element):
             )
             return str(result)
         if list(words) == ["neighbours"]:
-            return "\n".join(self._neighbours()) or "no neighbours"
+            return "\n".join(self.neighbours()) or "no neighbours"
         if list(words) == ["addresses"]:
             return "\n".join(self._addresses())
         raise ElementError(f"{self.name} knows the commands: {PING_USAGE}; neighbours; addresses")
-
-    def _neighbours(self) -> Iterator[str]:
-        assert self._loop is not None
-        now = self._loop.time()
-        for node in (self.interface.ipv4, self.interface.ipv6):
-            for address, mac, state, age in node.neighbours.table(now) if node else ():
-                shown = ethernet.text(mac) if mac else "-"
-                yield f"{ipaddress.ip_address(address)}  {shown}  {state}  {age:.0f} s"
 
     def _addresses(self) -> Iterator[str]:
         yield f"mac {ethernet.text(self.mac)}"
