@@ -1,0 +1,97 @@
+"""`tmelink/ltoudp`: LocalTalk over UDP multicast, carried across an Ethernet to other houses as it is."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from tmelink import ethernet, values
+from tmelink.arguments import keywords
+from tmelink.elements.emulators.cable import Cable
+from tmelink.elements.emulators.group_carrier import GroupCarrier, Items
+from tmelink.frame import Frame, pieces
+from tmelink.transport.endpoints import Inet
+
+GROUP = Inet("239.192.76.84", 1954)
+
+SHORTEST, LONGEST = 4 + 3, 4 + 603
+"""Bytes of a datagram: the sender's number, and LLAP's header with up to 600 bytes after it."""
+
+DESTINATION = bytes.fromhex("034c546f5544")
+"""A group address of our own (locally administered), for all `tmelink/ltoudp` on an Ethernet."""
+
+ETHERTYPE = 0x88B5
+"""The EtherType that IEEE 802 sets aside for experiments; `MARK` tells our frames from others'."""
+
+MARK = b"LToUDP"
+_HEAD = struct.Struct("!6s6sH6sH")
+
+
+class LtoUdp(Cable):
+    """LocalTalk over UDP (LToUDP): Mini vMac, TashRouter, MAME, and whoever else joins its multicast group.
+
+    LocalTalk is not Ethernet, so what this element has heard passes only to others of its kind: join them by
+    switches and links, and the LocalTalks of several houses are one. A frame on the Ethernet holds one
+    datagram as it was, behind EtherType 0x88B5, the letters LToUDP and its length in 16 bits.
+    """
+
+    @dataclass(frozen=True)
+    class Arguments:
+        """The networks."""
+
+        local: tuple[IPv4Address, ...] = keywords(
+            "ADDR",
+            values.ipv4,
+            help="this computer's address on a network to use, any number of them; without one, as its "
+            "routes say",
+        )
+
+    arguments: Arguments
+    up = True  # a group needs nobody in it
+
+    def __init__(self, name: str, arguments: Arguments) -> None:
+        super().__init__(name, arguments)
+        self._source = ethernet.derived_mac(f"ltoudp {name}")
+        self._carrier = GroupCarrier(
+            self.endpoint,
+            self.log,
+            GROUP,
+            list(map(str, arguments.local)),
+            seal=self._seal,
+            open=self._open,
+        )
+
+    async def open(self) -> None:
+        """Join the group; raises `ElementError`."""
+        await self._carrier.open()
+
+    async def close(self) -> None:
+        """Leave the group."""
+        await self._carrier.close()
+
+    def _seal(self, items: Items) -> Items:
+        """The datagrams in frames of our own."""
+        found: list[Frame] = []
+        for each in pieces(items):
+            if len(each) >= _HEAD.size:
+                _, _, ethertype, mark, length = _HEAD.unpack_from(each)
+                datagram = each[_HEAD.size : _HEAD.size + length]
+                # A frame may have been padded on its way, and must not have been cut.
+                ours = (ethertype, mark, len(datagram)) == (ETHERTYPE, MARK, length)
+                if ours and SHORTEST <= length <= LONGEST:
+                    found.append(datagram)
+                    continue
+            self.endpoint.sent.drops["not LocalTalk"] += 1
+        return found
+
+    def _open(self, items: Items) -> Items:
+        """A frame around each datagram."""
+        found: list[Frame] = []
+        for each in pieces(items):
+            if SHORTEST <= len(each) <= LONGEST:
+                head = _HEAD.pack(DESTINATION, self._source, ETHERTYPE, MARK, len(each))
+                found.append(head + bytes(each))
+            else:
+                self.endpoint.received.drops["not LocalTalk"] += 1
+        return found
