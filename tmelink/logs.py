@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from typing import TextIO
 
 from tmelink.printable import lines
 
@@ -67,10 +68,18 @@ class _Line(logging.Formatter):
         return line
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines, and does without those that the stream does not take: a full disk ends no lab."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
 def configure(verbosity: int) -> None:
     """Write tmelink's log to standard error; 0 is the ordinary level, +1 logs more, -1 and -2 less."""
     level = {-2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO}.get(max(verbosity, -2), logging.DEBUG)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_Line())
     handler.addFilter(Limit())
     root = logging.getLogger("tmelink")

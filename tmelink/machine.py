@@ -32,6 +32,8 @@ from tmelink.tmesh.tme_parts import ETHERNET_CARDS, IN_PLACE_OF, PARTS
 NIC = "tmelink/nic"
 """The element that replaces the Ethernet side of a TME network card without a model of its own."""
 
+BYTE_ORDER_MARK = "\ufeff"
+
 SOCKETS = ("udp", "tcp")
 """Claims whose `where` is an address and a port."""
 
@@ -115,7 +117,7 @@ def load(
     modules = _Modules()
     layout = Layout(mistakes.append, host, unchecked=lambda element: modules.is_part(element.module.text))
     if isinstance(path_or_text, str) and "\n" in path_or_text:
-        source = Source(name, path_or_text)
+        source = Source(name, path_or_text.removeprefix(BYTE_ORDER_MARK))
         layout.text(source, folder or Path())
     else:
         path = Path(path_or_text)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
-from tmelink.cli import labs
+from tmelink.cli import labs, streams
 from tmelink.control import ControlError, NotRunning
 from tmelink.control.protocol import MISTAKES
 from tmelink.errors import MachineError, TmelinkError
@@ -84,27 +84,34 @@ def _needed(words: Sequence[str]) -> Sequence[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    streams.open_all()
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+    except SystemExit as ended:
+        # argparse's, after its help or a complaint about the usage.
+        raise SystemExit(streams.finish(int(ended.code or 0))) from None
+    except OSError as error:
+        if not streams.is_output(error):
+            raise
+        code = 1
+    return streams.finish(code)
+
+
+def _run(words: Sequence[str]) -> int:
     options = parser(_needed(words)).parse_args(words)
     configure(options.verbose - options.quiet)
     try:
         return int(options.command.main(options))
     except MachineError as error:
-        print(error, file=sys.stderr)
+        streams.complain(error)
         return 1
     except NotRunning as error:
-        print(f"tmelink: {error}", file=sys.stderr)
+        streams.complain(f"tmelink: {error}")
         return labs.NOT_RUNNING
     except TmelinkError as error:
-        if isinstance(error, ControlError) and error.code == MISTAKES:
-            # Each begins with its place, as those of a file that is read here do.
-            print(error, file=sys.stderr)
-            return 1
-        print(f"tmelink: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does: nothing is left to say and nobody to hear it.
-        sys.stderr.close()
+        # Mistakes in a file begin with their place, as those of a file that is read here do.
+        mistakes = isinstance(error, ControlError) and error.code == MISTAKES
+        streams.complain(error if mistakes else f"tmelink: {error}")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130

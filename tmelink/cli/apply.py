@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from tmelink.cli import colours, labs
+from tmelink.cli import colours, labs, streams
 from tmelink.control import ControlError, connect, places
 
 NAME = "apply"
@@ -31,7 +31,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    given = {"text": sys.stdin.read()} if options.file == "-" else {"file": os.path.abspath(options.file)}
+    given = {"text": streams.read()} if options.file == "-" else {"file": os.path.abspath(options.file)}
     with connect(options.lab or _lab(options.file)) as lab:
         done = lab.call("apply", wait=None, dry_run=options.dry_run, **given)
     if options.json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import errno
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import IO
 
 from tmelink.cli import labs
 from tmelink.control import Client, ControlError
+from tmelink.errors import TmelinkError
 from tmelink.inline import pcapng
 from tmelink.inline.capture import SNAPLEN
 
@@ -57,8 +59,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    with labs.control(options) as lab, _output(options.file) as output:
-        write(lab, output, options)
+    try:
+        with labs.control(options) as lab, _output(options.file) as output:
+            write(lab, output, options)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        where = "standard output" if options.file == "-" else options.file
+        raise TmelinkError(f"{where}: {error.strerror}") from error
     return 0
 
 
@@ -107,7 +115,7 @@ def _output(file: str | None) -> Iterator[IO[bytes]]:
         with open(file, "wb") as output:
             yield output
     elif shutil.which("tcpdump") is None:
-        raise SystemExit("tmelink capture: shows frames through tcpdump, which is not installed; use -w FILE")
+        raise TmelinkError("capture shows frames through tcpdump, which is not installed; use -w FILE")
     else:
         command = ["tcpdump", "-n", "-e", "-l", "-r", "-"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as shown:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
-from tmelink.cli import labs
+from tmelink.cli import labs, streams
 from tmelink.cli.apply import show
 from tmelink.control import Client
 
@@ -31,7 +30,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    text = "\n".join(options.statements) if options.statements else sys.stdin.read()
+    text = "\n".join(options.statements) if options.statements else streams.read()
     with labs.control(options) as lab:
         done = run(lab, text, options.directory)
     if options.json:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from tmelink.cli import streams
 from tmelink.machine import CheckedMachine, load
 
 T = TypeVar("T")
@@ -35,8 +35,7 @@ def read(options: argparse.Namespace, *, network_only: bool = True) -> CheckedMa
     """The machine that the options name; raises `MachineError` with every mistake in it."""
     if options.file == "-":
         # A text without a line end would be taken for a file's name.
-        text = sys.stdin.read() + "\n"
-        return load(text, host=options.host, network_only=network_only, name="<stdin>")
+        return load(f"{streams.read()}\n", host=options.host, network_only=network_only, name="<stdin>")
     return load(Path(options.file), host=options.host, network_only=network_only)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import getpass
 import secrets
-import sys
 
+from tmelink.cli import streams
 from tmelink.errors import TmelinkError
 from tmelink.openvpn.server import users
 
@@ -20,7 +20,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     # Never an argument: other users can read those.
-    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    password = getpass.getpass() if streams.is_terminal() else streams.source().readline().rstrip("\n")
     if not password:
         raise TmelinkError("the password is empty")
     try:

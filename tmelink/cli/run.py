@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import errno
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tmelink.cli import files, labs
+from tmelink.cli import files, labs, streams
 from tmelink.cli.signals import Signals
 from tmelink.control import places
 from tmelink.control.all_methods import METHODS
@@ -97,7 +95,7 @@ def main(options: argparse.Namespace) -> int:
     manager = ServiceManager.from_environment()
     with _seated(name, options) as seat:
         while True:
-            lab = Lab(machine, keep_going=options.keep_going, output=print, report=_report)
+            lab = Lab(machine, keep_going=options.keep_going, output=streams.say, report=_report)
             control = Control(lab, name, options.file, options.host, files.again(options, machine))
             service = Service(control, manager, options.pidfile)
             status = event_loop.run(_run(lab, control, service, seat, options))
@@ -128,7 +126,7 @@ async def _run(
 ) -> int:
     machine = lab.machine
     for text in machine.output:
-        print(text)
+        streams.say(text)
     loop = asyncio.get_running_loop()
 
     def unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -152,12 +150,7 @@ async def _run(
             raise
         return 1
     if text := table(lab.traffic()):
-        try:
-            print(text, flush=True)
-        except OSError as error:
-            # A terminal that was closed: nobody is left to read it.
-            if error.errno != errno.EIO:
-                raise
+        streams.say(text)
     return 1 if lab.failures or lab.missing or lab.left else 0
 
 
@@ -180,4 +173,4 @@ def _give_up(lab: Lab, options: argparse.Namespace) -> None:
 def _report(error: Exception) -> None:
     """Say why the lab does not start, before what runs already is closed again."""
     if isinstance(error, TmelinkError):
-        print(f"tmelink: {error}", file=sys.stderr, flush=True)
+        streams.complain(f"tmelink: {error}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from tmelink import registry
 from tmelink.cli import exec as execute
-from tmelink.cli import labs
+from tmelink.cli import labs, streams
 from tmelink.control import Client, ControlError
 from tmelink.tmesh.statements import RESERVED
 
@@ -44,9 +44,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     with labs.control(options) as lab:
-        if sys.stdin.isatty():
+        if streams.is_terminal():
             return _converse(lab, _lines(lab))
-        execute.tell(execute.run(lab, sys.stdin.read(), "/"))
+        execute.tell(execute.run(lab, streams.read(), "/"))
     return 0
 
 

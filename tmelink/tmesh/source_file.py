@@ -12,12 +12,17 @@ MAX_BYTES = 64 << 20
 
 
 def read(path: Path) -> Source:
-    """A machine file; raises `OSError`. Bytes that are not UTF-8 become U+FFFD, which only comments hold."""
+    """A machine file; raises `OSError`."""
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise OSError(None, f"longer than {MAX_BYTES >> 20} MiB")
-    return Source(str(path), data.decode("utf-8-sig", "replace"))
+    return Source(str(path), decoded(data))
+
+
+def decoded(data: bytes) -> str:
+    """The text of a machine file; bytes that are not UTF-8 become U+FFFD, which only comments hold."""
+    return data.decode("utf-8-sig", "replace")
 
 
 def unreadable(path: Path, error: OSError) -> tuple[str, str | None]:
