@@ -18,9 +18,17 @@ that called them.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 
 from tmelink.source import Mistake
+
+_SHORTAGES = {
+    errno.EMFILE: "too many open files for this process; raise its limit with 'ulimit -n NUMBER', or with "
+    "LimitNOFILE=NUMBER in its unit",
+    errno.ENFILE: "too many open files on this computer; raise its limit with 'sysctl fs.file-max=NUMBER'",
+}
 
 
 class TmelinkError(Exception):
@@ -76,3 +84,19 @@ class ClosedError(TmelinkError):
 
 class ProtocolError(TmelinkError):
     """Bytes that the protocol does not allow; never leaves the element that received them."""
+
+
+def shortage(error: BaseException | None) -> str | None:
+    """The remedy where an error, or one that has caused it, says that there are too few file descriptors."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            return _SHORTAGES[error.errno]
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, without the address that asyncio writes into the text of a connection's error."""
+    if error.errno in _SHORTAGES:
+        return _SHORTAGES[error.errno]
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)

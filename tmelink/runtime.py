@@ -19,7 +19,7 @@ from typing import Any, Literal
 from tmelink.difference import Difference
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin.nic import Nic
-from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedHere
+from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedHere, shortage
 from tmelink.frame import Counters
 from tmelink.inline import chain
 from tmelink.inline.impairment import impair
@@ -284,12 +284,13 @@ class Lab(Mapping[str, Element]):
                 reason = self.missing.get(element.name, "")
                 element.state = State("up" if element.up else "down", time.time(), reason)
         except (ElementError, OSError) as error:
+            why = shortage(error) or str(error)
             self.failures[element.name] = error
-            element.state = State("failed", time.time(), str(error))
-            self._note("failed", element.name, str(error))
+            element.state = State("failed", time.time(), why)
+            self._note("failed", element.name, why)
             if not self._keep_going:
-                raise ElementError(f"{element.name}: {error}") from error
-            element.log.error("%s", error)
+                raise ElementError(f"{element.name}: {why}") from error
+            element.log.error("%s", why)
 
     async def _command(self, command: ElementCommand) -> None:
         try:

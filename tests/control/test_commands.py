@@ -152,3 +152,26 @@ def test_help_has_examples_and_exit_codes(command: str) -> None:
     assert "examples:\n  tmelink " in said
     assert "exit codes:\n  0  done" in said
     assert "--json" in said
+
+
+@pytest.mark.parametrize("limit", [9, 24])
+def test_too_few_descriptors_are_named_with_the_remedy(limit: int, tmp_path: Path) -> None:
+    """Whatever asks for one that is not there: a journal's file, or a socket."""
+    text = "sw0: tmelink/switch\n" + "".join(
+        f"u{number} at sw0: tmelink/udp local 127.0.0.1:{22000 + number} float\n" for number in range(40)
+    )
+    (tmp_path / "many.conf").write_text(text)
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *TMELINK, "run", "many.conf"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith(
+        "too many open files for this process; raise its limit with 'ulimit -n NUMBER', or with "
+        "LimitNOFILE=NUMBER in its unit"
+    ), done.stderr

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from tmelink.cli import labs, streams
 from tmelink.control import ControlError, NotRunning
 from tmelink.control.protocol import MISTAKES
-from tmelink.errors import MachineError, TmelinkError
+from tmelink.errors import MachineError, TmelinkError, shortage
 from tmelink.logs import configure
 
 COMMANDS = (
@@ -91,7 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # argparse's, after its help or a complaint about the usage.
         raise SystemExit(streams.finish(int(ended.code or 0))) from None
     except OSError as error:
-        if not streams.is_output(error):
+        if why := shortage(error):
+            streams.complain(f"tmelink: {why}")
+        elif not streams.is_output(error):
             raise
         code = 1
     return streams.finish(code)

@@ -20,7 +20,7 @@ from tmelink.control.all_methods import METHODS
 from tmelink.control.control import Control
 from tmelink.control.places import NameTaken, Seat
 from tmelink.control.service import Service
-from tmelink.errors import TmelinkError
+from tmelink.errors import TmelinkError, shortage
 from tmelink.runtime import Lab
 from tmelink.summary import table
 from tmelink.system import accounts, event_loop, journal, memory, privileges
@@ -131,6 +131,9 @@ async def _run(
 
     def unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         # A fault in tmelink itself must neither end the other elements nor fill the log.
+        if why := shortage(context.get("exception")):
+            log.warning("%s", why)
+            return
         log.error("please report this: %s", context["message"], exc_info=context.get("exception"))
 
     loop.set_exception_handler(unexpected)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 import socket
 import sys
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tmelink.errors import ElementError, MissingCapability, UnsupportedHere
+from tmelink.errors import ElementError, MissingCapability, UnsupportedHere, reason
 from tmelink.transport import names
 from tmelink.transport.datagrams import Address
 
@@ -85,7 +84,10 @@ def make_socket(
     try:
         sock = socket.socket(family, kind)
     except OSError as error:
-        raise ElementError(f"this system has no {_family(family)} sockets: {error.strerror}") from error
+        if error.errno in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+            raise ElementError(f"this system has no {_family(family)} sockets: {reason(error)}") from error
+        where = "a socket" if local is None else f"a socket at {show(local)}"
+        raise ElementError(f"{where}: {reason(error)}") from error
     try:
         _configure(sock, family, kind, options)
         if local is not None:
@@ -152,11 +154,6 @@ def _bind_error(error: OSError, local: Address | None, words: Words) -> str:
     if error.errno == errno.EACCES:
         return f"{where} needs a privilege: choose a port above 1023, or give CAP_NET_BIND_SERVICE"
     return f"{where}: {error.strerror or error}"
-
-
-def reason(error: OSError) -> str:
-    """What went wrong, without the address that asyncio writes into the text of a connection's error."""
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
 def show(address: Address) -> str:

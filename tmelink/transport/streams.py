@@ -58,10 +58,13 @@ FULL = 4 * HIGH_WATER
 
 
 class Framer:
-    """Cuts a byte stream into datagrams; refuses lengths of 0 and beyond `limit`."""
+    """Cuts a byte stream into datagrams; refuses lengths below `shortest` and beyond `limit`."""
 
-    def __init__(self, limit: int = MAX_DATAGRAM, prefix: struct.Struct = SHORT) -> None:
+    def __init__(
+        self, limit: int = MAX_DATAGRAM, prefix: struct.Struct = SHORT, *, shortest: int = 1
+    ) -> None:
         self.limit = limit
+        self.shortest = shortest
         self.bad: int | None = None
         self._prefix = prefix
         self._arena = arena()
@@ -81,19 +84,19 @@ class Framer:
         after it is a datagram.
         """
         view, at, end = self._arena, 0, len(self._left) + count
-        limit = self.limit
+        shortest, limit = self.shortest, self.limit
         size, unpack = self._prefix.size, self._prefix.unpack_from
         datagrams: list[Frame | Run] = []
         while end - at >= size:
             (length,) = unpack(view, at)
-            if not 0 < length <= limit:
+            if not shortest <= length <= limit:
                 self.bad = length
                 break
             after = at + size + length
             if after > end:
                 break
             far = at + (FEWEST - 1) * (after - at)
-            if far + size <= end and view[far : far + size] == view[at : at + size]:
+            if length and far + size <= end and view[far : far + size] == view[at : at + size]:
                 run, at = self._run(at, length, end)
                 datagrams.append(run)
             else:
@@ -176,6 +179,7 @@ class Stream:
         *,
         limit: int = MAX_DATAGRAM,
         prefix: struct.Struct = SHORT,
+        shortest: int = 1,
     ) -> None:
         sock.setblocking(False)
         self.sock = sock
@@ -184,7 +188,7 @@ class Stream:
         self._receive = receive
         self._closed = closed
         self._hold = hold
-        self._framer = Framer(limit, prefix)
+        self._framer = Framer(limit, prefix, shortest=shortest)
         self._prefix = prefix
         self._queue: deque[tuple[memoryview, int]] = deque()
         self._queued = 0
@@ -265,7 +269,8 @@ class Stream:
             self._receive(datagrams)
         if framer.bad is not None and self.open:
             self.received.drops["bad length"] += 1
-            self.reset(f"a datagram of {framer.bad} bytes was announced, 1 to {framer.limit} can be")
+            least, most = framer.shortest, framer.limit
+            self.reset(f"a datagram of {framer.bad} bytes was announced, {least} to {most} can be")
 
     def send(self, items: Sequence[Frame | Run]) -> None:
         """Send or queue the items; drops and counts them where the queue is full or the stream closed."""

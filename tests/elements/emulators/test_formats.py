@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import select
 import socket
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +21,9 @@ from tests.support.sockets import free_port
 from tests.support.statements import mistakes, words
 from tmelink import registry
 from tmelink.element import connect
-from tmelink.elements.emulators import stream_carrier, unix_carrier
+from tmelink.elements.emulators import stream_carrier, udp_carrier, unix_carrier
 from tmelink.elements.emulators.cable import Cable
+from tmelink.elements.emulators.vde_socket import UnreachablePlugError
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Gso
 from tmelink.source import Mistake, Place, Source
@@ -175,6 +179,58 @@ def test_only_the_remote_is_heard() -> None:
     run(body)
 
 
+@pytest.mark.parametrize("floats", ["", " float"])
+def test_a_name_is_followed_to_another_address(
+    floats: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(udp_carrier, "AGAIN_PAUSE", 0.02)
+    answers = ["127.0.0.1"]
+    ask = socket.getaddrinfo
+
+    def found(host: str, *rest: Any) -> Any:
+        if host != "emulator.test":
+            return ask(host, *rest)
+        if not answers:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (answer, rest[0])) for answer in answers]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+    async def body() -> None:
+        port = free_port()
+        cable = make("tmelink/udp", f"local 127.0.0.1:{free_port()} remote emulator.test:{port}{floats}")
+        with contextlib.ExitStack() as stack:
+            ends = []
+            for host in ("127.0.0.1", "127.0.0.2"):
+                ends.append(stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
+                ends[-1].bind((host, port))
+                ends[-1].setblocking(False)
+            async with running(cable) as (machine,):
+
+                async def heard_at(end: socket.socket) -> None:
+                    while end not in select.select(ends, [], [], 0)[0]:
+                        machine.send(frame(1))
+                        await asyncio.sleep(0.01)
+
+                await heard_at(ends[0])
+                # Another address beside it is no reason to leave one that still holds.
+                answers[:] = ["127.0.0.2", "127.0.0.1"]
+                await asyncio.sleep(0.1)
+                assert cable.endpoint.carrier.peer == ("127.0.0.1", port)  # type: ignore[union-attr]
+                answers[:] = ["127.0.0.2"]
+                await heard_at(ends[1])
+                answers.clear()
+                await eventually(lambda: any("staying with 127.0.0.2" in m for m in caplog.messages))
+        told = [message for message in caplog.messages if "emulator.test" in message]
+        assert told == [
+            f"emulator.test is now 127.0.0.2:{port}",
+            f"emulator.test: Name or service not known; staying with 127.0.0.2:{port}",
+        ]
+
+    with caplog.at_level("INFO", "tmelink"):
+        run(body)
+
+
 def test_a_floating_end_answers_where_it_was_last_addressed_from() -> None:
     async def body() -> None:
         here = free_port()
@@ -325,6 +381,23 @@ def test_a_length_beyond_qemus_ends_the_connection(tmp_path: Path) -> None:
     run(body)
 
 
+def test_an_empty_frame_is_too_short_and_ends_nothing(tmp_path: Path) -> None:
+    async def body() -> None:
+        server = make("tmelink/qemu/stream", f"server {tmp_path}/s")
+        async with running(server) as (machine,):
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.connect(f"{tmp_path}/s")
+                empty = struct.pack("!I", 0)
+                # Also in a row, among which equal datagrams are searched for.
+                peer.sendall(empty + struct.pack("!I", 60) + frame(1, 60) + empty * 9)
+                await eventually(lambda: server.endpoint.received.drops["short frame"] == 10)
+                peer.sendall(struct.pack("!I", 60) + frame(2, 60))
+                await machine.until(lambda: machine.frames == [frame(1, 60), frame(2, 60)])
+                assert server.up
+
+    run(body)
+
+
 def test_a_unix_peer_that_was_restarted_is_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,9 +540,7 @@ def test_a_plug_with_an_abstract_socket_is_let_in(tmp_path: Path) -> None:
     run(body)
 
 
-@pytest.mark.parametrize(
-    "request_", [b"", b"x" * 10, b"\0" * 250, vde.VdeRequest("/nowhere/at/all").build()], ids=len
-)
+@pytest.mark.parametrize("request_", [b"", b"x" * 10, b"\0" * 250], ids=len)
 def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
     async def body() -> None:
         base = make("tmelink/vde", f"listen {tmp_path}/vde")
@@ -513,6 +584,46 @@ def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
 def test_mistakes_say_what_to_write(module: str, text: str, said: str) -> None:
     (message,) = mistakes(module, text)
     assert said in message
+
+
+def test_a_plug_whose_socket_cannot_be_reached_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that is connected elsewhere, one that is not there, and one that its owner keeps to himself."""
+
+    async def body() -> None:
+        base = make("tmelink/vde", f"listen {tmp_path}/vde")
+        locked = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with locked, other:
+            other.bind(f"{tmp_path}/other")
+            locked.bind(f"{tmp_path}/locked")
+            locked.connect(f"{tmp_path}/other")
+            async with running(base):
+                loop = asyncio.get_running_loop()
+                for name, why in (
+                    ("locked", "it is connected to another socket already"),
+                    ("absent", "No such file or directory"),
+                ):
+                    with socket.socket(socket.AF_UNIX) as visitor:
+                        visitor.setblocking(False)
+                        await loop.sock_connect(visitor, f"{tmp_path}/vde/ctl")
+                        request = vde.VdeRequest(f"{tmp_path}/{name}", 0, "guest")
+                        await loop.sock_sendall(visitor, request.build())
+                        # It is let go once it is counted.
+                        assert await loop.sock_recv(visitor, 1) == b""
+                    told = f"the plug 'guest' is let go, since its socket {tmp_path}/{name} cannot be reached"
+                    assert caplog.messages[-1] == f"{told}: {why}"
+                assert base.endpoint.received.drops == {"unreachable plug": 2}
+
+    with caplog.at_level("WARNING", "tmelink"):
+        run(body)
+
+
+def test_a_plug_that_keeps_its_socket_to_itself_is_told_how_to_open_it() -> None:
+    refused = UnreachablePlugError(vde.VdeRequest("/tmp/plug"), PermissionError(errno.EACCES, "denied"))
+    assert "this user may not write to it" in str(refused)
+    assert "'vde_plug -m 666'" in str(refused)
 
 
 def test_two_elements_with_one_place_are_a_mistake() -> None:

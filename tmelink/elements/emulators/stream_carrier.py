@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import struct
 from collections.abc import Callable
 from logging import Logger
 from pathlib import Path
 
+from tmelink import errors
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.elements.emulators.unix_carrier import OWN_MODE, bound
 from tmelink.system import remains
@@ -59,6 +59,8 @@ class StreamCarrier:
             endpoint.received,
             limit=LIMIT if prefix is LONG else MAX_DATAGRAM,
             prefix=prefix,
+            # QEMU takes an empty frame as well: it is too short, and the stream goes on after it.
+            shortest=0,
         )
         endpoint.carrier = self._stream
 
@@ -108,10 +110,8 @@ class StreamClient:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     sock = await connected(self._remote)
             except (OSError, TimeoutError) as error:
-                reason = (error.strerror if isinstance(error, OSError) else None) or "no answer"
-                if isinstance(error, OSError) and error.errno and error.errno > 0:
-                    # asyncio puts the address into the error's own text.
-                    reason = os.strerror(error.errno)
+                # A timeout is an OSError too.
+                reason = "no answer" if isinstance(error, TimeoutError) else errors.reason(error)
                 if reason != said:
                     self._log.info("%s: %s; trying again every %g s", self._remote, reason, RETRY_PAUSE)
                     said = reason
@@ -174,7 +174,7 @@ class StreamServer:
                 sock, address = await loop.sock_accept(listening)
             except OSError as error:
                 # Out of descriptors, most likely: others may give some back.
-                self._log.warning("accepting: %s", error.strerror)
+                self._log.warning("accepting: %s", errors.reason(error))
                 await asyncio.sleep(RETRY_PAUSE)
                 continue
             if self._remote is not None and not sockets.same_host(address, (self._remote, 0)):

@@ -21,6 +21,9 @@ from tmelink.transport.endpoints import Inet
 RESOLVE_PAUSE = 5.0
 """Seconds before a name that did not resolve is looked up again, as with a link's `--resolv-retry`."""
 
+AGAIN_PAUSE = 10.0
+"""Seconds before a name is looked up again: nothing in bare frames says that the peer has moved."""
+
 
 class UdpCarrier:
     """Carries an endpoint's frames over UDP; `came_up(peer)` says when a peer was heard, and when it moved.
@@ -49,6 +52,8 @@ class UdpCarrier:
         self._heard = False
         self._datagrams: Datagrams | None = None
         self._resolving: asyncio.Task[None] | None = None
+        self._resolved: Address | None = None
+        """What the name led to when it was looked up last."""
 
     async def open(self) -> None:
         """Bind the socket; raises `ElementError` where the address is not available."""
@@ -88,22 +93,37 @@ class UdpCarrier:
         return (self._remote and self._remote.host) or ""
 
     async def _keep_asking(self, remote: Inet, family: socket.AddressFamily) -> None:
+        said = ""
         while True:
+            pause = AGAIN_PAUSE
             try:
                 await self._resolve(remote, family)
+                said = ""
             except OSError as error:
-                self._log.warning(
-                    "%s: %s; asking again in %g s", remote.host, error.strerror or error, RESOLVE_PAUSE
-                )
-                await asyncio.sleep(RESOLVE_PAUSE)
-            else:
-                return
+                why = error.strerror or str(error)
+                if self._resolved is None:
+                    pause = RESOLVE_PAUSE
+                    self._log.warning("%s: %s; asking again in %g s", remote.host, why, pause)
+                elif why != said:
+                    said = why
+                    known = sockets.show(self._resolved)
+                    self._log.warning("%s: %s; staying with %s", remote.host, why, known)
+            await asyncio.sleep(pause)
 
     async def _resolve(self, remote: Inet, family: socket.AddressFamily) -> None:
         assert remote.host is not None, "a remote has a host"
         found = await sockets.resolve(remote.host, remote.port, socket.SOCK_DGRAM, family)
-        if self.peer is None:
-            self.peer = found[0][1]
+        addresses = [address for _family, address in found]
+        before = self._resolved
+        if before in addresses:
+            return
+        self._resolved = addresses[0]
+        if self.peer is None or self.peer == before:
+            # A peer that floats is where it was heard, whatever its name says.
+            self.peer = self._resolved
+            self._heard = False
+            if before is not None:
+                self._log.info("%s is now %s", remote.host, sockets.show(self.peer))
 
     def send(self, items: Sequence[Frame | Run]) -> None:
         """Send to the peer; frames are dropped and counted while there is none."""

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tmelink import frame
+from tmelink import errors, frame
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.errors import ElementError
 from tmelink.frame import Frame, Run
@@ -141,4 +141,4 @@ def _refusal(path: str, error: OSError) -> str:
         return f"{path} is in use by another program, or no socket: choose another path"
     if error.errno == errno.ENOENT:
         return f"{path}: its directory does not exist; make it first"
-    return f"{path}: {error.strerror}"
+    return f"{path}: {errors.reason(error)}"

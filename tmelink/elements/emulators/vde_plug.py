@@ -11,6 +11,7 @@ from collections.abc import Callable
 from logging import Logger
 from pathlib import Path
 
+from tmelink import errors
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.errors import ProtocolError
 from tmelink.system import remains
@@ -69,10 +70,10 @@ class VdePlug:
                 await self._stay()
                 said = ""
             except (OSError, TimeoutError, ProtocolError) as error:
-                if isinstance(error, OSError) and error.errno:
-                    reason = os.strerror(error.errno)
+                if isinstance(error, TimeoutError):
+                    reason = "no answer"
                 else:
-                    reason = str(error) or "no answer"
+                    reason = errors.reason(error) if isinstance(error, OSError) else str(error)
                 if reason != said:
                     self._log.info("%s: %s; trying again every %g s", self._path, reason, RETRY_PAUSE)
                     said = reason
@@ -99,7 +100,10 @@ class VdePlug:
                 )
                 answer = await loop.sock_recv(asking, vde.ADDRESS.size)
             if not answer:
-                raise ProtocolError("the switch refuses the plug: it is full, or the port is taken")
+                raise ProtocolError(
+                    "the switch refuses the plug: it is full, the port is taken, or its user may not "
+                    f"write to sockets in {control.parent}"
+                )
             data.connect(vde.path(answer))
             carrier = UnixDatagrams(
                 data, endpoint.deliver, endpoint.hold_machine, endpoint.sent, endpoint.received

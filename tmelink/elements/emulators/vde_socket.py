@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
 from logging import Logger
 from pathlib import Path
 
+from tmelink import errors
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.elements.emulators.unix_carrier import bound
 from tmelink.errors import ElementError, ProtocolError
@@ -24,6 +26,9 @@ from tmelink.transport.unix_datagrams import UnixDatagrams
 
 PLUGS = 32
 """The most plugs at once, as many as a vde_switch has ports by default."""
+
+ACCEPT_PAUSE = 1.0
+"""Seconds until the next attempt to accept, after one that failed."""
 
 REQUEST_SECONDS = 5.0
 """Seconds that a new connection may take to send its request."""
@@ -96,7 +101,13 @@ class VdeSocket:
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            sock, _ = await loop.sock_accept(listening)
+            try:
+                sock, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                # Out of descriptors, most likely: others may give some back.
+                self._log.warning("accepting: %s", errors.reason(error))
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
             if len(self._visits) >= PLUGS:
                 self._endpoint.received.drops["too many plugs"] += 1
                 sock.close()
@@ -116,6 +127,10 @@ class VdeSocket:
             asking.setblocking(False)
             try:
                 plug, request = await self._plug(asking, number, own, stack)
+            except UnreachablePlugError as error:
+                self._endpoint.received.drops["unreachable plug"] += 1
+                self._log.warning("%s", error)
+                return
             except (OSError, TimeoutError, ProtocolError):
                 self._endpoint.received.drops["no plug's request"] += 1
                 return
@@ -144,7 +159,10 @@ class VdeSocket:
         remains.note(remains.SOCKET, own)
         stack.callback(_remove, own)
         os.chmod(own, self._mode)
-        data.connect(request.path)
+        try:
+            data.connect(request.path)
+        except OSError as error:
+            raise UnreachablePlugError(request, error) from error
         endpoint = self._endpoint
         plug = UnixDatagrams(
             data,
@@ -174,6 +192,25 @@ class VdeSocket:
             if other != number:
                 plug.send(items)
         self._endpoint.deliver(items)
+
+
+class UnreachablePlugError(ElementError):
+    """The socket that a plug has named takes no frames."""
+
+    def __init__(self, request: vde.VdeRequest, error: OSError) -> None:
+        who = f"the plug '{request.description}'" if request.description else "a plug"
+        why = _WHY.get(error.errno or 0) or errors.reason(error)
+        path = request.path
+        # An abstract name is shown as ss(8) does.
+        shown = path if isinstance(path, str) else "@" + path[1:].rstrip(b"\0").decode(errors="replace")
+        super().__init__(f"{who} is let go, since its socket {shown} cannot be reached: {why}")
+
+
+_WHY = {
+    errno.EACCES: "this user may not write to it; give the plug a mode that lets it, as with "
+    "'vde_plug -m 666' or QEMU's 'mode=0666'",
+    errno.EPERM: "it is connected to another socket already",
+}
 
 
 def _remove(path: Path) -> None:

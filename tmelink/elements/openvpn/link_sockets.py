@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from logging import Logger
 from typing import TypeVar
 
+from tmelink import errors
 from tmelink.elements.openvpn.proxies import Proxy
 from tmelink.errors import ElementError
 from tmelink.openvpn.options.parse import Options
@@ -173,4 +174,4 @@ async def _within(options: Options, name: str, make: Callable[[], Awaitable[T]])
     except HandshakeError as error:
         raise ElementError(f"{name}: {error}") from None
     except OSError as error:
-        raise ElementError(f"{name}: {sockets.reason(error)}") from None
+        raise ElementError(f"{name}: {errors.reason(error)}") from None

@@ -9,6 +9,7 @@ import socket
 from logging import Logger
 from pathlib import Path
 
+from tmelink import errors
 from tmelink.openvpn.options.values import PortShareOptions
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
@@ -52,7 +53,7 @@ class PortShare:
             async with asyncio.timeout(CONNECT_SECONDS):
                 server = await self._connect()
         except (OSError, TimeoutError) as error:
-            reason = "no answer" if isinstance(error, TimeoutError) else sockets.reason(error)
+            reason = "no answer" if isinstance(error, TimeoutError) else errors.reason(error)
             self._log.warning("web server %s:%d: %s", self._share.host, self._share.port, reason)
             sock.close()
             return

@@ -14,6 +14,7 @@ from typing import Any
 from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.port_share import PortShare
 from tmelink.elements.openvpn.shared_ports import PortUser
+from tmelink.errors import reason
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.port_share import is_peer
 from tmelink.transport import sockets
@@ -101,7 +102,7 @@ class TcpListener(shared_ports.SharedPort[TcpLease]):
                 sock, address = await loop.sock_accept(self.sock)
             except OSError as error:
                 # Out of descriptors, or a connection that ended early: neither ends the link.
-                self.leases[0].link.log.warning("accepting a connection: %s", error)
+                self.leases[0].link.log.warning("accepting a connection: %s", reason(error))
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
             here = [lease for lease in self.leases if lease.take is not None]
