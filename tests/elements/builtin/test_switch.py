@@ -11,13 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.aio import eventually
 from tests.support.fuzzing import examples
+from tests.support.sockets import free_port
+from tmelink import ethernet
 from tmelink.arguments import parse
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin import switch as module
+from tmelink.elements.builtin.host import Host
+from tmelink.elements.builtin.loop_watch import MOVES, WINDOW
 from tmelink.elements.builtin.switch import AGEING, MAX_DEPTH, Switch
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Frame, Gso
+from tmelink.machine import load
+from tmelink.runtime import Lab
 from tmelink.source import Mistake, Place, Source, Word
 
 BROADCAST = b"\xff" * 6
@@ -376,3 +383,90 @@ def test_it_forwards_as_a_plain_bridge_would() -> None:
                     expected[end].append(one)
         bridge.ends[port].send(*burst)
         assert bridge.taken() == expected
+
+
+# What it cannot work with is named
+
+
+def test_one_address_at_two_places_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    bridge = Bridge()
+    with caplog.at_level("WARNING", "tmelink"):
+        for _ in range(500):
+            bridge.ends[0].send(frame(BROADCAST, 1))
+            bridge.ends[1].send(frame(BROADCAST, 1))
+            bridge.clock.now += 0.01
+    text = (
+        f"{ethernet.text(station(1))} is heard at port 1 (end1) and port 0 (end0) in turn: two machines have "
+        "this MAC address, or the connections form a loop"
+    )
+    assert caplog.messages == [text]
+    assert bridge.switch.details().summary == f"1 station; {text}"
+    bridge.clock.now += WINDOW
+    assert bridge.switch.details().summary == "1 station", "it is over"
+
+
+def test_several_stations_in_turn_at_two_places_are_a_loop_and_told_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bridge = Bridge()
+    with caplog.at_level("WARNING", "tmelink"):
+        for _ in range(2):
+            for _ in range(20):
+                for end in bridge.ends[:2]:
+                    end.send(*(frame(BROADCAST, number) for number in range(300)))
+                    bridge.taken()
+            bridge.clock.now += WINDOW
+    assert len(caplog.messages) == 4
+    for first, second in zip(caplog.messages[::2], caplog.messages[1::2], strict=True):
+        assert "two machines have this MAC address, or the connections form a loop" in first
+        assert second.startswith("several stations are heard at port ")
+        assert "the connections form a loop; remove one of them" in second
+
+
+def test_a_station_that_moves_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    bridge = Bridge()
+    with caplog.at_level("WARNING", "tmelink"):
+        for move in range(50):
+            bridge.ends[move % 3].send(frame(BROADCAST, 1))
+            bridge.clock.now += WINDOW / (MOVES - 1)
+    assert caplog.messages == []
+    assert bridge.switch.details().trouble == ""
+
+
+def test_a_loop_of_switches_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    one, two = Bridge(1), Bridge(1)
+    for _ in range(3):
+        connect(one.switch.port(), two.switch.port())
+    with caplog.at_level("WARNING", "tmelink"):
+        for _ in range(3):
+            one.ends[0].send(frame(BROADCAST, 1))
+    back = [message for message in caplog.messages if message.startswith("what it sends comes back at port ")]
+    assert len(back) == 1, caplog.messages
+    assert "the connections form a loop; remove one of them" in back[0]
+    assert "the connections form a loop" in one.switch.details().summary
+
+
+def test_a_storm_through_sockets_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Two cables between two switches, as two processes have them: nothing ends such a loop but a person."""
+    ports = [free_port() for _ in range(4)]
+    text = "".join(
+        f"{name}: tmelink/switch\nle{number} at {name}: tmelink/host inet 10.0.77.{number + 1}/24\n"
+        for number, name in enumerate(("sw0", "sw1"))
+    )
+    for cable in range(2):
+        for end, name in enumerate(("sw0", "sw1")):
+            here, there = ports[2 * cable + end], ports[2 * cable + 1 - end]
+            text += f"u{cable}{end} at {name}: tmelink/udp local 127.0.0.1:{here} remote 127.0.0.1:{there}\n"
+
+    async def main() -> None:
+        async with Lab(load(text)) as lab:
+            host, switch = lab["le0"], lab["sw0"]
+            assert isinstance(host, Host)
+            assert isinstance(switch, Switch)
+            ping = asyncio.create_task(host.ping("10.0.77.2", count=1))
+            await eventually(lambda: "the connections form a loop" in switch.details().summary)
+            ping.cancel()
+
+    with caplog.at_level("WARNING", "tmelink"):
+        asyncio.run(main())
+    assert any("(u00)" in message or "(u10)" in message for message in caplog.messages)

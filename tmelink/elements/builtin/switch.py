@@ -15,6 +15,7 @@ from struct import Struct, error
 from tmelink import ethernet, values
 from tmelink.arguments import flag, keyword
 from tmelink.element import Element, Port
+from tmelink.elements.builtin.loop_watch import LoopWatch, behind
 from tmelink.errors import ElementError
 from tmelink.frame import MIN_FRAME, Burst, Counters
 from tmelink.state import Details
@@ -58,14 +59,16 @@ class StationDetails(Details):
 
 @dataclass(frozen=True, slots=True)
 class SwitchDetails(Details):
-    """The stations that a switch knows."""
+    """The stations that a switch knows, and what keeps it from knowing where they are."""
 
     stations: tuple[StationDetails, ...]
+    trouble: str = ""
 
     @property
     def summary(self) -> str:
         """How many there are."""
-        return f"{len(self.stations)} station{'s' * (len(self.stations) != 1)}"
+        count = f"{len(self.stations)} station{'s' * (len(self.stations) != 1)}"
+        return f"{count}; {self.trouble}" if self.trouble else count
 
 
 class Switch(Element):
@@ -107,6 +110,7 @@ class Switch(Element):
         self._under_way: list[Burst] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asking = False
+        self._watch = LoopWatch(self.log)
 
     def make_port(self) -> Port:
         """A port that takes super-frames; `Port.send` cuts them where the next one does not."""
@@ -140,6 +144,7 @@ class Switch(Element):
             return
         if self._under_way and burst.frames and self._comes_back(burst):
             port.drop("switch loop", len(burst.frames))
+            self._watch.came_back(port, self._loop.time())
             return
         self._under_way.append(burst)
         try:
@@ -218,7 +223,9 @@ class Switch(Element):
         if station is None:
             self._learn(source, port, now)
         else:
-            station.port = port
+            if station.port is not port:
+                self._watch.moved(source, station.port, port, now)
+                station.port = port
             station.heard = now
         return ""
 
@@ -259,7 +266,8 @@ class Switch(Element):
             tuple(
                 StationDetails(mac, port.peer.element.name if port.peer else "", port.index, round(age, 1))
                 for mac, port, age in self.table()
-            )
+            ),
+            self._watch.trouble(self._loop.time()) if self._loop is not None else "",
         )
 
     async def command(self, words: Sequence[str]) -> str:
@@ -267,14 +275,10 @@ class Switch(Element):
         if list(words) != ["table"]:
             raise ElementError(f"{self.name} knows the command: table")
         rows = [
-            f"{ethernet.text(mac)}  {_behind(port)}  {age:.0f} s"
+            f"{ethernet.text(mac)}  {behind(port)}  {age:.0f} s"
             for mac, port, age in sorted(self.table(), key=lambda row: (row[1].index, row[0]))
         ]
         return "\n".join([f"{len(rows)} of {TABLE_SIZE} stations", *rows])
-
-
-def _behind(port: Port) -> str:
-    return f"port {port.index} ({port.peer.element.name if port.peer else 'disconnected'})"
 
 
 def _without_short(port: Port, burst: Burst) -> Burst:

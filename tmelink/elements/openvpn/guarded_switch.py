@@ -76,6 +76,7 @@ class GuardedSwitch(Switch):
         if name is None:
             # The own side is believed.
             if station is not None and station.port is not port:
+                self._watch.moved(source, station.port, port, now)
                 self._forget(source)
             return super()._locate(source, port, now)
         if station is not None and station.port is port:
@@ -91,6 +92,7 @@ class GuardedSwitch(Switch):
 
     def _moved(self, source: bytes, station: Station, port: Port, name: str, now: float) -> str:
         """A guest's port has a station that is known elsewhere."""
+        self._watch.moved(source, station.port, port, now)
         silence = now - station.heard
         before = self._guests.get(station.port)
         if before is None:
