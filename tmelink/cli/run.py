@@ -146,6 +146,7 @@ async def _run(
             await stack.enter_async_context(service.running())
             if not options.keep_privileges:
                 _give_up(lab, options)
+            service.ready()
             log.info("running: %d elements, %d connections", len(lab), len(machine.connections))
             await lab.wait()
     except TmelinkError as error:

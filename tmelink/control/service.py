@@ -36,7 +36,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """While the lab is open. Raises `TmelinkError` where the PID file cannot be written."""
+        """While the lab is open, before it gives up privileges; raises `TmelinkError` without a PID file."""
         loop = asyncio.get_running_loop()
         stop = self._control.events.follow(self._happened)
         tasks = []
@@ -45,7 +45,6 @@ class Service:
         self._open = True
         try:
             self._write_pid()
-            self._manager.ready(self._status())
             yield
         finally:
             self._manager.tell("STOPPING=1")
@@ -59,6 +58,10 @@ class Service:
             if self._pid_file is not None:
                 with contextlib.suppress(PermissionError):  # of one that has become another user
                     self._pid_file.unlink(missing_ok=True)
+
+    def ready(self) -> None:
+        """Everything is open, and nothing can fail any more: tell whoever started the lab."""
+        self._manager.ready(self._status())
 
     def hung_up(self) -> bool:
         """SIGHUP: apply the lab's file as it is now; False where a terminal that was closed sent it."""
