@@ -146,6 +146,25 @@ def test_a_client_that_has_connected_anew_has_its_stations_at_once(monkeypatch: 
         assert here.reached(station(1)) == [5]
 
 
+def test_a_client_that_comes_again_is_reached_before_it_says_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with lab(monkeypatch, client_to_client=False) as here:
+        here.join(1, "alice")
+        here.client(1, station(1))
+        here.client(1, station(2))
+        here.bridge.leave(1)
+        here.join(3, "mallory")
+        here.client(3, station(2))
+        here.join(2, "alice")
+        assert here.reached(station(1)) == [2]
+        assert here.reached(station(2)) == [3], "known elsewhere meanwhile"
+        here.bridge.leave(2)
+        here.now += 400
+        here.join(2, "alice")
+        assert here.reached(station(1)) == [], "forgotten meanwhile"
+
+
 def test_invented_stations_push_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with lab(monkeypatch, client_to_client=True, quota=100) as here:
         here.client(0, station(1))

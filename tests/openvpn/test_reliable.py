@@ -8,8 +8,19 @@ from tmelink.openvpn.tls.reliable import RECEIVE_WINDOW, SEND_WINDOW, Reliable
 V1 = Opcode.CONTROL_V1
 
 
+def test_a_peer_that_has_said_nothing_yet_is_asked_at_even_intervals() -> None:
+    one = Reliable(2.0)
+    one.queue(V1, b"a", 0.0)
+    times = []
+    for _ in range(5):
+        times.append(one.deadline())
+        one.due(times[-1] or 0.0)
+    assert times == [0.0, 2.0, 4.0, 6.0, 8.0]
+
+
 def test_a_packet_is_sent_again_later_and_later_until_acknowledged() -> None:
     one = Reliable(2.0)
+    one.receive(0, V1, b"")
     one.queue(V1, b"a", 0.0)
     times = []
     for _ in range(5):

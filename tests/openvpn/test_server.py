@@ -232,10 +232,10 @@ def test_an_answer_repeated_from_elsewhere_or_too_late_proves_nothing() -> None:
     [answered] = hub.server.receive([RESET + b"clientid" + bytes(5)], "a", 0.0)
     [reply] = pieces(answered.step.wire)
     ack = header(Opcode.ACK_V1, 0, b"clientid") + b"\1\0\0\0\0" + reply[1:9]
-    assert hub.server.receive([ack], "b", 1.0) == []
-    assert hub.server.receive([ack], "a", 100.0) == []
     forged = ack[:-1] + bytes([ack[-1] ^ 1])
-    assert hub.server.receive([forged], "a", 1.0) == []
+    for packet, address, now in ((ack, "b", 1.0), (ack, "a", 100.0), (forged, "a", 1.0)):
+        # What is answered, if anything, is the one packet that tells that the server has begun anew.
+        assert all(step.client is None for step in hub.server.receive([packet], address, now))
     assert hub.server.drops["control packet of no session"] == 3
     assert len(hub.server) == 0
     hub.server.receive([ack], "a", 59.0)

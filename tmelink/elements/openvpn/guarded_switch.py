@@ -20,6 +20,9 @@ moved announces itself and is let go by nobody, and one that is there says somet
 
 NOWHERE: Final = bytes(6)
 
+LEFT: Final = 1024
+"""The most names whose stations are remembered after they left."""
+
 
 class GuardedSwitch(Switch):
     """A switch with ports of its own side, and guests' ports, each with the name that it was proven to have.
@@ -48,14 +51,29 @@ class GuardedSwitch(Switch):
         """Each guest's stations, those first that were learned first."""
         self._first: dict[bytes, str] = {}
         """Whose a station was first, of those that have moved since."""
+        self._left: dict[str, dict[bytes, float]] = {}
+        """The stations of names that left, and when each was heard."""
 
     def add_guest(self, port: Port, name: str) -> None:
-        """A port leads to a guest; an empty name is nobody's."""
+        """A port leads to a guest; an empty name is nobody's.
+
+        One that comes again has the stations that it had, unless they are known elsewhere by now: they need
+        not say anything before they can be reached, although nothing unknown goes to isolated guests.
+        """
         self._guests[port] = name
         self._had[port] = {}
+        for mac, heard in self._left.pop(name, {}).items():
+            if mac not in self._stations and mac not in self._own():
+                self._learn_guest(mac, port, heard)
 
     def remove_guest(self, port: Port) -> None:
         """A guest is gone, with its stations."""
+        name = self._guests[port]
+        if name and self._had[port]:
+            self._left.pop(name, None)
+            self._left[name] = {mac: self._stations[mac].heard for mac in self._had[port]}
+            if len(self._left) > LEFT:
+                del self._left[next(iter(self._left))]
         for mac in list(self._had[port]):
             self._forget(mac)
         del self._guests[port], self._had[port]

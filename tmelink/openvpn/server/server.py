@@ -20,9 +20,10 @@ from tmelink.frame import Frame, Run
 from tmelink.openvpn.data.arrivals import grouped, is_data
 from tmelink.openvpn.data.packet import DATA_V1, HEADER
 from tmelink.openvpn.session import NOTHING, Exit, Item, Joining, Restart, Step
-from tmelink.openvpn.tls.cookie import Cookies, Proven
+from tmelink.openvpn.tls.cookie import Cookies, Proven, UnknownSession
 from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.negotiated import UNDEFINED_PEER
+from tmelink.openvpn.tls.restarts import RestartNotices
 from tmelink.openvpn.tls.session import TlsSession
 from tmelink.openvpn.tls.settings import TlsSettings
 from tmelink.openvpn.tls.wrap import Wrapping
@@ -118,6 +119,7 @@ class TlsServer:
         self._frequency = Frequency(*connect_freq)
         self._initial = Frequency(*connect_freq_initial)
         self._cookies = Cookies(settings.wrap, settings.control.hand_window)
+        self._notices = RestartNotices(self._cookies)
         self._clients: dict[int, _Client] = {}
         self._by_address: dict[Hashable, _Client] = {}
         self._by_session: dict[tuple[Hashable, bytes], _Client] = {}
@@ -171,8 +173,19 @@ class TlsServer:
             client = self._clients.get(peer)
         if client is None:
             self.drops["data packet of no client"] += frame.count(items)
+            return self._notice(address, frame.size(items), now)
+        steps = self._hand_over(client, items, address, now)
+        if not steps and client.address != address and not self._settings.stream:
+            # A client of an earlier run may have had the number that is another's now.
+            return self._notice(address, frame.size(items), now)
+        return steps
+
+    def _notice(self, address: Hashable, size: int, now: float) -> list[Addressed]:
+        """Tell a client of an earlier run that this one has begun."""
+        if self._settings.stream:
             return []
-        return self._hand_over(client, items, address, now)
+        reset = self._notices.notice(address, size, now, self._wall(now))
+        return [Addressed(None, address, Step((reset,)))] if reset else []
 
     def _control(self, datagram: bytes, address: Hashable, now: float) -> list[Addressed]:
         if self._settings.stream:
@@ -222,6 +235,9 @@ class TlsServer:
                     raise ProtocolError("more resets than --connect-freq-initial")
                 return [Addressed(None, address, Step((greeted,)))]
             client, steps = self._admit_to_handshake(address, greeted, now)
+        except UnknownSession as error:
+            self.drops[str(error)] += 1
+            return self._notice(address, len(datagram), now)
         except ProtocolError as error:
             self.drops[str(error)] += 1
             return []
@@ -349,6 +365,7 @@ class TlsServer:
             del self._clients[client.number]
             self.drops.update(client.session.drops)
         self._unlist(client)
+        self._notices.known(client.address)
 
     # Time.
 

@@ -33,8 +33,15 @@ from tmelink.openvpn.tls.wrap import (
 SLOTS: Final = (0, -1, -2)
 """Slots of half a hand-window each, from the current one back, whose answers still count (as OpenVPN)."""
 
+_UNTOLD: Final = bytes(SESSION_ID)
+"""In place of the session id of a client that has not said it."""
+
 _EARLY_MASK: Final = 0xFF000000
 _RESEND: Final = struct.pack(">HHH", RESEND_WRAPPED_KEY[0], 2, RESEND_WRAPPED_KEY[1])
+
+
+class UnknownSession(ProtocolError):
+    """An authentic packet of a session that this server does not have, such as one of before its start."""
 
 
 class Proven(NamedTuple):
@@ -82,6 +89,20 @@ class Cookies:
             return self._prove(datagram, opcode, remote, address, now, unix_time)
         raise ProtocolError("control packet of no session")
 
+    def unasked(self, address: Hashable, now: float, unix_time: float) -> bytes:
+        """A server's reset to an address that has sent none; empty where the key for it is the client's.
+
+        Whoever acknowledges it receives there, as with an answer. OpenVPN's server of one client begins so,
+        where it knows the address.
+        """
+        if isinstance(self._wrap, ServerKey):
+            return b""
+        local = self._cookie(address, _UNTOLD, int(now / self._slot))
+        head = packet.header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, local)
+        return self._shared.seal(
+            head, packet.build_body(Body((), None, 0, b"")), 1, int(unix_time) & 0xFFFFFFFF
+        )
+
     def knows(self, datagram: bytes, unix_time: float) -> bool:
         """Whether the configured key has wrapped a control packet."""
         try:
@@ -97,8 +118,11 @@ class Cookies:
     ) -> bytes | Proven:
         bare, codec, material = self._codec(datagram, opcode, unix_time)
         number, _, raw = codec.open(bare)
-        if packet.parse_body(opcode, raw).number != 0:
+        body = packet.parse_body(opcode, raw)
+        if body.number != 0:
             raise ProtocolError("reset that is not the first packet")
+        if body.acked is not None and self._is_ours(body.acked, address, _UNTOLD, now):
+            return Proven(body.acked, remote, codec, material)
         payload = b""
         if opcode in WITH_WRAPPED_KEY:
             if number & _EARLY_MASK != EARLY_NEGOTIATION:
@@ -108,8 +132,8 @@ class Cookies:
             payload = _RESEND
         local = self._cookie(address, remote, int(now / self._slot))
         head = packet.header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, local)
-        body = packet.build_body(Body((0,), remote, 0, payload))
-        return codec.seal(head, body, 1, int(unix_time) & 0xFFFFFFFF)
+        answer = packet.build_body(Body((0,), remote, 0, payload))
+        return codec.seal(head, answer, 1, int(unix_time) & 0xFFFFFFFF)
 
     def _prove(
         self, datagram: bytes, opcode: Opcode, remote: bytes, address: Hashable, now: float, unix_time: float
@@ -117,12 +141,15 @@ class Cookies:
         bare, codec, material = self._codec(datagram, opcode, unix_time)
         body = packet.parse_body(opcode, codec.open(bare)[2])
         if body.acked is None or any(ack > 1 for ack in body.acks) or (body.number or 0) > 1:
-            raise ProtocolError("control packet of no session")
+            raise UnknownSession("control packet of no session")
+        if self._is_ours(body.acked, address, remote, now):
+            return Proven(body.acked, remote, codec, material)
+        raise UnknownSession("control packet of no session")
+
+    def _is_ours(self, acked: bytes, address: Hashable, remote: bytes, now: float) -> bool:
+        """Whether a session id is what a client at an address was sent, not long ago."""
         slot = int(now / self._slot)
-        for back in SLOTS:
-            if hmac.compare_digest(self._cookie(address, remote, slot + back), body.acked):
-                return Proven(body.acked, remote, codec, material)
-        raise ProtocolError("control packet of no session")
+        return any(hmac.compare_digest(self._cookie(address, remote, slot + back), acked) for back in SLOTS)
 
     def _codec(self, datagram: bytes, opcode: Opcode, unix_time: float) -> tuple[bytes, WrapCodec, bytes]:
         """A packet without what is appended to it, and the codec and key for it."""

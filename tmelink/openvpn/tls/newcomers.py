@@ -16,6 +16,7 @@ from tmelink.openvpn.tls.control_session import ControlSession
 from tmelink.openvpn.tls.cookie import Cookies
 from tmelink.openvpn.tls.handshake_factory import HandshakeFactory
 from tmelink.openvpn.tls.key_method import Message
+from tmelink.openvpn.tls.restarts import RestartNotices
 from tmelink.openvpn.tls.settings import TlsSettings
 from tmelink.openvpn.tls.wrap import Wrapping
 
@@ -32,7 +33,12 @@ class Newcomers:
         self._factory = factory
         self._wall = wall
         self._cookies = Cookies(settings.wrap, settings.control.hand_window, once=True)
+        self._notices = RestartNotices(self._cookies)
         self._sessions: list[ControlSession] = []
+
+    def notice(self, source: Hashable, size: int, now: float) -> bytes:
+        """What a server says over UDP to whoever speaks in a session of an earlier run; empty for nothing."""
+        return self._notices.notice(source, size, now, self._wall(now))
 
     def __iter__(self) -> Iterator[ControlSession]:
         return iter(self._sessions)

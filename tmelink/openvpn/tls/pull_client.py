@@ -51,6 +51,11 @@ class PullClient:
             self.request_at = now
             self.answer_by = now + self._settings.control.hand_window
 
+    def restart(self) -> None:
+        """The server has begun anew: what it pushed counts no more, and is asked for again."""
+        self.request_at = self.answer_by = None
+        self._options, self._changes = [], []
+
     def request_due(self, now: float) -> bool:
         """Whether to ask (again) now."""
         if self.request_at is None or now < self.request_at:

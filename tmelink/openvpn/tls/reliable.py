@@ -53,6 +53,8 @@ class Reliable:
         self._received: dict[int, tuple[Opcode, bytes]] = {}
         self._to_ack: list[int] = []
         self._acked: list[int] = []
+        self._heard = False
+        """Whether the peer has said anything yet; one that is down is asked at even intervals."""
 
     def room(self) -> int:
         """How many packets may be queued now."""
@@ -84,7 +86,8 @@ class Reliable:
             if now >= sent.due or sent.passed >= EARLY_RESEND:
                 packets.append((number, sent.opcode, sent.payload))
                 sent.due = now + sent.timeout
-                sent.timeout = min(sent.timeout * 2, SLOWEST)
+                if self._heard:
+                    sent.timeout = min(sent.timeout * 2, SLOWEST)
                 sent.passed = 0
         return packets
 
@@ -100,6 +103,7 @@ class Reliable:
 
     def acknowledged(self, numbers: tuple[int, ...]) -> None:
         """The peer has these packets."""
+        self._heard |= bool(numbers)
         for number in numbers:
             if self._sent.pop(number, None) is None:
                 continue
@@ -112,6 +116,7 @@ class Reliable:
 
         A packet that was taken before is acknowledged again: its acknowledgement may have been lost.
         """
+        self._heard = True
         if number >= self._expected + RECEIVE_WINDOW:
             return "beyond the control window"
         known = number < self._expected or number in self._received

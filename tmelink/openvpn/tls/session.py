@@ -40,6 +40,7 @@ from tmelink.openvpn.session import (
 )
 from tmelink.openvpn.tls import negotiated, peer_info, push_messages
 from tmelink.openvpn.tls.control_session import ControlSession, may_begin
+from tmelink.openvpn.tls.cookie import UnknownSession
 from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.handshake_factory import HandshakeFactory
 from tmelink.openvpn.tls.key_method import Message
@@ -57,6 +58,8 @@ from tmelink.printable import printable
 EARLY = 4
 """Answers to a client's reset that are kept until one shows that it is."""
 
+LIVELY = 1.0
+"""Seconds after a packet of the peer's in which it cannot have begun anew, and between two beginnings."""
 
 SETTLED_BY_PUSH = ("'link-mtu'", "'tun-mtu'", "'comp-lzo'")
 """Differences of options that mean nothing before the server has pushed."""
@@ -111,6 +114,8 @@ class TlsSession:
         self.spoken = False
         """Whether anything that came was a packet of this protocol."""
         self._answer_by: float | None = None
+        self._restarted_at: float | None = None
+        """When this client last began anew because its server had."""
         self._ended = False
         self._complained = False
         self._up = False
@@ -165,6 +170,8 @@ class TlsSession:
                 if source is not None and self._active is not None:
                     self._active.address = source
                 self._sort_payloads(opened, frames, now)
+            elif self._active is None:
+                self._notice(source, frame.size((packets,) if isinstance(packets, Run) else packets), now)
         authentic |= self._proven
         self._proven = False
         if authentic or alive:
@@ -178,6 +185,13 @@ class TlsSession:
         if self._wire or self._answers or self._events or self._keyring.needs_rekey():
             return self._finish(now, frames, authentic)
         return Step((), frames, (), authentic) if frames or authentic else NOTHING
+
+    def _notice(self, source: Hashable, size: int, now: float) -> None:
+        """A server over UDP tells a client of an earlier run that this one has begun."""
+        if self.settings.server and not self.settings.stream and source is not None:
+            reset = self._newcomers.notice(source, size, now)
+            if reset:
+                self._send_to(source, [reset])
 
     def _is_elsewhere(self, source: Hashable) -> bool:
         """Whether data packets from an address are not to be opened."""
@@ -425,6 +439,11 @@ class TlsSession:
             negotiation = control_session.find(key_id)
             if negotiation is None:
                 negotiation = self._renewed(control_session, opcode, key_id, now)
+        except UnknownSession as error:
+            self.drops[str(error)] += 1
+            if self._active is None:
+                self._notice(source, len(datagram), now)
+            return None
         except ProtocolError as error:
             self.drops[str(error)] += 1
             return None
@@ -440,7 +459,7 @@ class TlsSession:
         settings, active = self.settings, self._active
         if active is not None and active.remote is None:
             return self._answered(active, datagram, opcode, key_id, session_id, source)
-        if active is not None and (settings.mode != "equal" or settings.single_session):
+        if active is not None and (settings.mode == "push" or settings.single_session):
             raise ProtocolError("control packet of no session")
         if settings.server and not settings.stream:
             greeted = self._newcomers.greet(datagram, opcode, source, self._introduction(), now)
@@ -455,8 +474,7 @@ class TlsSession:
             begun = self._handshakes.answer(datagram, opcode, now)
             begun.start(self._introduction(), now, Opcode.CONTROL_HARD_RESET_SERVER_V2)
         else:
-            if self._is_elsewhere(source):
-                raise ProtocolError("control packet from another address")
+            self._refuse_needless_restart(source, now)
             begun = self._handshakes.ask(self._pull_client.credentials, now)
             if not settings.stream:
                 begun.limit()
@@ -467,6 +485,22 @@ class TlsSession:
         else:
             self._newcomers.admit(begun)
         return begun, body
+
+    def _refuse_needless_restart(self, source: Hashable, now: float) -> None:
+        """`ProtocolError` for a server's reset that does not show that the server has begun anew.
+
+        Without a wrapping key anybody can send one. So it counts only where the server is silent, and each
+        costs a handshake, so that there is one a second at most.
+        """
+        if self._is_elsewhere(source):
+            raise ProtocolError("control packet from another address")
+        if self.settings.stream and self.settings.mode == "pull":
+            raise ProtocolError("control packet of no session")
+        if self._up and now < self._liveness.last_received + LIVELY:
+            raise ProtocolError("reset of a peer that is alive")
+        if self._restarted_at is not None and now < self._restarted_at + LIVELY:
+            raise ProtocolError("more resets than one a second")
+        self._restarted_at = now
 
     def _answered(
         self,
@@ -543,6 +577,7 @@ class TlsSession:
             self._active = control_session
             self._keyring.follow(control_session, now)
             self._up, self._liveness.ping = False, 0  # nothing to seal a ping with until it is up again
+            self._pull_client.restart()
         if control_session is self._active:
             self._serve(control_session, negotiation, now)
             messages, negotiation.messages = negotiation.messages, []
