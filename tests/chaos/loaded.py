@@ -1,4 +1,4 @@
-"""Importing this loads what a lab of links and servers needs: processes that are forked then start at once."""
+"""Importing this loads what a lab of links and servers needs: processes forked afterwards start at once."""
 
 from __future__ import annotations
 
