@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import socket
@@ -83,6 +84,9 @@ class Managed:
         program: str = "openvpn",
     ) -> None:
         self.deny: str | None = None
+        self.question: str | None = None
+        """What a client is asked before it may join (client-pending-auth), instead of being taken at once."""
+        self.answered: list[str] = []
         self.name = name
         path = site.net.directory / f"{name}.console"
         judge = "--management-client-auth --auth-user-pass-optional" if judged else ""
@@ -97,9 +101,14 @@ class Managed:
         self.process.expect(UP)
 
     def _judge(self, line: str) -> str | None:
+        if answer := re.match(r">CLIENT:CR_RESPONSE,(\d+),(\d+),(.*)", line):
+            self.answered.append(base64.b64decode(answer[3]).decode())
+            return f"client-auth-nt {answer[1]} {answer[2]}"
         asked = re.match(r">CLIENT:(?:CONNECT|REAUTH),(\d+),(\d+)", line)
         if asked is None:
             return None
+        if self.question is not None:
+            return f'client-pending-auth {asked[1]} {asked[2]} "{self.question}" 30'
         if self.deny is None:
             return f"client-auth-nt {asked[1]} {asked[2]}"
         return f'client-deny {asked[1]} {asked[2]} "busy" "{self.deny}"'

@@ -11,8 +11,10 @@ import pytest
 import tmelink
 from tests.e2e.managed import UP, Managed
 from tests.e2e.secured import Site
-from tests.support.aio import TIMEOUT
+from tests.support.aio import TIMEOUT, eventually
 from tests.support.netns import Namespace, Net, Process
+from tmelink.elements.openvpn import prompts
+from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "openvpn", "tcpdump")]
@@ -116,6 +118,35 @@ def test_a_permanent_refusal_ends_the_program(site: Site) -> None:
     process = client(site, here, "10.1.0.2", until="refuses this client")
     assert process.wait(TIMEOUT) == 1
     process.expect("the server refuses this client: the account has expired$")
+    server.close()
+
+
+def test_a_server_asks_before_it_takes_a_client(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AUTH_PENDING with a question (crtext), which somebody answers while the server waits."""
+    here, there = site.net.pair()
+    server = Managed(site, there, "server", judged=True)
+    server.question = "CR_TEXT:R,E:Your code"
+    asked: list[str] = []
+
+    async def ask(name: str, option: str, prompt: str, *, echo: bool = False) -> str:
+        asked.append(f"{option} {prompt} {echo}")
+        return "4711"
+
+    monkeypatch.setattr(prompts, "_ask", ask)
+
+    async def main() -> None:
+        machine = tmelink.load(
+            f"own: tme/host/tun/tun interface own0\nlink at own: {LINK} --client --dev tun --nobind "
+            f"--remote 10.1.0.2 1194 --server-poll-timeout 5 {site.identity('amy', 'client')}\n"
+        )
+        async with machine.run() as lab:
+            link = lab["/link"]
+            assert isinstance(link, Link)
+            await eventually(lambda: link.up)
+
+    here.call(main)
+    assert asked == ["crtext Your code True"]
+    assert server.answered == ["4711"]
     server.close()
 
 

@@ -472,3 +472,30 @@ def test_a_client_whose_token_has_grown_old_comes_back_with_its_password(site: S
     seen = len(client.lines)
     client.expect(UP, since=seen)
     here.ping("10.8.0.2")
+
+
+def test_a_user_is_called_otherwise_and_its_token_counts_while_it_is_listed(site: Site) -> None:
+    """--override-username in a client's file, and external-auth, with a stock client that renews its keys."""
+    here, other = site.net.pair()
+    table = site.file("users", users.line("amy", "open sesame", bytes(16)) + "\n")
+    listed = [users.line(user, "open sesame", bytes(16)) for user in ("amy", "carol")]
+    site.file("users", "\n".join(listed) + "\n")
+    folder = site.net.directory / "ccd"
+    folder.mkdir()
+    (folder / "amy").write_text("override-username carol\n")
+    process = serve(
+        site,
+        here,
+        f"--auth-user-pass-table {table} --auth-gen-token 0 external-auth --reneg-sec 2 "
+        f"--client-config-dir {folder}",
+    )
+    login = site.file("login", "amy\nopen sesame\n")
+    client = start(site, other, here.addresses[0], "amy", f"--auth-user-pass {login}")
+    client.expect("PUSH: Received control message: 'PUSH_REPLY,.*auth-token-user Y2Fyb2w=")
+    client.expect(UP)
+    seen = len(client.lines)
+    client.expect("PUSH: Received control message: 'PUSH_REPLY,auth-token", since=seen)
+    here.ping("10.8.0.2")
+    site.file("users", listed[0] + "\n")
+    client.expect("AUTH_FAILED,the user is no longer in --auth-user-pass-table")
+    assert process.stop() == 0, process.output

@@ -13,7 +13,18 @@ from tests.support.pki import Authority, Pair
 from tests.support.wire import START, End, Wire, wall
 from tmelink.frame import Run
 from tmelink.openvpn.data.aead import DirectionKey
-from tmelink.openvpn.session import AuthFailed, Exit, Joining, Notice, Pushed, Restart, Token, Up
+from tmelink.openvpn.session import (
+    AuthFailed,
+    Challenge,
+    Exit,
+    Joining,
+    LoginAddress,
+    Notice,
+    Pushed,
+    Restart,
+    Token,
+    Up,
+)
 from tmelink.openvpn.tls import wrap as tls_wrap
 from tmelink.openvpn.tls.engine import TlsContext, TlsFiles
 from tmelink.openvpn.tls.identity import Rules, parse_fingerprint, remote_cert_tls
@@ -897,17 +908,48 @@ def test_a_login_by_the_web_is_told_and_waited_for() -> None:
     wire = Wire(pulling(hand_window=20), session(server=True, mode="push"))
     wire.begin()
     wire.run(1)
-    assert wire.server.of(Joining)[0].peer_info["IV_SSO"] == "webauth,openurl"
+    assert wire.server.of(Joining)[0].peer_info["IV_SSO"] == "webauth,openurl,crtext"
     server = wire.server.session
     for text in ("AUTH_PENDING,timeout 90", "INFO_PRE,WEB_AUTH::https://sso.example/?id=1"):
         server._send_message(text, wire.now)
     wire.do(wire.server, server._finish(wire.now))
     wire.run(50)
-    assert [n.text for n in wire.client.of(Notice)][-1].endswith("open https://sso.example/?id=1")
+    assert wire.client.of(LoginAddress) == [LoginAddress("https://sso.example/?id=1")]
     assert not wire.client.of(Restart)
     wire.call(wire.server, "admit", PUSH)
     wire.run(wire.now + 2)
     assert wire.client.of(Up)
+
+
+def test_a_question_of_the_server_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CR_TEXT, before and after the client has its options; the server takes no notice of the answer here."""
+    wire = Wire(pulling(hand_window=20), session(server=True, mode="push"))
+    wire.begin()
+    wire.run(1)
+    server = wire.server.session
+    told: list[str] = []
+    for text in ("INFO_PRE,CR_TEXT:R,E:Your code: ", "INFO,CR_TEXT::Hello", "INFO_PRE,CR_TEXT:no colon"):
+        server._send_message(text, wire.now)
+    wire.do(wire.server, server._finish(wire.now))
+    wire.run(2)
+    assert wire.client.of(Challenge) == [
+        Challenge("Your code: ", True, True),
+        Challenge("Hello", False, False),
+    ]
+    monkeypatch.setattr(server, "_message", lambda _session, _negotiation, text, _now: told.append(text))
+    wire.do(wire.client, wire.client.session.respond("1é3", wire.now))
+    wire.run(wire.now + 1)
+    assert [text for text in told if text.startswith("CR")] == ["CR_RESPONSE,McOpMw=="]
+    with pytest.raises(ValueError, match="too long"):
+        wire.client.session.respond("x" * 1000, wire.now)
+
+
+def test_a_token_may_be_another_user_s() -> None:
+    """auth-token-user in base64, before or after the token; what is not base64 changes nothing."""
+    for options in (["auth-token 1", "auth-token-user Ym9i"], ["auth-token-user Ym9i", "auth-token 1"]):
+        client = pulling(credentials=Credentials("joe", "sesame"))
+        wire = joined(Wire(client, session(server=True, mode="push")), [PUSH[0], *options])
+        assert wire.client.of(Token) == [Token("bob", "1")]
 
 
 def test_a_revocation_list_is_read_again_when_it_changes() -> None:

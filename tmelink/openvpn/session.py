@@ -91,6 +91,25 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginAddress:
+    """The server wants somebody to log in at this address, in a browser, and waits for that."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A question of the server's, which `TlsSession.respond` answers; `echo` lets the answer be seen.
+
+    One whose answer is not `required` only wants to be read.
+    """
+
+    text: str
+    echo: bool
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Joining:
     """A client has shown who it is and waits to be admitted or refused.
 
@@ -121,7 +140,7 @@ class Security:
     negotiated: tuple[str, ...] = ()
 
 
-SessionEvent = Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | Joining
+SessionEvent = Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | LoginAddress | Challenge | Joining
 
 
 class Step(NamedTuple):

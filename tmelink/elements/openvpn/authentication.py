@@ -40,6 +40,7 @@ class Authentication:
         self._log = log
         self._inside = inside(options, server)
         self._users = None if server.user_table is None else _users(server.user_table, log)
+        self._users_since = None if server.user_table is None else _modified(server.user_table)
         self._tokens = None if server.gen_token is None else _tokens(server.gen_token, log)
         self._pool = _pool(options, server)
         self._written = ""
@@ -55,21 +56,39 @@ class Authentication:
         return self._users.admits(joining.username, joining.password)
 
     def shown_token(self, joining: Joining, unix_time: float, known: AuthToken | None) -> AuthToken | None:
-        """The token that a client sends as its password; None for a password. Raises `Refused`."""
+        """The token that a client sends as its password; None for a password. Raises `Refused`.
+
+        With `external-auth` its user must still stand in the table, which is read again where it has changed.
+        """
         if self._tokens is None or not joining.password.startswith(PREFIX):
             return None
         try:
-            return self._tokens.judge(joining.username, joining.password, unix_time, known)
+            token = self._tokens.judge(joining.username, joining.password, unix_time, known)
         except ValueError as error:
             raise Refused(str(error)) from None
+        gen_token = self._server.gen_token
+        if gen_token is not None and gen_token.external_auth and not self._still_listed(joining.username):
+            raise Refused("the user is no longer in --auth-user-pass-table")
+        return token
+
+    def _still_listed(self, username: str) -> bool:
+        table = self._server.user_table
+        assert table is not None, "the options see to it"
+        try:
+            changed = _modified(table)
+            if changed != self._users_since:
+                self._users, self._users_since = _users(table, self._log), changed
+        except (ElementError, OSError) as error:
+            self._log.warning("%s; the users read before count", error)
+        return self._users is not None and username in self._users
 
     def new_token(
-        self, joining: Joining, unix_time: float, before: AuthToken | None
+        self, username: str, unix_time: float, before: AuthToken | None
     ) -> tuple[AuthToken, str] | None:
         """A token and the option that gives it to a client; None without tokens, or without a user."""
-        if self._tokens is None or not joining.username:
+        if self._tokens is None or not username:
             return None
-        token, text = self._tokens.issue(joining.username, unix_time, before)
+        token, text = self._tokens.issue(username, unix_time, before)
         return token, f"auth-token {text}"
 
     def welcome(self, name: str) -> tuple[Welcome, Lease | None]:
@@ -184,6 +203,12 @@ def _users(path: str, log: Logger) -> Users:
         return Users(text.decode("utf-8", "replace"))
     except ValueError as error:
         raise ElementError(f"--auth-user-pass-table {path}: {error}") from error
+
+
+def _modified(path: str) -> tuple[int, ...]:
+    """What changes along with a file."""
+    found = Path(path).stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _tokens(options: GenToken, log: Logger) -> AuthTokens:

@@ -32,6 +32,8 @@ class ClientState:
     up: bool = False
     token: AuthToken | None = None
     username: str = ""
+    given_username: str = ""
+    """What it logged in as, where --override-username calls it otherwise."""
     since: float = 0.0
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -40,6 +42,11 @@ class ClientState:
     def addresses(self) -> str:
         """Its tunnel addresses, for a person to read."""
         return " ".join(str(a) for a in (self.welcome.address, self.welcome.address6) if a is not None)
+
+    @property
+    def locked(self) -> bool:
+        """Whether its user is the one of --override-username."""
+        return bool(self.welcome.username)
 
 
 class Clients(dict[int, ClientState]):

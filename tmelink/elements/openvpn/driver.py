@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from tmelink.frame import Frame
 from tmelink.openvpn.session import Carried, Item, Session, SessionEvent, Step
+from tmelink.openvpn.tls.session import TlsSession
 from tmelink.system.timers import DeadlineTimer
 
 
@@ -69,6 +70,11 @@ class SessionDriver:
             self._event(event)
         if not self._closed:
             self._timer.arm(self.session.deadline())
+
+    def respond(self, answer: str) -> None:
+        """Answer the server's question; raises `ValueError` for an answer that is too long."""
+        if isinstance(self.session, TlsSession):
+            self.do(self.session.respond(answer, self._loop.time()))
 
     def close(self) -> None:
         """Notify the peer if the session wants to; afterwards nothing is sent, delivered or reported."""

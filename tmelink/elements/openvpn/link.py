@@ -8,10 +8,11 @@ it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, cast
 
 from tmelink import frame
 from tmelink.element import Claim, Port
@@ -19,7 +20,7 @@ from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
-from tmelink.elements.openvpn.prompts import answers
+from tmelink.elements.openvpn.prompts import answer_challenge, answers, open_browser
 from tmelink.elements.openvpn.replay_file import ReplayFile
 from tmelink.elements.openvpn.sessions import (
     Answers,
@@ -40,8 +41,10 @@ from tmelink.openvpn.plain.mtu import datagram_overhead
 from tmelink.openvpn.session import (
     AuthFailed,
     Carried,
+    Challenge,
     Exit,
     Item,
+    LoginAddress,
     Notice,
     Pushed,
     Restart,
@@ -86,6 +89,7 @@ class Link(OpenvpnElement):
         self._replays: ReplayFile | None = None
         self._token: Credentials | None = None
         self._refusal: AuthFailed | None = None
+        self._question: asyncio.Task[None] | None = None
         self._complaint = ""
         self._told: set[str] = set()
         """Notices that are not repeated."""
@@ -170,6 +174,10 @@ class Link(OpenvpnElement):
 
     async def close(self) -> None:
         """End the attempts and with them the peer."""
+        if self._question is not None:
+            self._question.cancel()
+            await asyncio.wait([self._question])
+            self._question = None
         await self._revocations.close()
         if self._replays is not None:
             await self._replays.close()
@@ -297,6 +305,30 @@ class Link(OpenvpnElement):
     def given(self, token: Token) -> None:
         """The server's token replaces the password from now on."""
         self._token = Credentials(token.username, token.token)
+
+    def log_in_at(self, login: LoginAddress) -> None:
+        """The server wants somebody to log in with a browser: it is opened where somebody sits there."""
+        self.log.warning("the server wants somebody to log in: open %s", login.address)
+        self._ask(open_browser(login.address))
+
+    def challenged(self, challenge: Challenge, respond: Callable[[str], None]) -> None:
+        """The server asks somebody something, and waits for the answer."""
+        if challenge.required:
+            self._ask(self._answer(challenge, respond))
+        else:
+            self.log.warning("the server says: %s", challenge.text)
+
+    async def _answer(self, challenge: Challenge, respond: Callable[[str], None]) -> None:
+        try:
+            respond(await answer_challenge(self.name, challenge))
+        except (ElementError, ValueError) as error:
+            self.log.warning("the server asks '%s', and nobody answers: %s", challenge.text, error)
+
+    def _ask(self, question: Coroutine[Any, Any, None]) -> None:
+        """Ask one thing at a time; a server that asks anew wants no answer to what it asked before."""
+        if self._question is not None:
+            self._question.cancel()
+        self._question = asyncio.get_running_loop().create_task(question)
 
     def came_up(self, detail: str) -> None:
         """The peer has been heard."""

@@ -21,8 +21,10 @@ from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import (
     AuthFailed,
     Carried,
+    Challenge,
     Exit,
     Item,
+    LoginAddress,
     Notice,
     Pushed,
     Restart,
@@ -94,6 +96,12 @@ class PeerOwner(PortUser, Protocol):
     def given(self, token: Token) -> None:
         """The server's token replaces the password from now on."""
 
+    def log_in_at(self, login: LoginAddress) -> None:
+        """The server wants somebody to log in with a browser."""
+
+    def challenged(self, challenge: Challenge, respond: Callable[[str], None]) -> None:
+        """The server asks somebody something; `respond` sends the answer."""
+
     def came_up(self, detail: str) -> None:
         """The peer has been heard."""
 
@@ -155,6 +163,10 @@ class SessionPeer(ABC):
             self._link.refused(event)
         elif isinstance(event, Token):
             self._link.given(event)
+        elif isinstance(event, LoginAddress):
+            self._link.log_in_at(event)
+        elif isinstance(event, Challenge):
+            self._link.challenged(event, self._driver.respond)
         elif isinstance(event, Restart | Exit):
             self.end(event)
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import getpass
 import os
 import shutil
 import sys
+import termios
+import threading
 from pathlib import Path
+from typing import Any
 
 from tmelink.elements.openvpn.sessions import Answers, Files
 from tmelink.errors import ElementError
 from tmelink.openvpn.options.values import StaticChallenge, TlsOptions
+from tmelink.openvpn.session import Challenge
 from tmelink.openvpn.tls.settings import Credentials
 
 NO_PASSWORD = "[[BLANK]]"
@@ -25,6 +30,10 @@ NO_PASSWORD = "[[BLANK]]"
 
 ANSWER_SECONDS = 90
 """For an answer through systemd's agents (the default of systemd-ask-password)."""
+
+
+class _NobodyError(ElementError):
+    """There is nobody to ask."""
 
 
 async def answers(name: str, tls: TlsOptions, files: Files) -> Answers:
@@ -36,6 +45,26 @@ async def answers(name: str, tls: TlsOptions, files: Files) -> Answers:
     elif tls.askpass is not None:
         passphrase = next(iter(files.secret(tls.askpass, "askpass").splitlines()), b"")
     return Answers(await _credentials(name, tls, files), passphrase)
+
+
+async def answer_challenge(name: str, challenge: Challenge) -> str:
+    """Somebody's answer to a server's question; raises `ElementError` where there is nobody to ask."""
+    try:
+        return await _ask(name, "crtext", challenge.text, echo=challenge.echo)
+    except _NobodyError:
+        raise ElementError("there is no terminal to ask at, and no agent of systemd's") from None
+
+
+async def open_browser(address: str) -> None:
+    """Open an address with xdg-open(1) where an ordinary user sits at a screen; root has no browser."""
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    program = shutil.which("xdg-open")
+    if screen and program is not None and os.geteuid() != 0:
+        process = await asyncio.create_subprocess_exec(
+            program, address, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        await process.wait()
 
 
 async def _credentials(name: str, tls: TlsOptions, files: Files) -> Credentials | None:
@@ -80,7 +109,7 @@ async def _ask(name: str, option: str, prompt: str, *, echo: bool = False) -> st
     question = f"{name}: {prompt}: "
     if sys.stdin is not None and sys.stdin.isatty():
         async with _terminal():
-            return await asyncio.to_thread(_read_line, question, echo)
+            return await _typed(question, echo)
     program = shutil.which("systemd-ask-password")
     if program is not None and os.path.isdir("/run/systemd/system"):  # noqa: ASYNC240 - no disk
         words = [
@@ -93,10 +122,50 @@ async def _ask(name: str, option: str, prompt: str, *, echo: bool = False) -> st
         said, _ = await process.communicate()
         if process.returncode == 0:
             return said.decode("utf-8", "surrogateescape").rstrip("\n")
-    raise ElementError(
+    raise _NobodyError(
         f"{option} names no file, and there is no terminal to ask at: write a file's name after it, or give "
         f"the credential '{option.removeprefix('--')}' (LoadCredential= of systemd)"
     )
+
+
+async def _typed(question: str, echo: bool) -> str:
+    """A line from the terminal.
+
+    Nothing can end the read but the line, so the thread is left behind when the question is withdrawn, and
+    the terminal shows again what is typed.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def settle(text: str, error: Exception | None) -> None:
+        if answer.done():
+            return
+        answer.set_result(text) if error is None else answer.set_exception(error)
+
+    def read() -> None:
+        text, problem = "", None
+        try:
+            text = _read_line(question, echo)
+        except Exception as error:  # for whoever waits
+            problem = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, text, problem)
+
+    before = _terminal_modes()
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if before is not None:
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+        raise
+
+
+def _terminal_modes() -> list[Any] | None:
+    try:
+        return termios.tcgetattr(sys.stdin)
+    except (termios.error, ValueError, OSError):
+        return None
 
 
 def _read_line(question: str, echo: bool) -> str:

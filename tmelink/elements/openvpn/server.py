@@ -8,6 +8,7 @@ The shell around `tmelink.openvpn.server.server`: owns the sockets, the clock an
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import functools
 import logging
@@ -52,7 +53,8 @@ class Server(OpenvpnElement):
     connections, as many as wanted; with `--client-to-client` clients reach each other too. With `--dev tun`
     packets go to the client that has their address. Arguments are OpenVPN's own options for --mode server;
     a word that is not an option is read as a `--config` file. `command SERVER clients` lists them, `command
-    SERVER kick NAME` ends one's session, `command SERVER table` shows which station is behind which client.
+    SERVER kick NAME` ends one's session, `command SERVER table` shows which station is behind which client,
+    `command SERVER push NAME OPTION` changes an option that was pushed, while the client is up.
     """
 
     commands = ("clients", "kick", "push", "table")
@@ -335,9 +337,10 @@ class Server(OpenvpnElement):
         # A client may leave at any moment, and another one may get its number.
         with contextlib.suppress(KeyError):
             session = server.session(client)
-            name = server.name(joining)
+            known = self._clients.get(client)
+            joining = _as_known(joining, known)
+            name = server.name(joining) if known is None or not known.locked else known.name
             try:
-                known = self._clients.get(client)
                 last = None if known is None else known.token
                 token = authentication.shown_token(joining, self._wall(self._now), last)
                 if token is None and self._options.user_table:
@@ -355,9 +358,15 @@ class Server(OpenvpnElement):
                 elif self._clients[client].name != name:
                     raise Refused("it came under another name")
                 known = self._clients[client]
-                given = authentication.new_token(joining, self._wall(self._now), known.token or token)
+                if joining.username not in (known.username, known.given_username):
+                    raise Refused("it came as another user")
+                given = authentication.new_token(known.username, self._wall(self._now), known.token or token)
                 if given is not None:
                     known.token = given[0]
+                    if known.locked:
+                        options.append(
+                            f"auth-token-user {base64.b64encode(known.username.encode()).decode()}"
+                        )
                     options.append(given[1])
                 self._carry_out(server.admit(client, options, self._now))
             except (Refused, ValueError) as error:
@@ -373,7 +382,8 @@ class Server(OpenvpnElement):
             for other in self._clients.named(name):
                 self._carry_out((server.kick(other, f"'{name}' has connected anew", self._now),))
         welcome, lease = authentication.welcome(name)
-        self._clients[client] = ClientState(name, welcome, lease, username=username)
+        username, given = welcome.username or username, username
+        self._clients[client] = ClientState(name, welcome, lease, username=username, given_username=given)
 
     def _disconnect(self, client: int, address: Address, reason: str) -> None:
         self._remove(client, reason, address)
@@ -480,6 +490,13 @@ class Server(OpenvpnElement):
     def _tick(self) -> None:
         if self._server is not None:
             self._carry_out(self._server.tick(self._now))
+
+
+def _as_known(joining: Joining, known: ClientState | None) -> Joining:
+    """A client that renews its keys may call itself as it first did; its token is the overridden user's."""
+    if known is None or not known.locked or joining.username not in (known.username, known.given_username):
+        return joining
+    return replace(joining, username=known.username)
 
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

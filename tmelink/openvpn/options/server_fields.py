@@ -236,11 +236,10 @@ def _gen_token(found: OptionList, chosen: Chosen, report: Report) -> GenToken | 
     if setting is None:
         return None
     reneg_sec: int = chosen.value("reneg-sec", 3600)
-    renewal = reneg_sec
+    renewal, external = reneg_sec, False
     for text, place in zip(setting.values[1:], setting.places[1:], strict=True):
         if text == "external-auth":
-            hint = "leave it out; who may come in, --auth-user-pass-table says"
-            report(Mistake(place, "--auth-gen-token: a token is not shown to anybody else", hint))
+            external = True
         elif not text.isascii() or not text.isdigit() or len(text) > 9:
             report(Mistake(place, f"--auth-gen-token: '{text}' is not a number of seconds"))
         elif int(text) < reneg_sec:
@@ -249,7 +248,7 @@ def _gen_token(found: OptionList, chosen: Chosen, report: Report) -> GenToken | 
         else:
             renewal = int(text)
     secret = found.material(chosen.last("auth-gen-token-secret"))
-    return GenToken(setting.values[0] if setting.values else 0, renewal, secret)
+    return GenToken(setting.values[0] if setting.values else 0, renewal, secret, external)
 
 
 def _constraint(chosen: Chosen) -> IPv4Network | None:

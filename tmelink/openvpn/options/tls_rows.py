@@ -163,7 +163,8 @@ TLS: tuple[Section, ...] = (
             works(
                 "auth-gen-token",
                 "[SECONDS] [TEXT…]",
-                "give tokens in place of passwords: how long they last in all, and each (--reneg-sec)",
+                "give tokens in place of passwords: how long they last in all, and each (--reneg-sec); "
+                "with external-auth only while the user stands in --auth-user-pass-table",
             ),
             works(
                 "auth-gen-token-secret",
@@ -187,6 +188,7 @@ TLS: tuple[Section, ...] = (
             refused("ifconfig-ipv6-push", "TEXT [TEXT]", _CCD),
             refused("iroute", "TEXT [TEXT]", _CCD),
             refused("iroute-ipv6", "TEXT", _CCD),
+            refused("override-username", "TEXT", _CCD),
             refused("push-reset", "", _CCD),
             refused("push-remove", "TEXT", _CCD),
             refused("disable", "", _CCD),

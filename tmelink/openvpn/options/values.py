@@ -137,11 +137,15 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class GenToken:
-    """--auth-gen-token: seconds that all tokens of a session hold, and half those of each; 0 for ever."""
+    """--auth-gen-token: seconds that all tokens of a session hold, and half those of each; 0 for ever.
+
+    With `external_auth` a token counts only while its user stands in --auth-user-pass-table.
+    """
 
     lifetime: int
     renewal: int
     secret: Material | None = None
+    external_auth: bool = False
 
 
 @dataclass(frozen=True, slots=True)

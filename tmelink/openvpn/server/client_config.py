@@ -13,6 +13,9 @@ from typing import Any, Literal
 from tmelink.openvpn.options.config_file import BadLine, split
 from tmelink.openvpn.server.address_pool import Lease
 
+MAX_USERNAME = 128
+"""Bytes of a user's name (OpenVPN's USER_PASS_LEN without PKCS#11)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
@@ -28,6 +31,8 @@ class ClientConfig:
     routes: tuple[IPv4Network, ...] = ()
     """`--iroute`: networks behind the client."""
     routes6: tuple[IPv6Network, ...] = ()
+    username: str = ""
+    """`--override-username`: what the client is called instead of what it logs in as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Welcome:
     address6: IPv6Address | None = None
     routes: tuple[IPv4Network, ...] = ()
     routes6: tuple[IPv6Network, ...] = ()
+    username: str = ""
 
 
 @dataclass
@@ -96,6 +102,11 @@ def _option(config: ClientConfig, name: str, values: Sequence[str]) -> dict[str,
             return {"push_reset": True}
         case "push-remove":
             return {"push_remove": (*config.push_remove, values[0])}
+        case "override-username":
+            if not values[0] or len(values[0].encode()) > MAX_USERNAME:
+                # Another name than the one that is meant must not come in.
+                return {"disabled": True}
+            return {"username": values[0]}
         case "iroute":
             mask = values[1] if len(values) > 1 else "255.255.255.255"
             return {"routes": (*config.routes, IPv4Network((values[0], mask)))}
@@ -114,7 +125,7 @@ def welcome(inside: ServerNetwork, lease: Lease | None, config: ClientConfig) ->
     address6, line6 = _ifconfig6(inside, lease, config)
     options += [text for text in (line, line6) if text]
     options = [o for o in options if not any(_removes(text, o) for text in config.push_remove)]
-    return Welcome(tuple(options), address, address6, config.routes, config.routes6), wrong
+    return Welcome(tuple(options), address, address6, config.routes, config.routes6, config.username), wrong
 
 
 def _removes(text: str, option: str) -> bool:

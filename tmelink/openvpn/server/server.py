@@ -402,7 +402,7 @@ class TlsServer:
     def _after(self, client: _Client, step: Step, now: float) -> Addressed:
         """Draw the consequences of a client's step."""
         for event in step.events:
-            if isinstance(event, Joining):
+            if isinstance(event, Joining) and not event.renewed:
                 client.common_name = self.name(event)
             elif isinstance(event, Restart | Exit):
                 self._forget(client)

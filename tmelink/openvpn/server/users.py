@@ -68,6 +68,9 @@ class Users:
     def __len__(self) -> int:
         return len(self._users)
 
+    def __contains__(self, user: str) -> bool:
+        return user in self._users
+
     def admits(self, user: str, password: str) -> bool:
         """Whether the password is this user's; takes as long for a user who is not there."""
         known = self._users.get(user)

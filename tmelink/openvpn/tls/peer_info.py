@@ -46,7 +46,7 @@ def build(
     proto = _ALWAYS
     if pull:
         proto |= _PULL
-        lines += [("IV_VER", version), ("IV_MTU", mtu), ("IV_SSO", "webauth,openurl")]
+        lines += [("IV_VER", version), ("IV_MTU", mtu), ("IV_SSO", "webauth,openurl,crtext")]
         if {"AES-128-GCM", "AES-256-GCM"} <= set(ciphers):
             lines.append(("IV_NCP", 2))
     else:

@@ -6,12 +6,23 @@ tells in return values. Knows no keys.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from tmelink.openvpn.liveness import LivenessTimers
-from tmelink.openvpn.session import AuthFailed, Exit, Notice, Onward, Pushed, Restart, SessionEvent, Token
+from tmelink.openvpn.session import (
+    AuthFailed,
+    Exit,
+    LoginAddress,
+    Notice,
+    Onward,
+    Pushed,
+    Restart,
+    SessionEvent,
+    Token,
+)
 from tmelink.openvpn.tls import negotiated, push_messages
 from tmelink.openvpn.tls.key_method import Message
 from tmelink.openvpn.tls.negotiated import NegotiatedOptions
@@ -41,6 +52,8 @@ class PullClient:
         self.credentials = settings.credentials
         self.request_at: float | None = None
         self.answer_by: float | None = None
+        self._token_user = ""
+        """The user of the server's token, where that is another than the own one (auth-token-user)."""
         self._options: list[str] = []
         self._pushed: tuple[str, ...] = ()
         self._changes: list[push_messages.PushedChange] = []
@@ -72,8 +85,9 @@ class PullClient:
         if (refusal := push_messages.parse_refusal(text)) is not None:
             return PullResult(self._refused(refusal))
         if (address := push_messages.parse_login_address(text)) is not None:
-            shown = printable(address, MAX_ADDRESS)
-            return PullResult([Notice("warning", f"the server wants somebody to log in: open {shown}")])
+            return PullResult([LoginAddress(printable(address, MAX_ADDRESS))])
+        if (challenge := push_messages.parse_challenge(text)) is not None:
+            return PullResult([challenge])
         if (pending := push_messages.parse_pending(text)) is not None:
             longest = max(self._settings.control.reneg_sec / 2, self._settings.control.hand_window)
             if self.answer_by is not None:
@@ -99,10 +113,12 @@ class PullClient:
             return PullResult([Restart(f"the server pushes '{option}', which --pull-filter rejects")])
         dropped = [option for option in options if option not in kept]
         events: list[SessionEvent] = []
+        users = [option.partition(" ")[2] for option in kept if option.startswith("auth-token-user ")]
+        self._token_user = next((user for user in map(_decoded, users) if user), self._token_user)
         for option in kept:
             name, _, value = option.partition(" ")
             if name == "auth-token" and value:
-                user = self.credentials.username if self.credentials else ""
+                user = self._token_user or (self.credentials.username if self.credentials else "")
                 self.credentials = Credentials(user, value)
                 events.append(Token(user, value))
         if agreed:
@@ -145,6 +161,14 @@ class PullClient:
 def _with_reason(what: str, reason: str) -> str:
     """What the server does, with its own words for it if there are any."""
     return f"{what}: {printable(reason)}" if reason else what
+
+
+def _decoded(text: str) -> str:
+    """Text that a server writes in base64; empty where it is not."""
+    try:
+        return base64.b64decode(text, validate=True).decode("utf-8", "surrogateescape")
+    except ValueError:
+        return ""
 
 
 def follow_timers(liveness: LivenessTimers, options: Sequence[str], now: float) -> None:

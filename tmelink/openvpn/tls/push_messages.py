@@ -6,11 +6,13 @@ words are those of OpenVPN's src/openvpn/push.c.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tmelink.openvpn.session import Onward
+from tmelink.openvpn.session import Challenge, Onward
 from tmelink.openvpn.settings import PullFilter
+from tmelink.printable import printable
 
 BUNDLE = 1024
 """Bytes of one message that pushes options (PUSH_BUNDLE_SIZE); more are sent in a continuation."""
@@ -29,6 +31,7 @@ PUSH_UPDATE = "PUSH_UPDATE"
 EXIT = "EXIT"
 RESTART = "RESTART"
 HALT = "HALT"
+CR_RESPONSE = "CR_RESPONSE"
 
 
 class PushReply(NamedTuple):
@@ -213,6 +216,28 @@ def parse_login_address(message: str) -> str | None:
     method, _, rest = text.partition(":")
     address = {"OPEN_URL": rest, "WEB_AUTH": rest.partition(":")[2]}.get(method, "")
     return address if address.startswith(("https://", "http://")) else None
+
+
+def parse_challenge(message: str) -> Challenge | None:
+    """A question of the server's, from an INFO or INFO_PRE message; None for another message.
+
+    `CR_TEXT:FLAGS:QUESTION` (OpenVPN's doc/management-notes.txt, "client-pending-auth"); of the flags, E lets
+    the answer be seen and R says that there has to be one.
+    """
+    for head in ("INFO,CR_TEXT:", "INFO_PRE,CR_TEXT:"):
+        if message.startswith(head):
+            flags, colon, text = message.removeprefix(head).partition(":")
+            letters = flags.split(",")
+            return Challenge(printable(text), "E" in letters, "R" in letters) if colon else None
+    return None
+
+
+def build_response(answer: str) -> str:
+    """The answer to a challenge, in base64; raises `ValueError` for one that is too long."""
+    message = f"{CR_RESPONSE},{base64.b64encode(answer.encode('utf-8', 'surrogateescape')).decode()}"
+    if len(message) >= BUNDLE:
+        raise ValueError(f"the answer is too long: it has {len(answer)} characters")
+    return message
 
 
 def parse_pending(message: str) -> float | None:

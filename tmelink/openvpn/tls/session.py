@@ -350,6 +350,14 @@ class TlsSession:
         self._end(now)
         return step
 
+    def respond(self, answer: str, now: float) -> Step:
+        """A client answers its server's `Challenge`; raises `ValueError` for an answer that is too long."""
+        message = push_messages.build_response(answer)
+        if self._ended:
+            return NOTHING
+        self._send_message(message, now)
+        return self._finish(now)
+
     def push_update(self, options: Sequence[str], now: float) -> Step | None:
         """A server changes what it has pushed; None where its client takes no changes, or is not up.
 
