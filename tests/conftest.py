@@ -31,6 +31,7 @@ PACKAGES = {
     "busybox": "busybox-static",
     "vde_switch": "vde2",
     "vde_plug": "vde2",
+    "promtool": "prometheus",
     "setpriv": "util-linux",
 }
 """Debian's package of a program, where it has another name."""

@@ -30,7 +30,7 @@ def test_a_packet_is_sent_again_later_and_later_until_acknowledged() -> None:
         assert one.due(now) == [(0, V1, b"a")]
         times.append(now)
     assert times == [0.0, 2.0, 6.0, 14.0, 22.0]
-    one.acknowledged((0,))
+    one.acknowledged((0,), 0.2)
     assert one.idle()
     assert one.deadline() is None
 
@@ -40,11 +40,25 @@ def test_acknowledgements_of_later_packets_bring_an_early_repetition() -> None:
     for n in range(4):
         one.queue(V1, bytes([n]), 0.0)
     assert len(one.due(0.0)) == 4
-    one.acknowledged((1, 2))
+    one.acknowledged((1, 2), 0.1)
     assert one.due(0.1) == []
-    one.acknowledged((3,))
+    one.acknowledged((3,), 0.1)
     assert one.due(0.1) == [(0, V1, b"\0")]
     assert one.due(0.1) == []
+
+
+def test_the_round_trip_is_that_of_packets_sent_once() -> None:
+    one = Reliable(2.0)
+    one.queue(V1, b"a", 0.0)
+    one.due(0.0)
+    one.due(2.0)
+    one.acknowledged((0,), 2.01)
+    assert one.round_trip is None  # which of its two sendings was heard?
+    for number, taken in ((1, 0.3), (2, 0.1), (3, 0.2)):
+        one.queue(V1, b"b", 10.0)
+        one.due(10.0)
+        one.acknowledged((number,), 10.0 + taken)
+    assert one.round_trip == 0.1 + 10.0 - 10.0
 
 
 def test_the_send_window_fills_and_moves_with_its_oldest_packet() -> None:
@@ -53,9 +67,9 @@ def test_the_send_window_fills_and_moves_with_its_oldest_packet() -> None:
         assert one.room() == SEND_WINDOW - n
         one.queue(V1, b"", 0.0)
     assert one.room() == 0
-    one.acknowledged((1, 2))
+    one.acknowledged((1, 2), 0.1)
     assert one.room() == 0
-    one.acknowledged((0,))
+    one.acknowledged((0,), 0.2)
     assert one.room() == 3
 
 
@@ -121,7 +135,7 @@ def test_a_stream_survives_a_bad_wire() -> None:
                 got.append(taken[2])
             acks = receiver.acks(4)
             if acks and chance.random() < 0.7:
-                sender.acknowledged(acks)
+                sender.acknowledged(acks, now)
             now += 0.5
             assert now < 10_000
         assert got == wanted

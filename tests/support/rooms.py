@@ -20,6 +20,7 @@ Arrows = set[tuple[str, str]]
 
 PARTS = {
     "cli": "the commands",
+    "metrics": "numbers for Prometheus",
     "control": "a socket to running labs",
     "api": "load, run, embed",
     "runtime": "opens, supervises, closes",

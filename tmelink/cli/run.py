@@ -7,13 +7,14 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tmelink.cli import files, labs, streams
+from tmelink.cli.addresses import ListenAddress, listen_address
 from tmelink.cli.signals import Signals
 from tmelink.control import places
 from tmelink.control.all_methods import METHODS
@@ -74,6 +75,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--no-journal",
         action="store_true",
         help="do without notes in /run/tmelink of what is to be undone after a crash",
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="ADDR:PORT",
+        type=files.argument(listen_address),
+        help="answer Prometheus at http://ADDR:PORT/metrics (needs tmelink[metrics])",
     )
     parser.add_argument("--pidfile", metavar="FILE", type=Path, help="write the process number there")
 
@@ -142,6 +149,8 @@ async def _run(
         async with contextlib.AsyncExitStack() as stack:
             if seat is not None:
                 await stack.enter_async_context(control.serving(seat, METHODS))
+            if options.metrics is not None:
+                await stack.enter_async_context(_metrics(control, options.metrics))
             await stack.enter_async_context(lab)
             await stack.enter_async_context(service.running())
             if not options.keep_privileges:
@@ -156,6 +165,18 @@ async def _run(
     if text := table(lab.traffic()):
         streams.say(text)
     return 1 if lab.failures or lab.missing or lab.left else 0
+
+
+@contextlib.asynccontextmanager
+async def _metrics(control: Control, address: ListenAddress) -> AsyncIterator[None]:
+    """Answer Prometheus; raises `TmelinkError` where that is not possible."""
+    try:
+        from tmelink.metrics.endpoint import MetricsEndpoint
+    except ModuleNotFoundError as error:
+        raise TmelinkError(f"--metrics needs {error.name}: pip install 'tmelink[metrics]'") from error
+    async with MetricsEndpoint(control).serving(*address) as port:
+        log.info("metrics: http://%s/metrics", address._replace(port=port))
+        yield
 
 
 def _give_up(lab: Lab, options: argparse.Namespace) -> None:

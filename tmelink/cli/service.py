@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from tmelink.cli import files, labs
+from tmelink.cli.addresses import listen_address
 from tmelink.control import places
 from tmelink.deploy.unit import unit
 from tmelink.errors import TmelinkError
@@ -32,6 +33,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
     install.add_argument(
         "--name", metavar="NAME", type=files.argument(places.valid_name), help="what the lab is called"
     )
+    install.add_argument(
+        "--metrics",
+        metavar="ADDR:PORT",
+        type=files.argument(listen_address),
+        help="answer Prometheus there, as 'tmelink run --metrics' does",
+    )
     install.add_argument("--print", action="store_true", help="print the unit and do nothing")
     install.add_argument(
         "--no-start", action="store_true", help="write the unit, and neither enable nor start it"
@@ -53,7 +60,8 @@ def _install(options: argparse.Namespace) -> int:
         raise TmelinkError("a service needs a file that it can read again, and not standard input")
     machine = files.read(options, network_only=False)
     name = options.name or places.name_of(options.file, options.host)
-    text = unit(machine, Path(os.path.abspath(options.file)), name, options.host)
+    metrics = None if options.metrics is None else str(options.metrics)
+    text = unit(machine, Path(os.path.abspath(options.file)), name, options.host, metrics=metrics)
     if options.print:
         print(text, end="")
         return 0

@@ -92,7 +92,7 @@ def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice) ->
         if isinstance(element, Link) and topology.home(element) == name and topology.link_ends(element)
     )
     target = access.ssh or SshTarget(machine.hosts[name])
-    service = unit(own, file, lab, name, PYTHON)
+    service = unit(own, file, lab, name, python=PYTHON)
     release = hashlib.sha256(f"{part.digest()}{service}".encode()).hexdigest()[:12]
     return HostPlan(name, target, access, part, service, release, links, len(own.elements))
 

@@ -19,21 +19,28 @@ _ROUTER = ("nat", "forward", "proxy_arp")
 
 
 def unit(
-    machine: CheckedMachine, file: Path, name: str, host: str | None, python: str = sys.executable
+    machine: CheckedMachine,
+    file: Path,
+    name: str,
+    host: str | None,
+    *,
+    python: str = sys.executable,
+    metrics: str | None = None,
 ) -> str:
     """The text of a lab's unit; `python` is the interpreter that runs it, `file` its machine file there."""
-    return "\n".join(_lines(machine, file, name, host, python)) + "\n"
+    command = [python, "-m", "tmelink", "run", "--name", name]
+    command += ["--host", host] if host is not None else []
+    command += ["--metrics", metrics] if metrics is not None else []
+    return "\n".join(_lines(machine, file, name, [*command, str(file)])) + "\n"
 
 
-def _lines(machine: CheckedMachine, file: Path, name: str, host: str | None, python: str) -> Iterator[str]:
+def _lines(machine: CheckedMachine, file: Path, name: str, command: list[str]) -> Iterator[str]:
     modules = set(machine.modules.values())
     programs = any(module.startswith(_PROGRAMS) for module in modules)
     namespaces = bool(modules & set(_NETWORK))
     routes = any(
         getattr(element.arguments, each, None) for element in machine.elements.values() for each in _ROUTER
     )
-    command = [python, "-m", "tmelink", "run", "--name", name]
-    command += ["--host", host] if host is not None else []
     yield f"""\
 [Unit]
 Description=tmelink lab {name}
@@ -44,7 +51,7 @@ After=network-online.target
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={" ".join(map(_quoted, [*command, str(file)]))}
+ExecStart={" ".join(map(_quoted, command))}
 ExecReload=/bin/kill -HUP $MAINPID
 WorkingDirectory={file.parent}
 WatchdogSec={WATCHDOG_SECONDS}
@@ -88,7 +95,7 @@ NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectClock=yes
 ProtectControlGroups=yes
-ProtectHome={"read-only" if _at_home(file, python) else "yes"}
+ProtectHome={"read-only" if _at_home(file, command[0]) else "yes"}
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes

@@ -131,6 +131,8 @@ class Security:
 
     `keys_since` is in the clock that the session is given, `tls` names version and cipher of the control
     channel, `peer_name` is the common name of the peer's certificate, `negotiated` what else both agreed on.
+    `round_trip` is the seconds to the quickest acknowledgement while these keys were negotiated, `handshakes`
+    how many negotiations of keys the session has completed.
     """
 
     cipher: str | None = None
@@ -138,6 +140,8 @@ class Security:
     tls: str | None = None
     peer_name: str | None = None
     negotiated: tuple[str, ...] = ()
+    round_trip: float | None = None
+    handshakes: int = 0
 
 
 SessionEvent = Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | LoginAddress | Challenge | Joining

@@ -201,6 +201,11 @@ class Stream:
         """Whether the connection is open."""
         return self.sock.fileno() >= 0
 
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the socket to take them."""
+        return self._queued
+
     def close(self, reason: str | None = None) -> None:
         """Close the connection; datagrams still queued count as lost. `reason` goes to `closed`, if any."""
         if not self.open:

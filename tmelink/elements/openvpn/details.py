@@ -37,6 +37,8 @@ class LinkDetails(Details):
 
     `peer` is address and port, None while there is none. `keys_since` is when the keys in use were made, in
     seconds since the epoch; `negotiated` what both ends agreed on beside the cipher. `mtu` is --tun-mtu.
+    `round_trip` is in seconds, as the last handshake measured it; `handshakes` counts those completed since
+    the link was opened; `queued` are bytes that wait for a stream to take them.
     """
 
     proto: str
@@ -48,8 +50,11 @@ class LinkDetails(Details):
     tls: str | None
     peer_name: str | None
     negotiated: tuple[str, ...]
-    search_domains: tuple[str, ...]
-    name_servers: tuple[NameServerDetails, ...]
+    search_domains: tuple[str, ...] = ()
+    name_servers: tuple[NameServerDetails, ...] = ()
+    round_trip: float | None = None
+    handshakes: int = 0
+    queued: int = 0
 
     @property
     def summary(self) -> str:
@@ -74,16 +79,23 @@ class ClientDetails(Details):
     bytes_sent: int
     cipher: str | None
     number: int
+    keys_since: float | None = None
+    round_trip: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServerDetails(Details):
-    """A server: how it is reached, and who is there."""
+    """A server: how it is reached, and who is there.
+
+    `handshakes` counts those completed since it was opened; `queued` are bytes that wait for streams.
+    """
 
     proto: str
     device: str
     mtu: int
     clients: tuple[ClientDetails, ...]
+    handshakes: int = 0
+    queued: int = 0
 
     @property
     def summary(self) -> str:
@@ -92,14 +104,16 @@ class ServerDetails(Details):
 
 
 def link_details(
-    proto: str, device: str, mtu: int, peer: str | None, security: Security, now: float, dns: Dns | None
-) -> LinkDetails:
-    """`now` is in the session's clock, as the times in `security` are."""
+    proto: str, device: str, mtu: int, peer: str | None, security: Security, now: float, dns: Dns | None,
+    handshakes: int, queued: int,
+) -> LinkDetails:  # fmt: skip
+    """`now` is in the session's clock, as the times in `security` are; `handshakes` counts all sessions'."""
     return LinkDetails(
         proto, peer, device, mtu, security.cipher, in_wall_time(security.keys_since, now), security.tls,
         security.peer_name, security.negotiated,
         () if dns is None else dns.search,
         () if dns is None else tuple(map(_name_server, dns.servers)),
+        security.round_trip, handshakes, queued,
     )  # fmt: skip
 
 

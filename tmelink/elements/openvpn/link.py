@@ -85,6 +85,8 @@ class Link(OpenvpnElement):
         super().__init__(name, arguments)
         self.peer: LinkPeer | None = None
         self._sessions: list[Session] = []
+        self._handshakes = 0
+        """Of sessions that have ended."""
         self._make: NewSession | None = None
         self._replays: ReplayFile | None = None
         self._token: Credentials | None = None
@@ -129,7 +131,12 @@ class Link(OpenvpnElement):
         security = Security() if session is None else session.security()
         where = None if peer is None else peer.where
         now, dns = time.monotonic(), self._tunnel_network.dns
-        return link_details(options.proto, options.dev_type, options.sizes.tun_mtu, where, security, now, dns)
+        handshakes = self._handshakes + sum(each.security().handshakes for each in self._sessions)
+        queued = 0 if peer is None else peer.queued
+        return link_details(
+            options.proto, options.dev_type, options.sizes.tun_mtu, where, security, now, dns,
+            handshakes, queued,
+        )  # fmt: skip
 
     def snapshot(self) -> Snapshot:
         """For OpenVPN's monitors."""
@@ -256,7 +263,8 @@ class Link(OpenvpnElement):
         return self._make(options, mute=True).knows(datagram, time.monotonic())
 
     def retire(self, session: Session) -> None:
-        """Keep a session's drop counters, and forget the session."""
+        """Keep a session's counters, and forget the session."""
+        self._handshakes += session.security().handshakes
         self.received.drops.update(session.drops)
         self._sessions.remove(session)
 

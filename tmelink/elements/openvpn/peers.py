@@ -205,6 +205,11 @@ class UdpPeer(SessionPeer):
         """The peer's address and port."""
         return None if self.remote is None else sockets.show(self.remote)
 
+    @property
+    def queued(self) -> int:
+        """Bytes that wait here to be sent; datagrams never do."""
+        return 0
+
     def close(self) -> None:
         """Notify the peer if the session wants to, and close the socket."""
         if self._moving is not None:
@@ -298,6 +303,11 @@ class TcpPeer(SessionPeer):
         """The peer's address and port."""
         return sockets.show(self.address)
 
+    @property
+    def queued(self) -> int:
+        """Bytes that wait until the connection takes them."""
+        return self._stream.queued
+
     def close(self) -> None:
         """Notify the peer if the session wants to, and close the connection."""
         self._driver.close()
@@ -350,6 +360,11 @@ class TcpServer:
     def session(self) -> Session | None:
         """What is spoken with the one that is connected."""
         return None if self._current is None else self._current.session
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait until the connection takes them."""
+        return 0 if self._current is None else self._current.queued
 
     def send(self, items: Sequence[Carried]) -> None:
         """Frames from the machine."""

@@ -24,7 +24,13 @@ from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
 from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.clients import Clients, ClientState, Fabric
-from tmelink.elements.openvpn.details import ClientDetails, ServerDetails, server_snapshot, wire_bytes
+from tmelink.elements.openvpn.details import (
+    ClientDetails,
+    ServerDetails,
+    in_wall_time,
+    server_snapshot,
+    wire_bytes,
+)
 from tmelink.elements.openvpn.password_checks import PasswordChecks
 from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.server_bridge import ServerBridge
@@ -401,12 +407,16 @@ class Server(OpenvpnElement):
         """Who is here, by name, and what crossed the wire for each."""
         options, stations = self.arguments, self._fabric.stations()
         here = [self._client_details(number, stations.get(number, ())) for number in sorted(self._clients)]
-        return ServerDetails(options.proto, options.dev_type, options.sizes.tun_mtu, tuple(here))
+        handshakes = 0 if self._server is None else self._server.handshakes()
+        queued = sum(stream.queued for stream in self._streams.values())
+        mtu = options.sizes.tun_mtu
+        return ServerDetails(options.proto, options.dev_type, mtu, tuple(here), handshakes, queued)
 
     def _client_details(self, number: int, stations: Sequence[bytes]) -> ClientDetails:
         known, server = self._clients[number], self._server
         assert server is not None, "clients are there only while it is open"
         inside = (known.welcome.address, known.welcome.address6)
+        security = server.session(number).security()
         return ClientDetails(
             known.name,
             known.username,
@@ -416,8 +426,10 @@ class Server(OpenvpnElement):
             known.since,
             known.bytes_received,
             known.bytes_sent,
-            server.session(number).security().cipher,
+            security.cipher,
             number,
+            in_wall_time(security.keys_since, self._now),
+            security.round_trip,
         )
 
     async def command(self, words: Sequence[str]) -> str:

@@ -109,6 +109,8 @@ class TlsServer:
     ) -> None:
         self.context = context
         self.drops: Counter[str] = Counter()
+        self._handshakes = 0
+        """With clients that are gone."""
         self.turned_away: Hashable | None = None
         """Whom --max-clients has refused last; for the shell to tell, and to forget."""
         self._settings = replace(settings, server=True, mode="push")
@@ -124,6 +126,10 @@ class TlsServer:
         self._by_address: dict[Hashable, _Client] = {}
         self._by_session: dict[tuple[Hashable, bytes], _Client] = {}
         self._due: list[tuple[float, int]] = []
+
+    def handshakes(self) -> int:
+        """Negotiations of keys that were completed, with clients that are gone too."""
+        return self._handshakes + sum(client.session.handshakes for client in self._clients.values())
 
     def dropped(self) -> Counter[str]:
         """All that was dropped, by reason: what belonged to no client, and what to each, those gone too."""
@@ -364,6 +370,7 @@ class TlsServer:
         if self._clients.get(client.number) is client:
             del self._clients[client.number]
             self.drops.update(client.session.drops)
+            self._handshakes += client.session.handshakes
         self._unlist(client)
         self._notices.known(client.address)
 

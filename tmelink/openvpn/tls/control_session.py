@@ -120,9 +120,9 @@ class ControlSession:
             self._allowance = None if body.acks else self._allowance + AMPLIFICATION * len(datagram)
         return body
 
-    def receive(self, negotiation: Negotiation, opcode: Opcode, body: Body) -> None:
+    def receive(self, negotiation: Negotiation, opcode: Opcode, body: Body, now: float) -> None:
         """Give a packet's acknowledgements and payload to its negotiation."""
-        negotiation.reliable.acknowledged(body.acks)
+        negotiation.reliable.acknowledged(body.acks, now)
         if body.number is not None:
             reason = negotiation.receive(body.number, opcode, body.payload)
             if reason is not None:

@@ -35,6 +35,8 @@ class _Sent:
     payload: bytes
     due: float
     timeout: float
+    first_sent: float | None = None
+    repeated: bool = False
     passed: int = 0
 
 
@@ -55,6 +57,8 @@ class Reliable:
         self._acked: list[int] = []
         self._heard = False
         """Whether the peer has said anything yet; one that is down is asked at even intervals."""
+        self.round_trip: float | None = None
+        """Seconds to the quickest acknowledgement of a packet that was sent once; None before the first."""
 
     def room(self) -> int:
         """How many packets may be queued now."""
@@ -85,6 +89,8 @@ class Reliable:
         for number, sent in self._sent.items():
             if now >= sent.due or sent.passed >= EARLY_RESEND:
                 packets.append((number, sent.opcode, sent.payload))
+                sent.repeated = sent.first_sent is not None
+                sent.first_sent = now
                 sent.due = now + sent.timeout
                 if self._heard:
                     sent.timeout = min(sent.timeout * 2, SLOWEST)
@@ -101,12 +107,17 @@ class Reliable:
         """When `due` has something again, or None."""
         return min((sent.due for sent in self._sent.values()), default=None)
 
-    def acknowledged(self, numbers: tuple[int, ...]) -> None:
+    def acknowledged(self, numbers: tuple[int, ...], now: float) -> None:
         """The peer has these packets."""
         self._heard |= bool(numbers)
         for number in numbers:
-            if self._sent.pop(number, None) is None:
+            done = self._sent.pop(number, None)
+            if done is None:
                 continue
+            # Which sending of several was acknowledged cannot be known (RFC 6298, section 3).
+            if done.first_sent is not None and not done.repeated:
+                taken = now - done.first_sent
+                self.round_trip = taken if self.round_trip is None else min(taken, self.round_trip)
             for earlier, sent in self._sent.items():
                 if earlier < number:
                     sent.passed += 1

@@ -116,6 +116,8 @@ class TlsSession:
         self._answer_by: float | None = None
         self._restarted_at: float | None = None
         """When this client last began anew because its server had."""
+        self.handshakes = 0
+        """Negotiations of keys that have come to their end."""
         self._ended = False
         self._complained = False
         self._up = False
@@ -288,7 +290,7 @@ class TlsSession:
         """Of the keys that seal now; nothing while there are none."""
         sealing, agreed = self._keyring.in_use
         if sealing is None or agreed is None:
-            return Security()
+            return Security(handshakes=self.handshakes)
         peer = sealing.engine.peer
         options = {
             "tls-ekm": agreed.exporter,
@@ -303,6 +305,8 @@ class TlsSession:
             tls=sealing.engine.describe(),
             peer_name=peer.common_name if peer else None,
             negotiated=tuple(name for name, holds in options.items() if holds),
+            round_trip=sealing.reliable.round_trip,
+            handshakes=self.handshakes,
         )
 
     def deadline(self) -> float | None:
@@ -456,7 +460,7 @@ class TlsSession:
             self.drops[str(error)] += 1
             return None
         self.spoken = True
-        control_session.receive(negotiation, opcode, body)
+        control_session.receive(negotiation, opcode, body, now)
         self._advance(control_session, negotiation, now)
         return control_session
 
@@ -466,7 +470,7 @@ class TlsSession:
         """The session that a packet of an unknown one begins; None where all is said, or not enough yet."""
         settings, active = self.settings, self._active
         if active is not None and active.remote is None:
-            return self._answered(active, datagram, opcode, key_id, session_id, source)
+            return self._answered(active, datagram, opcode, key_id, session_id, source, now)
         if active is not None and (settings.mode == "push" or settings.single_session):
             raise ProtocolError("control packet of no session")
         if settings.server and not settings.stream:
@@ -518,6 +522,7 @@ class TlsSession:
         key_id: int,
         session_id: bytes,
         source: Hashable,
+        now: float,
     ) -> tuple[ControlSession, packet.Body] | None:
         """This client's session, where a packet answers its reset.
 
@@ -537,7 +542,7 @@ class TlsSession:
             raise ProtocolError("control packet of no session")
         assert active.current is not None, "a client's session has begun"
         if early is not None:
-            active.receive(active.current, Opcode.CONTROL_HARD_RESET_SERVER_V2, early)
+            active.receive(active.current, Opcode.CONTROL_HARD_RESET_SERVER_V2, early, now)
         self._early.clear()
         active.remote, active.address = session_id, source
         return active, body
@@ -570,11 +575,13 @@ class TlsSession:
 
     def _advance(self, control_session: ControlSession, negotiation: Negotiation, now: float) -> None:
         """Let a negotiation take its next steps, and draw the consequences."""
+        before = negotiation.ready
         try:
             control_session.advance(negotiation, now)
         except ProtocolError as error:
             self._failed(control_session, str(error), now)
             return
+        self.handshakes += negotiation.ready and not before
         if (remote := negotiation.introduce()) is not None:
             self._introduced(control_session, negotiation, remote, now)
         if negotiation.ready and not control_session.complete:
