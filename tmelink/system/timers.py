@@ -1,4 +1,4 @@
-"""Timers: `DeadlineTimer` for deadlines that traffic postpones, `PreciseTimer` for exact ones.
+"""A timer as exact as the kernel's clock: `PreciseTimer`.
 
 asyncio waits in whole milliseconds, rounded up, which is a fifth of a delay of 5 ms. Linux's timerfd(2) wakes
 the loop within some 50 microseconds. Elsewhere asyncio's own timer stands in.
@@ -24,38 +24,6 @@ class _TimeSpec(ctypes.Structure):
 
 class _TimerSpec(ctypes.Structure):
     _fields_ = (("interval", _TimeSpec), ("value", _TimeSpec))
-
-
-class DeadlineTimer:
-    """Calls `callback` at a deadline of the running loop's clock, or sooner; that arms it again.
-
-    Traffic postpones deadlines all the time. So a later deadline leaves the timer as it is, and one that
-    fires too early finds nothing due.
-    """
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self._callback = callback
-        self._handle: asyncio.TimerHandle | None = None
-
-    def arm(self, deadline: float | None) -> None:
-        """Fire at `deadline` at the latest, in seconds of `loop.time()`; None asks for nothing."""
-        if deadline is None:
-            return
-        if self._handle is not None:
-            if self._handle.when() <= deadline:
-                return
-            self._handle.cancel()
-        self._handle = asyncio.get_running_loop().call_at(deadline, self._fire)
-
-    def cancel(self) -> None:
-        """Do not fire until it is armed again."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _fire(self) -> None:
-        self._handle = None
-        self._callback()
 
 
 class PreciseTimer:

@@ -15,7 +15,7 @@ from tmelink.arguments import ArgumentError, keyword
 from tmelink.element import Element, Port
 from tmelink.errors import ElementError
 from tmelink.stack.interface import Interface
-from tmelink.system.timers import DeadlineTimer
+from tmelink.timers import DeadlineTimer
 
 ANNOUNCE_AFTER = 0.1
 """Seconds from `open` to the announcement of the addresses, so that elements opened later hear it."""

@@ -10,7 +10,7 @@ from tmelink.elements.emulators.qemu_stream import QemuStream
 from tmelink.transport.streams import FRAMINGS
 
 
-class Stream(QemuStream):
+class FramedStream(QemuStream):
     """Frames over TCP or a unix socket, each after its length; `framing` says how the length is written.
 
     `be16` is what vde_plug has on its standard input and output, and Dodo's and Medley's NetHub (TCP port

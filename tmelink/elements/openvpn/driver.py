@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from tmelink.frame import Frame
 from tmelink.openvpn.session import Carried, Item, Session, SessionEvent, Step
 from tmelink.openvpn.tls.session import TlsSession
-from tmelink.system.timers import DeadlineTimer
+from tmelink.timers import DeadlineTimer
 
 
 class SessionDriver:

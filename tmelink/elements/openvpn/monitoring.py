@@ -38,7 +38,7 @@ class Monitoring:
         self._monitors: set[_Monitor] = set()
         self._server: asyncio.Server | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._handler = _Handler(self._logged)
+        self._handler = _HistoryHandler(self._logged)
         self._path: str | None = None
 
     async def open(self) -> None:
@@ -117,7 +117,7 @@ class Monitoring:
             monitor.say(monitor.management.logged(line))
 
 
-class _Handler(logging.Handler):
+class _HistoryHandler(logging.Handler):
     def __init__(self, take: object) -> None:
         super().__init__()
         self._take = take

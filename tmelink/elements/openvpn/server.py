@@ -46,7 +46,7 @@ from tmelink.openvpn.server.server import Addressed, TlsServer
 from tmelink.openvpn.session import Exit, Item, Joining, Notice, Restart, Up
 from tmelink.openvpn.tls.push_messages import UPDATABLE, PushedChange
 from tmelink.source import Word
-from tmelink.system.timers import DeadlineTimer
+from tmelink.timers import DeadlineTimer
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.streams import Stream
