@@ -55,6 +55,17 @@ CARDS = {
         "tmelink/qemu/multicast 239.192.168.1:1102 local 127.0.0.1",
         "eth0=mcast,,239.192.168.1,1102,1",
     ),
+    "l2tpv3 over UDP": (
+        "tmelink/l2tpv3 local 127.0.0.1:1701 remote 127.0.0.1:1702 session 7 remote-session 9 counter "
+        "cookie 01020304 remote-cookie 05060708",
+        "vec0:transport=l2tpv3,udp=1,src=127.0.0.1,dst=127.0.0.1,srcport=1702,dstport=1701,"
+        "rx_session=9,tx_session=7,rx_cookie=0x05060708,tx_cookie=0x01020304,counter=1,depth=16",
+    ),
+    "l2tpv3 over IP": (
+        "tmelink/l2tpv3 local 127.0.0.1 remote 127.0.0.2 session 7 cookie 0x0102030405060708",
+        "vec0:transport=l2tpv3,udp=0,src=127.0.0.2,dst=127.0.0.1,rx_session=7,tx_session=7,"
+        "cookie64=1,rx_cookie=0x0102030405060708,tx_cookie=0x0102030405060708,depth=16",
+    ),
 }
 
 

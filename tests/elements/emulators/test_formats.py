@@ -61,6 +61,11 @@ def pair_of(kind: str, directory: Path) -> tuple[Cable, Cable]:
             make("tmelink/udp", f"local 127.0.0.1:{one} remote 127.0.0.1:{two}"),
             make("tmelink/udp", f"local {two} float"),
         )
+    if kind == "l2tpv3":
+        return (
+            make("tmelink/l2tpv3", f"local 127.0.0.1:{one} remote 127.0.0.1:{two} session 1 cookie 00112233"),
+            make("tmelink/l2tpv3", f"local 127.0.0.1:{two} remote 127.0.0.1:{one} session 1 cookie 00112233"),
+        )
     if kind == "dgram inet":
         return (
             make("tmelink/qemu/dgram", f"local 127.0.0.1:{one} remote localhost:{two}"),

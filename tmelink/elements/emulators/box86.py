@@ -8,8 +8,8 @@ from ipaddress import IPv4Address
 
 from tmelink import values
 from tmelink.arguments import keyword, keywords
-from tmelink.elements.emulators.cable import Cable
-from tmelink.elements.emulators.group_carrier import GroupCarrier, Items, as_it_is
+from tmelink.elements.emulators.cable import Cable, Items, as_it_is
+from tmelink.elements.emulators.group_carrier import GroupCarrier
 from tmelink.frame import pieces
 from tmelink.transport.endpoints import Inet
 

@@ -14,6 +14,13 @@ from tmelink.element import Element, Port
 from tmelink.frame import MIN_FRAME, Burst, Counters, Frame, Run, pieces
 from tmelink.offload import coalesce, cut
 
+Items = Sequence[Frame | Run]
+
+
+def as_it_is(items: Items) -> Items:
+    """Frames are datagrams as they stand."""
+    return items
+
 
 class Carrier(Protocol):
     """Carries an endpoint's frames while there is a peer: a socket of any kind."""

@@ -15,7 +15,7 @@ from logging import Logger
 from time import monotonic
 
 from tmelink import frame
-from tmelink.elements.emulators.cable import Endpoint
+from tmelink.elements.emulators.cable import Endpoint, Items, as_it_is
 from tmelink.errors import ElementError
 from tmelink.frame import Counters, Frame, Run, pieces
 from tmelink.transport import sockets
@@ -29,13 +29,6 @@ REMEMBERED = 512
 """The most frames that are remembered to know copies by: those of `COPY_SECONDS` on a busy old network."""
 
 _IP_MULTICAST_ALL = 49  # linux/in.h
-
-Items = Sequence[Frame | Run]
-
-
-def as_it_is(items: Items) -> Items:
-    """Frames are datagrams as they stand."""
-    return items
 
 
 class GroupCarrier:

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address
 
 from tmelink import ethernet, values
 from tmelink.arguments import keywords
-from tmelink.elements.emulators.cable import Cable
-from tmelink.elements.emulators.group_carrier import GroupCarrier, Items
+from tmelink.elements.emulators.cable import Cable, Items
+from tmelink.elements.emulators.group_carrier import GroupCarrier
 from tmelink.frame import Frame, pieces
 from tmelink.transport.endpoints import Inet
 

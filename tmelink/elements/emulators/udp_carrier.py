@@ -1,4 +1,4 @@
-"""Bare frames in UDP: the socket, the peer's name, and the accepted senders.
+"""Frames in UDP, bare or in a format's own header: the socket, the peer's name, and the accepted senders.
 
 Nothing in such a datagram proves its origin, so only its source address is checked.
 """
@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from logging import Logger
 
 from tmelink import frame
-from tmelink.elements.emulators.cable import Endpoint
+from tmelink.elements.emulators.cable import Endpoint, Items, as_it_is
+from tmelink.errors import ElementError, MissingCapability
 from tmelink.frame import Frame, Run
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address, Datagrams
@@ -29,7 +30,8 @@ class UdpCarrier:
     """Carries an endpoint's frames over UDP; `came_up(peer)` says when a peer was heard, and when it moved.
 
     With `remote` and without `floats`, only that address and port is accepted; else any sender, and frames go
-    to the sender heard last.
+    to the sender heard last. `seal` and `open` turn frames into datagrams and back; `open` leaves out, and
+    counts, what is not a frame. With `protocol` they are packets of that IP protocol instead, without ports.
     """
 
     def __init__(
@@ -41,7 +43,13 @@ class UdpCarrier:
         local: Inet,
         remote: Inet | None,
         floats: bool,
+        seal: Callable[[Items], Items] = as_it_is,
+        open: Callable[[Items], Items] = as_it_is,
+        protocol: int = 0,
     ) -> None:
+        self._seal = seal
+        self._open = open
+        self._protocol = protocol
         self.peer: Address | None = None
         self._endpoint = endpoint
         self._log = log
@@ -59,13 +67,13 @@ class UdpCarrier:
         """Bind the socket; raises `ElementError` where the address is not available."""
         host = self._local.host or ""
         family = sockets.literal_family(host) or sockets.literal_family(self._remote_host) or socket.AF_INET
-        sock = sockets.make_socket(
-            family,
-            socket.SOCK_DGRAM,
-            sockets.SocketOptions(receive_buffer=sockets.RECEIVE_BUFFER),
-            (host or ("::" if family == socket.AF_INET6 else "0.0.0.0"), self._local.port),
-            sockets.Words("'local'", "the address after 'local'"),
-        )
+        here = (host or ("::" if family == socket.AF_INET6 else "0.0.0.0"), self._local.port)
+        if self._protocol:
+            sock = _raw(family, self._protocol, here)
+        else:
+            options = sockets.SocketOptions(receive_buffer=sockets.RECEIVE_BUFFER)
+            words = sockets.Words("'local'", "the address after 'local'")
+            sock = sockets.make_socket(family, socket.SOCK_DGRAM, options, here, words)
         endpoint = self._endpoint
         self._datagrams = Datagrams(
             sock, self._arrived, endpoint.hold_machine, self._log, endpoint.sent, endpoint.received
@@ -131,7 +139,7 @@ class UdpCarrier:
         if self.peer is None:
             self._endpoint.sent.drops["no peer yet"] += frame.count(items)
         else:
-            self._datagrams.send(items, self.peer)
+            self._datagrams.send(self._seal(items), self.peer)
 
     def pause(self, paused: bool) -> None:
         """Do nothing: a peer over UDP does not notice."""
@@ -143,7 +151,28 @@ class UdpCarrier:
                 return
             self.peer = address
             self._heard = False
+        opened = self._open(items)
+        if not opened:
+            return
         if not self._heard:
             self._heard = True
             self._came_up(sockets.show(address))
-        self._endpoint.deliver(items)
+        self._endpoint.deliver(opened)
+
+
+def _raw(family: socket.AddressFamily, protocol: int, here: Address) -> socket.socket:
+    """A socket for packets of an IP protocol; raises `ElementError`."""
+    try:
+        sock = socket.socket(family, socket.SOCK_RAW, protocol)
+    except PermissionError as error:
+        raise MissingCapability(
+            "a socket of an IP protocol", "CAP_NET_RAW", "or give ports, for UDP"
+        ) from error
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, sockets.RECEIVE_BUFFER)
+        sock.bind(here)
+    except OSError as error:
+        sock.close()
+        raise ElementError(f"'local' {here[0]}: {error.strerror}") from error
+    return sock
