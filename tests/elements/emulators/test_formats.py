@@ -104,6 +104,7 @@ KINDS = [
     "be16",
     "le16",
     "be32",
+    "l2tpv3",
     "udp",
     "dgram inet",
     "dgram unix",
@@ -144,7 +145,7 @@ async def meet(a: Machine, b: Machine) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("kind", ["udp", "dgram unix", "stream unix", "vde"])
+@pytest.mark.parametrize("kind", ["udp", "l2tpv3", "dgram unix", "stream unix", "vde"])
 def test_a_super_frame_is_cut_into_what_the_peer_takes(kind: str, tmp_path: Path) -> None:
     async def body() -> None:
         one, two = pair_of(kind, tmp_path)
@@ -574,6 +575,8 @@ def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
         ("tmelink/qemu/stream", "listen 5000", "not one of server, connect"),
         ("tmelink/qemu/stream", "server example.org:5000", "not a valid IP address of this computer"),
         ("tmelink/qemu/stream", "connect /tmp/s remote 10.0.0.1", "'remote' is for a server"),
+        ("tmelink/l2tpv3", "local 127.0.0.1:1 remote 127.0.0.1 session 1", "either both ends have a port"),
+        ("tmelink/l2tpv3", "local 127.0.0.1 remote 127.0.0.1 session 1 cookie 123", "8 or 16 hexadecimal"),
         ("tmelink/stream", "connect /tmp/s", "missing argument: framing be16|le16|be32"),
         ("tmelink/stream", "connect /tmp/s framing be64", "not one of be16, le16, be32"),
         ("tmelink/qemu/dgram", "local 5000", "missing argument: 'remote'"),
