@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import signal
@@ -12,9 +13,12 @@ from typing import Any
 
 import pytest
 
+import tmelink
 from tests.e2e.managed import Managed
 from tests.e2e.secured import Site
+from tests.support.aio import TIMEOUT
 from tests.support.netns import Namespace, Net, Process
+from tmelink.elements.openvpn.server import Server
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "openvpn", "tinyproxy", "microsocks", "danted")]
 
@@ -77,6 +81,14 @@ def proxied(site: Site, there: Namespace, kind: str) -> Iterator[str]:
         yield ""
 
 
+@pytest.fixture(scope="module")
+def times() -> Iterator[list[str]]:
+    """A line for each kind of way to the servers, which pytest -s shows at the end of the module."""
+    rows = [f"two remotes, the first dead, --server-poll-timeout {POLL}: up after"]
+    yield rows
+    print("\n" + "\n".join(rows))
+
+
 @pytest.mark.parametrize(
     ("kind", "proto"),
     [
@@ -87,7 +99,9 @@ def proxied(site: Site, there: Namespace, kind: str) -> Iterator[str]:
         ("socks-proxy over UDP", "udp"),
     ],
 )
-def test_a_dead_remote_costs_no_more_than_the_poll_timeout(site: Site, kind: str, proto: str) -> None:
+def test_a_dead_remote_costs_no_more_than_the_poll_timeout(
+    site: Site, times: list[str], kind: str, proto: str
+) -> None:
     """The first of two remotes never answers; the log says which one was tried."""
     here, there = site.net.pair()
     there.start(sys.executable, "-c", SILENT).expect("silent")
@@ -108,6 +122,7 @@ def test_a_dead_remote_costs_no_more_than_the_poll_timeout(site: Site, kind: str
         began = time.monotonic()
         process.expect("link: up")
         took = time.monotonic() - began
+        times.append(f"{kind:22} {took:.1f} s")
         assert took < POLL + 2, process.output
         assert any("10.1.0.2:1195" in line and "server-poll-timeout" in line for line in process.lines)
         assert process.stop() == 0
@@ -186,6 +201,76 @@ def test_where_a_temporary_refusal_sends_a_client(
     assert least <= time.monotonic() - refused < least + 4
     assert moves(process) == then
     assert process.stop() == 0
+
+
+def test_a_client_among_three_servers(site: Site) -> None:
+    """Two servers of OpenVPN's and one of tmelink's, which can send PUSH_UPDATE: where each word leads."""
+    here, *hosts, _hub = site.net.internet(4)
+    there = Servers(site, hosts[:2], judged=True)
+    third = hosts[2]
+    rows: list[str] = []
+
+    def show(command: str, wanted: str) -> None:
+        until = time.monotonic() + TIMEOUT
+        while wanted not in (said := here.run(*command.split(), check=False)):
+            assert time.monotonic() < until, said
+            time.sleep(0.05)
+
+    def follow(process: Process, seen: int, by: str, word: str, where: str) -> None:
+        """The client went down after it had said so many lines, and comes up there."""
+        process.expect("link: down", since=seen)
+        process.expect("link: up", since=seen)
+        rows.append(f"{word:36} from {by}: {moves(process)[-1]}")
+        assert moves(process)[-1] == where, rows
+
+    def among_openvpn() -> None:
+        process = client(site, here, there.remotes, "--connect-retry 1 1", until="link: up")
+        for word, console, where in (("RESTART", 0, "server1"), ("RESTART,[N]", 1, "server2")):
+            seen = len(process.lines)
+            there.servers[0].console.tell(f"client-kill {console} {word}")
+            follow(process, seen, "server1", word, where)
+        assert process.stop() == 0
+
+    async def main() -> None:
+        machine = tmelink.load(
+            "server: tme/host/openvpn/socket/server --dev tun --server 10.8.0.0 255.255.255.0 "
+            "--topology subnet --keepalive 1 20 --explicit-exit-notify 1 "
+            f"{site.identity('server3', 'server')}\n"
+        )
+        remotes = f"--remote {third.addresses[0]} 1194 {there.remotes}"
+        async with machine.run() as lab:
+            server = lab["/server"]
+            assert isinstance(server, Server)
+            options = "--connect-retry 1 1 --server-poll-timeout 3"
+            process = await asyncio.to_thread(client, site, here, remotes, options, until="link: up")
+            for change, command, wanted in (
+                ("route 10.40.0.0 255.255.0.0", "ip route show dev own0", "10.40.0.0/16"),
+                ("tun-mtu 1280", "ip link show own0", "mtu 1280 "),
+            ):
+                assert await server.command(["push", "amy", *change.split()]) == "told 1 of 1 clients"
+                await asyncio.to_thread(show, command, wanted)
+                rows.append(f"{f'PUSH_UPDATE,{change}':36} from server3: {moves(process)[-1]}, still up")
+            assert "link: down" not in process.output
+            seen = len(process.lines)
+            await server.command(["kick", "amy"])
+            await asyncio.to_thread(follow, process, seen, "server3", "RESTART", "server3")
+            there.servers[0].deny = "TEMP[advance remote]:full"
+            seen = len(process.lines)
+        word = "AUTH_FAILED,TEMP[advance remote]"
+        await asyncio.to_thread(follow, process, seen, "server1", word, "server2")
+        assert await asyncio.to_thread(process.stop) == 0
+
+    try:
+        among_openvpn()
+        third.call(main)
+    finally:
+        there.close()
+        print(
+            "",
+            "a client among three servers: what it is told, by whom, and where it is then",
+            *rows,
+            sep="\n",
+        )
 
 
 def test_a_server_that_falls_silent_is_tried_first(servers: tuple[Namespace, Servers], site: Site) -> None:
