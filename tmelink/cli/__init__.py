@@ -42,6 +42,7 @@ COMMANDS = (
     "explain",
     "routes",
     "elements",
+    "import",
     "ovpn",
     "genkey",
     "keygen",
