@@ -32,6 +32,7 @@ class Proto(IntFlag):
 
 _ALWAYS = Proto.DATA_V2 | Proto.CC_EXIT_NOTIFY | Proto.TLS_KEY_EXPORT | Proto.DYN_TLS_CRYPT | Proto.DATA_EPOCH
 _PULL = Proto.REQUEST_PUSH | Proto.AUTH_PENDING_KW | Proto.AUTH_FAIL_TEMP | Proto.PUSH_UPDATE
+_PULL |= Proto.DNS_OPTION_V2
 
 
 def build(
