@@ -31,7 +31,7 @@ LAYERS = [
     {"routing"},
     {"ethernet", "ip", "frame"},
     {"arguments", "logs"},
-    {"printable", "errors", "values", "resources", "state", "timers"},
+    {"printable", "errors", "values", "reasons", "resources", "state", "timers"},
     {"source"},
 ]
 OPENVPN = ["server", "options", "tls", "plain", "data"]

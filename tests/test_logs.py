@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
+import re
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +34,7 @@ def test_a_line_begins_with_the_element_and_says_how_bad_it_is(written) -> None:
     assert written() == ["a/le0: up", "a/le0: warning: slow"]
 
 
-@pytest.mark.parametrize(("verbosity", "count"), [(-2, 1), (-1, 2), (0, 3), (1, 4)])
+@pytest.mark.parametrize(("verbosity", "count"), [(-3, 1), (-2, 1), (-1, 2), (0, 3), (1, 4), (2, 5), (3, 5)])
 def test_v_adds_and_q_removes(written, verbosity: int, count: int) -> None:  # type: ignore[no-untyped-def]
     logs.configure(verbosity)
     log = logging.getLogger("tmelink.element.le0")
@@ -37,6 +42,7 @@ def test_v_adds_and_q_removes(written, verbosity: int, count: int) -> None:  # t
     log.info("i")
     log.warning("w")
     log.error("e")
+    log.log(logs.TRACE, "t")
     assert len(written()) == count
 
 
@@ -48,6 +54,42 @@ def test_the_level_of_one_element_alone(written) -> None:  # type: ignore[no-unt
     logs.set_level("link0", 0)
     logging.getLogger("tmelink.element.link0").debug("hidden again")
     assert written() == ["link0: shown"]
+
+
+def test_lines_have_their_time_unless_the_journal_takes_them(
+    written: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.getLogger("tmelink.element.le0")
+    logs.configure(0, dated=True)
+    log.info("up")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d le0: up", written()[0])
+    found = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    logs.configure(0, dated=True)
+    log.info("up")
+    assert written() == ["le0: up"]
+
+
+def test_lines_as_json(written) -> None:  # type: ignore[no-untyped-def]
+    logs.configure(0, form="json", dated=True)
+    logging.getLogger("tmelink.element.a/le0").warning("slow: %d\n", 5)
+    logging.getLogger("tmelink.run").info("running")
+    first, second = map(json.loads, written())
+    assert time.time() - 60 < first.pop("time") <= time.time()
+    assert first == {"level": "warning", "element": "a/le0", "message": "slow: 5\n"}
+    assert second["element"] is None
+
+
+def test_a_file_takes_the_lines_and_a_new_one_after_it_was_renamed(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("before\n")
+    logs.configure(0, file=file)
+    log = logging.getLogger("tmelink.element.le0")
+    log.info("one")
+    file.rename(tmp_path / "log.1")
+    log.info("two")
+    assert (tmp_path / "log.1").read_text() == "before\nle0: one\n"
+    assert file.read_text() == "le0: two\n"
 
 
 def record(name: str, message: str, *args: object) -> logging.LogRecord:

@@ -97,3 +97,18 @@ def derived_mac(seed: str) -> bytes:
     """
     digest = hashlib.sha256(b"tmelink mac " + seed.encode()).digest()
     return bytes(((digest[0] & 0xFC) | 0x02,)) + digest[1:6]
+
+
+_LENGTHS = range(1501)
+_NOT_IN_USE = range(1501, 0x0600)
+"""Values of the type field that are neither a length (IEEE 802.3, 3.2.6) nor an EtherType."""
+
+
+def plausible(frame: Frame) -> bool:
+    """Whether some bytes can be a frame: every second random ones cannot."""
+    if len(frame) < HEADER or frame[SOURCE] & 1:
+        return False
+    kind = frame[ETHERTYPE] << 8 | frame[ETHERTYPE + 1]
+    if kind in _LENGTHS:
+        return kind <= len(frame) - HEADER
+    return kind not in _NOT_IN_USE

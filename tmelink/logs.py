@@ -6,10 +6,14 @@ no peer can fill a disk.
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import TextIO
 
 from tmelink.printable import lines
@@ -25,6 +29,11 @@ WINDOW = 60.0
 KINDS = 1000
 """The most kinds of line that are remembered; the oldest are forgotten first, so that memory is bounded."""
 
+
+TRACE = 5
+"""Below `logging.DEBUG`: single packets."""
+
+FORMATS = ("text", "json")
 
 UNLIMITED = "unlimited"
 """The attribute of a record whose writer sees to it that there are not too many."""
@@ -57,12 +66,18 @@ class Limit(logging.Filter):
         return kind[1] <= BURST
 
 
-class _Line(logging.Formatter):
+class _Text(logging.Formatter):
+    """The element's name first; before it the time where `dated`."""
+
+    def __init__(self, *, dated: bool) -> None:
+        super().__init__()
+        self._dated = dated
+
     def format(self, record: logging.LogRecord) -> str:
-        element = record.name.removeprefix(ELEMENTS + ".")
-        name = element if element != record.name else "tmelink"
         severity = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        line = f"{name}: {severity}{lines(record.getMessage())}"
+        line = f"{_element(record) or 'tmelink'}: {severity}{lines(record.getMessage())}"
+        if self._dated:
+            line = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))} {line}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
@@ -76,16 +91,67 @@ class _Handler(logging.StreamHandler[TextIO]):
             super().handleError(record)
 
 
-def configure(verbosity: int) -> None:
-    """Write tmelink's log to standard error; 0 is the ordinary level, +1 logs more, -1 and -2 less."""
-    level = {-2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO}.get(max(verbosity, -2), logging.DEBUG)
-    handler = _Handler(sys.stderr)
-    handler.setFormatter(_Line())
+class _File(WatchedFileHandler):
+    """The same for a file."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+class _Json(logging.Formatter):
+    """An object a line: time in seconds since the epoch, level, element (null: tmelink itself), message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "element": _element(record),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            told["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(told)
+
+
+def _element(record: logging.LogRecord) -> str | None:
+    element = record.name.removeprefix(ELEMENTS + ".")
+    return None if element == record.name else element
+
+
+def configure(verbosity: int, *, form: str = "text", file: Path | None = None, dated: bool = False) -> None:
+    """Write tmelink's log to standard error, or to the end of `file`.
+
+    0 is the ordinary level; +1 logs details and +2 single packets, -1 and -2 less. `form` is one of
+    `FORMATS`. With `dated` each line of text begins with the time, unless it goes to systemd's journal, which
+    has its own.
+    Raises `OSError` where the file cannot be written.
+    """
+    logging.addLevelName(TRACE, "TRACE")
+    levels = {-2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG, 2: TRACE}
+    handler: logging.Handler
+    if file is None:
+        handler = _Handler(sys.stderr)
+        dated = dated and not _is_journal()
+    else:
+        handler = _File(file, encoding="utf-8")
+    handler.setFormatter(_Json() if form == "json" else _Text(dated=dated))
     handler.addFilter(Limit())
     root = logging.getLogger("tmelink")
+    for before in root.handlers:
+        before.close()
     root.handlers = [handler]
-    root.setLevel(level)
+    root.setLevel(levels[max(-2, min(verbosity, 2))])
     root.propagate = False
+
+
+def _is_journal() -> bool:
+    """Whether standard error is systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        found = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def set_level(element: str, level: int) -> None:

@@ -154,11 +154,11 @@ def seconds(low: float, high: float, what: str = "time") -> Callable[[str], floa
     return convert
 
 
-_LOG_LEVELS = {"off": 0, "debug": 10, "info": 20, "warning": 30, "error": 40}
+_LOG_LEVELS = {"off": 0, "trace": 5, "debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def log_level(word: str) -> int:
-    """A level of tmesh's `log` as a number of `logging`: 0 for the common level, 10 for everything.
+    """A level of tmesh's `log` as a number of `logging`: 0 for the common level, 10 for details.
 
     TME's numbers are 0 or `off` for the common level, and higher for more; a name is the lowest level shown.
     """
@@ -167,7 +167,7 @@ def log_level(word: str) -> int:
     if re.fullmatch(r"0[xX][0-9A-Fa-f]+|[0-9]+", word, re.ASCII):
         return _LOG_LEVELS["debug"] if int(word, 16) else 0
     raise ValueError(
-        f"'{word}' is not a valid log level: a number from 0, off, debug, info, warning or error"
+        f"'{word}' is not a valid log level: a number from 0, off, trace, debug, info, warning or error"
     )
 
 

@@ -145,11 +145,11 @@ def test_a_program_runs_as_an_unprivileged_user(net: Net, asked: str | None) -> 
 def test_a_program_is_started_again_by_a_run_that_gave_up_root(net: Net) -> None:
     a = net.namespace()
     run = a.tmelink('p0: tmelink/process restart always sh -c "echo pid $$; exec sleep 1000"\n')
-    first = re.search(r"pid (\d+)", run.expect(r"^p0: pid \d+"))
+    first = re.search(r"pid (\d+)", run.expect(r"\bp0: pid \d+"))
     assert first is not None
     since = len(run.lines)
     os.kill(int(first[1]), signal.SIGKILL)
-    second = re.search(r"pid (\d+)", run.expect(r"^p0: pid \d+", since=since))
+    second = re.search(r"pid (\d+)", run.expect(r"\bp0: pid \d+", since=since))
     assert second is not None
     assert status(int(second[1]))["Uid"].split()[0] == str(pwd.getpwnam("nobody").pw_uid)
     assert run.stop() == 0

@@ -143,9 +143,9 @@ def test_segments_over_the_mtu_and_what_cannot_be_cut_are_counted() -> None:
     here, _ = negotiated(tun_mtu=1000)
     frame, gso = Flow().super_frame(noise(2800), 1400)
     assert here.send([SuperFrame(frame, gso)], 1.0).wire == ()
-    assert here.drops == {"too long": 2}
+    assert here.drops == {"too long to send": 2}
     assert here.send([SuperFrame(frame, gso._replace(kind=3))], 1.0).wire == ()
-    assert here.drops == {"too long": 2, "malformed super-frame": 1}
+    assert here.drops == {"too long to send": 2, "malformed super-frame": 1}
 
 
 def test_a_peer_with_a_smaller_mtu_takes_no_longer_segments() -> None:

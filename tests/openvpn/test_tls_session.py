@@ -132,7 +132,7 @@ def test_frames_too_long_or_short_are_counted() -> None:
     wire.do(wire.client, wire.client.session.send([Run(memoryview(bytes(2050)), 1025)], wire.now))
     wire.run(wire.now + 1)
     assert wire.server.frames == [FRAME]
-    assert wire.client.session.drops == {"too short": 1, "too long": 3}
+    assert wire.client.session.drops == {"too short to send": 1, "too long to send": 3}
 
 
 def test_ends_whose_options_differ_are_told() -> None:
@@ -850,7 +850,7 @@ def test_a_pushed_mtu_is_followed() -> None:
     wire.send(wire.client, b"\2\0\0\0\0\1\2\0\0\0\0\2\x08\0" + bytes(1309), FRAME)
     wire.run(wire.now + 1)
     assert wire.server.frames == [FRAME]
-    assert wire.client.session.drops == {"too long": 1}
+    assert wire.client.session.drops == {"too long to send": 1}
 
 
 def test_pushed_compression_is_followed() -> None:

@@ -55,7 +55,7 @@ MEMBERS = {
 
 FOUNDATIONS = frozenset(
     ("element", "offload", "frame", "ethernet", "ip", "arguments", "values", "errors", "source", "logs",
-     "resources", "state", "timers")
+     "reasons", "resources", "state", "timers")
 )  # fmt: skip
 """What every part may import; the picture names them without arrows."""
 

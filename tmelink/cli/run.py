@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tmelink import logs
 from tmelink.cli import files, labs, streams
 from tmelink.cli.addresses import ListenAddress, listen_address
 from tmelink.cli.signals import Signals
@@ -82,10 +83,27 @@ def declare(parser: argparse.ArgumentParser) -> None:
         type=files.argument(listen_address),
         help="answer Prometheus at http://ADDR:PORT/metrics (needs tmelink[metrics])",
     )
+    parser.add_argument(
+        "--log-format",
+        choices=logs.FORMATS,
+        default="text",
+        help="text, with the time unless systemd's journal takes the lines; or a JSON object a line",
+    )
+    parser.add_argument(
+        "--log-file",
+        metavar="FILE",
+        type=Path,
+        help="append the log to this file, opened anew after it was renamed",
+    )
     parser.add_argument("--pidfile", metavar="FILE", type=Path, help="write the process number there")
 
 
 def main(options: argparse.Namespace) -> int:
+    try:
+        verbosity = options.verbose - options.quiet
+        logs.configure(verbosity, form=options.log_format, file=options.log_file, dated=True)
+    except OSError as error:
+        raise TmelinkError(f"cannot write --log-file {options.log_file}: {error.strerror}") from error
     machine = files.read(options, network_only=options.network_only)
     if note := files.not_emulated(machine):
         if not options.network_only:

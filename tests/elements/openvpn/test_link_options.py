@@ -11,6 +11,7 @@ from tmelink.element import Element, Port, connect
 from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.openvpn import sessions
 from tmelink.elements.openvpn.link import Link
+from tmelink.logs import TRACE
 from tmelink.openvpn.options.values import Options, TlsOptions
 from tmelink.openvpn.settings import ControlChannel, Liveness, Mssfix, Replay, Sizes
 from tmelink.openvpn.tls.settings import Credentials
@@ -19,7 +20,14 @@ from tmelink.transport.datagrams import MAX_RUN
 
 @pytest.mark.parametrize(
     ("verb", "level"),
-    [(0, logging.ERROR), (1, logging.NOTSET), (4, logging.NOTSET), (5, logging.DEBUG), (11, logging.DEBUG)],
+    [
+        (0, logging.ERROR),
+        (1, logging.NOTSET),
+        (3, logging.NOTSET),
+        (4, logging.DEBUG),
+        (5, TRACE),
+        (11, TRACE),
+    ],
 )
 def test_verb_is_how_much_the_link_logs(verb: int, level: int) -> None:
     assert Link("link0", Options(verb=verb)).log_level == level

@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from tmelink import reasons
 from tmelink.element import Element, Port
 from tmelink.elements.openvpn.monitoring import Monitoring
 from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.sessions import problems
 from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
+from tmelink.elements.openvpn.waiting import RefusalLog
 from tmelink.errors import ElementError
 from tmelink.frame import Counters
+from tmelink.logs import TRACE
 from tmelink.openvpn.monitoring.status import Snapshot
 from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
@@ -25,8 +28,8 @@ from tmelink.transport.streams import MAX_DATAGRAM
 STREAM_ROOM = 128
 """Bytes of a datagram on a stream beside the MTU and an Ethernet header: tags, keys, compression."""
 
-DEBUG_VERB = 5
-"""The level from which OpenVPN's --verb logs single packets."""
+DEBUG_VERB, TRACE_VERB = 4, 5
+"""The levels from which OpenVPN's --verb logs options, and single packets."""
 
 
 class OpenvpnElement(Element, ABC):
@@ -49,6 +52,7 @@ class OpenvpnElement(Element, ABC):
         self._ip = arguments.dev_type == "tun"
         self._tunnel_network = TunnelNetwork(self, arguments)
         self._revocations = RevocationWatch(self.log)
+        self._refusals = RefusalLog(self)
         self._monitoring: Monitoring | None = None
 
     # Arguments in a machine file
@@ -99,10 +103,12 @@ class OpenvpnElement(Element, ABC):
 
     def counters(self) -> dict[str, Counters]:
         """Frames that crossed the wire, and those dropped there."""
+        sent = Counters(self.sent.frames, self.sent.bytes, Counter(self.sent.drops))
         received = Counters(self.received.frames, self.received.bytes, Counter(self.received.drops))
         for drops in self.session_drops():
-            received.drops.update(drops)
-        return {"wire sent": self.sent, "wire received": received}
+            sent.drops.update(reasons.outgoing(drops))
+            received.drops.update(reasons.incoming(drops))
+        return {"wire sent": sent, "wire received": received}
 
     @abstractmethod
     def session_drops(self) -> Iterable[Counter[str]]:
@@ -147,4 +153,6 @@ def log_level(verb: int) -> int:
     """The lowest level that --verb lets through; NOTSET leaves it to the whole program."""
     if verb == 0:
         return logging.ERROR
+    if verb >= TRACE_VERB:
+        return TRACE
     return logging.DEBUG if verb >= DEBUG_VERB else logging.NOTSET

@@ -65,6 +65,9 @@ class ConnectorOwner(PeerOwner, Protocol):
     peer: LinkPeer | None
     backoff: float
 
+    def waits_for(self, place: str) -> None:
+        """An attempt begins, which is over once the peer at `place` has been heard."""
+
     def ended(self, reason: str) -> None:
         """The link has ended permanently, as its options ask."""
 
@@ -174,6 +177,7 @@ class Connector:
         address: Address | None,
     ) -> tuple[Over, bool]:
         """Connect to one address and stay with it until the peer is gone."""
+        self._link.waits_for(_place(options, proxy, address))
         await self._link.reaching(address)
         taken, self._taken = self._taken, None
         began = asyncio.get_running_loop().time()
@@ -266,6 +270,19 @@ def _within_poll_timeout(options: Options, began: float) -> Options:
         return options
     spent = asyncio.get_running_loop().time() - began
     return replace(options, connect_timeout=max(options.connect_timeout - int(spent), LEAST_POLL_SECONDS))
+
+
+def _place(options: Options, proxy: Proxy | None, address: Address | None) -> str:
+    """The remote of an attempt, or where this end waits for its peer to begin."""
+    if not options.remotes or address is None:
+        own = sockets.show((options.local or "0.0.0.0", options.lport))
+        return f"a peer at {own} {options.proto}" if options.bind else "a peer"
+    remote, shown = options.remotes[0], sockets.show(address)
+    named = sockets.show((remote.host, remote.port))
+    tcp = "" if options.proto.startswith("udp") else f" {options.proto}"
+    if proxy is not None:
+        return f"{named}{tcp} through {proxy}"
+    return f"{shown}{tcp}" if sockets.literal_family(remote.host) is not None else f"{named} ({shown}){tcp}"
 
 
 def _with_place(reason: str, options: Options, proxy: Proxy | None, address: Address | None) -> str:

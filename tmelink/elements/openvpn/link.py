@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, cast
 
-from tmelink import frame
+from tmelink import frame, reasons
 from tmelink.element import Claim, Port
 from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.base import OpenvpnElement
@@ -31,6 +31,7 @@ from tmelink.elements.openvpn.sessions import (
     session_maker,
 )
 from tmelink.elements.openvpn.shaper import FrameShaper
+from tmelink.elements.openvpn.waiting import WaitingLog
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Frame, one_by_one, pieces
 from tmelink.offload import coalesce, coalesce_between, completed, cut
@@ -98,6 +99,8 @@ class Link(OpenvpnElement):
         self.backoff = 0.0
         self._connector: Connector | None = None
         self._shaper: FrameShaper | None = None
+        self._waiting = WaitingLog(self)
+        self._place = ""
 
     @classmethod
     def misfits(cls, options: Options) -> Iterator[tuple[str, str]]:
@@ -176,6 +179,7 @@ class Link(OpenvpnElement):
                 self.arguments.shaper, overhead, self._send_shaped, self.hold_machine, self.sent
             )
         await self.open_monitoring()
+        self._refusals.open()
         self._connector = Connector(self, self.arguments)
         await self._connector.open()
 
@@ -185,6 +189,8 @@ class Link(OpenvpnElement):
             self._question.cancel()
             await asyncio.wait([self._question])
             self._question = None
+        self._waiting.close()
+        self._refusals.close()
         await self._revocations.close()
         if self._replays is not None:
             await self._replays.close()
@@ -265,7 +271,8 @@ class Link(OpenvpnElement):
     def retire(self, session: Session) -> None:
         """Keep a session's counters, and forget the session."""
         self._handshakes += session.security().handshakes
-        self.received.drops.update(session.drops)
+        self.sent.drops.update(reasons.outgoing(session.drops))
+        self.received.drops.update(reasons.incoming(session.drops))
         self._sessions.remove(session)
 
     def notice(self, notice: Notice) -> None:
@@ -280,6 +287,21 @@ class Link(OpenvpnElement):
             self._complaint = notice.text
         write = {"info": self.log.info, "warning": self.log.warning, "error": self.log.error}[notice.level]
         write("%s", notice.text)
+
+    def waits_for(self, place: str) -> None:
+        """An attempt begins, which is over once the peer at `place` has been heard."""
+        self._place = place
+        if not self.up:
+            self._waiting.begin(place)
+
+    def heard_stranger(self, address: Address) -> None:
+        """A datagram came from an address that is not the peer's."""
+        self._waiting.stranger = sockets.show(address)
+
+    @property
+    def waits_because(self) -> str:
+        """Why the peer is not heard, in words; empty while it is."""
+        return self._waiting.reason() if self._waiting.where else ""
 
     async def reaching(self, address: Address | None, *relays: Address) -> None:
         """An attempt begins, to these underlay addresses; None where this end waits for its peer."""
@@ -343,17 +365,20 @@ class Link(OpenvpnElement):
         self._refusal = None
         self._complaint = ""
         self.backoff = 0.0
+        self._waiting.over()
         self.changed(True, detail)
 
     def went_down(self, reason: str) -> None:
         """The peer is gone, and another attempt follows; only a peer that was heard has been up."""
         if self.up:
             self.changed(False, reason)
+            self._waiting.begin(self._place)
         else:
             self.log.info("%s", reason)
 
     def ended(self, reason: str) -> None:
         """The link has ended permanently: as its options ask, or because the server refuses it."""
+        self._waiting.close()
         if self._refusal is None:
             self.changed(False, reason)
         else:

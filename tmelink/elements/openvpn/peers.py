@@ -222,6 +222,7 @@ class UdpPeer(SessionPeer):
         """Take datagrams; returns whether any of them was authentic."""
         if address != self.remote and not (self._follows or self._unfound):
             self._link.received.drops["not the remote"] += frame.count(items)
+            self._link.heard_stranger(address)
             return False
         step = self._driver.receive(items, address)
         if address != self.remote and step.authentic:

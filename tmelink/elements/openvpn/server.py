@@ -18,7 +18,7 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from tmelink import frame
+from tmelink import frame, reasons
 from tmelink.element import Claim, Port
 from tmelink.elements.openvpn import link_sockets, shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
@@ -150,6 +150,7 @@ class Server(OpenvpnElement):
 
     async def open(self) -> None:
         """Read keys and files, bind the port; raises `ElementError`."""
+        self._refusals.open()
         arguments, options = self.arguments, self._options
         tls = arguments.tls
         assert tls is not None, "a server is one of TLS"
@@ -189,6 +190,7 @@ class Server(OpenvpnElement):
 
     async def close(self) -> None:
         """Say goodbye where the options want it, and give the port back."""
+        self._refusals.close()
         await self._revocations.close()
         await self._tunnel_network.close()
         await self.close_monitoring()
@@ -200,7 +202,8 @@ class Server(OpenvpnElement):
         if self._server is not None:
             for _client, where, step in self._server.close(self._now):
                 self._transmit(step.wire, cast(Address, where))
-            self.received.drops.update(self._server.drops)
+            self.sent.drops.update(reasons.outgoing(self._server.drops))
+            self.received.drops.update(reasons.incoming(self._server.drops))
             self._server = None
         self._timer.cancel()
         for stream in self._streams.values():
@@ -244,6 +247,9 @@ class Server(OpenvpnElement):
         self._carry_out((addressed,))
 
     # The wire
+
+    def heard_stranger(self, address: Address) -> None:
+        """Whoever sends may become a client."""
 
     def knows(self, options: Options, datagram: Frame) -> bool:
         """Do nothing: a server has its port to itself."""

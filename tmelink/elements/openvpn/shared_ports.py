@@ -20,6 +20,7 @@ from tmelink.errors import ElementError
 from tmelink.frame import Counters, Frame
 from tmelink.openvpn.options.parse import Options
 from tmelink.transport import sockets
+from tmelink.transport.datagrams import Address
 
 
 class PortUser(Protocol):
@@ -35,6 +36,9 @@ class PortUser(Protocol):
 
     def hold_machine(self, held: bool) -> None:
         """The connection is full, or has room again."""
+
+    def heard_stranger(self, address: Address) -> None:
+        """A datagram came from an address that is not the peer's."""
 
     def knows(self, options: Options, datagram: Frame) -> bool:
         """Whether a datagram, the first of a session, is authentic under the link's key."""

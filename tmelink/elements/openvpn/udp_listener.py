@@ -151,6 +151,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
         undivided.drops.clear()
         if lease is None or lease.handler is None:
             received.drops["not the remote"] += frame.count(items)
+            (self.leases[0] if lease is None else lease).link.heard_stranger(address)
         elif lease.handler.arrived(items, address) and lease.follows and lease.address != address:
             self.place(lease, address)
 

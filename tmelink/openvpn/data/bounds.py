@@ -43,9 +43,9 @@ class Bounds:
 
     def _fits(self, frame: Frame) -> bool:
         if len(frame) < self.shortest:
-            self._drops["too short"] += 1
+            self._drops["too short to send"] += 1
         elif len(frame) > self.longest:
-            self._drops["too long"] += 1
+            self._drops["too long to send"] += 1
         else:
             return True
         return False

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, cast
 
-from tmelink import frame
-from tmelink.frame import Frame, pieces
+from tmelink import ethernet, frame, reasons
+from tmelink.frame import Frame, SuperFrame, pieces
 from tmelink.offload import may_be_syn
 from tmelink.openvpn.data import replay, super_frames
 from tmelink.openvpn.data.bounds import Bounds
@@ -46,6 +46,17 @@ NOTICE_SECONDS: Final = 60.0
 NEVER_PINGS: Final = (
     "the peer sends frames and never a ping, as TME and NME do, so it looks gone whenever its machine is "
     "silent: write --ping 10 in place of --keepalive or --ping-restart"
+)
+
+LOOKED_AT: Final = 16
+"""Frames from the peer that are looked at, without a key here, for ciphertext: every second piece of that
+cannot be a frame."""
+IMPOSSIBLE: Final = 3
+"""Of these, how many have to be impossible before it is said."""
+
+NOT_ETHERNET: Final = (
+    "what comes from the peer does not look like Ethernet: it may have a key (--secret) or --fragment or "
+    "compression, which this end has not"
 )
 
 _NO_REPLIES: Final[list[bytes]] = []
@@ -111,6 +122,8 @@ class PointToPoint:
             overhead=message_overhead(settings),
         )
 
+        self._to_look_at = LOOKED_AT if self._envelope is None and not self._ip else 0
+        self._impossible = 0
         self._bare = self._envelope is None and self._super is None and not settings.liveness.inactive
         """Whether frames are datagrams as they stand, and traffic is not measured."""
 
@@ -192,6 +205,7 @@ class PointToPoint:
         if (
             self._ended
             or not (self._bare and self._up)
+            or self._to_look_at
             or not self._filter.is_plain(datagram)
             or (self._mss and may_be_syn(datagram, ip=self._ip))
         ):
@@ -271,7 +285,9 @@ class PointToPoint:
         if self.settings.replay.mute_warnings and not set(self.drops) - replays:
             return []
         self._noticed = now
-        return [Notice("warning", f"datagrams dropped so far: {told}")]
+        refused = reasons.incoming(self.drops)
+        words = reasons.explained(max(refused, key=lambda reason: refused[reason]))
+        return [Notice("warning", f"datagrams dropped so far: {told}: {words}")]
 
     def _judged(self, options: str) -> list[SessionEvent]:
         """What follows from the peer's options where this end asks for super-frames: agreed, or refused."""
@@ -291,11 +307,25 @@ class PointToPoint:
             self._up = True
             liveness.unheard = False
             events = [Up(), *events]
+        if self._to_look_at and frames:
+            events = [*events, *self._looked_at(frames)]
         if liveness.quiet_seconds and frames:
             liveness.active(frame.size(frames), now)
         if self._mss and frames:
             frames = clamped(frames, self._mss, ip=self._ip)
         return Step(self._seal_messages(replies, now) if replies else (), frames, events, True)
+
+    def _looked_at(self, frames: Sequence[Carried]) -> list[SessionEvent]:
+        """What there is to say of the first frames."""
+        for each in pieces([item for item in frames if not isinstance(item, SuperFrame)]):
+            self._to_look_at -= 1
+            self._impossible += not ethernet.plausible(each)
+            if self._impossible == IMPOSSIBLE:
+                self._to_look_at = 0
+                return [Notice("warning", NOT_ETHERNET)]
+            if not self._to_look_at:
+                break
+        return []
 
     def _sorted_out(
         self, datagrams: Sequence[Item], now: float
