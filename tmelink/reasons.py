@@ -144,6 +144,8 @@ REASONS: Final[Mapping[str, Reason]] = {
         "in", "an old client, and --tls-crypt-v2 without cookies is not allowed", "update the client"
     ),
     "reset that is not the first packet": Reason("in", "a session begins with a packet that is not its first", _ATTACK),
+    "reset of a peer that is alive": Reason("in", "a session begins while the present one is heard", _ATTACK),
+    "more resets than one a second": Reason("in", "sessions begin faster than they are answered", _ATTACK),
     "more resets than --connect-freq-initial": Reason("in", "too many sessions begin", _ATTACK),
     "more connections than --connect-freq": Reason("in", "too many clients come at once", _ATTACK),
     "more clients than --max-clients": Reason("in", "the server is full", "raise --max-clients"),
@@ -200,6 +202,7 @@ REASONS: Final[Mapping[str, Reason]] = {
 
 PREFIXES: Final[Mapping[str, str]] = {
     "ARP:": "the built-in host or gateway refuses an ARP message (RFC 826, RFC 5227)",
+    "L2TP": "the tunnel refuses an outer packet (RFC 3931)",
     "EtherIP:": "the tunnel refuses an outer packet (RFC 3378)",
     "ECN:": "the tunnel refuses an outer packet (RFC 6040)",
     "GRE:": "the tunnel refuses an outer packet (RFC 2784, RFC 2890)",
