@@ -8,14 +8,14 @@ import pytest
 
 from tests.support.fuzzing import scaled
 from tests.support.machines import frame
-from tmelink.encapsulation.l2tpv3 import ANOTHER_SESSION, NOT_DATA, WRONG_COOKIE, Session
+from tmelink.encapsulation.l2tpv3 import ANOTHER_SESSION, NOT_DATA, WRONG_COOKIE, L2tpSession
 
 
 @pytest.mark.parametrize("udp", [True, False])
 @pytest.mark.parametrize("counter", [True, False])
 @pytest.mark.parametrize("cookie", [b"", b"\1\2\3\4", bytes(range(8))], ids=len)
 def test_a_message_is_what_the_rfc_says(udp: bool, counter: bool, cookie: bytes) -> None:
-    session = Session(0x01020304, cookie, counter, udp)
+    session = L2tpSession(0x01020304, cookie, counter, udp)
     version = bytes.fromhex("00030000") if udp else b""
     head = version + b"\1\2\3\4" + cookie
     assert session.head() == head
@@ -33,7 +33,7 @@ def test_a_message_is_what_the_rfc_says(udp: bool, counter: bool, cookie: bytes)
 @pytest.mark.fuzz
 def test_mutilated_messages_are_opened_or_refused() -> None:
     chance = random.Random(1)
-    session = Session(7, b"\1\2\3\4", counter=True)
+    session = L2tpSession(7, b"\1\2\3\4", counter=True)
     good = session.head() + b"\0\0\0\1" + frame(1)
     for _ in range(scaled(5_000)):
         data = bytearray(good[: chance.randrange(len(good) + 1)])

@@ -21,7 +21,7 @@ NOT_DATA = "not an L2TPv3 data message"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class L2tpSession:
     """One direction of a session: its number, its cookie, and whether 4 bytes of a counter come after that.
 
     The counter is QEMU's; Linux has the default Layer-2-Specific Sublayer there, whose bits a receiver that

@@ -40,7 +40,7 @@ class User:
 
 
 @dataclass(slots=True)
-class Challenge:
+class HttpChallenge:
     """One offer to log in; the names of `parameters` are in lower case."""
 
     scheme: str
@@ -52,12 +52,12 @@ class Challenge:
         return self.parameters.get("algorithm", "MD5").upper().removesuffix("-SESS")
 
 
-def challenges(headers: Sequence[str]) -> list[Challenge]:
+def challenges(headers: Sequence[str]) -> list[HttpChallenge]:
     """The challenges in Proxy-Authenticate headers, several of which may stand in one of them.
 
     A comma divides parameters and challenges alike (RFC 9110, section 11.6.1); anything else is passed over.
     """
-    found: list[Challenge] = []
+    found: list[HttpChallenge] = []
     for header in headers:
         at = 0
         while (at := _ends(_SPACE, header, at)) < len(header):
@@ -65,7 +65,7 @@ def challenges(headers: Sequence[str]) -> list[Challenge]:
                 text = match[3] if match[2] is None else re.sub(r"\\(.)", r"\1", match[2])
                 found[-1].parameters.setdefault(match[1].lower(), text)
             elif match := _SCHEME.match(header, at):
-                found.append(Challenge(match[1], {}))
+                found.append(HttpChallenge(match[1], {}))
                 match = _TOKEN68.match(header, match.end()) or match
             else:
                 match = _REST.match(header, at)
@@ -111,7 +111,7 @@ def answer(user: User, target: str, headers: Sequence[str]) -> str:
     raise HandshakeError(f"it offers {names} to log in, and --http-proxy allows {user.login}")
 
 
-def _digest(user: User, target: str, challenge: Challenge) -> str:
+def _digest(user: User, target: str, challenge: HttpChallenge) -> str:
     given = challenge.parameters
     hashed = _hash(challenge.algorithm)
     if "nonce" not in given:

@@ -12,7 +12,7 @@ from tmelink.arguments import ArgumentError, flag, keyword
 from tmelink.element import Claim
 from tmelink.elements.emulators.cable import Cable, Items
 from tmelink.elements.emulators.udp_carrier import UdpCarrier
-from tmelink.encapsulation.l2tpv3 import COOKIE_SIZES, PROTOCOL, Session
+from tmelink.encapsulation.l2tpv3 import COOKIE_SIZES, PROTOCOL, L2tpSession
 from tmelink.frame import Frame, pieces
 from tmelink.transport import endpoints
 from tmelink.transport.endpoints import Inet
@@ -81,8 +81,8 @@ class L2tpV3(Cable):
         super().__init__(name, arguments)
         given = arguments
         self._udp = given.local.port != 0
-        self._receiving = Session(given.session, given.cookie, given.counter, self._udp)
-        self._head = Session(
+        self._receiving = L2tpSession(given.session, given.cookie, given.counter, self._udp)
+        self._head = L2tpSession(
             given.session if given.remote_session is None else given.remote_session,
             given.cookie if given.remote_cookie is None else given.remote_cookie,
             udp=self._udp,
