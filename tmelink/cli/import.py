@@ -25,7 +25,7 @@ PROTOCOLS = {"decnet": "decnet", "lat": "lat", "ipxii": "ipx", "ipxraw": "ipx"}
 
 
 @dataclass
-class Bridge:
+class HecnetBridge:
     """An entry of the section [bridge]: a peer at `HOST:PORT`, or an interface."""
 
     name: str
@@ -75,9 +75,9 @@ def machine_file(source: Source, port: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def bridges(source: Source) -> list[Bridge]:
+def bridges(source: Source) -> list[HecnetBridge]:
     """The entries of the configuration, each with its protocols; raises `MachineError` with all mistakes."""
-    found: dict[str, Bridge] = {}
+    found: dict[str, HecnetBridge] = {}
     mistakes: list[Mistake] = []
     section = ""
     for number, line in enumerate(source.text.splitlines(), 1):
@@ -108,7 +108,7 @@ def bridges(source: Source) -> list[Bridge]:
     return list(found.values())
 
 
-def _entry(line: str) -> Bridge:
+def _entry(line: str) -> HecnetBridge:
     words = line.split()
     if len(words) != 2:
         raise ValueError("expected a name, and HOST:PORT or an interface")
@@ -119,4 +119,4 @@ def _entry(line: str) -> Bridge:
         endpoints.inet(where)
     elif not re.fullmatch("[A-Za-z0-9._-]{1,15}", where):
         raise ValueError(f"'{where}' is neither HOST:PORT nor an interface")
-    return Bridge(bare, where, "~" in name[: len(name) - len(bare)])
+    return HecnetBridge(bare, where, "~" in name[: len(name) - len(bare)])
