@@ -21,6 +21,7 @@ Arrows = set[tuple[str, str]]
 PARTS = {
     "cli": "the commands",
     "metrics": "numbers for Prometheus",
+    "web": "a page in the browser",
     "control": "a socket to running labs",
     "api": "load, run, embed",
     "runtime": "opens, supervises, closes",

@@ -32,6 +32,7 @@ COMMANDS = (
     "capture",
     "extcap",
     "impair",
+    "web",
     "plug",
     "stop",
     "restart",

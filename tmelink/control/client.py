@@ -5,6 +5,7 @@ Blocking, and for one thread at a time. Raises `ControlError` for what the lab r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -117,6 +118,11 @@ class Client:
     def close(self) -> None:
         """End the connection, and every stream of it."""
         self._socket.close()
+
+    def interrupt(self) -> None:
+        """End the connection from another thread: what waits there for the lab raises `ControlError`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     @property
     def connected(self) -> bool:

@@ -68,6 +68,13 @@ async def status(control: Control, *, element: str | None = None) -> Json:
     return {**summary(control), "elements": rows, "connections": connections}
 
 
+@METHODS.request("source")
+def source(control: Control) -> Json:
+    """The text of the lab's file as it was read last, and the file's name."""
+    text = control.lab.machine.source
+    return {"file": text.name, "text": text.text}
+
+
 @METHODS.stream("events")
 def events(
     control: Control, sink: Sink, *, since: float | None = None, follow: bool = True
