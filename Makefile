@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit coverage fuzz lint clean
+.PHONY: demo test unit hosts coverage fuzz lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/tmelink demo
@@ -13,14 +13,19 @@ demo: $(VENV)/.run
 # programs come one after the other.
 PARALLEL ?= -n auto --dist loadgroup
 
+# Whole Debian hosts in namespaces, with systemd and sshd: as root, some minutes.
+hosts: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --editable '.[deploy]'
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/hosts $(ARGS)
+
 test: unit
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest --ignore=tests/e2e $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/hosts $(PARALLEL) $(ARGS)
 
 coverage: $(VENV)/.test
-	$(BIN)/python -m pytest --ignore=tests/e2e $(PARALLEL) --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/hosts $(PARALLEL) --cov --cov-report=term:skip-covered $(ARGS)
 
 # The property tests alone, with as many examples as TIMES says, at random: a quarter of an hour for 20.
 TIMES ?= 20

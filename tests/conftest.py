@@ -33,6 +33,9 @@ PACKAGES = {
     "vde_plug": "vde2",
     "promtool": "prometheus",
     "setpriv": "util-linux",
+    "systemd-nspawn": "systemd-container",
+    "ssh": "openssh-client",
+    "ansible-playbook": "ansible-core",
 }
 """Debian's package of a program, where it has another name."""
 

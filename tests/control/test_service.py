@@ -124,6 +124,11 @@ def test_the_unit_runs_the_file_under_its_name() -> None:
         ("", "MemoryDenyWriteExecute=yes", "CAP_SYS_ADMIN"),
         ("", "ProtectKernelTunables=yes", "/dev/kvm"),
         ("ns0 at sw0: tmelink/netns inside inet 10.9.0.3/24\n", "CAP_SYS_ADMIN", "RestrictNamespaces=yes"),
+        (
+            "link0 at sw0: tme/host/openvpn/socket/link --tls-server --key k --cert c --ca a\n",
+            "SystemCallFilter=capset",
+            "MemoryDenyWriteExecute",
+        ),
         ("p: tmelink/process sleep 1\n", "DeviceAllow=/dev/kvm rw", "MemoryDenyWriteExecute"),
         (
             "tap1 at sw0: tme/host/tun/tap inet 10.9.9.1/24 nat auto\n",

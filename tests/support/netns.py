@@ -88,6 +88,11 @@ class Process:
             self._more.notify_all()
 
     @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    @property
     def output(self) -> str:
         """All that it has written so far."""
         with self._more:

@@ -41,6 +41,7 @@ def _lines(machine: CheckedMachine, file: Path, name: str, command: list[str]) -
     routes = any(
         getattr(element.arguments, each, None) for element in machine.elements.values() for each in _ROUTER
     )
+    tls = any(getattr(element.arguments, "tls", None) for element in machine.elements.values())
     yield f"""\
 [Unit]
 Description=tmelink lab {name}
@@ -83,8 +84,8 @@ DeviceAllow=/dev/net/tun rw"""
         yield "SystemCallFilter=@setuid" if programs else "PrivateMounts=yes"
     if not routes:
         yield "ProtectKernelTunables=yes"
-    if not programs:
-        # An emulator makes code as it runs.
+    if not programs and not tls:
+        # An emulator makes code as it runs, and so does the TLS library for its callbacks.
         yield "MemoryDenyWriteExecute=yes"
     yield f"""
 # And nothing else of the host.
