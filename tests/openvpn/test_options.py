@@ -128,6 +128,10 @@ def test_the_last_of_ping_exit_and_ping_restart_holds() -> None:
             "--local ::1 --remote 10.0.0.1",
             "1:13 --local ::1 and --remote 10.0.0.1 are of different IP versions",
         ),
+        (
+            "--local 10.0.0.1 1195 tcp-server --remote 10.0.0.2",
+            "1:1 --local 10.0.0.1 is to be tcp-server, and --proto is udp",
+        ),
         ("--proto udp6 --remote 1.2.3.4", "1:14 --remote 1.2.3.4 is an IPv4 address, and --proto is udp6"),
         ("--keepalive 10 15", "1:1 --keepalive 10 15: the second must be at least twice the first"),
         ("--keepalive 0 15", "1:1 --keepalive takes two times above 0"),
@@ -180,3 +184,24 @@ def test_file_names_start_where_they_stand_or_from_cd() -> None:
     assert options.liveness.ping == 4
     assert options.secret is not None
     assert options.secret.path == "/etc/openvpn/one.key"
+
+
+def test_local_names_a_port_too() -> None:
+    """As OpenVPN 2.7 has it; `*` is every address."""
+    named = good("--local 10.0.0.1 1195 udp --remote 10.0.0.2")
+    assert (named.local, named.lport) == ("10.0.0.1", 1195)
+    anywhere = good("--local * --lport 1196 --remote 10.0.0.2")
+    assert (anywhere.local, anywhere.lport) == (None, 1196)
+    assert good("--proto tcp-client --local 10.0.0.1 1195 --remote 10.0.0.2").lport == 1195
+
+
+def test_options_of_newer_versions_that_need_nothing_here() -> None:
+    """They are taken, and a note says why they do nothing."""
+    line = "--secret k 0 --cipher AES-256-CBC --remote 10.0.0.2 --keysize 256 --key-direction bidirectional"
+    options = good(f"{line} --allow-deprecated-insecure-static-crypto")
+    assert options.key_direction is None
+    notes = [note.text for note in options.notes]
+    assert notes == [
+        "--keysize has no effect: the cipher's name says how long its keys are",
+        "--allow-deprecated-insecure-static-crypto has no effect: --secret needs no permission here",
+    ]

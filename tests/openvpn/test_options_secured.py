@@ -404,3 +404,15 @@ def test_default_in_data_ciphers() -> None:
 def test_the_age_of_client_keys() -> None:
     line = f"--tls-server {TLS} --tls-crypt-v2 k --tls-crypt-v2-max-age 30"
     assert good(line).tls_crypt_v2_max_age == 30
+
+
+def test_several_own_addresses_of_a_server() -> None:
+    server = server_of("--server 10.8.0.0 255.255.255.0 --port 1200 --local 10.0.0.1 --local * 1195 udp")
+    assert server.locals == (("10.0.0.1", 1200), (None, 1195))
+    assert server_of("--server 10.8.0.0 255.255.255.0 --local 10.0.0.1").locals == ()
+
+
+def test_external_auth() -> None:
+    tokens = server_of(f"--server 10.8.0.0 255.255.255.0 {TABLE} --auth-gen-token 0 external-auth").gen_token
+    assert tokens is not None
+    assert tokens.external_auth

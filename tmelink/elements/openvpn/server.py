@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from tmelink import frame, reasons
 from tmelink.element import Claim, Port
-from tmelink.elements.openvpn import link_sockets, shared_ports
+from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.authentication import Authentication, Refused
 from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.clients import Clients, ClientState, Fabric
@@ -31,13 +31,12 @@ from tmelink.elements.openvpn.details import (
     server_snapshot,
     wire_bytes,
 )
+from tmelink.elements.openvpn.listeners import Listeners
 from tmelink.elements.openvpn.password_checks import PasswordChecks
 from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.server_bridge import ServerBridge
 from tmelink.elements.openvpn.server_router import ServerRouter
 from tmelink.elements.openvpn.sessions import Files, tls_parts, tls_settings, wall_clock
-from tmelink.elements.openvpn.tcp_listener import TcpLease, listen
-from tmelink.elements.openvpn.udp_listener import UdpLease, udp
 from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst, Frame
 from tmelink.openvpn.monitoring.status import Snapshot
@@ -96,7 +95,8 @@ class Server(OpenvpnElement):
         self._wall = wall_clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer = DeadlineTimer(self._tick)
-        self._lease: UdpLease | TcpLease | None = None
+        self._datagrams = arguments.proto.startswith("udp")
+        self._listeners = Listeners(self, self, self._accept, self._addresses)
         self._server: TlsServer | None = None
         self._authentication: Authentication | None = None
 
@@ -114,9 +114,11 @@ class Server(OpenvpnElement):
             yield "without passwords every client could take any name", hint
 
     def claims(self) -> list[Claim]:
-        """The port, which a server does not share."""
-        claim = shared_ports.claim(replace(self.arguments, float=False))
-        return [] if claim is None else [claim]
+        """The ports, which a server does not share."""
+        alone = replace(self.arguments, float=False)
+        places = self._options.locals or ((alone.local, alone.lport),)
+        claims = [shared_ports.claim(replace(alone, local=host, lport=port)) for host, port in places]
+        return [claim for claim in claims if claim is not None]
 
     def port(self, words: Sequence[Word] = ()) -> Port:
         """A connection: any number on an Ethernet; one with --dev tun."""
@@ -175,14 +177,7 @@ class Server(OpenvpnElement):
             by_username=options.username_as_common_name,
         )
         await self._fabric.open()
-        family, _ = (await link_sockets.places(arguments, None, self.log))[0]
-        alone = replace(arguments, float=False)
-        if arguments.proto.startswith("udp"):
-            self._lease = port_lease = await udp(self, alone, family)
-            port_lease.attend(self)
-        else:
-            self._lease = listening = await listen(self, alone, family)
-            listening.attend(self._accept, None)
+        await self._listeners.open(arguments, options.locals or ((arguments.local, arguments.lport),))
         if self._options.pool_persist_seconds:
             self._spawn(self._keep_pool(self._options.pool_persist_seconds))
         await self._tunnel_network.reaching(None)
@@ -209,9 +204,7 @@ class Server(OpenvpnElement):
         for stream in self._streams.values():
             stream.close()
         self._streams.clear()
-        if self._lease is not None:
-            self._lease.close()
-            self._lease = None
+        self._listeners.close()
         for client in list(self._clients):
             self._remove(client)
         if self._authentication is not None:
@@ -301,10 +294,15 @@ class Server(OpenvpnElement):
             self._remove(client, f"connection with {sockets.show(address)} ended: {reason}")
 
     def _transmit(self, items: Sequence[Item], address: Address) -> None:
-        if isinstance(self._lease, UdpLease):
-            self._lease.send(items, address)
+        if self._datagrams:
+            self._listeners.send(items, address)
         elif (stream := self._streams.get(address)) is not None:
             stream.send(items)
+
+    def _addresses(self) -> list[Address]:
+        """Where the clients are."""
+        assert self._server is not None, "clients are there only while it is open"
+        return [cast(Address, self._server.address(client)) for client in self._clients]
 
     # Clients
 
@@ -325,6 +323,7 @@ class Server(OpenvpnElement):
                 self._transmit(step.wire, address)
             if client is None:
                 continue
+            self._listeners.remember(address)
             if step.wire and (known := self._clients.get(client)) is not None:
                 known.bytes_sent += wire_bytes(step.wire)
             if step.frames:

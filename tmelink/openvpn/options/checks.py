@@ -154,6 +154,10 @@ def _addresses(path: RemotePath) -> Iterator[Fault]:
     fields, proto = path.fields, path.fields["proto"]
     wanted = {"4": 4, "6": 6}.get(proto[3:4])
     local = path.chosen.last("local")
+    for each in path.chosen.all("local"):
+        if len(each.values) > 2 and transport(each.values[2])[:3] != transport(proto)[:3]:
+            hint = f"write --proto {each.values[2]}, or a second element for the other protocol"
+            yield each, f"--local {each.values[0]} is to be {each.values[2]}, and --proto is {proto}", hint
     for setting in filter(None, (local, path.remote)):
         version = _version(setting.values[0])
         if wanted and version and version != wanted:

@@ -123,12 +123,19 @@ def protocol(proto: str, general: Chosen) -> str:
     return f"{proto}-server" if helpers or general.value("mode") == "server" else f"{proto}-client"
 
 
+def own_address(setting: OptionSetting | None) -> str | None:
+    """The host of a --local; None for every address."""
+    return None if setting is None or setting.values[0] == "*" else str(setting.values[0])
+
+
 def ports(chosen: Chosen) -> tuple[int, int]:
     """The own and the peer's port: --port sets both, whichever of the three stands last wins."""
     own = peer = 1194
     for setting in chosen.settings:
         if setting.name in ("port", "lport"):
             own = setting.values[0]
+        if setting.name == "local" and len(setting.values) > 1:
+            own = setting.values[1]
         if setting.name in ("port", "rport"):
             peer = setting.values[0]
     return own, peer
@@ -148,6 +155,8 @@ def _path_fields(
         proto = "udp" if written is None else protocol(written.values[0], general)
     kind = transport(proto)
     socks = _socks_proxy(options, chosen)
+    local = chosen.last("local")
+    named = chosen.has("lport") or (local is not None and len(local.values) > 1)
     asked = any(map(chosen.has, ("local", "lport", "bind")))
     anywhere = kind == "tcp-client" or (kind == "udp" and socks is not None)
     pulls = general.has("pull") or general.has("client")
@@ -155,10 +164,10 @@ def _path_fields(
     notify = chosen.last("explicit-exit-notify")
     return {
         "proto": proto,
-        "local": chosen.value("local"),
+        "local": own_address(local),
         # OpenVPN binds a TCP client with --local to port 1194 too; a client that has just lost its connection
         # could then not connect again for as long as the old one lingers in TIME_WAIT.
-        "lport": ports(chosen)[0] if kind != "tcp-client" or chosen.has("lport") or chosen.has("bind") else 0,
+        "lport": ports(chosen)[0] if kind != "tcp-client" or named or chosen.has("bind") else 0,
         "bind": not chosen.has("nobind") and (asked or not (anywhere or pulls)),
         "bind_ipv6_only": chosen.value("bind") == "ipv6only",
         "float": chosen.has("float") or not has_remote,

@@ -49,7 +49,12 @@ LINK: tuple[Section, ...] = (
         (
             works("dev", "TEXT", "tap for Ethernet frames (the default), tun for IP packets"),
             works("dev-type", "tun|tap", "what --dev is, where its name does not say"),
-            works("local", "HOST", "the own address; without it, every one", connection=True),
+            works(
+                "local",
+                "HOST [PORT] [PROTO]",
+                "the own address, or *; without it, every one; several on a server, of one protocol",
+                connection=True,
+            ),
             works(
                 "remote",
                 "HOST [PORT] [PROTO]",

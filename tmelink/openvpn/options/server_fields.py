@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tmelink import values
 from tmelink.openvpn.options import dns_options
-from tmelink.openvpn.options.fields import Chosen
+from tmelink.openvpn.options.fields import Chosen, own_address
 from tmelink.openvpn.options.network_options import SCRIPTS, read_route
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
 from tmelink.openvpn.options.values import Bridge, GenToken, NetworkOptions, Pool, ServerOptions, TopologyName
@@ -131,6 +131,7 @@ def server(
             ccd_exclusive=chosen.has("ccd-exclusive"),
             client_to_client=chosen.has("client-to-client"),
             duplicate_cn=chosen.has("duplicate-cn"),
+            locals=_locals(chosen),
             max_clients=chosen.value("max-clients", 1024),
             max_routes_per_client=chosen.value("max-routes-per-client", 256),
             connect_freq=_pair(chosen.last("connect-freq")),
@@ -249,6 +250,16 @@ def _gen_token(found: OptionList, chosen: Chosen, report: Report) -> GenToken | 
             renewal = int(text)
     secret = found.material(chosen.last("auth-gen-token-secret"))
     return GenToken(setting.values[0] if setting.values else 0, renewal, secret, external)
+
+
+def _locals(chosen: Chosen) -> tuple[tuple[str | None, int], ...]:
+    """Several --local, each with its port or the server's."""
+    given = chosen.all("local")
+    if len(given) < 2:
+        return ()
+    written = chosen.last("port", "lport")
+    port = 1194 if written is None else written.values[0]
+    return tuple((own_address(s), s.values[1] if len(s.values) > 1 else port) for s in given)
 
 
 def _constraint(chosen: Chosen) -> IPv4Network | None:

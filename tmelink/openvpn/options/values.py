@@ -174,6 +174,8 @@ class ServerOptions:
     user_table: str | None = None
     gen_token: GenToken | None = None
     push_constraint: IPv4Network | None = None
+    locals: tuple[tuple[str | None, int], ...] = ()
+    """Each --local, where there are several: an address (None: any) and a port."""
 
 
 @dataclass(frozen=True, slots=True)

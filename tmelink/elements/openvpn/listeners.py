@@ -1,0 +1,105 @@
+"""The ports of a server: one, or several with --local. Answers leave by the port that the client speaks to.
+
+Knows addresses and sockets, and of clients no more than where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from tmelink.elements.openvpn import link_sockets
+from tmelink.elements.openvpn.shared_ports import PortUser
+from tmelink.elements.openvpn.tcp_listener import AcceptHandler, TcpLease, listen
+from tmelink.elements.openvpn.udp_listener import DatagramHandler, UdpLease, udp
+from tmelink.frame import Frame
+from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.session import Item
+from tmelink.transport.datagrams import Address
+
+SPARE_PATHS = 64
+"""Addresses that are remembered beyond those of clients, before the rest is forgotten: clients that moved."""
+
+
+class Listeners:
+    """The bound sockets; `here` tells where the clients are, `receive` and `accept` take what comes."""
+
+    def __init__(
+        self,
+        server: PortUser,
+        receive: DatagramHandler,
+        accept: AcceptHandler,
+        here: Callable[[], Collection[Address]],
+    ) -> None:
+        self._server = server
+        self._receive = receive
+        self._accept = accept
+        self._here = here
+        self._leases: list[UdpLease | TcpLease] = []
+        self._paths: dict[Address, UdpLease] = {}
+        self._arriving: tuple[UdpLease, Address] | None = None
+
+    async def open(self, arguments: Options, places: Sequence[tuple[str | None, int]]) -> None:
+        """Bind each address and port; raises `ElementError` where one cannot be had."""
+        for host, port in places:
+            own = replace(arguments, float=False, local=host, lport=port)
+            family, _ = (await link_sockets.places(own, None, self._server.log))[0]
+            if own.proto.startswith("udp"):
+                lease = await udp(self._server, own, family)
+                self._leases.append(lease)
+                # One port alone takes the short path.
+                lease.attend(self._receive if len(places) == 1 else _Arrivals(self, lease))
+            else:
+                listening = await listen(self._server, own, family)
+                self._leases.append(listening)
+                listening.attend(self._accept, None)
+
+    def close(self) -> None:
+        """Give the ports back."""
+        for lease in self._leases:
+            lease.close()
+        self._leases.clear()
+        self._paths.clear()
+
+    def send(self, items: Sequence[Item], address: Address) -> None:
+        """Send datagrams, by the port that `address` has spoken to."""
+        lease = self._leases[0]
+        if len(self._leases) > 1:
+            arriving = self._arriving
+            answers = arriving is not None and arriving[1] == address
+            lease = arriving[0] if answers and arriving is not None else self._paths.get(address, lease)
+        assert isinstance(lease, UdpLease), "a stream sends for itself"
+        lease.send(items, address)
+
+    def remember(self, address: Address) -> None:
+        """A client is at `address`, from which something has just come."""
+        if self._arriving is None or self._arriving[1] != address:
+            return
+        self._paths[address] = self._arriving[0]
+        here = self._here()
+        if len(self._paths) > 2 * len(here) + SPARE_PATHS:
+            self._paths = {each: self._paths[each] for each in here if each in self._paths}
+
+    def arrived(self, lease: UdpLease, items: list[Item], address: Address) -> bool:
+        """Datagrams have come in at one of several ports."""
+        self._arriving = lease, address
+        try:
+            return self._receive.arrived(items, address)
+        finally:
+            self._arriving = None
+
+
+class _Arrivals:
+    """Takes the datagrams of one port of several."""
+
+    remote: Address | None = None
+
+    def __init__(self, listeners: Listeners, lease: UdpLease) -> None:
+        self._listeners = listeners
+        self._lease = lease
+
+    def arrived(self, items: list[Item], address: Address) -> bool:
+        return self._listeners.arrived(self._lease, items, address)
+
+    def arrived_one(self, datagram: Frame, address: Address) -> None:
+        self._listeners.arrived(self._lease, [datagram], address)
