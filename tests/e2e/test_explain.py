@@ -16,7 +16,6 @@ from tests.e2e import internet
 from tests.e2e.internet import WORLD, Internet
 from tests.e2e.test_gateway import certificates, server
 from tests.support.netns import Namespace, Net
-from tmelink.cli import main
 from tmelink.elements.builtin.host import Host
 from tmelink.machine import load
 from tmelink.proof import choice
@@ -376,10 +375,11 @@ def test_emulators_packets_go_as_explained(net: Net) -> None:
     text = (MACHINES / "retronet.conf").read_text()
     started = r"    (vm0|outside) at sw0: (?:[^\n]*\\\n)*[^\n]*\n"
     assert len(re.findall(started, text)) == 2
+    text = re.sub(started, "", text)
+    for name, placeholder in (("attic", "11"), ("cellar", "22"), ("office", "33")):
+        text = with_key(hosts[0], net.directory / name, placeholder, text)
     file = net.directory / "retronet.conf"
-    file.write_text(quiet(re.sub(started, "", text)))
-    for name in ("cellar", "office"):
-        assert main(["genkey", str(net.directory / f"{name}.key")]) == 0
+    file.write_text(quiet(text))
     emulators = [net.namespace() for _ in hosts]
     no_ipv6(*emulators)
     for number, (host, emulator) in enumerate(zip(hosts, emulators, strict=True), 1):
@@ -399,11 +399,13 @@ def test_emulators_packets_go_as_explained(net: Net) -> None:
             # No ARP from here on: encrypted it is as long as a small ping.
             one.run("ip", "neigh", "replace", f"10.0.79.{other}", "lladdr", _mac(emulators[other - 1]),
                     "dev", "le0", "nud", "permanent")  # fmt: skip
-        expected = all_sizes("retronet.conf", "attic-tap", target)
+        # The last fragment of 1473 is shorter than what keeps the link alive, and could not be told from it.
+        every = all_sizes("retronet.conf", "attic-tap", target)
+        expected = {ping: proof for ping, proof in every.items() if ping[0] != 1473}
         tail = proved("retronet.conf", "attic-tap", target, TAIL_SIZE)
         sent = outside(tail)
         assert (sent.source, sent.destination) == ("192.168.0.1", f"192.168.0.{number}")
-        filtered = (TCP if sent.stream else ANY_UDP).format(sent.source, sent.destination)
+        filtered = (TCP if sent.stream else ENCRYPTED).format(sent.source, sent.destination)
         read: Read = (lambda packets: long(stream(packets))) if sent.stream else sizes
         inside_out = ("tap0", "-Q", "out", f"ip proto 1 and dst {address}")
         with (
@@ -644,14 +646,19 @@ ENCRYPTED = (
 """Datagrams with data under TLS (P_DATA_V2) that are longer than those with ARP or OpenVPN's ping."""
 
 
+def with_key(host: Namespace, path: Path, placeholder: str, text: str) -> str:
+    """The text with the fingerprint of a new key in place of a row of `placeholder`, as samples have it."""
+    said = host.run(sys.executable, "-m", "tmelink", "keygen", str(path))
+    (fingerprint,) = set(re.findall(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}", said))
+    return text.replace(":".join([placeholder] * 32), fingerprint)
+
+
 def test_encrypted_packets_go_as_explained(net: Net) -> None:
     """secure-link.conf, with keys made as it says."""
     one, two = computers(net)
     text = (MACHINES / "secure-link.conf").read_text()
     for name, placeholder in (("one", "11"), ("two", "22")):
-        said = one.run(sys.executable, "-m", "tmelink", "keygen", str(net.directory / name))
-        (fingerprint,) = set(re.findall(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}", said))
-        text = text.replace(":".join([placeholder] * 32), fingerprint)
+        text = with_key(one, net.directory / name, placeholder, text)
     sample = net.directory / "secure-link.conf"
     sample.write_text(text)
     for host in (one, two):
