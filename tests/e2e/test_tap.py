@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.support.aio import TIMEOUT
 from tests.support.machines import EXPERIMENTAL, Events, Machine, frame, opened, raw_socket
 from tests.support.netns import Namespace, Net
 from tests.support.sockets import received
+from tmelink import control
 from tmelink.element import Port, connect
 from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tap import Tap
@@ -365,7 +367,73 @@ def test_a_host_without_the_driver_is_told_how_to_get_it(net: Net) -> None:
     assert "this host has no /dev/net/tun; 'modprobe tun' brings it" in said
 
 
-def test_a_removed_interface_is_reported(net: Net) -> None:
+@pytest.mark.parametrize("found", [False, True])
+@pytest.mark.parametrize("offload", [False, True])
+def test_a_removed_interface_is_made_again(net: Net, found: bool, offload: bool) -> None:
+    """With its name, MAC, MTU and addresses, also where it was found and would have stayed."""
+    a = net.namespace()
+    if found:
+        a.run("ip", "tuntap", "add", "lan", "mode", "tap")
+
+    def looks() -> list[str]:
+        lines = a.run("ip", "addr", "show", "lan").splitlines()
+        return [
+            re.sub(r"^\d+: |<.*?>|valid_lft.*|state \w+", "", line) for line in lines if "fe80" not in line
+        ]
+
+    async def main() -> None:
+        machine = Machine(offload=offload)
+        element = tap(
+            interface="lan",
+            inet=IPv4Interface("10.9.0.1/24"),
+            inet6=(IPv6Interface("fd09::1/64"),),
+            mtu=1400,
+            offload=offload,
+        )
+        connect(element.port(), machine.port())
+        element.status = events = Events()
+        async with opened(element):
+            before = await asyncio.to_thread(looks)
+            for _ in range(2):
+                await asyncio.to_thread(a.run, "ip", "link", "del", "lan")
+                assert await events.next() == ("down", "the interface lan has been removed")
+                assert await events.next() == ("up", "the interface lan was made again")
+                assert await asyncio.to_thread(looks) == before
+            assert element.up
+            with raw_socket("lan", EXPERIMENTAL) as host:
+                element.receive(element.ports[0], Burst([frame(1)]))
+                async with asyncio.timeout(TIMEOUT):
+                    assert await asyncio.get_running_loop().sock_recv(host, 2000) == frame(1)
+                host.send(frame(2))
+                await machine.until_number(2)
+
+    a.call(main)
+    assert "lan" not in a.interfaces()
+
+
+def test_what_a_removed_interface_is_found_out_by(net: Net) -> None:
+    """While it is not read from, by the next frame that it does not take."""
+    a = net.namespace()
+
+    async def main() -> None:
+        element = tap(interface="lan")
+        port = element.port()
+        connect(port, Machine().port())
+        element.status = events = Events()
+        async with opened(element):
+            element.hold(port, True)
+            await asyncio.to_thread(a.run, "ip", "link", "del", "lan")
+            element.receive(port, Burst([frame(1), frame(2)]))
+            assert port.sent.drops["interface is gone"] == 2
+            assert (await events.next())[0] == "down"
+            element.receive(port, Burst([frame(3)]))
+            assert port.sent.drops["closed"] == 1
+            assert (await events.next())[0] == "up"
+
+    a.call(main)
+
+
+def test_a_name_that_is_taken_meanwhile_is_told(net: Net) -> None:
     a = net.namespace()
 
     async def main() -> None:
@@ -373,12 +441,62 @@ def test_a_removed_interface_is_reported(net: Net) -> None:
         connect(element.port(), Machine().port())
         element.status = events = Events()
         async with opened(element):
-            await asyncio.to_thread(a.run, "ip", "link", "del", "lan")
-            assert await events.next() == ("failed", "the interface lan has been removed")
-            element.receive(element.ports[0], Burst([frame(1)]))
-            assert element.ports[0].sent.drops == {"interface is gone": 1}
+            # In one turn, so that the name is taken before anything else happens.
+            await asyncio.to_thread(a.run, "ip", "-b", "-", input="link del lan\nlink add lan type veth\n")
+            assert await events.next() == ("down", "the interface lan has been removed")
+            kind, why = await events.next()
+            assert kind == "failed"
+            assert why.startswith("the interface lan has been removed, and cannot be made again: lan exists")
 
     a.call(main)
+
+
+ROUTED = """
+tun0: tme/host/tun/tun interface lab0
+link0 at tun0: tme/host/openvpn/socket/link --dev tun --local 127.0.0.1 --remote 127.0.0.2 \\
+  --ifconfig 10.8.0.1 10.8.0.2 --route 10.99.0.0 255.255.0.0 --redirect-gateway
+tap0: tme/host/tun/tap interface lan inet 10.77.0.1/24 nat auto mtu 1400
+le0 at tap0: tmelink/host inet 10.77.0.2/24 gateway 10.77.0.1
+listening: tme/host/bsd/bpf interface lan
+le1 at listening: tmelink/host inet 10.77.0.3/24
+"""
+
+
+@pytest.mark.needs("nft")
+def test_a_removed_interface_gets_back_its_routes_and_what_is_around_it(net: Net) -> None:
+    """Also what a link asks for, and who listens on it hears it again."""
+    a, _b = net.pair()
+    a.run("ip", "route", "add", "default", "via", "10.1.0.2")
+    lab = a.tmelink(ROUTED, "--name", f"routed-{a.name}")
+
+    def reached() -> None:
+        a.ping("10.77.0.2")
+        with control.connect(f"routed-{a.name}") as running:
+            told = running.call("exec", text="le0 ping 10.77.0.3 count 3 interval 0.05")["output"]
+        assert "3 received" in told[0]
+
+    def state() -> list[str]:
+        return [
+            *a.run("ip", "route", "show").splitlines(),
+            *a.run("ip", "rule", "show").splitlines(),
+            a.run("sysctl", "net.ipv4.conf.lan.forwarding"),
+            a.run("nft", "list", "ruleset"),
+        ]
+
+    reached()
+    before = state()
+    for name in ("lan", "lab0"):
+        seen = len(lab.lines)
+        a.run("ip", "link", "del", name)
+        lab.expect(f"the interface {name} was made again", since=seen)
+    for _ in range(100):
+        if (now := state()) == before:
+            break
+        time.sleep(0.05)
+    assert now == before
+    reached()
+    assert lab.stop() == 0, lab.output
+    assert "Traceback" not in lab.output
 
 
 def test_what_the_interface_does_not_take_is_counted(net: Net) -> None:

@@ -71,6 +71,14 @@ class HostChanges:
                 raise
             return asked, problems
 
+    def device_is_new(self, *, vanishes: bool) -> None:
+        """The interface was removed and made again: what was set on the old one has gone with it."""
+        self._vanishes = vanishes
+        for change, entry in self._done[:]:
+            if self._is_on_device(change):
+                self._done.remove((change, entry))
+                self._forget(entry)
+
     def undo(self) -> None:
         """Take everything back, in reverse order; what is gone meanwhile is left alone.
 
@@ -134,9 +142,12 @@ class HostChanges:
         """Whether the change remains when the process is killed."""
         if not self._vanishes:
             return True
+        return not self._is_on_device(change)
+
+    def _is_on_device(self, change: Change) -> bool:
         if isinstance(change, SysctlSetting):
-            return f"/conf/{self.device}/" not in change.name
-        return getattr(change, "device", None) != self.device
+            return f"/conf/{self.device}/" in change.name
+        return getattr(change, "device", None) == self.device
 
     def _is_half(self, change: Change) -> bool:
         return isinstance(change, Route) and self._is_inner(change) and change.destination in _ALL_HALVES

@@ -109,6 +109,8 @@ class HostNetwork:
         self._warned: set[str] = set()
         self._plan: Plan | None = None
         self._name_servers = NameServers(device, netns, log)
+        self._new_device: bool | None = None
+        """Whether an interface that was made again vanishes with the process; None where none was."""
 
     async def open(self, tunnel: Tunnel | None) -> None:
         """Carry out the plan and watch for changes; raises `ElementError` with everything undone."""
@@ -129,6 +131,17 @@ class HostNetwork:
             if self._task is None:
                 await self._start()
                 return
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(done)
+            self._again.set()
+        await done
+
+    async def follow_new_device(self, *, vanishes: bool) -> None:
+        """The interface was removed and made again: set on it what is planned; returns once that is done."""
+        async with self._starting:
+            if self._task is None:
+                return
+            self._new_device = vanishes
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(done)
             self._again.set()
@@ -199,6 +212,9 @@ class HostNetwork:
             self._again.clear()
             followers = self._waiting[:]
             try:
+                if self._new_device is not None:
+                    # A resolver that knows them by interface has forgotten them.
+                    await self._name_servers.reset()
                 await self._carry_out(first=False)
                 if self._delayed_routes:
                     self._delayed_routes = False
@@ -233,7 +249,7 @@ class HostNetwork:
         )
         # Once started, it runs to its end even if this task is cancelled: `namespaces.run` waits for its
         # thread.
-        made, problems = await namespaces.run(lambda: self._changes.follow(make, first=first), self._netns)
+        made, problems = await namespaces.run(lambda: self._follow(make, first=first), self._netns)
         if made != self._plan:
             before = () if self._plan is None else self._plan.changes
             for change in made.changes:
@@ -246,6 +262,12 @@ class HostNetwork:
             self._warn(problem)
         if first and self._changes.refused:
             self._incomplete("; ".join(dict.fromkeys(self._changes.refused)))
+
+    def _follow(self, make: Callable[[Facts], Plan], *, first: bool) -> tuple[Plan, list[str]]:
+        vanishes, self._new_device = self._new_device, None
+        if vanishes is not None:
+            self._changes.device_is_new(vanishes=vanishes)
+        return self._changes.follow(make, first=first)
 
     def _warn(self, text: str) -> None:
         """Warn once for each problem: the host changes often, and the same problem returns each time."""

@@ -11,6 +11,7 @@ import errno
 import math
 import mmap
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from time import monotonic
@@ -33,6 +34,9 @@ READ_BUDGET = 64
 64 KiB each a pause of a few milliseconds at most."""
 
 NOTHING = HostNetworkRequest()
+
+REMAKE_PAUSE = 0.1
+"""Seconds until a removed interface is made again, so that whoever removes it again and again is no storm."""
 
 DEFAULT_MTU = 1500
 """The MTU of a new TAP or TUN."""
@@ -72,6 +76,8 @@ class TunTap(Element):
         self._wanted = wanted
         self._offload = offload
         self._tap: tuntap.TapDevice | None = None
+        self._mac: bytes | None = None
+        self._longest: int | None = None
         self._undo: list[interfaces.RtnetlinkRequest] = []
         self._journal: Journal | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -198,14 +204,18 @@ class TunTap(Element):
             self.failed(error)
 
     def _open_device(self) -> None:
-        tap = self._tap = tuntap.open_tap(self._request, offload=self._offload, kind=self.kind)
+        self._make_device(self._request, self._wanted)
+
+    def _make_device(self, name: str | None, wanted: interfaces.InterfaceSettings) -> None:
+        tap = self._tap = tuntap.open_tap(name, offload=self._offload, kind=self.kind)
         try:
             if not tap.created:
                 with journal.alone():
                     kept = self._journal = Journal()
                 # Attaching has changed them already, which harms nobody but is put back all the same.
                 kept.note(["tun", tap.name, self.kind, tap.features])
-            self._configure(self._with_own_mac(self._wanted))
+            self._configure(self._with_own_mac(wanted))
+            self._mac = interfaces.own_mac(tap.name)
         except BaseException:
             self._undo_settings()
             self._close_device()
@@ -267,6 +277,7 @@ class TunTap(Element):
         await namespaces.run(
             lambda: self._configure(interfaces.InterfaceSettings(gso_max_size=size)), self.netns
         )
+        self._longest = size
 
     async def _suit_peer(self) -> None:
         """Let the host build super-frames of the length that suits the connected element."""
@@ -365,7 +376,7 @@ class TunTap(Element):
             else:
                 os.write(tap.descriptor, frame)
         except OSError as error:
-            port.drop(_refusal(error, frame))
+            self._refused_frame(port, error, frame)
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Write the frames to the interface; frames that it does not take are counted by reason."""
@@ -381,7 +392,7 @@ class TunTap(Element):
             try:
                 write(descriptor, frame)
             except OSError as error:
-                port.drop(_refusal(error, frame))
+                self._refused_frame(port, error, frame)
 
     def _write_labelled(self, descriptor: int, port: Port, burst: Burst) -> None:
         writev = os.writev
@@ -390,13 +401,18 @@ class TunTap(Element):
                 try:
                     writev(descriptor, (_PLAIN, frame))
                 except OSError as error:
-                    port.drop(_refusal(error, frame))
+                    self._refused_frame(port, error, frame)
             return
         for frame, label in zip(burst.frames, burst.gso, strict=True):
             try:
                 writev(descriptor, (encode_header(label), frame))
             except OSError as error:
-                port.drop(_refusal(error, frame))
+                self._refused_frame(port, error, frame)
+
+    def _refused_frame(self, port: Port, error: OSError, frame: Frame) -> None:
+        port.drop(_refusal(error, frame))
+        if error.errno == errno.EBADFD:
+            self._broken(error)
 
     def _broken(self, error: OSError) -> None:
         tap = self._tap
@@ -404,9 +420,40 @@ class TunTap(Element):
             return
         self._loop.remove_reader(tap.descriptor)
         if error.errno == errno.EBADFD:
-            self.failed(ElementError(f"the interface {tap.name} has been removed"))
+            # Before the next frame finds the same.
+            self._tap = None
+            task = self._loop.create_task(self._make_again(tap))
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
         else:
             self.failed(ElementError(f"reading from {tap.name}: {error.strerror}"))
+
+    async def _make_again(self, gone: tuntap.TapDevice) -> None:
+        """Make an interface that somebody has removed as it was: name, MAC address, settings and routes."""
+        removed = f"the interface {gone.name} has been removed"
+        self.changed(False, removed)
+        wanted = replace(self._wanted, mac=self._wanted.mac or self._mac, gso_max_size=self._longest)
+        try:
+            await namespaces.run(lambda: self._replace_device(gone, wanted), self.netns)
+            assert self._tap is not None
+            if self._network is not None:
+                await self._network.follow_new_device(vanishes=self._tap.created)
+        except (ElementError, OSError) as error:
+            self.failed(ElementError(f"{removed}, and cannot be made again: {error}"))
+            return
+        self._watch()
+        self.changed(True, f"the interface {gone.name} was made again")
+
+    def _replace_device(self, gone: tuntap.TapDevice, wanted: interfaces.InterfaceSettings) -> None:
+        notes, self._journal = self._journal, None
+        self._undo = []
+        if notes is not None:
+            # What it was found with has gone with it.
+            notes.entries.clear()
+            notes.close()
+        gone.close()
+        time.sleep(REMAKE_PAUSE)
+        self._make_device(gone.name, wanted)
 
 
 def _refusal(error: OSError, frame: Frame) -> str:
