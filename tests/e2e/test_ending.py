@@ -304,3 +304,65 @@ def test_folders_and_sockets_of_a_killed_run_are_removed_at_the_next_start(lab: 
     assert again.stop() == 0
     assert [path for path in made if path.exists()] == []
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def children_of(pid: int) -> dict[int, str]:
+    """The state of each child of a process, as of proc(5)."""
+    found = {}
+    for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        found[int(number)] = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    return found
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs("unshare", "nsenter")
+def test_as_the_first_process_of_a_container_it_reaps_orphans(tmp_path: Path) -> None:
+    (tmp_path / "lab.conf").write_text("sw0: tmelink/switch\nle0 at sw0: tmelink/host inet 10.0.77.1/24\n")
+    lab = Process(
+        ["unshare", "--pid", "--fork", "--mount-proc", *TMELINK, "run", "--name", f"first-{os.getpid()}",
+         "lab.conf"],
+        cwd=tmp_path,
+    )  # fmt: skip
+    try:
+        lab.expect("running: ")
+        (first,) = children_of(lab.pid)
+        subprocess.run(
+            ["nsenter", "-t", str(first), "-p", "sh", "-c", "(sleep 0.2 &); (true &)"], check=True, timeout=20
+        )
+        until = time.monotonic() + END_SECONDS
+        while len(children_of(first)) > 1 and time.monotonic() < until:
+            time.sleep(0.05)
+        (program,) = children_of(first).items()
+        assert program[1] != "Z"
+        os.kill(first, signal.SIGTERM)
+        assert lab.wait(END_SECONDS) == 0
+        assert "SIGTERM: closing" in lab.output
+        assert any(line.startswith("connection") for line in lab.lines), "the summary comes as ever"
+    finally:
+        lab.kill()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs("ip", "nft", "unshare")
+@pytest.mark.parametrize("before", ["", "mkdir -m 700 /run/tmelink && "])
+def test_a_read_only_run_folder_is_named_and_can_be_done_without(net: Net, before: str) -> None:
+    a, _b = net.pair()
+    a.run("ip", "route", "add", "default", "via", "10.1.0.2")
+    path = a.directory / "lab.conf"
+    path.write_text("tap0: tme/host/tun/tap interface lan inet 10.77.0.1/24 nat auto\ntap0 at tap0\n")
+
+    def command(*options: str) -> list[str]:
+        words = " ".join([*TMELINK, "run", *options, str(path)])
+        mount = f"mount -t tmpfs none /run && {before} mount -o remount,ro /run"
+        return ["unshare", "--mount", "sh", "-c", f"{mount} && exec {words}"]
+
+    said = a.run(*command(), check=False)
+    assert "Read-only file system" in said, said
+    assert "mount -t tmpfs tmpfs /run" in said
+    assert "--no-journal" in said
+    assert "Traceback" not in said
+    lab = a.start(*command("--no-journal"))
+    lab.expect("running: ")
+    assert "table" in a.run("nft", "list", "ruleset")
+    assert lab.stop() == 0, lab.output
+    assert a.run("nft", "list", "ruleset") == ""

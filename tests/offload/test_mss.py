@@ -108,3 +108,37 @@ def test_no_broken_syn_raises(flow: Flow, at: int, value: int, end: int) -> None
     frame[at % len(frame)] = value
     for each in (frame, frame[:end]):
         assert len(clamp_mss(each, 1000, 1000, ip=flow.ip)) == len(each)
+
+
+TAG, QINQ, SERVICE = (bytes.fromhex(tag) for tag in ("81000064", "910003e8", "88a80fff"))
+
+
+@pytest.mark.parametrize("tags", [TAG * 3, SERVICE + TAG * 2, QINQ + TAG, QINQ + SERVICE + TAG * 6])
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_syn_behind_any_number_of_tags_is_clamped(version: int, tags: bytes) -> None:
+    def tagged(mss: int) -> bytes:
+        plain = syn(Flow(version=version), mss)
+        return plain[:12] + tags + plain[12:]
+
+    most = 1300 if version == 4 else 1280
+    assert clamp_mss(tagged(1460), 1300, 1280) == tagged(most)
+    kept = tagged(most)
+    assert clamp_mss(kept, 1300, 1280) is kept
+
+
+@pytest.mark.parametrize("tags", [b"", TAG, TAG * 3])
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_syn_in_pppoe_is_clamped_with_room_for_its_header(version: int, tags: bytes) -> None:
+    """With padding behind, as Ethernet's shortest frames have it."""
+    protocol = b"\0\x21" if version == 4 else b"\0\x57"
+
+    def wrapped(mss: int, kind: int = 0x11, code: int = 0) -> bytes:
+        plain = syn(Flow(version=version), mss)
+        packet = protocol + plain[14:]
+        head = bytes((kind, code)) + b"\x12\x34" + len(packet).to_bytes(2, "big")
+        return plain[:12] + tags + b"\x88\x64" + head + packet + bytes(6)
+
+    most = (1300 if version == 4 else 1280) - 8
+    assert clamp_mss(wrapped(1452), 1300, 1280) == wrapped(most)
+    for other in (wrapped(most), wrapped(1452, kind=0x21), wrapped(1452, code=7), wrapped(1452)[:40]):
+        assert clamp_mss(other, 1300, 1280) is other

@@ -25,7 +25,7 @@ from tmelink.control.service import Service
 from tmelink.errors import TmelinkError, shortage
 from tmelink.runtime import Lab
 from tmelink.summary import table
-from tmelink.system import accounts, event_loop, journal, memory, privileges
+from tmelink.system import accounts, event_loop, first_process, journal, memory, privileges
 from tmelink.system.service_manager import ServiceManager
 
 NAME = "run"
@@ -99,6 +99,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    ended = first_process.step_aside()
+    if ended is not None:
+        return ended
     try:
         verbosity = options.verbose - options.quiet
         logs.configure(verbosity, form=options.log_format, file=options.log_file, dated=True)

@@ -79,7 +79,11 @@ def alone() -> Iterator[None]:
         yield
         return
     _make(folder)
-    with open(folder / "lock", "w") as file:
+    try:
+        lock = open(folder / "lock", "w")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    with lock as file:
         _hand_over(folder / "lock")
         until = time.monotonic() + LOCK_SECONDS
         while not _lock(file.fileno(), wait=False):
@@ -111,7 +115,7 @@ class Journal:
         try:
             self._file = open(self.path, "w")  # noqa: SIM115 - it stays open, its lock says that we live
         except OSError as error:
-            raise ElementError(f"{self.path}: {error.strerror}; or go without: --no-journal") from error
+            raise _unwritable(folder, error) from error
         _hand_over(self.path)
         _lock(self._file.fileno(), wait=True)
         self._file.write(json.dumps(namespace()) + "\n")
@@ -226,15 +230,19 @@ def _read(lines: list[str]) -> tuple[str | None, list[Entry]]:
     return where, entries
 
 
+def _unwritable(folder: Path, error: OSError) -> ElementError:
+    return ElementError(
+        f"{folder} cannot be written ({error.strerror}): changes of the host are noted there, to be undone "
+        "also after a crash; make it writable, as with 'mount -t tmpfs tmpfs /run', or go without by "
+        "--no-journal"
+    )
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ElementError(
-            f"{folder} cannot be made ({error.strerror}): changes of the host are written down there, to be "
-            "undone also after a crash; make it writable, as with 'mount -t tmpfs tmpfs /run', or go without "
-            "by --no-journal"
-        ) from error
+        raise _unwritable(folder, error) from error
     _hand_over(folder)
     found = folder.lstat()
     trusted = found.st_uid in (os.geteuid(), owner)
