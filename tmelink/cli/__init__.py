@@ -25,6 +25,7 @@ COMMANDS = (
     "status",
     "top",
     "events",
+    "doctor",
     "apply",
     "exec",
     "shell",

@@ -5,6 +5,13 @@ A feature that can be asked for over the socket adds its registry here, and has 
 
 from __future__ import annotations
 
-from tmelink.control import capturing, changing, impairing, lifecycle, observing
+from tmelink.control import capturing, changing, doctoring, impairing, lifecycle, observing
 
-METHODS = observing.METHODS | changing.METHODS | capturing.METHODS | impairing.METHODS | lifecycle.METHODS
+METHODS = (
+    observing.METHODS
+    | changing.METHODS
+    | capturing.METHODS
+    | doctoring.METHODS
+    | impairing.METHODS
+    | lifecycle.METHODS
+)

@@ -101,6 +101,8 @@ class Link(OpenvpnElement):
         self._shaper: FrameShaper | None = None
         self._waiting = WaitingLog(self)
         self._place = ""
+        self.failure = ""
+        """Why the last attempt failed, in words."""
 
     @classmethod
     def misfits(cls, options: Options) -> Iterator[tuple[str, str]]:
@@ -299,6 +301,11 @@ class Link(OpenvpnElement):
         self._waiting.stranger = sockets.show(address)
 
     @property
+    def stranger(self) -> str | None:
+        """Where datagrams come from that are not the peer's."""
+        return self._waiting.stranger
+
+    @property
     def waits_because(self) -> str:
         """Why the peer is not heard, in words; empty while it is."""
         return self._waiting.reason() if self._waiting.where else ""
@@ -370,6 +377,7 @@ class Link(OpenvpnElement):
 
     def went_down(self, reason: str) -> None:
         """The peer is gone, and another attempt follows; only a peer that was heard has been up."""
+        self.failure = reason
         if self.up:
             self.changed(False, reason)
             self._waiting.begin(self._place)
