@@ -31,16 +31,18 @@ class Plan:
 
 
 def goodput(pair: Pair, seconds: float, streams: int) -> dict[str, float]:
-    """TCP payload bits a second that arrive, and their bytes."""
+    """TCP payload bits a second that arrive, their bytes, and the segments sent again a second."""
     a, b = pair.hosts
     server = b.start("iperf3", "--forceflush", "-s", "-1")
     server.expect("listening")
     said = a.run(
         "iperf3", "-J", "-c", INNER[1], "-t", f"{seconds:g}", "-P", str(streams), seconds=seconds + 30
     )
-    received = json.loads(said)["end"]["sum_received"]
+    end = json.loads(said)["end"]
+    received = end["sum_received"]
     server.stop()
-    return {"bits": received["bits_per_second"], "bytes": received["bytes"]}
+    resent = end["sum_sent"]["retransmits"] / seconds
+    return {"bits": received["bits_per_second"], "bytes": received["bytes"], "resent": resent}
 
 
 def round_trips(host: Host, count: int, interval: float = PING_SECONDS) -> list[float]:
@@ -91,6 +93,8 @@ def measure(pair: Pair, interface: str, processes: Sequence[Process], plan: Plan
         before = sum(process.cpu_seconds() for process in processes)
         sent = goodput(pair, plan.seconds, streams)
         found[f"tcp {streams}"] = sent["bits"] / 1e9
+        if streams == 1:
+            found["resent"] = sent["resent"]
         if streams == 1 and processes:
             spent = sum(process.cpu_seconds() for process in processes) - before
             found["cpu"] = spent / (sent["bytes"] / 1e9)

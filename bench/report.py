@@ -11,6 +11,7 @@ Figures = Mapping[str, Mapping[str, float]]
 
 COLUMNS = (
     ("tcp 1", "TCP, 1 stream", "Gbit/s", 2),
+    ("resent", "sent again", "1/s", 0),
     ("tcp 4", "TCP, 4 streams", "Gbit/s", 2),
     ("frames", "64-byte frames", "1/s", 0),
     ("rtt", "RTT", "ms", 3),

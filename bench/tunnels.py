@@ -130,6 +130,18 @@ def _both(
     return start
 
 
+def _mixed(sender: str, receiver: str, mode: str) -> Callable[[Pair], list[Process]]:
+    """tmelink at one end and OpenVPN at the other; transfers go from the sender to the receiver."""
+
+    def start(pair: Pair) -> list[Process]:
+        begin = {"openvpn": _openvpn, "tmelink": _tmelink}
+        a, b = pair.hosts
+        first, second = _MODES[mode](pair)
+        return [begin[sender](a, b, first), begin[receiver](b, a, second)]
+
+    return start
+
+
 def _addressed(pair: Pair, interface: str = TAP, mtu: int = 0) -> None:
     """Give the interfaces that a program made their addresses, for programs that leave it to scripts."""
     for host in pair.hosts:
@@ -253,6 +265,18 @@ TUNNELS = (
         beside="openvpn udp AES-256-GCM",
     ),
     Tunnel("tmelink udp AES-256-GCM", "", _both("tmelink", "tls"), beside="openvpn udp AES-256-GCM"),
+    Tunnel(
+        "tmelink to openvpn, udp AES-256-GCM",
+        "openvpn",
+        _mixed("tmelink", "openvpn", "tls"),
+        beside="openvpn udp AES-256-GCM",
+    ),
+    Tunnel(
+        "openvpn to tmelink, udp AES-256-GCM",
+        "openvpn",
+        _mixed("openvpn", "tmelink", "tls"),
+        beside="openvpn udp AES-256-GCM",
+    ),
     Tunnel("openvpn tcp plain", "openvpn", _both("openvpn", "tcp")),
     Tunnel(
         "openvpn tcp plain, tuned", "openvpn", _both("openvpn", "tcp", TUNED_TCP), beside="openvpn tcp plain"
