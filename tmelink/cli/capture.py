@@ -6,12 +6,14 @@ import argparse
 import base64
 import contextlib
 import errno
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 from tmelink.cli import labs
 from tmelink.control import Client, ControlError
@@ -25,6 +27,7 @@ EPILOG = labs.epilog(
     ("tmelink capture lab le0:link0", "shown by tcpdump, until Ctrl-C"),
     ("tmelink capture lab -w lab.pcapng", "every connection, each an interface of the file"),
     ("tmelink capture lab le0 -f 'udp port 53' -c 10 -w dns.pcapng", "the first ten that match"),
+    ("tmelink capture lab link0 --wire --keylog keys -w out.pcapng", "what the link has outside"),
     ("tmelink capture lab le0 -w - | wireshark -k -i -", "live in Wireshark"),
 )
 
@@ -57,8 +60,24 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="keep packets of up to 64 KiB whole",
     )
 
+    parser.add_argument(
+        "--wire", action="store_true", help="CONNECTION is a link: capture what it sends and receives outside"
+    )
+    parser.add_argument(
+        "--keylog",
+        metavar="FILE",
+        type=Path,
+        help="with --wire: write TLS' secrets there, in NSS's key log format; a client begins a new session",
+    )
+
 
 def main(options: argparse.Namespace) -> int:
+    if options.wire and (len(options.connections) != 1 or options.filter or options.count):
+        print("tmelink capture: --wire takes the name of one link, and neither -f nor -c", file=sys.stderr)
+        return 2
+    if options.keylog is not None and not options.wire:
+        print("tmelink capture: --keylog is for --wire", file=sys.stderr)
+        return 2
     try:
         with labs.control(options) as lab, _output(options.file) as output:
             write(lab, output, options)
@@ -70,12 +89,10 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def write(lab: Client, output: IO[bytes], options: argparse.Namespace) -> None:
-    """Write what is captured, and at the end how many frames were seen and how many are missing."""
-    seen: list[int] = []
-    written: list[int] = []
-    try:
-        for item in lab.stream(
+def _items(lab: Client, options: argparse.Namespace) -> Iterator[Any]:
+    """What the lab captures, items as the control socket has them; keys go to their file."""
+    if not getattr(options, "wire", False):
+        yield from lab.stream(
             "capture",
             connections=options.connections,
             filter=options.filter,
@@ -83,7 +100,32 @@ def write(lab: Client, output: IO[bytes], options: argparse.Namespace) -> None:
             snaplen=options.snaplen,
             count=options.count,
             super_frames=options.super_frames,
+        )
+        return
+    keylog = options.keylog
+    with contextlib.ExitStack() as stack:
+        keys = None if keylog is None else stack.enter_context(_private(keylog))
+        for item in lab.stream(
+            "capture_wire", link=options.connections[0], keylog=keys is not None, snaplen=options.snaplen
         ):
+            if keys is not None and "keys" in item.value:
+                keys.write("".join(f"{line}\n" for line in item.value["keys"]))
+                keys.flush()
+            else:
+                yield item
+
+
+def _private(path: Path) -> IO[str]:
+    """A file that its owner alone can read, to be added to."""
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w")
+
+
+def write(lab: Client, output: IO[bytes], options: argparse.Namespace) -> None:
+    """Write what is captured, and at the end how many frames were seen and how many are missing."""
+    seen: list[int] = []
+    written: list[int] = []
+    try:
+        for item in _items(lab, options):
             value = item.value
             if not seen:
                 count = len(value["seen"])

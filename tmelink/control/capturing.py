@@ -10,6 +10,9 @@ from tmelink.control.control import Control
 from tmelink.control.methods import Methods, RequestError, Sink
 from tmelink.control.protocol import INVALID_PARAMETERS
 from tmelink.element import Port
+from tmelink.elements.openvpn.link import Link
+from tmelink.elements.openvpn.wire_capture import WireCapture
+from tmelink.errors import ElementError
 from tmelink.inline.capture import SNAPLEN, Capture, CaptureOptions, connection_name
 
 METHODS = Methods()
@@ -64,6 +67,40 @@ def capture(
         raise RequestError(str(error), INVALID_PARAMETERS) from error
     running.open()
     return running.close
+
+
+@METHODS.stream("capture_wire")
+def capture_wire(
+    control: Control, sink: Sink, *, link: str, keylog: bool = False, snaplen: int = SNAPLEN
+) -> Callable[[], None]:
+    """What a link has outside: its datagrams, encrypted as they are, in items as those of `capture`.
+
+    With `keylog` an item may have `keys` instead, lines of NSS's key log format: the TLS secrets of the
+    handshakes from now on, with which Wireshark decrypts the control channel. A TLS client begins a new
+    session at once; a TLS server waits for its peer.
+    """
+    element = control.lab[link]
+    if not isinstance(element, Link):
+        raise RequestError(f"{element.name} is not a link", INVALID_PARAMETERS)
+    seen = [0]
+
+    def write(blocks: bytes, frames: Sequence[int]) -> None:
+        seen[0] += frames[0]
+        sink.put({"pcapng": base64.b64encode(blocks).decode(), "frames": list(frames), "seen": list(seen)})
+
+    running = WireCapture(element, max(snaplen, 1), write)
+    running.open()
+    try:
+        stop_keys = element.log_keys(lambda line: sink.put({"keys": [line]})) if keylog else lambda: None
+    except ElementError:
+        running.close()
+        raise
+
+    def stop() -> None:
+        stop_keys()
+        running.close()
+
+    return stop
 
 
 def chosen(control: Control, names: Sequence[str] | None) -> list[Port]:

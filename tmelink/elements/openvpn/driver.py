@@ -14,6 +14,9 @@ from tmelink.openvpn.session import Carried, Item, Session, SessionEvent, Step
 from tmelink.openvpn.tls.session import TlsSession
 from tmelink.timers import DeadlineTimer
 
+WireWatcher = Callable[[Sequence[Item], bool], None]
+"""Is shown what crosses the wire: datagrams, and whether this end sent them."""
+
 
 class SessionDriver:
     """A session with its timer. `transmit` sends to the peer, `deliver` takes frames, `event` events."""
@@ -27,10 +30,11 @@ class SessionDriver:
         answer: Callable[[Sequence[Item], Hashable], None] | None = None,
     ) -> None:
         self.session = session
-        self._transmit = transmit
+        self._transmit = self._plain_transmit = transmit
+        self._watchers: list[WireWatcher] = []
         self._deliver = deliver
         self._event = event
-        self._answer = answer
+        self._answer = self._plain_answer = answer
         self._loop = asyncio.get_running_loop()
         self._timer = DeadlineTimer(self._tick)
         self._closed = False
@@ -58,6 +62,50 @@ class SessionDriver:
     def receive_one(self, datagram: Frame, source: Hashable = None) -> Frame | Step:
         """The frame in a datagram that arrived alone, or a step as from `receive`."""
         return self.session.open_one(datagram, self._loop.time(), source)
+
+    def watch(self, watcher: WireWatcher) -> None:
+        """Show `watcher` all datagrams until `unwatch`."""
+        self._watchers.append(watcher)
+        if len(self._watchers) == 1:
+            self._cover()
+
+    def unwatch(self, watcher: WireWatcher) -> None:
+        """Show it nothing any more."""
+        self._watchers.remove(watcher)
+        if not self._watchers:
+            self._transmit, self._answer = self._plain_transmit, self._plain_answer
+            del self.receive, self.receive_one
+
+    def _cover(self) -> None:
+        """Cover methods by others of this object: one that nobody watches pays nothing."""
+        receive, receive_one = self.receive, self.receive_one
+
+        def show(items: Sequence[Item], sent: bool) -> None:
+            for watcher in self._watchers:
+                watcher(items, sent)
+
+        def watched_transmit(items: Sequence[Item]) -> None:
+            show(items, True)
+            self._plain_transmit(items)
+
+        def watched_answer(items: Sequence[Item], address: Hashable) -> None:
+            show(items, True)
+            if self._plain_answer is not None:
+                self._plain_answer(items, address)
+
+        def watched_receive(datagrams: Sequence[Item], source: Hashable = None) -> Step:
+            show(datagrams, False)
+            return receive(datagrams, source)
+
+        def watched_receive_one(datagram: Frame, source: Hashable = None) -> Frame | Step:
+            show((datagram,), False)
+            return receive_one(datagram, source)
+
+        self._transmit = watched_transmit
+        if self._plain_answer is not None:
+            self._answer = watched_answer
+        self.receive = watched_receive  # type: ignore[method-assign]
+        self.receive_one = watched_receive_one  # type: ignore[method-assign]
 
     def do(self, step: Step) -> None:
         """Send, deliver and report what the step asks for, in that order, and set the timer."""

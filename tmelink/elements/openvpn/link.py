@@ -20,6 +20,7 @@ from tmelink.elements.openvpn import shared_ports
 from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
+from tmelink.elements.openvpn.driver import SessionDriver, WireWatcher
 from tmelink.elements.openvpn.prompts import answer_challenge, answers, open_browser
 from tmelink.elements.openvpn.replay_file import ReplayFile
 from tmelink.elements.openvpn.sessions import (
@@ -53,6 +54,7 @@ from tmelink.openvpn.session import (
     Session,
     Token,
 )
+from tmelink.openvpn.tls.session import TlsSession
 from tmelink.openvpn.tls.settings import Credentials
 from tmelink.printable import printable
 from tmelink.transport import sockets
@@ -86,6 +88,8 @@ class Link(OpenvpnElement):
         super().__init__(name, arguments)
         self.peer: LinkPeer | None = None
         self._sessions: list[Session] = []
+        self._drivers: list[SessionDriver] = []
+        self._wire_watchers: list[WireWatcher] = []
         self._handshakes = 0
         """Of sessions that have ended."""
         self._make: NewSession | None = None
@@ -270,9 +274,43 @@ class Link(OpenvpnElement):
         assert self._make is not None, "peers come after open"
         return self._make(options, mute=True).knows(datagram, time.monotonic())
 
+    def driving(self, driver: SessionDriver) -> None:
+        """A session has begun: those who watch the wire see it too."""
+        self._drivers.append(driver)
+        for watcher in self._wire_watchers:
+            driver.watch(watcher)
+
+    def watch_wire(self, watcher: WireWatcher) -> Callable[[], None]:
+        """Show `watcher` all datagrams of this and later sessions until what is returned is called."""
+        self._wire_watchers.append(watcher)
+        for driver in self._drivers:
+            driver.watch(watcher)
+
+        def stop() -> None:
+            self._wire_watchers.remove(watcher)
+            for driver in self._drivers:
+                driver.unwatch(watcher)
+
+        return stop
+
+    def log_keys(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Tell `listener` TLS secrets of handshakes from now on, until what is returned is called.
+
+        A client begins a new session for that, since a renewal may be hidden a second time (dynamic
+        tls-crypt). A server waits for its peer to do so. Raises `ElementError` where there is no TLS session.
+        """
+        for driver in self._drivers:
+            if isinstance(driver.session, TlsSession):
+                stop = driver.session.log_keys(listener)
+                if not driver.session.settings.server:
+                    self.signal("SIGUSR1")
+                return stop
+        raise ElementError(f"{self.name} has no TLS session whose keys could be logged")
+
     def retire(self, session: Session) -> None:
         """Keep a session's counters, and forget the session."""
         self._handshakes += session.security().handshakes
+        self._drivers = [each for each in self._drivers if each.session is not session]
         self.sent.drops.update(reasons.outgoing(session.drops))
         self.received.drops.update(reasons.incoming(session.drops))
         self._sessions.remove(session)

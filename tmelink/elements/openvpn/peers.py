@@ -111,6 +111,9 @@ class PeerOwner(PortUser, Protocol):
     def happened(self, kind: str, detail: str = "", **data: Any) -> None:
         """Something that a person may want to know later."""
 
+    def driving(self, driver: SessionDriver) -> None:
+        """What drives the session that `new_session` has made."""
+
     def retire(self, session: Session) -> None:
         """A session has ended; its drops are to be kept."""
 
@@ -125,6 +128,7 @@ class SessionPeer(ABC):
         self._driver = SessionDriver(
             link.new_session(options), self._transmit, link.deliver, self._handle_event, answer
         )
+        link.driving(self._driver)
         # For a frame that comes alone: each call saved shortens its round trip.
         self.send_one = self._driver.send_one
 

@@ -120,7 +120,10 @@ class TlsContext:
         self._by_fingerprint = bool(files.rules.fingerprints) and not files.ca
         if not files.ca and not files.pkcs12 and not files.rules.fingerprints:
             raise ValueError("nothing says which peer to trust: give --ca, --pkcs12 or --peer-fingerprint")
+        self._key_listeners: list[Callable[[str], None]] = []
         context = self._context = SSL.Context(SSL.TLS_METHOD)
+        # Set in advance, since a context must not change once it is in use; called a few times a handshake.
+        context.set_keylog_callback(self._tell_keys)
         context.set_min_proto_version(_VERSIONS[files.version_min])
         if files.version_max is not None:
             context.set_max_proto_version(_VERSIONS[files.version_max])
@@ -158,7 +161,21 @@ class TlsContext:
         May be called from any thread. Raises `ValueError` for what is no list; then the one before holds.
         """
         # OpenSSL has no way to take a list out of a store, so that all is made anew.
-        self._context = TlsContext(replace(self._files, crl=crl), server=self._server)._context
+        renewed = TlsContext(replace(self._files, crl=crl), server=self._server)
+        renewed._key_listeners = self._key_listeners
+        self._context = renewed._context
+
+    def log_keys(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Tell `listener` the secrets of handshakes from now on, until what is returned is called.
+
+        Each is a line of NSS's key log format (draft-ietf-tls-keylogfile), with which Wireshark decrypts.
+        """
+        self._key_listeners.append(listener)
+        return lambda: self._key_listeners.remove(listener)
+
+    def _tell_keys(self, connection: SSL.Connection, line: bytes) -> None:
+        for listener in self._key_listeners:
+            listener(line.decode("ascii"))
 
     def engine(self, unix_time: float) -> TlsEngine:
         """A new TLS connection, certificates judged at `unix_time` seconds since 1970."""

@@ -100,6 +100,7 @@ class TlsSession:
         check(settings)
         self.settings = settings
         self.drops: Counter[str] = Counter()
+        self._context = context
         self._handshakes = HandshakeFactory(settings, context, wall, self.drops)
         self._payloads = Payloads(settings, self.drops, secrets.randbelow(256))
         self._keyring = Keyring(settings, self.drops)
@@ -374,6 +375,10 @@ class TlsSession:
         for message in messages:
             self._send_message(message, now)
         return self._finish(now)
+
+    def log_keys(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Tell `listener` the secrets of this and other sessions' handshakes (`TlsContext.log_keys`)."""
+        return self._context.log_keys(listener)
 
     def renew(self, now: float) -> Step:
         """Negotiate new keys now, unless that is under way."""
