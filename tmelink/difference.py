@@ -160,14 +160,14 @@ def _connections(
             else:
                 difference.ended.append(before)
         else:
-            _tell("connect", pair, difference, come_or_go)
+            _list_connection("connect", pair, difference, come_or_go)
     for left in running.values():
         for pair in left:
             difference.ended.append(pair)
-            _tell("disconnect", pair, difference, come_or_go)
+            _list_connection("disconnect", pair, difference, come_or_go)
 
 
-def _tell(kind: str, pair: PortPair, difference: Difference, come_or_go: set[str]) -> None:
+def _list_connection(kind: str, pair: PortPair, difference: Difference, come_or_go: set[str]) -> None:
     """A connection of an element that comes or goes is told with that."""
     names = [port.element.name for port in pair]
     if come_or_go.isdisjoint(names):

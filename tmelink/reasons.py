@@ -89,7 +89,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "too short to send": Reason("out", "it is shorter than a frame or a packet of this link"),
     "too long to send": Reason("out", "it is longer than --tun-mtu allows", "lower the MTU of the interface, or raise --tun-mtu at both ends"),
     "not IP": Reason(
-        "in", "a --dev tun link got something that is no IP packet: keys, framing or --dev differ", _SIZES
+        "in", "a --dev tun link got something that is not an IP packet: keys, framing or --dev differ", _SIZES
     ),
     "link down": Reason("out", "the link has no peer yet, or no more"),
     # Keys, fragments, compression
@@ -120,7 +120,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         _CONTROL_KEY,
     ),
     "repeated control packet id": Reason("in", "a control packet came twice", _ATTACK),
-    "unknown opcode": Reason("in", "it is no packet of OpenVPN's TLS mode: the other end has no --tls-…", _CONTROL_KEY),
+    "unknown opcode": Reason("in", "it is not a packet of OpenVPN's TLS mode: the other end has no --tls-…", _CONTROL_KEY),
     "control packet of no session": Reason("in", "it belongs to no session here, such as one before a restart"),
     "control packet without a session id": Reason("in", "the sender's session id is missing"),
     "control packet from another address": Reason("in", "its session is at another address", _ATTACK),
@@ -176,7 +176,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "passive peer is silent": Reason("out", "a passive peer has not been heard for a while"),
     "not to the group": Reason("in", "it was not sent to the multicast group"),
     "too many plugs": Reason("in", "more VDE plugs than the switch takes"),
-    "no plug's request": Reason("in", "it is no request of a VDE plug"),
+    "no plug's request": Reason("in", "it is not a request of a VDE plug"),
     "unreachable plug": Reason("in", "a VDE plug's own socket cannot be reached"),
     "another secret": Reason("in", "a frame of 86Box's switch has another secret", "give both ends the same secret"),
     "copy": Reason("in", "the same frame came on several networks, and is taken once"),

@@ -107,7 +107,7 @@ class Lab(Mapping[str, Element]):
         b = a if first is second else _free_port(second)
         connect(a, b)
         self.machine.connections.append((a, b))
-        self._tell(a, b)
+        self._announce_connections(a, b)
 
     def disconnect(self, path: str, other: str | None = None) -> None:
         """Remove every connection of an element, or those to one other; harmless where there is none."""
@@ -122,7 +122,7 @@ class Lab(Mapping[str, Element]):
                 disconnect(port)
                 connections = self.machine.connections
                 connections[:] = [pair for pair in connections if port not in pair]
-                self._tell(port, peer)
+                self._announce_connections(port, peer)
 
     async def reconcile(self, difference: Difference) -> dict[str, Exception]:
         """Become the difference's machine; what the difference does not name goes on undisturbed.
@@ -137,7 +137,7 @@ class Lab(Mapping[str, Element]):
             chain.clear(port)
             chain.clear(peer)
             disconnect(port)
-        self._tell(*left)
+        self._announce_connections(*left)
         for element in reversed(difference.gone):
             self._opened.remove(element)
             await self._close_one(element)
@@ -153,7 +153,7 @@ class Lab(Mapping[str, Element]):
             await asyncio.gather(*map(self._open_one, difference.new))
         finally:
             self._keep_going = keep_going
-        self._tell(*(port for port in joined if port.element not in difference.new))
+        self._announce_connections(*(port for port in joined if port.element not in difference.new))
         for command in self.machine.commands:
             opened = command.element in difference.new and command.element.name not in self.failures
             if opened and command.level is None:
@@ -201,7 +201,7 @@ class Lab(Mapping[str, Element]):
         for pair in changed:
             self._impair(new.get(pair, ()))
 
-    def _tell(self, *ports: Port) -> None:
+    def _announce_connections(self, *ports: Port) -> None:
         for port in dict.fromkeys(ports):
             port.element.carrier(port)
 

@@ -323,7 +323,7 @@ class ThreadedNic:
         except IndexError:
             return self._wait(timeout)
         if not waiting or self._nic.holding:
-            self._taken()
+            self._frame_taken()
         return frame
 
     def recv_into(self, buffer: bytearray | memoryview, timeout: float | None = None) -> int:
@@ -379,15 +379,15 @@ class ThreadedNic:
                         break
                     remaining = None if end is None else end - monotonic()
                     if remaining is not None and remaining <= 0:
-                        self._taken()
+                        self._frame_taken()
                         return None
                     self._frames.wait(remaining)
             finally:
                 self._receivers -= 1
-        self._taken()
+        self._frame_taken()
         return frame
 
-    def _taken(self) -> None:
+    def _frame_taken(self) -> None:
         """Silence the bell when nothing waits, and let the other end continue if it waits for room."""
         bell = self._bell
         if bell is not None and not self._waiting:

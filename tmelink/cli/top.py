@@ -56,8 +56,8 @@ def rows(status: dict[str, Any]) -> list[TopRow]:
     """A row for each element: state and why, and the traffic through all of its connections."""
     traffic: dict[str, list[float]] = {row["name"]: [0.0, 0.0, 0] for row in status["elements"]}
     for row in status["connections"]:
-        for way, end in (("sent", "from"), ("received", "to")):
-            counters = row[way]
+        for direction, end in (("sent", "from"), ("received", "to")):
+            counters = row[direction]
             sums = traffic.setdefault(row[end], [0.0, 0.0, 0])
             sums[0] += counters["frames_per_second"] or 0.0
             sums[1] += counters["bits_per_second"] or 0.0

@@ -149,9 +149,9 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._waiting += self._lines.feed(data)
-        self._take()
+        self._carry_out_requests()
 
-    def _take(self) -> None:
+    def _carry_out_requests(self) -> None:
         """Carry out what has come, as far as the client reads the replies, and a few at a time."""
         self._taking = False
         for _ in range(REQUESTS_A_TURN):
@@ -170,7 +170,7 @@ class _Connection(asyncio.Protocol):
         self._transport.pause_reading()
         if self._writable and not self._taking:
             self._taking = True
-            asyncio.get_running_loop().call_soon(self._take)
+            asyncio.get_running_loop().call_soon(self._carry_out_requests)
 
     def _begin(self, request: Request) -> None:
         if request.method == "cancel":
@@ -260,7 +260,7 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
-        self._take()
+        self._carry_out_requests()
         self.flush()
 
     def finished(self, identity: Id, result: Any) -> None:

@@ -99,9 +99,9 @@ class Service:
 
     def _happened(self, event: Event) -> None:
         if self._later is None and self._manager.present:
-            self._later = asyncio.get_running_loop().call_later(STATUS_SECONDS, self._tell)
+            self._later = asyncio.get_running_loop().call_later(STATUS_SECONDS, self._report_status)
 
-    def _tell(self) -> None:
+    def _report_status(self) -> None:
         self._later = None
         before = self._told
         if self._status() != before:

@@ -67,7 +67,7 @@ def clamp_mss(frame: Frame, mss4: int, mss6: int, *, ip: bool = False) -> Frame:
 
 
 def may_be_syn(frame: Frame, *, ip: bool = False) -> bool:
-    """A first look at what `clamp_mss` might change: most frames are no SYNs, and this is all they cost."""
+    """A first look at what `clamp_mss` might change: most frames are not SYNs, and this is all they cost."""
     network = 0 if ip else 14
     if len(frame) < network + 40:
         return False

@@ -37,11 +37,11 @@ def parse(text: bytes, name: str = "the static key") -> Secret:
     the first marker is ignored, as OpenVPN does.
     """
     data = bytearray()
-    inside = False
+    begun = False
     for number, line in enumerate(text.decode("ascii", "replace").splitlines(), 1):
         line = line.strip()
-        if not inside:
-            inside = line == _BEGIN
+        if not begun:
+            begun = line == _BEGIN
         elif line == _END:
             break
         else:
@@ -50,7 +50,7 @@ def parse(text: bytes, name: str = "the static key") -> Secret:
             except ValueError:
                 raise ValueError(f"{name}: line {number} is not hexadecimal") from None
     else:
-        missing = f"no line '{_END}'" if inside else f"no line '{_BEGIN}'"
+        missing = f"no line '{_END}'" if begun else f"no line '{_BEGIN}'"
         raise ValueError(f"{name}: {missing}; 'tmelink genkey' writes a key file")
     if len(data) != KEY_BYTES:
         raise ValueError(f"{name}: {len(data)} bytes of key, {KEY_BYTES} are needed")

@@ -1,8 +1,8 @@
 """When a session says that it is alive, and when it takes the peer for gone.
 
 Knows the timers of --ping, --ping-restart, --ping-exit, --ping-timer-rem, --inactive and --session-timeout as
-the OpenVPN 2.6 manual describes them. Does not know what a ping looks like inside keys or fragments: whoever
-sends and receives says when something went or came.
+the OpenVPN 2.6 manual describes them. Does not know what a ping looks like under keys or in fragments:
+whoever sends and receives says when something went or came.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class LivenessTimers:
         self.started = None
 
     def active(self, size: int, now: float) -> None:
-        """`size` bytes of frames moved, in either direction; pings are no activity."""
+        """`size` bytes of frames moved, in either direction; pings do not count as activity."""
         self._active_bytes += size
         if self._active_bytes >= self.quiet_bytes:
             self._active_bytes = 0

@@ -198,7 +198,7 @@ class Session(Protocol):
     def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:
         """What to send for one frame; None where the frame has to be given to `send`.
 
-        A short way for an ordinary frame that comes alone: nothing follows from it but that a deadline may
+        A short path for an ordinary frame that comes alone: nothing follows from it but that a deadline may
         move back.
         """
         ...

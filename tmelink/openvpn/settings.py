@@ -47,7 +47,7 @@ class Mssfix:
     """--mssfix SIZE: what the size counts.
 
     `counts` is "payload" for a datagram's payload, "mtu" for a whole IP packet outside, "fixed" for the
-    largest IP packet inside; a `size` of 0 is off.
+    largest IP packet in the tunnel; a `size` of 0 is off.
     """
 
     size: int
@@ -56,7 +56,7 @@ class Mssfix:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large packets may be, inside and outside."""
+    """How large packets may be, in the tunnel and outside."""
 
     tun_mtu: int = 1500
     occ_mtu: int = 0

@@ -54,11 +54,11 @@ class Interface:
         """Take the frames that are for this host; faults are counted in `wire.drops`."""
         for frame in frames:
             try:
-                self._take(frame, now)
+                self._receive_frame(frame, now)
             except ProtocolError as reason:
                 self.wire.drops[str(reason)] += 1
 
-    def _take(self, frame: Frame, now: float) -> None:
+    def _receive_frame(self, frame: Frame, now: float) -> None:
         header = ethernet.parse(frame)
         group = ethernet.is_group(header.destination)
         others = header.destination not in self._groups if group else header.destination != self.wire.mac

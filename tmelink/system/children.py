@@ -103,12 +103,12 @@ class Child:
             lines.append(self._rest)
             self._rest = b""
         for line in lines:
-            self._say(line)
+            self._send_message(line)
         if not data:
             self._loop.remove_reader(self._output)
             self._silent.set()
 
-    def _say(self, data: bytes) -> None:
+    def _send_message(self, data: bytes) -> None:
         text = data.decode(errors="replace").strip()
         while text:
             self.tail.append(text[:MAX_LINE])

@@ -116,14 +116,14 @@ class DirectSelector(selectors.BaseSelector):
                 if descriptor in self._keys:
                     ready.append((descriptor, event))
             if ready:
-                return list(self._told(ready))
+                return list(self._ready_keys(ready))
             if not self._waits:
                 break
             if timeout is not None and (wait := until - time.monotonic()) <= 0:
                 break
         return []
 
-    def _told(self, ready: Iterable[tuple[int, int]]) -> Iterator[tuple[selectors.SelectorKey, int]]:
+    def _ready_keys(self, ready: Iterable[tuple[int, int]]) -> Iterator[tuple[selectors.SelectorKey, int]]:
         for descriptor, event in ready:
             # A reader of the same turn may have made an end of it.
             if (key := self._keys.get(descriptor)) is not None:

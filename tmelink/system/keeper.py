@@ -70,7 +70,7 @@ def main(descriptor: int) -> None:
             pid = os.fork()
             if pid == 0:
                 asked.close()
-                _mind(message, fds, capabilities, allowed)
+                _run_minder(message, fds, capabilities, allowed)
             minders.add(pid)
             for fd in fds:
                 os.close(fd)
@@ -129,7 +129,7 @@ def _reap(minders: set[int]) -> None:
 # A minder
 
 
-def _mind(message: dict[str, Any], fds: list[int], capabilities: Any, allowed: bool) -> None:
+def _run_minder(message: dict[str, Any], fds: list[int], capabilities: Any, allowed: bool) -> None:
     """Start the program and stay until nothing of it is left; never returns."""
     try:
         control, output, *given = fds
@@ -137,7 +137,7 @@ def _mind(message: dict[str, Any], fds: list[int], capabilities: Any, allowed: b
             if allowed:
                 _stay(asked, message, output, given, capabilities)
             else:
-                _say(asked, error=errno.EPERM)
+                _send_message(asked, error=errno.EPERM)
     finally:
         os._exit(0)
 
@@ -157,9 +157,9 @@ def _stay(
     os.close(failed)
     if reason:
         os.waitpid(program, 0)
-        _say(asked, error=int(reason))
+        _send_message(asked, error=int(reason))
         return
-    _say(asked, pid=program)
+    _send_message(asked, pid=program)
     status = None
     asking = True
     while status is None:
@@ -180,7 +180,7 @@ def _stay(
                 status = _end_all(program, status)
                 break
     status = _end_all(program, status)
-    _say(asked, status=status)
+    _send_message(asked, status=status)
 
 
 def _reaped(program: int) -> int | None:
@@ -212,7 +212,7 @@ def _end_all(program: int, status: int | None) -> int:
     return -signal.SIGKILL if status is None else status
 
 
-def _say(asked: socket.socket, **what: int) -> None:
+def _send_message(asked: socket.socket, **what: int) -> None:
     with contextlib.suppress(OSError):
         asked.sendall(json.dumps(what).encode() + b"\n")
 

@@ -1,4 +1,4 @@
-"""Giving up privileges once everything is open: capabilities, the user, and the way back to more.
+"""Giving up privileges once everything is open: capabilities, the user, and how to get them back.
 
 What is kept is what elements say that they need while they run (`Element.capabilities`). Programs are started
 by the keeper, which stays as it was and starts them only as users that it has started programs as before.

@@ -1,8 +1,8 @@
 """Carries out plans: addresses, routes, rules, settings and translation, each undone exactly at the end.
 
 What is done for one interface is a `HostChanges`. A plan that takes the place of an earlier one changes only
-what differs, new before old, so that the way to a peer is never cut in between. Every change is in a journal
-before it is made; what a killed process left behind is undone by `recovery`.
+what differs, new before old, so that the route to a peer is never cut in between. Every change is in a
+journal before it is made; what a killed process left behind is undone by `recovery`.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Relayed:
         self._heading: tuple[Address, bytes] | None = None
         self._loop = asyncio.get_running_loop()
         self._datagrams = Datagrams(sock, self._arrived, hold, log, sent, received, segment=segment, gro=gro)
-        self._loop.add_reader(control.fileno(), self._said)
+        self._loop.add_reader(control.fileno(), self._watch_control)
 
     def close(self) -> None:
         """Close the socket and the relay."""
@@ -89,7 +89,7 @@ class Relayed:
         if sender is not None and found:
             self._receive(found, sender)
 
-    def _said(self) -> None:
+    def _watch_control(self) -> None:
         try:
             # The proxy is not expected to send anything here; what it sends is ignored.
             if self._control.recv(4096):

@@ -93,13 +93,13 @@ class ErrorQueue:
                 break
             for level, kind, data in control:
                 if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
-                    reason = _told(data)
+                    reason = _reason_of(data)
                     if reason is not None:
                         found.append(Undelivered(address, reason))
         return found
 
 
-def _told(data: bytes) -> str | None:
+def _reason_of(data: bytes) -> str | None:
     """Why, by a struct sock_extended_err; None for what `send` itself has raised already."""
     number, origin, icmp_type, icmp_code = struct.unpack_from("=IBBB", data)
     if origin == _ORIGIN_ICMP:

@@ -53,13 +53,13 @@ class LoopWatch:
         self._moving.add(mac)
         places = f"{behind(before)} and {behind(after)}"
         if len(self._moving) == 1:
-            self._tell(
+            self._report(
                 "station",
                 f"{ethernet.text(mac)} is heard at {places} in turn: two machines have this MAC address, or "
                 "the connections form a loop",
             )
         else:
-            self._tell(
+            self._report(
                 "stations",
                 f"several stations are heard at {places} in turn: the connections form a loop; remove one of "
                 "them",
@@ -69,7 +69,7 @@ class LoopWatch:
         """What the switch is still sending has arrived at one of its own ports."""
         self._begin(now)
         self._until = now + WINDOW
-        self._tell(
+        self._report(
             "loop",
             f"what it sends comes back at {behind(port)} and is dropped there: the connections form a loop; "
             "remove one of them",
@@ -82,7 +82,7 @@ class LoopWatch:
             self._moving.clear()
             self._told.clear()
 
-    def _tell(self, what: str, text: str) -> None:
+    def _report(self, what: str, text: str) -> None:
         if what not in self._told:
             self._told.add(what)
             self._trouble = text

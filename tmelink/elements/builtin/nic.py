@@ -143,7 +143,7 @@ class Nic(Element):
         """Call `callback(up)` now and whenever `link` changes; what it raises is logged."""
         self._callbacks.append(callback)
         self._was_up = self.link
-        self._tell(callback)
+        self._report_room(callback)
 
     def send(self, frame: Frame) -> None:
         """Send an Ethernet frame of at least 14 bytes, without its check sequence; a shorter one is counted.
@@ -252,9 +252,9 @@ class Nic(Element):
         if up != self._was_up:
             self._was_up = up
             for callback in list(self._callbacks):
-                self._tell(callback)
+                self._report_room(callback)
 
-    def _tell(self, callback: Callable[[bool], object]) -> None:
+    def _report_room(self, callback: Callable[[bool], object]) -> None:
         try:
             callback(self._was_up)
         except Exception:  # a fault in the program must not end the connection

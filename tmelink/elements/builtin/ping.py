@@ -169,7 +169,7 @@ class Ping:
                 return
             del self._pending[sequence]
             self._late.add(sequence)
-            self._tell(PingReply(sequence, None, "timeout"))
+            self._report(PingReply(sequence, None, "timeout"))
 
     def answered(self, answer: Answer, now: float) -> None:
         """Take a reply or an ICMP error for one of the requests."""
@@ -186,11 +186,11 @@ class Ping:
             return
         if answer.error is not None:
             result.errors[answer.error] += 1
-            self._tell(PingReply(sequence, None, answer.error))
+            self._report(PingReply(sequence, None, answer.error))
         else:
             rtt = now - sent
             result.answered(rtt)
-            self._tell(PingReply(sequence, rtt, None, answer.size, answer.ttl))
+            self._report(PingReply(sequence, rtt, None, answer.size, answer.ttl))
         if not self._pending and result.sent == self._count:
             self._wake.set()
 
@@ -199,7 +199,7 @@ class Ping:
         self._failure = ElementError(reason)
         self._wake.set()
 
-    def _tell(self, reply: PingReply) -> None:
+    def _report(self, reply: PingReply) -> None:
         if self._on_reply is None or self._failure is not None:
             return
         try:

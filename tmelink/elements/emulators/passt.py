@@ -143,7 +143,7 @@ class Passt(Cable):
             try:
                 child = await children.start(
                     self.arguments.command(theirs.fileno()),
-                    self._say,
+                    self._log_line,
                     pass_fds=[theirs.fileno()],
                 )
             except BaseException:
@@ -152,7 +152,7 @@ class Passt(Cable):
         self._supervisor.came_up(f"passt runs as process {child.pid}")
         return _Running(child, StreamCarrier(self.endpoint, ours))
 
-    def _say(self, line: str) -> None:
+    def _log_line(self, line: str) -> None:
         """A line of passt's: what it says at every start is written once."""
         if line not in self._said and not line.startswith(_NOISE):
             if len(self._said) < MAX_SAID:

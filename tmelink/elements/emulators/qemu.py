@@ -258,7 +258,7 @@ class _Guest:
     """One QEMU from its start to its end."""
 
     def __init__(self, element: Qemu, child: Child, printed: socket.socket | None) -> None:
-        self.qmp = Qmp(self._told)
+        self.qmp = Qmp(self._log_event)
         self._element = element
         self._child = child
         self._carriers: list[StreamCarrier | UnixDatagrams] = []
@@ -337,7 +337,7 @@ class _Guest:
                 return str(chardev["filename"]).removeprefix("pty:")
         raise ElementError("QEMU has no console")
 
-    def _told(self, event: str, data: dict[str, Any]) -> None:
+    def _log_event(self, event: str, data: dict[str, Any]) -> None:
         if event in EVENTS:
             reason = data.get("reason")
             self._element.log.info(

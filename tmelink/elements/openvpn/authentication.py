@@ -38,7 +38,7 @@ class Authentication:
     def __init__(self, options: Options, server: ServerOptions, log: Logger) -> None:
         self._server = server
         self._log = log
-        self._inside = inside(options, server)
+        self._network = server_network(options, server)
         self._users = None if server.user_table is None else _users(server.user_table, log)
         self._users_since = None if server.user_table is None else _modified(server.user_table)
         self._tokens = None if server.gen_token is None else _tokens(server.gen_token, log)
@@ -101,7 +101,7 @@ class Authentication:
             lease = self._pool.lend(name)
             if lease is None:
                 raise Refused("no address is free")
-        welcome, wrong = client_config.welcome(self._inside, lease, config)
+        welcome, wrong = client_config.welcome(self._network, lease, config)
         for text in wrong:
             self._log.warning("client '%s': %s", name, text)
         return welcome, lease
@@ -161,7 +161,7 @@ class Authentication:
             self._log.warning("--ifconfig-pool-persist %s: %s", path, wrong)
 
 
-def inside(options: Options, server: ServerOptions) -> ServerNetwork:
+def server_network(options: Options, server: ServerOptions) -> ServerNetwork:
     """The settings that all clients share."""
     subnet = options.dev_type == "tap" or options.network.topology == "subnet"
     own = options.network.ifconfig

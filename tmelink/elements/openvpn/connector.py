@@ -81,7 +81,7 @@ class Connector:
     def __init__(self, link: ConnectorOwner, options: Options) -> None:
         self._link = link
         self._options = options
-        self._ways: list[RemoteChoice] = []
+        self._choices: list[RemoteChoice] = []
         self._taken: LinkLease | None = None
         self._begun = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -90,7 +90,7 @@ class Connector:
         """Bind a literal address at once, so that a port in use is reported immediately."""
         files = Files(self._link.log)
         toward = [self._options.toward(remote) for remote in self._options.remotes] or [self._options]
-        self._ways = [(options, proxies.proxy(options, files)) for options in toward]
+        self._choices = [(options, proxies.proxy(options, files)) for options in toward]
         self._shuffle()
         self._taken = await self._first()
         self._task = asyncio.get_running_loop().create_task(self._keep())
@@ -112,7 +112,7 @@ class Connector:
 
     def _shuffle(self) -> None:
         if self._options.remote_random:
-            random.shuffle(self._ways)
+            random.shuffle(self._choices)
 
     async def _keep(self) -> None:
         """Report a fault of our own like any other end: nothing awaits the task while it runs."""
@@ -128,7 +128,7 @@ class Connector:
         tries = chosen = 0
         kept: Address | None = None
         while True:
-            options, proxy = self._ways[chosen]
+            options, proxy = self._choices[chosen]
             attempt = await self._attempt(options, proxy, kept)
             over, kept = attempt.over, attempt.address
             self._begun.set()
@@ -136,13 +136,13 @@ class Connector:
                 self._link.ended(over.reason)
                 return
             tries = 0 if attempt.heard else tries + 1
-            if limit and tries >= limit * len(self._ways):
+            if limit and tries >= limit * len(self._choices):
                 self._link.failed(ElementError(f"gave up after {tries} tries (--connect-retry-max {limit})"))
                 return
             if not attempt.stays:
                 kept = None
                 chosen += 1
-                if chosen == len(self._ways):
+                if chosen == len(self._choices):
                     chosen = 0
                     self._shuffle()
             pause = 0.0 if over.at_once else _pause(options, tries)
@@ -252,7 +252,7 @@ class Connector:
 
     async def _first(self) -> LinkLease | None:
         """The first attempt's port; None if it needs none, or if a name must be resolved first."""
-        options, proxy = self._ways[0]
+        options, proxy = self._choices[0]
         if proxy is not None or options.proto.endswith("client"):
             return None
         hosts = [options.local, *(remote.host for remote in options.remotes)]

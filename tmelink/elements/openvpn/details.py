@@ -64,7 +64,7 @@ class LinkDetails(Details):
 
 @dataclass(frozen=True, slots=True)
 class ClientDetails(Details):
-    """One client of a server: its names, addresses outside and inside, and what crossed the wire.
+    """One client of a server: its names, its address and those in the tunnel, and what crossed the wire.
 
     `since` is when it joined, in seconds since the epoch; `stations` are the MAC addresses learnt from it.
     """

@@ -420,13 +420,13 @@ class Server(OpenvpnElement):
     def _client_details(self, number: int, stations: Sequence[bytes]) -> ClientDetails:
         known, server = self._clients[number], self._server
         assert server is not None, "clients are there only while it is open"
-        inside = (known.welcome.address, known.welcome.address6)
+        tunnel_addresses = (known.welcome.address, known.welcome.address6)
         security = server.session(number).security()
         return ClientDetails(
             known.name,
             known.username,
             sockets.show(cast(Address, server.address(number))),
-            tuple(address for address in inside if address is not None),
+            tuple(address for address in tunnel_addresses if address is not None),
             tuple(stations),
             known.since,
             known.bytes_received,

@@ -68,7 +68,7 @@ class ServerRouter:
     def from_client(self, client: int, items: Sequence[Item]) -> None:
         """Packets from a client."""
         burst = frames_of(items, self._ports, ip=True)
-        self._divide(burst, lambda head: self._ways_from(client, head), client)
+        self._divide(burst, lambda head: self._targets_from(client, head), client)
 
     def stations(self) -> dict[int, list[bytes]]:
         """None: packets have no MAC addresses."""
@@ -76,9 +76,9 @@ class ServerRouter:
 
     def from_machine(self, port: Port, burst: Burst) -> None:
         """Packets from the machine."""
-        self._divide(burst, self._ways_to, MACHINE)
+        self._divide(burst, self._targets_to, MACHINE)
 
-    def _ways_from(self, client: int, head: Head) -> Sequence[int] | str:
+    def _targets_from(self, client: int, head: Head) -> Sequence[int] | str:
         source, destination = head
         if not source:
             return "no IP packet"
@@ -91,7 +91,7 @@ class ServerRouter:
         found = self._routes.find(destination)
         return (MACHINE,) if found is None else (found,)
 
-    def _ways_to(self, head: Head) -> Sequence[int] | str:
+    def _targets_to(self, head: Head) -> Sequence[int] | str:
         destination = head[1]
         if not destination:
             return "no IP packet"
@@ -100,17 +100,17 @@ class ServerRouter:
         found = self._routes.find(destination)
         return "no client has this address" if found is None else (found,)
 
-    def _divide(self, burst: Burst, ways_of: Callable[[Head], Sequence[int] | str], sender: int) -> None:
+    def _divide(self, burst: Burst, targets_of: Callable[[Head], Sequence[int] | str], sender: int) -> None:
         frames, gso = burst.frames, burst.gso
         heads = list(map(_head, frames))
         queues: dict[int, list[int]] = {}
-        ways = {head: ways_of(head) for head in dict.fromkeys(heads)}
+        targets = {head: targets_of(head) for head in dict.fromkeys(heads)}
         for index, head in enumerate(heads):
-            way = ways[head]
-            if isinstance(way, str):
-                self._received.drops[way] += 1
+            found = targets[head]
+            if isinstance(found, str):
+                self._received.drops[found] += 1
                 continue
-            for target in way:
+            for target in found:
                 if target != sender:
                     queues.setdefault(target, []).append(index)
         for target, queue in queues.items():

@@ -55,19 +55,19 @@ class Watched(Protocol):
 
 def why(sent: Mapping[str, int], received: Mapping[str, int], heard: int, stranger: str | None) -> str:
     """Why a peer is not heard, by what has been dropped since, and how many datagrams came."""
-    refused = [(count, reason) for reason, count in received.items() if count > 0 and _tells(reason)]
+    refused = [(count, reason) for reason, count in received.items() if count > 0 and _is_telling(reason)]
     if refused:
         reason = max(refused)[1]
         if reason == "not the remote" and stranger is not None:
             return f"datagrams come from {stranger}, which is not the remote: {REASONS[reason].remedy}"
         return f"what comes is refused ({reason}): {explained(reason)}"
-    lost = [(count, reason) for reason, count in sent.items() if count > 0 and _tells(reason)]
+    lost = [(count, reason) for reason, count in sent.items() if count > 0 and _is_telling(reason)]
     if lost:
         return explained(max(lost)[1])
     return HEARD if heard else NOTHING_HEARD
 
 
-def _tells(reason: str) -> bool:
+def _is_telling(reason: str) -> bool:
     found = REASONS.get(reason)
     return found is not None and bool(found.remedy)
 
@@ -100,7 +100,7 @@ class WaitingLog:
             loop = asyncio.get_running_loop()
             self._since, self._pause, self._told, self._reason = loop.time(), FIRST_SECONDS, False, ""
             self._before = _copied(self._owner.counters())
-            self._timer = loop.call_later(self._pause, self._tell)
+            self._timer = loop.call_later(self._pause, self._log_reasons)
         self._where = where
 
     def over(self) -> None:
@@ -128,14 +128,14 @@ class WaitingLog:
             self._reason = found
         return self._reason
 
-    def _tell(self) -> None:
+    def _log_reasons(self) -> None:
         self._told = True
         self._owner.log.warning(
             "still waiting for %s after %.0f s: %s", self._where, self._waited(), self.reason()
         )
         self._before = _copied(self._owner.counters())
         self._pause = min(2 * self._pause, LONGEST_SECONDS)
-        self._timer = asyncio.get_running_loop().call_later(self._pause, self._tell)
+        self._timer = asyncio.get_running_loop().call_later(self._pause, self._log_reasons)
 
     def _waited(self) -> float:
         return asyncio.get_running_loop().time() - self._since
@@ -161,13 +161,13 @@ class RefusalLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._tell()
+            self._log_reasons()
 
     def _look(self) -> None:
-        self._tell()
+        self._log_reasons()
         self.open()
 
-    def _tell(self) -> None:
+    def _log_reasons(self) -> None:
         grown = Counter[str]()
         for name, counters in self._owner.counters().items():
             if "received" in name:
@@ -184,7 +184,7 @@ class RefusalLog:
             reason
             for reason in self._untold
             if reason not in TOLD_BY_THE_SESSION
-            and _tells(reason)
+            and _is_telling(reason)
             and now >= self._told.get(reason, -AGAIN_SECONDS) + AGAIN_SECONDS
         ]
         for reason in sorted(due, key=lambda each: -self._untold[each])[:MOST_REASONS]:

@@ -1,7 +1,7 @@
 """The base of tunnel elements: one side for what they carry, one for the outer packets that carry it.
 
 The inner side is a connection. The outer side is a socket of the host or a connection too, so that tunnels
-stand inside each other in user space. What a tunnel puts before a packet, and to whom it sends it, is for the
+may be nested in user space. What a tunnel puts before a packet, and to whom it sends it, is for the
 elements built on this.
 """
 

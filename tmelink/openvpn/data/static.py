@@ -112,7 +112,7 @@ class StaticKey:
         self._sign = _hmac(sending.hmac, auth)
         self._verify = _hmac(receiving.hmac, auth)
         # CBC with a random block before the plaintext: what that block encrypts to serves as the IV, which
-        # is as random, and one context lasts for all packets. Opening ignores the block in the same way.
+        # is as random, and one context lasts for all packets. Opening ignores the block too.
         zero = modes.CBC(bytes(BLOCK))
         self._encryptor = None
         self._decryptor = None

@@ -1,6 +1,6 @@
 """Options that do not go together, as OpenVPN 2.6 finds them, and what a link asks for besides.
 
-Every fault is told at the option that makes it; `remarks` are no faults. Nothing here makes values.
+Every fault is told at the option that makes it; `remarks` are not faults. Nothing here makes values.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def _super_frames(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault
 
 
 def _network(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
-    """Addresses inside the tunnel must differ from each other and from those outside."""
+    """Addresses in the tunnel must differ from each other and from those outside."""
     kind = chosen.last("dev-type") or chosen.last("dev")
     if (script := chosen.last(*SCRIPTS)) and chosen.value("script-security", 1) < 2:
         yield script, f"--{script.name} is not allowed to run", "write --script-security 2 beside it"
@@ -249,12 +249,12 @@ def _network(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
     mac = chosen.last("lladdr")
     if mac is not None and kind is not None and kind.values[0].startswith("tun"):
         yield mac, "--lladdr needs --dev tap", None
-    inside = chosen.last("ifconfig")
-    if inside is None:
+    ifconfig = chosen.last("ifconfig")
+    if ifconfig is None:
         return
-    if inside.values[0] == inside.values[1]:
-        yield inside, "--ifconfig: both addresses are the same", None
+    if ifconfig.values[0] == ifconfig.values[1]:
+        yield ifconfig, "--ifconfig: both addresses are the same", None
     for path in paths:
         for setting in filter(None, (path.chosen.last("local"), path.remote)):
-            if setting.values[0] in inside.values:
+            if setting.values[0] in ifconfig.values:
                 yield setting, f"--{setting.name} {setting.values[0]} is an address of --ifconfig too", None

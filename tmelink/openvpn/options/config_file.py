@@ -71,7 +71,7 @@ def read(data: bytes, name: str, report: Report) -> list[Directive]:
 
 
 def read_block(block: Block, source: Source, report: Report) -> list[Directive]:
-    """The directives inside a `<connection>` block of `source`."""
+    """The directives of a `<connection>` block of `source`."""
     text = block.text.reveal().decode("utf-8", "surrogateescape")
     lines = [
         _ConfigLine(line, number, True) for number, line in enumerate(text.split("\n")[:-1], block.first)
@@ -97,8 +97,8 @@ def _directives(lines: list[_ConfigLine], source: Source, report: Report) -> Ite
                 Mistake(words[0].place, f"<{tag}> is never closed", f"end it with a line that reads </{tag}>")
             )
             return
-        inside = "".join(inner.text + "\n" for inner in lines[at:end])
-        block = Block(Secret(inside.encode("utf-8", "surrogateescape")), line.number + 1)
+        content = "".join(inner.text + "\n" for inner in lines[at:end])
+        block = Block(Secret(content.encode("utf-8", "surrogateescape")), line.number + 1)
         yield Directive(Word(tag, words[0].place), (), block)
         at = end + 1
 

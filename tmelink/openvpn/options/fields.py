@@ -75,7 +75,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class RemotePath:
-    """One way to the peer: the settings that hold for it, its --remote, and the fields they make."""
+    """One address of the peer: the settings that hold for it, its --remote, and the fields they make."""
 
     chosen: Chosen
     remote: OptionSetting | None

@@ -136,7 +136,7 @@ LINK: tuple[Section, ...] = (
             ignored("tun-mtu-extra", "NUMBER", "buffers are as large as they need to be", connection=True),
             _LINK_MTU,
             renamed("udp-mtu", _LINK_MTU),
-            works("mssfix", "[NUMBER] [mtu|fixed]", "clamp the MSS of TCP inside", connection=True),
+            works("mssfix", "[NUMBER] [mtu|fixed]", "clamp the MSS of TCP in the tunnel", connection=True),
             works("fragment", "PACKET [mtu]", "cut into datagrams no larger than this", connection=True),
             works("max-packet-size", "PACKET", "the largest packet of the control channel", connection=True),
             works("mtu-test", "", "measure the path's MTU"),
@@ -201,7 +201,7 @@ LINK: tuple[Section, ...] = (
         ),
     ),
     (
-        "Addresses and routes inside",
+        "Addresses and routes in the tunnel",
         (
             works("ifconfig", "HOST HOST", "the own address and the peer's (tun), or the netmask (tap)"),
             works("ifconfig-ipv6", "IPV6/BITS IPV6", "the own IPv6 address and the peer's"),
@@ -217,7 +217,7 @@ LINK: tuple[Section, ...] = (
             works("route-noexec", "", "set no route"),
             works("route-delay", "[SECONDS] [SECONDS]", "set routes so long after the addresses"),
             works("redirect-gateway", f"[{_REDIRECT}…]", "all traffic through the link"),
-            works("redirect-private", f"[{_REDIRECT}…]", "keep the way to the peer outside the link"),
+            works("redirect-private", f"[{_REDIRECT}…]", "keep the route to the peer outside the link"),
             works("block-ipv6", "", "answer IPv6 packets with unreachable"),
             works("lladdr", "MAC", "the MAC address of the device"),
             ignored("dev-node", "TEXT", _DEVICE),

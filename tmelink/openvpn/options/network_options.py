@@ -1,4 +1,4 @@
-"""What a link's options and those its server pushes say of the network inside, as values for a plan.
+"""What a link's options and those its server pushes say of the tunnel network, as values for a plan.
 
 Reads words; what they mean to a host is `tmelink.routing.tunnel`'s. A server's words may be anything: what
 cannot be read is passed over with a note.

@@ -66,7 +66,7 @@ Fault = tuple[OptionSetting | None, str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A <connection> block: what holds inside it, and where it stands."""
+    """A <connection> block: its options, and where it stands."""
 
     settings: tuple[OptionSetting, ...]
     place: Place
@@ -221,7 +221,7 @@ class OptionList:
             self._judged(directive, "ignored", "tmelink runs no scripts")
 
     def _connection(self, directive: Directive, base: str) -> None:
-        """Read a <connection> block; what stood before it holds inside too."""
+        """Read a <connection> block; what stood before it holds for it too."""
         assert directive.block is not None
         own: list[OptionSetting] = []
         place = directive.name.place

@@ -37,7 +37,7 @@ class _Plan:
 
 
 def network(chosen: Chosen, dev_type: str, report: Report) -> NetworkOptions:
-    """Addresses and routes inside the tunnel."""
+    """Addresses and routes in the tunnel."""
     ifconfig = chosen.last("ifconfig")
     ifconfig6 = chosen.last("ifconfig-ipv6")
     redirect = chosen.last("redirect-gateway", "redirect-private")
@@ -100,9 +100,9 @@ def server(
 ) -> tuple[ServerOptions, dict[str, Any]]:
     """The server's options, and the fields of `NetworkOptions` that its helpers set."""
     plan = _Plan(push=[setting.values[0] for setting in chosen.all("push")])
-    inside = _expand_server(chosen, dev_type, topology, plan, report)
+    network = _expand_server(chosen, dev_type, topology, plan, report)
     _expand_server_ipv6(chosen, plan)
-    if inside is None:
+    if network is None:
         _expand_bridge(chosen, plan, report)
     _expand_common(chosen, plan)
     if chosen.value("server", None, 2) == "nopool":
@@ -120,7 +120,7 @@ def server(
     subnet = dev_type == "tap" or topology == "subnet"
     return (
         ServerOptions(
-            network=inside,
+            network=network,
             bridge=plan.bridge,
             pool=plan.pool,
             pool6=chosen.value("ifconfig-ipv6-pool", plan.pool6),
@@ -142,7 +142,7 @@ def server(
             auth_user_pass_optional=chosen.has("auth-user-pass-optional"),
             gen_token=_gen_token(found, chosen, report),
             user_table=None if table is None else found.resolve(table, table.values[0]),
-            push_constraint=_constraint(chosen) or (inside if subnet else None),
+            push_constraint=_constraint(chosen) or (network if subnet else None),
         ),
         plan.own,
     )
@@ -155,32 +155,32 @@ def _expand_server(
     if setting is None:
         return None
     try:
-        inside = IPv4Network((setting.values[0], setting.values[1]))
+        network = IPv4Network((setting.values[0], setting.values[1]))
     except ValueError:
         message = f"--server: {setting.values[0]} is not a network with that netmask"
         report(Mistake(setting.places[0], message, "its last bits must be 0"))
         return None
     longest = 30 if dev_type == "tap" else 29
-    if not 16 <= inside.prefixlen <= longest:
+    if not 16 <= network.prefixlen <= longest:
         report(Mistake(setting.places[1], f"--server: a network is between /16 and /{longest}"))
         return None
-    gateway = inside.network_address + 1
+    gateway = network.network_address + 1
     if dev_type == "tap" or topology == "subnet":
-        plan.own["ifconfig"] = (str(gateway), str(inside.netmask))
-        plan.pool = Pool(gateway + 1, inside.broadcast_address - 1, inside.prefixlen)
+        plan.own["ifconfig"] = (str(gateway), str(network.netmask))
+        plan.pool = Pool(gateway + 1, network.broadcast_address - 1, network.prefixlen)
         plan.push.append(f"route-gateway {gateway}")
     else:
         plan.own["ifconfig"] = (str(gateway), str(gateway + 1))
-        whole = (str(inside.network_address), str(inside.netmask))
+        whole = (str(network.network_address), str(network.netmask))
         plan.own["routes"] = (*(route.values for route in chosen.all("route")), whole)
-        plan.pool = Pool(gateway + 3, inside.broadcast_address - (0 if inside.prefixlen == 29 else 4))
+        plan.pool = Pool(gateway + 3, network.broadcast_address - (0 if network.prefixlen == 29 else 4))
         if chosen.has("client-to-client"):
-            plan.push.append(f"route {inside.network_address} {inside.netmask}")
+            plan.push.append(f"route {network.network_address} {network.netmask}")
         elif topology == "net30":
             plan.push.append(f"route {gateway}")
     if dev_type == "tun":
         plan.push.append(f"topology {topology}")
-    return inside
+    return network
 
 
 def _expand_server_ipv6(chosen: Chosen, plan: _Plan) -> None:
@@ -210,10 +210,10 @@ def _expand_bridge(chosen: Chosen, plan: _Plan, report: Report) -> None:
             report(Mistake(setting.places[0], f"--server-bridge: {error}"))
             return
         prefix, first, last = setting.values[1:]
-        inside = IPv4Network((gateway, prefix), strict=False)
-        if first not in inside or last not in inside or last < first:
+        network = IPv4Network((gateway, prefix), strict=False)
+        if first not in network or last not in network or last < first:
             report(
-                Mistake(setting.places[2], f"--server-bridge: {first} to {last} is not a range in {inside}")
+                Mistake(setting.places[2], f"--server-bridge: {first} to {last} is not a range in {network}")
             )
         plan.bridge = Bridge(gateway, prefix)
         plan.pool = Pool(first, last, prefix)

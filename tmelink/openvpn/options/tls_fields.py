@@ -178,7 +178,7 @@ def _issuer_hashes(chosen: Chosen, report: Report) -> list[bytes]:
 
 
 def _lines(setting: OptionSetting) -> list[tuple[str, Place]]:
-    """The value of an option, or the lines of its block that are no comments."""
+    """The value of an option, or the lines of its block that are not comments."""
     if setting.block is None:
         return [(setting.values[0], setting.places[0])]
     lines = setting.block.text.reveal().decode("utf-8", "replace").split("\n")

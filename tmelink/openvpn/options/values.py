@@ -180,7 +180,7 @@ class ServerOptions:
 
 @dataclass(frozen=True, slots=True)
 class NetworkOptions:
-    """Addresses and routes inside the tunnel, as they are written."""
+    """Addresses and routes in the tunnel, as they are written."""
 
     ifconfig: tuple[str, str] | None = None
     ifconfig_ipv6: tuple[IPv6Interface, IPv6Address] | None = None

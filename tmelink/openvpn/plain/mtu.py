@@ -20,7 +20,7 @@ DEFAULT_MSSFIX: Final = 1492
 """Whole IP packets of this size pass where PPPoE takes 8 bytes of 1500 (OpenVPN 2.6's default)."""
 
 _IP_TCP: Final = 40
-"""IPv4 and TCP headers inside the tunnel, without options (RFC 9293, section 3.7.1)."""
+"""IPv4 and TCP headers in the tunnel, without options (RFC 9293, section 3.7.1)."""
 _FRAGMENT: Final = 4
 _SOCKS: Final = 10
 _STREAM: Final = 2
@@ -85,7 +85,7 @@ def fragment_size(settings: Settings) -> int:
 
 
 def mss_limit(settings: Settings) -> int:
-    """The MSS that TCP over IPv4 inside may have (20 less over IPv6); 0 for any."""
+    """The MSS that TCP over IPv4 may have in the tunnel (20 less over IPv6); 0 for any."""
     limit, mode = _mssfix(settings)
     if not limit:
         return 0
@@ -107,7 +107,7 @@ def mss_datagram(settings: Settings) -> int:
 
 
 def mss_overhead(settings: Settings) -> int:
-    """What of a payload is no TCP payload, at most, with IPv4 and without TCP's options."""
+    """What of a payload is not TCP payload, at most, with IPv4 and without TCP's options."""
     return _inner(settings) + _IP_TCP
 
 

@@ -39,8 +39,8 @@ class ClientConfig:
 class ServerNetwork:
     """What all clients of a server share.
 
-    `local` and `local6` are the server's own addresses inside; `netmask` that of the clients' network where
-    they share one. `constraint` is the network that a client's address must be in.
+    `local` and `local6` are the server's own addresses in the tunnel; `netmask` that of the clients'
+    network where they share one. `constraint` is the network that a client's address must be in.
     """
 
     topology: Literal["subnet", "net30", "p2p"] = "subnet"
@@ -53,7 +53,7 @@ class ServerNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What a client is pushed, where it is inside, and what is behind it."""
+    """What a client is pushed, its addresses in the tunnel, and what is behind it."""
 
     options: tuple[str, ...] = ()
     address: IPv4Address | None = None
@@ -116,13 +116,13 @@ def _option(config: ClientConfig, name: str, values: Sequence[str]) -> dict[str,
             raise ValueError(f"'{name}' is not an option that the server can set for a client")
 
 
-def welcome(inside: ServerNetwork, lease: Lease | None, config: ClientConfig) -> tuple[Welcome, list[str]]:
+def welcome(network: ServerNetwork, lease: Lease | None, config: ClientConfig) -> tuple[Welcome, list[str]]:
     """What a client gets, and in words what of its file cannot be had."""
     wrong: list[str] = []
-    options = [] if config.push_reset else list(inside.push)
+    options = [] if config.push_reset else list(network.push)
     options += config.push
-    address, line = _ifconfig(inside, lease, config, wrong)
-    address6, line6 = _ifconfig6(inside, lease, config)
+    address, line = _ifconfig(network, lease, config, wrong)
+    address6, line6 = _ifconfig6(network, lease, config)
     options += [text for text in (line, line6) if text]
     options = [o for o in options if not any(_removes(text, o) for text in config.push_remove)]
     return Welcome(tuple(options), address, address6, config.routes, config.routes6, config.username), wrong
@@ -134,25 +134,25 @@ def _removes(text: str, option: str) -> bool:
 
 
 def _ifconfig(
-    inside: ServerNetwork, lease: Lease | None, config: ClientConfig, wrong: list[str]
+    network: ServerNetwork, lease: Lease | None, config: ClientConfig, wrong: list[str]
 ) -> tuple[IPv4Address | None, str]:
     if config.ifconfig is not None:
         local, other = config.ifconfig
-        if inside.constraint is None or local in inside.constraint:
+        if network.constraint is None or local in network.constraint:
             return local, f"ifconfig {local} {other}"
-        wrong.append(f"--ifconfig-push {local} is not in {inside.constraint}")
+        wrong.append(f"--ifconfig-push {local} is not in {network.constraint}")
     if lease is None or lease.local is None:
         return None, ""
-    shared = inside.netmask if inside.topology == "subnet" else inside.local
+    shared = network.netmask if network.topology == "subnet" else network.local
     end = lease.remote or shared
     return (lease.local, f"ifconfig {lease.local} {end}") if end is not None else (None, "")
 
 
 def _ifconfig6(
-    inside: ServerNetwork, lease: Lease | None, config: ClientConfig
+    network: ServerNetwork, lease: Lease | None, config: ClientConfig
 ) -> tuple[IPv6Address | None, str]:
     local, remote = config.ifconfig6 or (None if lease is None else lease.local6, None)
-    remote = remote or inside.local6
+    remote = remote or network.local6
     if local is None or remote is None:
         return None, ""
     return local.ip, f"ifconfig-ipv6 {local.with_prefixlen} {remote}"

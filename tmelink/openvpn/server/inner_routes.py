@@ -1,4 +1,4 @@
-"""Which client of a server in tun mode has which address inside: a table of prefixes, the longest first.
+"""Which client of a server in tun mode has which tunnel address: a table of prefixes, the longest first.
 
 Addresses are as they stand in packets, 4 or 16 bytes. Knows no session and no packet.
 """

@@ -158,7 +158,7 @@ class TlsContext:
     def revoke(self, crl: bytes) -> None:
         """Judge certificates by this revocation list (PEM) from the next handshake on.
 
-        May be called from any thread. Raises `ValueError` for what is no list; then the one before holds.
+        May be called from any thread. Raises `ValueError` for what is not a list; then the one before holds.
         """
         # OpenSSL has no way to take a list out of a store, so that all is made anew.
         renewed = TlsContext(replace(self._files, crl=crl), server=self._server)

@@ -57,7 +57,7 @@ def build(
 
 
 def parse(text: str) -> dict[str, str]:
-    """A peer's info as names and values; what is no such line is left out."""
+    """A peer's info as names and values; other lines are left out."""
     pairs = (line.partition("=") for line in text.split("\n", MAX_LINES)[:MAX_LINES])
     return {name: value for name, equals, value in pairs if equals}
 

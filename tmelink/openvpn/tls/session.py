@@ -82,7 +82,7 @@ class TlsSession:
 
     Each session on the control channel is answered at its own address and heard from there alone, so that a
     peer may begin anew elsewhere while its old session stands, and whoever is not the peer leads nothing
-    away. What comes from others is no sign of life.
+    away. What comes from others is not a sign of life.
     """
 
     def __init__(
@@ -755,7 +755,7 @@ class TlsSession:
             self._liveness.active(frame.size(opened), now)
 
     def _seal_message(self, payload: bytes, now: float) -> None:
-        """Seal something that is no frame."""
+        """Seal something that is not a frame."""
         if self._keyring.ready(now):
             self._wire += self._keyring.seal(self._payloads.encode([payload]))
         self._liveness.last_sent = now

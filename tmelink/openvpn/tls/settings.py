@@ -35,11 +35,11 @@ class TlsSettings(SharedSettings, SharedTlsSettings):
     stream: bool = False
     wrap: WrapKey = None
     mss: int = 0
-    """The MSS that TCP over IPv4 inside may have, 20 less over IPv6 (`--mssfix SIZE fixed`)."""
+    """The MSS that TCP over IPv4 may have in the tunnel, 20 less over IPv6 (`--mssfix SIZE fixed`)."""
     mss_datagram: int = 0
     """Bytes of a datagram that TCP's segments are to fit, as `Sizes.fragment` counts them (`--mssfix`)."""
     mss_overhead: int = 0
-    """What of a payload is no TCP payload where `mss_datagram` holds."""
+    """What of a payload is not TCP payload where `mss_datagram` holds."""
     credentials: Credentials | None = None
     ask_password: bool = False
     """A server wants user name and password, and admits whom its shell admits."""
