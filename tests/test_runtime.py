@@ -82,7 +82,7 @@ class Spy(tmelink.Element):
         waits: bool = flag(help="never finish opening")
 
     events: list[str]
-    waiting: ClassVar[Callable[[], None]]
+    waiting: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
     """Called when one begins to wait."""
 
     async def open(self) -> None:
@@ -152,10 +152,12 @@ def test_one_that_hangs_does_not_keep_the_lab_from_closing(
     assert "close b" in events
 
 
-def test_a_lab_that_is_still_opening_stops_at_once(events: list[str]) -> None:
+def test_a_lab_that_is_still_opening_stops_at_once(
+    events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def body() -> None:
         lab = tmelink.load("a: test/spy\nb: test/spy waits\n").run()
-        Spy.waiting = lab.stop
+        monkeypatch.setattr(Spy, "waiting", lab.stop)
         async with asyncio.timeout(5):
             async with lab:
                 await lab.wait()

@@ -91,7 +91,7 @@ class _Handler(logging.StreamHandler[TextIO]):
             super().handleError(record)
 
 
-class _File(WatchedFileHandler):
+class _LogFile(WatchedFileHandler):
     """The same for a file."""
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -134,7 +134,7 @@ def configure(verbosity: int, *, form: str = "text", file: Path | None = None, d
         handler = _Handler(sys.stderr)
         dated = dated and not _is_journal()
     else:
-        handler = _File(file, encoding="utf-8")
+        handler = _LogFile(file, encoding="utf-8")
     handler.setFormatter(_Json() if form == "json" else _Text(dated=dated))
     handler.addFilter(Limit())
     root = logging.getLogger("tmelink")

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-Direction = Literal["out", "in", "both"]
+DropDirection = Literal["out", "in", "both"]
 
 
 class Reason(NamedTuple):
     """`direction` is from the counting end's own point of view; `remedy` may be empty."""
 
-    direction: Direction
+    direction: DropDirection
     meaning: str
     remedy: str = ""
 
@@ -259,7 +259,7 @@ happens: an outgoing loss beside what was sent, an incoming one beside what was 
 |---|---|---|---|
 """
 
-_DIRECTIONS: Final[Mapping[Direction, str]] = {"out": "outgoing", "in": "incoming", "both": "either"}
+_DIRECTIONS: Final[Mapping[DropDirection, str]] = {"out": "outgoing", "in": "incoming", "both": "either"}
 
 
 def page() -> str:
