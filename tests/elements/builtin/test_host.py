@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.support.aio import run_jumping as run
 from tests.support.fuzzing import examples
-from tmelink import ethernet
+from tests.support.sockets import free_port
+from tmelink import ethernet, runtime
 from tmelink.arguments import parse
 from tmelink.element import Element, connect, disconnect
 from tmelink.elements.builtin.addressed_element import ANNOUNCE_AFTER, default_mac
@@ -24,6 +25,7 @@ from tmelink.elements.builtin.ping import PingReply
 from tmelink.elements.builtin.switch import Switch
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Frame
+from tmelink.machine import load
 from tmelink.source import Mistake, Place, Source, Word
 
 
@@ -474,3 +476,38 @@ def test_any_bytes_are_taken_or_counted(payloads: list[bytes], ethertype: int) -
             assert result.received == 1
 
     run(test)
+
+
+PATH = """
+sw0: tmelink/switch
+sw1: tmelink/switch
+le0 at sw0: tmelink/host inet 10.0.77.1/24
+near at sw0: tmelink/host inet 10.0.77.3/24
+far at sw1: tmelink/host inet 10.0.77.2/24
+here at sw0: tmelink/udp local 127.0.0.1:{0} remote 127.0.0.1:{1}
+there at sw1: tmelink/udp local 127.0.0.1:{1} remote 127.0.0.1:{0}
+"""
+
+
+def test_a_ping_begins_when_what_is_behind_the_switch_is_up() -> None:
+    """What is lost before is not counted, and who is on this side is not waited for."""
+
+    async def main() -> None:
+        async with runtime.Lab(load(PATH.format(free_port(), free_port()))) as lab:
+            le0, here = lab["le0"], lab["here"]
+            assert isinstance(le0, Host)
+            # As a link whose peer starts later.
+            lab.disconnect("here")
+            lab.disconnect("far")
+            here.up = False
+            lab.connect("here", "sw0")
+            near = await le0.ping("10.0.77.3", count=3, interval=0.01)
+            assert near.received == near.sent == 3
+            ping = asyncio.create_task(le0.ping("10.0.77.2", count=3, interval=0.01))
+            await asyncio.sleep(0.3)
+            lab.connect("far", "sw1")
+            here.up = True
+            result = await ping
+            assert (result.sent, result.received, result.duplicates) == (3, 3, 0)
+
+    asyncio.run(main())

@@ -7,8 +7,10 @@ its arguments, its clock and its commands.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
@@ -20,7 +22,8 @@ from tmelink.elements.builtin.ping import PING_USAGE, Ping, PingReply, PingResul
 from tmelink.errors import ElementError
 from tmelink.frame import Burst
 from tmelink.stack.interface import Interface
-from tmelink.stack.ipv6 import MIN_MTU
+from tmelink.stack.ipv4 import Ipv4
+from tmelink.stack.ipv6 import MIN_MTU, Ipv6
 
 __all__ = ["Host", "PingReply", "PingResult"]
 
@@ -40,6 +43,16 @@ def _check_gateway(
         raise ArgumentError(argument, f"a {argument} needs {of} ADDR/LEN too")
     if gateway not in interface.network or gateway == interface.ip:
         raise ArgumentError(argument, f"{gateway} is not in the network of {interface}")
+
+
+UP_SECONDS = 5.0
+"""How long a ping waits for what its host is connected to, which commonly is up in less than a second."""
+
+LOOK_SECONDS = 0.05
+"""How often it looks: what is behind a switch tells nobody here."""
+
+PROBE_SECONDS = 0.5
+"""How often it asks meanwhile whether the destination is there already: it may be on this side."""
 
 
 class Host(AddressedElement):
@@ -139,9 +152,11 @@ class Host(AddressedElement):
         """Send `count` echo requests of `size` data bytes, one every `interval` seconds.
 
         A request without an answer after `timeout` seconds is lost. `on_reply` is called once for every
-        request: on its reply, on an ICMP error, or when it is lost; what it raises ends the ping. Raises
-        `ElementError` where the host is not open, has no address of that family, or is closed meanwhile;
-        `ValueError` for an invalid address.
+        request: on its reply, on an ICMP error, or when it is lost; what it raises ends the ping. It begins
+        once all that the host is connected to is up, or the destination answers, or after `UP_SECONDS`.
+
+        Raises `ElementError` where the host is not open, has no address of that family, or is closed
+        meanwhile; `ValueError` for an invalid address.
         """
         if self._loop is None:
             raise ElementError(f"{self.name} is not open")
@@ -153,6 +168,10 @@ class Host(AddressedElement):
             )
         if len(self._pings) >= PINGS:
             raise ElementError(f"{self.name} has {PINGS} pings running already")
+        if not _is_up(self.ports):
+            await self._come_up(destination, node)
+            if self._loop is None:
+                raise ElementError(f"{self.name} was closed")
 
         def send(sequence: int, now: float) -> None:
             node.ping(destination.packed, identifier, sequence, ping.data, now)
@@ -166,6 +185,36 @@ class Host(AddressedElement):
             return await ping.run()
         finally:
             del self._pings[identifier]
+
+    async def _come_up(self, destination: IPv4Address | IPv6Address, node: Ipv4 | Ipv6) -> None:
+        """Wait until the host's connections lead somewhere, or the destination answers; not for long."""
+        answered = asyncio.Event()
+
+        def told(reply: PingReply) -> None:
+            if reply.rtt is not None:
+                answered.set()
+
+        def send(sequence: int, now: float) -> None:
+            node.ping(destination.packed, identifier, sequence, b"", now)
+            self.flush(now)
+
+        identifier = self._free_identifier()
+        probes = round(UP_SECONDS / PROBE_SECONDS)
+        probe = self._pings[identifier] = Ping(
+            destination, send, count=probes, interval=PROBE_SECONDS, size=0, timeout=UP_SECONDS, on_reply=told
+        )
+        asking = asyncio.ensure_future(probe.run())
+        try:
+            until = asyncio.get_running_loop().time() + UP_SECONDS
+            while not _is_up(self.ports) and (loop := self._loop) is not None and loop.time() < until:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await answered.wait()
+                        return
+        finally:
+            del self._pings[identifier]
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
 
     def _free_identifier(self) -> int:
         while True:
@@ -199,3 +248,20 @@ class Host(AddressedElement):
             yield f"inet6 {self.arguments.inet6}"
         if self.interface.ipv6:
             yield f"inet6 {ipaddress.ip_address(self.interface.ipv6.link_local)}/64"
+
+
+def _is_up(ports: Iterable[Port]) -> bool:
+    """Whether all that these ports lead to is up, through switches and whatever else has several ports."""
+    waiting = [port.peer for port in ports if port.peer is not None]
+    seen: set[Port] = set()
+    while waiting:
+        port = waiting.pop()
+        if port in seen:
+            continue
+        seen.add(port)
+        if not port.element.up:
+            return False
+        waiting += [
+            other.peer for other in port.element.ports if other is not port and other.peer is not None
+        ]
+    return True
