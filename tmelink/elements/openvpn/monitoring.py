@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tmelink.elements.openvpn.details import TITLE
 from tmelink.errors import ElementError
-from tmelink.openvpn.monitoring.management import LOG_LINES, MAX_LINE, LogLine, Management, Subject
+from tmelink.openvpn.monitoring.management import LOG_LINES, MAX_LINE, LogLine, ManagedElement, Management
 from tmelink.openvpn.monitoring.status import status
 from tmelink.openvpn.options.values import MonitoringOptions
 
@@ -30,7 +30,7 @@ _FLAGS = {logging.DEBUG: "D", logging.INFO: "I", logging.WARNING: "W"}
 class Monitoring:
     """The status file and management socket of one element, while that is open."""
 
-    def __init__(self, options: MonitoringOptions, subject: Subject, log: logging.Logger) -> None:
+    def __init__(self, options: MonitoringOptions, subject: ManagedElement, log: logging.Logger) -> None:
         self._options = options
         self._subject = subject
         self._log = log

@@ -47,7 +47,7 @@ class LogLine(NamedTuple):
     text: str
 
 
-class Subject(Protocol):
+class ManagedElement(Protocol):
     """The link or server that is managed."""
 
     def snapshot(self) -> Snapshot:
@@ -64,7 +64,12 @@ class Management:
     """One connection. `version` and `pid` are the program's; `password` is asked for where there is one."""
 
     def __init__(
-        self, subject: Subject, version: str, pid: int, history: deque[LogLine], password: str | None = None
+        self,
+        subject: ManagedElement,
+        version: str,
+        pid: int,
+        history: deque[LogLine],
+        password: str | None = None,
     ) -> None:
         self.over = False
         self.byte_count = 0
