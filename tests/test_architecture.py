@@ -28,7 +28,7 @@ LAYERS = [
     {"openvpn", "transport", "system", "stack", "encapsulation", "devices", "inline"},
     {"element"},
     {"offload"},
-    {"routing"},
+    {"routing", "sizes"},
     {"ethernet", "ip", "frame"},
     {"arguments", "logs"},
     {"printable", "errors", "values", "reasons", "resources", "state", "timers"},

@@ -21,6 +21,9 @@ from tmelink.routing.tunnel import Tunnel
 from tmelink.source import Place, Report, Word
 from tmelink.state import Description, Details, State
 
+OuterMtu = Callable[["Element"], int]
+"""The largest underlay packet that an element can send, whatever the element knows of it itself."""
+
 
 class Port:
     """One side of a connection.
@@ -105,6 +108,11 @@ class Inline(Protocol):
     """What stands on the frames that a port sends (`tmelink.inline`)."""
 
     take: Callable[[Burst], None]
+
+
+def mtu_beyond(port: Port, outer: OuterMtu | None = None) -> int | None:
+    """The largest IP packet, in bytes, that the other end of a connection takes; None for any."""
+    return None if port.peer is None else port.peer.element.mtu(port.peer, outer)
 
 
 def connect(a: Port, b: Port) -> None:
@@ -220,6 +228,12 @@ class Element:
     carried_by: Port | None = None
     """Of a tunnel, its connection to what carries its outer packets, where that is in the same process."""
 
+    takes_on_mtu: ClassVar[bool] = False
+    """Whether it takes on the MTU of what it is connected to, where its `mtu` returns None.
+
+    Any other element that does not say what it takes is taken for a machine on an Ethernet.
+    """
+
     log_level: int = logging.NOTSET
     """The least level of what it logs, by its arguments; NOTSET leaves it to the whole program."""
 
@@ -294,9 +308,22 @@ class Element:
         Raises `PortError` where it could, but is that on another side already.
         """
 
-    def mtu(self, port: Port) -> int | None:
-        """The largest IP packet, in bytes, that it takes at `port`, however that travels on; None for any."""
+    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int | None:
+        """The largest IP packet, in bytes, that it takes at `port`, however that travels on; None for any.
+
+        `outer` gives the MTUs of underlay paths in place of what is known while it runs: for a machine that
+        has not started.
+        """
         return None
+
+    def mtu_changed(self, port: Port) -> None:
+        """The other end of `port` takes packets of another size (`mtu`) than before."""
+
+    def tell_mtu(self, *ports: Port) -> None:
+        """Tell the other ends of `ports` that this element takes packets of another size there."""
+        for port in ports:
+            if port.peer is not None:
+                port.peer.element.mtu_changed(port.peer)
 
     def stations(self, port: Port) -> frozenset[bytes]:
         """The MAC addresses that are the element's own at `port`, as far as it knows them."""

@@ -32,6 +32,9 @@ NEXT_HEADER = 6
 FRAGMENT_HEADER = 8
 UDP_HEADER = 8
 
+MIN_MTU_V6 = 1280
+"""The smallest MTU of an IPv6 link (RFC 8200 section 5)."""
+
 MAX_PACKET = 65535
 """What IPv4's total length, and IPv6's payload length without jumbograms, can say."""
 

@@ -20,10 +20,10 @@ from tmelink.elements.builtin.host import Host
 from tmelink.machine import load
 from tmelink.proof import choice
 from tmelink.proof.hops import Proof, UnderlayPackets
-from tmelink.proof.sizes import PingSize
 from tmelink.proof.topology import Topology
 from tmelink.proof.trace import prove
 from tmelink.resources import folder
+from tmelink.sizes import PingSize
 from tmelink.system import namespaces, route_lookup
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping", "tcpdump")]

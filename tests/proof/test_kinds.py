@@ -14,9 +14,9 @@ from tmelink import registry
 from tmelink.element import Element
 from tmelink.machine import load
 from tmelink.proof import choice, kinds
-from tmelink.proof.sizes import PingSize
 from tmelink.proof.topology import Topology
 from tmelink.proof.trace import prove
+from tmelink.sizes import PingSize
 
 PACKAGE = Path(__file__).parents[1] / "plugin_package"
 

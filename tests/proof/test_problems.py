@@ -265,13 +265,32 @@ def test_a_gateway_outside_its_network() -> None:
 
 
 def test_mtus_that_differ() -> None:
-    (said,) = warned("a: tmelink/host inet 10.0.0.1/24 mtu 9000\nb at a: tmelink/host inet 10.0.0.2/24")
+    (said,) = warned(
+        "a: tmelink/host inet 10.0.0.1/24 mtu 9000\nb at a: tmelink/host inet 10.0.0.2/24 mtu 1500"
+    )
     assert said.startswith("1: MTUs differ on one Ethernet (1500 at b, 9000 at a)")
 
 
 def test_a_link_narrower_than_what_is_sent_into_it() -> None:
-    (said,) = warned(f"a: tmelink/host inet 10.0.0.1/24\nl at a: {LINK} --tun-mtu 1400")
-    assert said == "2: l drops packets above --tun-mtu 1400, and a sends up to 1500 bytes (give a mtu 1400)"
+    (said,) = warned(f"a: tmelink/host inet 10.0.0.1/24 mtu 1500\nl at a: {LINK} --tun-mtu 1400")
+    assert said == (
+        "2: l drops packets above --tun-mtu 1400, and a sends up to 1500 bytes "
+        "(leave out a's mtu, or give l --tun-mtu 1500 at both ends)"
+    )
+    (said,) = warned(f"a: tmelink/host inet 10.0.0.1/24 mtu 9000\nl at a: {LINK}")
+    assert "or give l --tun-mtu 9000 and --fragment 1400 at both ends" in said
+    assert warned(f"a: tmelink/host inet 10.0.0.1/24\nl at a: {LINK} --tun-mtu 1400") == []
+
+
+def test_a_vxlan_narrower_than_what_is_sent_into_it() -> None:
+    vxlan = "v at a: tmelink/vxlan vni 7 remote 192.0.2.2"
+    (said,) = warned(f"a: tmelink/host inet 10.0.0.1/24 mtu 1500\n{vxlan}")
+    assert said == (
+        "2: v drops packets above 1450 bytes, and a sends up to 1500 bytes "
+        "(leave out a's mtu, or give v the word 'fragment')"
+    )
+    assert warned(f"a: tmelink/host inet 10.0.0.1/24 mtu 1500\n{vxlan} fragment") == []
+    assert warned(f"a: tmelink/host inet 10.0.0.1/24\n{vxlan}") == []
 
 
 def test_a_loop_through_switches() -> None:

@@ -12,11 +12,11 @@ from tmelink.cli import main
 from tmelink.machine import load
 from tmelink.proof import choice
 from tmelink.proof.hops import Proof
-from tmelink.proof.sizes import PingSize
 from tmelink.proof.topology import Topology
 from tmelink.proof.trace import prove
 from tmelink.resources import folder
 from tmelink.routing.facts import IPAddress, RouteResult
+from tmelink.sizes import PingSize
 
 MACHINES = folder("machines")
 
@@ -92,15 +92,16 @@ def test_an_answer_that_comes_back_another_way() -> None:
 
 
 def test_a_frame_above_the_links_mtu() -> None:
-    proof = way(f"a: tmelink/host inet 10.0.0.1/24\nl at a: {LINK} --tun-mtu 1400", "a", "10.0.0.2")
+    proof = way(f"a: tmelink/host inet 10.0.0.1/24 mtu 1500\nl at a: {LINK} --tun-mtu 1400", "a", "10.0.0.2")
     assert (proof.verdict, names(proof)) == ("dropped", ["a", "l"])
     assert "--tun-mtu" in proof.reason
 
 
 def test_a_datagram_that_must_not_be_cut_outside() -> None:
-    proof = way(f"a: tmelink/host inet 10.0.0.1/24\nl at a: {LINK} --mtu-disc yes", "a", "10.0.0.2")
+    text = f"a: tmelink/host inet 10.0.0.1/24 mtu 1500\nl at a: {LINK} --mtu-disc yes"
+    proof = way(text, "a", "10.0.0.2")
     assert proof.reason == "--mtu-disc yes: the datagram does not fit a path of 1500 bytes"
-    whole = way(f"a: tmelink/host inet 10.0.0.1/24\nl at a: {LINK} --mtu-disc yes", "a", "10.0.0.2", 1430)
+    whole = way(text, "a", "10.0.0.2", 1430)
     assert whole.verdict == "leaves"
 
 
@@ -181,8 +182,10 @@ def test_an_emulator_behind_bare_datagrams(
 
 def test_vxlan_cuts_nothing_unless_it_is_told_to() -> None:
     text = (
-        "a: tmelink/host inet 10.0.0.1/24\nv at a: tmelink/vxlan vni 7 remote 192.0.2.2 local 192.0.2.1{}\n"
-        "b: tmelink/host inet 10.0.0.2/24\nw at b: tmelink/vxlan vni 7 remote 192.0.2.1 local 192.0.2.2{}"
+        "a: tmelink/host inet 10.0.0.1/24 mtu 1500\n"
+        "v at a: tmelink/vxlan vni 7 remote 192.0.2.2 local 192.0.2.1{}\n"
+        "b: tmelink/host inet 10.0.0.2/24 mtu 1500\n"
+        "w at b: tmelink/vxlan vni 7 remote 192.0.2.1 local 192.0.2.2{}"
     )
     proof = way(text.format("", ""), "a", "b")
     assert proof.reason == "outer packets of 1550 bytes do not fit a path of 1500; add 'fragment'"

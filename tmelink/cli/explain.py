@@ -14,9 +14,9 @@ from tmelink import values
 from tmelink.cli import files
 from tmelink.errors import TmelinkError
 from tmelink.proof import choice, loops, picture, text
-from tmelink.proof.sizes import PingSize
 from tmelink.proof.topology import Topology
 from tmelink.proof.trace import prove
+from tmelink.sizes import PingSize
 from tmelink.system import route_lookup
 
 NAME = "explain"

@@ -23,9 +23,10 @@ from tmelink.control.control import Control
 from tmelink.control.places import NameTaken, Seat
 from tmelink.control.service import Service
 from tmelink.errors import TmelinkError, shortage
+from tmelink.proof.problems import mtu_problems
 from tmelink.runtime import Lab
 from tmelink.summary import table
-from tmelink.system import accounts, event_loop, first_process, journal, memory, privileges
+from tmelink.system import accounts, event_loop, first_process, journal, memory, privileges, route_lookup
 from tmelink.system.service_manager import ServiceManager
 
 NAME = "run"
@@ -115,6 +116,8 @@ def main(options: argparse.Namespace) -> int:
     if not machine.elements:
         part = f" for host {options.host}" if options.host else ""
         raise TmelinkError(f"{options.file}: there is nothing to run: the file has no network element{part}")
+    for warning in mtu_problems(machine, route_lookup.towards):
+        log.warning("%s", warning)
     journal.kept = not options.no_journal
     if options.user is not None and os.geteuid() == 0 and not options.keep_privileges:
         journal.owner = options.user.uid

@@ -8,13 +8,15 @@ a frame on a TAP (`virtio`).
 from tmelink.offload.check import checked
 from tmelink.offload.checksum import complete_checksum
 from tmelink.offload.coalesce import coalesce, coalesce_between
-from tmelink.offload.mss import clamp_mss, may_be_syn
+from tmelink.offload.mss import LONGEST_SYN, clamp_mss, clamp_mss_to, may_be_syn
 from tmelink.offload.segment import completed, cut, segment, segmented
 from tmelink.offload.virtio import decode_header, encode_header
 
 __all__ = [
+    "LONGEST_SYN",
     "checked",
     "clamp_mss",
+    "clamp_mss_to",
     "coalesce",
     "coalesce_between",
     "complete_checksum",

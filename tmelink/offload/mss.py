@@ -15,6 +15,9 @@ from tmelink.offload.headers import SYN, locate
 
 MAX_TAGS = 8
 """The most VLAN tags before a SYN: a provider's, a customer's and some of nested labs."""
+LONGEST_SYN = 200
+"""A TCP segment that opens a connection: headers of Ethernet, two tags, IPv6, TCP with all its options, and
+some. Anything longer is not searched for an MSS."""
 
 _WORD = struct.Struct("!H")
 _TAGS = (ethernet.VLAN, ethernet.SERVICE_VLAN, 0x9100)
@@ -64,6 +67,13 @@ def clamp_mss(frame: Frame, mss4: int, mss6: int, *, ip: bool = False) -> Frame:
     (check,) = _WORD.unpack_from(frame, transport + TCP_FIELD)
     _WORD.pack_into(clamped, transport + TCP_FIELD, (check + difference) % 0xFFFF)
     return clamped
+
+
+def clamp_mss_to(frame: Frame, mtu: int, *, ip: bool = False) -> Frame:
+    """The same for a path that carries IP packets of `mtu` bytes; headers without options are reckoned."""
+    if len(frame) > LONGEST_SYN:
+        return frame
+    return clamp_mss(frame, mtu - 40, mtu - 60, ip=ip)
 
 
 def may_be_syn(frame: Frame, *, ip: bool = False) -> bool:

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from tmelink.proof.hosts import HostModel
 from tmelink.proof.paths import MeasuredPath
-from tmelink.proof.sizes import HeaderSize, PingSize
 from tmelink.routing.facts import IPAddress
+from tmelink.sizes import HeaderSize, PingSize
 from tmelink.source import Place
 
 Verdict = Literal["arrives", "leaves", "dropped"]

@@ -21,9 +21,9 @@ from tmelink.elements.openvpn.server import Server
 from tmelink.machine import CheckedMachine
 from tmelink.openvpn.options import network_options
 from tmelink.proof.kinds import kind_of, numeric
-from tmelink.proof.sizes import PATH
 from tmelink.routing.facts import DEFAULT, Facts, IPAddress, IPInterface, IPNetwork, Route
 from tmelink.routing.plan import InterfaceAddress, Plan, Rule
+from tmelink.sizes import PATH
 from tmelink.source import Place
 
 Computer = tuple[str | None, str | None]
@@ -48,7 +48,8 @@ class HostModel:
     interface whose address packets leave with. `rules` choose a table by a packet's source address. `tables`
     are those that lead out through this interface; every other table bypasses it, and so do the networks in
     `bypass`. `refused` are the routes that its link asks for and does not get, because they would capture the
-    link's own packets.
+    link's own packets. `mtu` is the one that the file gives, or else an Ethernet's, until
+    `tmelink.proof.paths` knows what the interface is connected to.
     """
 
     name: str
@@ -121,7 +122,7 @@ def _of(machine: CheckedMachine, path: str, element: Element) -> Iterator[HostMo
         given = element.arguments
         routes = defaults((given.gateway, given.gateway6))
         own = tuple(each for each in (given.inet, given.inet6) if each is not None)
-        yield HostModel(element.name, element, port, place, "machine", own, routes, given.mtu)
+        yield HostModel(element.name, element, port, place, "machine", own, routes, given.mtu or PATH)
     elif isinstance(element, Gateway):
         yield from _gateway(element, place)
     elif isinstance(element, TunTap):
@@ -137,10 +138,10 @@ def _gateway(element: Gateway, place: Place) -> Iterator[HostModel]:
     own = tuple(each for each in (given.inet, given.inet6) if each is not None)
     for port in element.ports:
         if port.kind == "ethernet":
-            yield HostModel(element.name, element, port, place, "gateway", own, (), given.mtu, forwards=True)
+            mtu = given.mtu or PATH
+            yield HostModel(element.name, element, port, place, "gateway", own, (), mtu, forwards=True)
         else:
-            taken = None if port.peer is None else port.peer.element.mtu(port.peer)
-            mtu = given.tunnel_mtu or taken or given.mtu
+            mtu = given.tunnel_mtu or given.mtu or PATH
             # Everything that is not on the Ethernet goes into the tunnel, which has no address of its own
             # here.
             routes = tuple((network, None) for network in DEFAULT.values())

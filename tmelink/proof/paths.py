@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tmelink.element import Element
-from tmelink.elements.builtin.gateway import Gateway
+from tmelink.element import Element, mtu_beyond
+from tmelink.elements.openvpn.link import Link
 from tmelink.elements.tunnels.arguments import TunnelArguments
 from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.vxlan import Vxlan
@@ -19,8 +19,8 @@ from tmelink.machine import CheckedMachine
 from tmelink.openvpn.options.parse import Options
 from tmelink.proof.hosts import HostModel, main_route, outer_address
 from tmelink.proof.kinds import numeric
-from tmelink.proof.sizes import LOOPBACK, PATH
 from tmelink.routing.facts import IPAddress, IPVersion, RouteResult
+from tmelink.sizes import LOOPBACK, PATH
 
 Towards = Callable[[IPAddress], RouteResult | None]
 """Looks up this computer's route to an address; None where there is none, or no computer to ask."""
@@ -63,6 +63,7 @@ class PathTable:
         self._hosts = hosts
         self._towards = towards
         self._given = given
+        self._asked: set[HostModel] = set()
         self._paths = {element: path for path, element in machine.elements.items()}
 
     def of(
@@ -78,7 +79,7 @@ class PathTable:
         mine = [each for each in self._hosts if each.computer == (home, None)]
         found = None if destination is None else main_route(mine, destination)
         if found is not None and destination is not None:
-            out = found[1]
+            out = self._measured(found[1])
             if source is None or any(each.ip == source for each in out.addresses):
                 why = f"the mtu of {out.name} at {out.place}"
                 return MeasuredPath(out.mtu, why, source or out.address(destination.version))
@@ -109,37 +110,47 @@ class PathTable:
             return None
         return MeasuredPath(route.mtu, f"the MTU of this computer's {route.device}", source or route.source)
 
+    def _measured(self, out: HostModel) -> HostModel:
+        """An interface that a path leaves through, with its MTU; as it is where that leads back to it."""
+        if out in self._asked:
+            return out
+        self._asked.add(out)
+        try:
+            return self.with_mtu(out)
+        finally:
+            self._asked.discard(out)
+
     # The MTU that the path leaves for inner packets
 
-    def outer(self, tunnel: TunnelElement) -> MeasuredPath:
-        """The largest outer packet of a tunnel: the MTU of its path, or what the tunnel around it takes."""
-        around = None if tunnel.outer is None else tunnel.outer.peer
+    def outer(self, element: Element) -> MeasuredPath:
+        """The largest underlay packet: the MTU of the path, or what the tunnel around it takes."""
+        if isinstance(element, Link):
+            options = element.arguments
+            return self.of(element, options.local, options.remotes[0].host if options.remotes else None)
+        if not isinstance(element, TunnelElement):
+            return MeasuredPath(PATH, "assumed, as on an Ethernet")
+        around = None if element.outer is None else element.outer.peer
         if around is not None:
-            return MeasuredPath(self.taken(around.element) or PATH, f"what {around.element.name} takes", None)
-        ends = tunnel.arguments
+            taken = around.element.mtu(around, self._outer_mtu)
+            return MeasuredPath(taken or PATH, f"what {around.element.name} takes", None)
+        ends = element.arguments
         if isinstance(ends, TunnelArguments):
-            return self.of(tunnel, ends.local, ends.remote)
+            return self.of(element, ends.local, ends.remote)
         assert isinstance(ends, Vxlan.Arguments), "a tunnel has one end, or several as vxlan has"
-        paths = [self.of(tunnel, ends.local, remote) for remote in ends.remote]
+        paths = [self.of(element, ends.local, remote) for remote in ends.remote]
         return min(paths, key=lambda path: path.mtu)
 
     def inner(self, tunnel: TunnelElement) -> int:
         """The largest inner packet that crosses a tunnel unfragmented."""
-        given = tunnel.arguments.mtu
-        return int(given) if given is not None else self.outer(tunnel).mtu - tunnel.overhead
+        return tunnel.inner_mtu(self._outer_mtu)
 
-    def taken(self, element: Element) -> int | None:
-        """The largest packet that an element takes from its neighbour; None where it does not say."""
-        if isinstance(element, TunnelElement):
-            return self.inner(element)
-        return element.mtu(element.ports[0]) if element.ports else None
+    def with_mtu(self, host: HostModel) -> HostModel:
+        """The host; where the file gives no MTU, with that of what it is connected to."""
+        port = host.port
+        if port is None or not host.element.takes_on_mtu or host.element.mtu(port) is not None:
+            return host
+        beyond = mtu_beyond(port, self._outer_mtu)
+        return host if beyond is None else replace(host, mtu=beyond)
 
-    def with_tunnel_mtu(self, host: HostModel) -> HostModel:
-        """The host; a gateway's tunnel side gets the MTU of the tunnel that it is connected to."""
-        element, port = host.element, host.port
-        if not isinstance(element, Gateway) or port is None or port.kind == "ethernet" or port.peer is None:
-            return host
-        beyond = port.peer.element
-        if element.arguments.tunnel_mtu is not None or not isinstance(beyond, TunnelElement):
-            return host
-        return replace(host, mtu=self.inner(beyond))
+    def _outer_mtu(self, element: Element) -> int:
+        return self.outer(element).mtu

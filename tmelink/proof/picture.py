@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from html import escape
 
 from tmelink.proof.hops import Hop, Proof
-from tmelink.proof.sizes import listed
 from tmelink.proof.text import headers, underlay
+from tmelink.sizes import listed
 
 WIDTH = 900
 BOX = 62

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from tmelink.element import Element
+from tmelink.elements.openvpn import wire
 from tmelink.elements.openvpn.link import Link
+from tmelink.elements.tunnels.vxlan import Vxlan
+from tmelink.ip import MIN_MTU_V6
 from tmelink.machine import CheckedMachine
-from tmelink.proof import loops, pairs, wire
+from tmelink.proof import loops, pairs
 from tmelink.proof.hosts import HostModel
 from tmelink.proof.leftovers import leftovers
 from tmelink.proof.paths import Towards, nowhere, outer_version
-from tmelink.proof.sizes import IP_HEADER, PATH, UDP_HEADER
 from tmelink.proof.topology import Topology
+from tmelink.sizes import IP_HEADER, PATH, UDP_HEADER
 from tmelink.source import Mistake
 
 
@@ -35,6 +39,16 @@ def problems(machine: CheckedMachine, towards: Towards = nowhere) -> list[Mistak
     ]
     order = {id(place.source): at for at, place in enumerate(machine.places.values())}
     return sorted(dict.fromkeys(found), key=lambda m: (order.get(id(m.place.source), 0), m.place.line))
+
+
+def mtu_problems(machine: CheckedMachine, towards: Towards = nowhere) -> list[Mistake]:
+    """The warnings about MTUs that the file gives and that do not fit; one without any costs nothing."""
+    elements = machine.elements.values()
+    if not any(each.takes_on_mtu and each.mtu(port) for each in elements for port in each.ports):
+        return []
+    topology = Topology(machine, towards)
+    found = [each for members in _segments(topology) for each in _narrow(topology, members)]
+    return list(dict.fromkeys(found))
 
 
 def _sizes(topology: Topology) -> Iterator[Mistake]:
@@ -190,8 +204,8 @@ def _gateways(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]
 
 
 def _narrow(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]:
-    """Links that drop what machines on their Ethernet send."""
-    crossed: dict[int, list[Link]] = {}
+    """Links and tunnels that drop what machines on their Ethernet send."""
+    crossed: dict[int, list[Element]] = {}
     for each in members:
         if not each.addresses:
             continue
@@ -199,17 +213,33 @@ def _narrow(topology: Topology, members: list[HostModel]) -> Iterator[Mistake]:
         if id(reach) not in crossed:
             lasts = [*reach.hosts.values(), *(last for last, _away in reach.away)]
             steps = {id(step): step for last in lasts for step in last.trail()}
-            links = [step.ingress.element for step in steps.values() if step.forwarding.crosses]
-            crossed[id(reach)] = [link for link in links if isinstance(link, Link)]
-        for link in crossed[id(reach)]:
-            longest = wire.longest(link.arguments) - wire.inner_header(link.arguments)
-            if longest < each.mtu:
-                yield Mistake(
-                    topology.place(link),
-                    f"{link.name} drops packets above --tun-mtu {wire.inner_mtu(link.arguments)}, and "
-                    f"{each.name} sends up to {each.mtu} bytes",
-                    f"give {each.name} mtu {wire.inner_mtu(link.arguments)}",
-                )
+            crossed[id(reach)] = [step.ingress.element for step in steps.values() if step.forwarding.crosses]
+        for element in crossed[id(reach)]:
+            if isinstance(element, Link):
+                yield from _narrow_link(topology, element, each)
+            elif isinstance(element, Vxlan) and not element.arguments.fragment:
+                fits = max(topology.paths.inner(element), MIN_MTU_V6)
+                if fits < each.mtu:
+                    yield Mistake(
+                        topology.place(element),
+                        f"{element.name} drops packets above {fits} bytes, and {each.name} sends up to "
+                        f"{each.mtu} bytes",
+                        f"leave out {each.name}'s mtu, or give {element.name} the word 'fragment'",
+                    )
+
+
+def _narrow_link(topology: Topology, link: Link, sender: HostModel) -> Iterator[Mistake]:
+    options = link.arguments
+    if wire.longest(options) - wire.inner_header(options) >= sender.mtu:
+        return
+    jumbo = sender.mtu > PATH and not wire.is_stream(options) and not options.sizes.fragment
+    pieces = " and --fragment 1400" if jumbo else ""
+    yield Mistake(
+        topology.place(link),
+        f"{link.name} drops packets above --tun-mtu {wire.inner_mtu(options)}, and {sender.name} sends up to "
+        f"{sender.mtu} bytes",
+        f"leave out {sender.name}'s mtu, or give {link.name} --tun-mtu {sender.mtu}{pieces} at both ends",
+    )
 
 
 def _segments(topology: Topology) -> list[list[HostModel]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tmelink.proof.hops import Hop, Proof, UnderlayPackets
-from tmelink.proof.sizes import HeaderSize, listed
+from tmelink.sizes import HeaderSize, listed
 
 _INDENT = "      "
 

@@ -62,7 +62,7 @@ class Topology:
         self._names = {element: path for path, element in machine.elements.items()}
         found = hosts(machine)
         self.paths = PathTable(machine, found, towards, path_mtu)
-        self.hosts = [self.paths.with_tunnel_mtu(each) for each in found]
+        self.hosts = [self.paths.with_mtu(each) for each in found]
         self.links = [element for element in machine.elements.values() if isinstance(element, Link)]
         self.pairs = pairs(self.links, {link: self.computer_address(link) for link in self.links})
         servers = [element for element in machine.elements.values() if isinstance(element, Server)]
@@ -79,6 +79,10 @@ class Topology:
         for element in machine.elements.values():
             if isinstance(element, Bpf | TunTap) and element.interface is not None:
                 self._at_interface.setdefault(self.interface(element), []).append(element)
+
+    def mtu(self, element: Element) -> int | None:
+        """The MTU of the interface that an element is; None where it is not one."""
+        return next((each.mtu for each in self.hosts if each.element is element), None)
 
     def place(self, element: Element) -> Place:
         """Where the file makes the element."""

@@ -1,7 +1,8 @@
 """Traces a packet through a file with nothing started: every hop, the headers added there, how it ends.
 
-`tmelink.proof.topology` says what leads where, `tmelink.proof.wire` what a link makes of a frame. This module
-combines them: which rule decides, what becomes of the size, and whether the answer takes the same path back.
+`tmelink.proof.topology` says what leads where, `tmelink.elements.openvpn.wire` what a link makes of a frame.
+This module combines them: which rule decides, what becomes of the size, and whether the answer takes the same
+path back.
 """
 
 from __future__ import annotations
@@ -13,29 +14,28 @@ from tmelink.element import Element
 from tmelink.elements.emulators.udp import Udp
 from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tuntap import TunTap
+from tmelink.elements.openvpn import wire
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.point_to_point import PointToPointTunnel
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.encapsulation import vxlan
-from tmelink.proof import wire
 from tmelink.proof.hops import Hop, Journey, Proof, UnderlayPackets, Verdict
 from tmelink.proof.hosts import Gatewayed, HostModel, main_route
 from tmelink.proof.kinds import numeric
 from tmelink.proof.paths import MeasuredPath, outer_version
-from tmelink.proof.sizes import (
+from tmelink.proof.topology import Topology, TraceStep
+from tmelink.routing.facts import IPAddress, IPVersion
+from tmelink.routing.translation import AUTO
+from tmelink.sizes import (
     ETHERNET,
     IP_HEADER,
-    PATH,
     UDP_HEADER,
     HeaderSize,
     PingSize,
     cut,
 )
-from tmelink.proof.topology import Topology, TraceStep
-from tmelink.routing.facts import IPAddress, IPVersion
-from tmelink.routing.translation import AUTO
 
 MAX_ROUTERS = 16
 """Routers on one path: more than any file has without a loop."""
@@ -348,7 +348,7 @@ class _Trace:
             taps = [
                 each for each in (element, *self.topology.at_interface(element)) if isinstance(each, TunTap)
             ]
-            room = (taps[0].wanted.mtu or PATH) if taps else None
+            room = self.topology.mtu(taps[0]) if taps else None
         self.add(step, step.forwarding.does, room=room)
 
     def linked(self, step: TraceStep, link: Link | Server, other: Element | None) -> bool:

@@ -18,8 +18,7 @@ from tmelink.stack.fragments import TIMEOUT_V6, fragments_v6
 from tmelink.stack.icmp import Quoted
 from tmelink.stack.node import Answer, Node, NodeState
 
-MIN_MTU = 1280
-"""The smallest MTU of an IPv6 link (RFC 8200 section 5)."""
+MIN_MTU = ip.MIN_MTU_V6
 
 PATHS = 64
 """The most destinations with a known path MTU below the link's; the oldest is dropped for a new one."""

@@ -135,6 +135,18 @@ def bring_up(name: str) -> None:
         ip.link("set", index=_index(ip, name), state="up")
 
 
+def set_mtu(name: str, mtu: int, note: Callable[[RtnetlinkRequest], None] | None = None) -> RtnetlinkRequest:
+    """Give an interface another MTU; returns the request that undoes it, which `note` is given before."""
+    with netlink(f"setting the MTU of the interface {name}") as ip:
+        index = _index(ip, name)
+        before = int(ip.get_links(index)[0].get("mtu"))
+        inverse = RtnetlinkRequest("link", "set", {"index": index, "mtu": before})
+        if note is not None:
+            note(inverse)
+        _perform(ip, RtnetlinkRequest("link", "set", {"index": index, "mtu": mtu}), name)
+        return inverse
+
+
 def configure(
     name: str,
     wanted: InterfaceSettings,

@@ -22,6 +22,8 @@ super-frames; what arrives beyond that while the process does something else is 
 
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
+MtuDiscovery = Literal["no", "maybe", "yes"]
+
 _MTU_DISC = {"no": 0, "maybe": 1, "yes": 2}
 """OpenVPN's words for IP_PMTUDISC_DONT, WANT and DO (`man 7 ip`)."""
 
@@ -33,7 +35,7 @@ class SocketOptions:
     send_buffer: int | None = None
     receive_buffer: int | None = None
     mark: int | None = None
-    mtu_disc: Literal["no", "maybe", "yes"] | None = None
+    mtu_disc: MtuDiscovery | None = None
     ipv6_only: bool = False
     device: str | None = None
 
@@ -138,11 +140,15 @@ def _configure(
     if options.mtu_disc is not None:
         if sys.platform != "linux":
             raise UnsupportedHere("--mtu-disc works on Linux only")
-        value = _MTU_DISC[options.mtu_disc]
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, value)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, value)
+        set_mtu_discovery(sock, options.mtu_disc)
+
+
+def set_mtu_discovery(sock: socket.socket, word: MtuDiscovery) -> None:
+    """Whether the kernel may send datagrams in fragments; Linux only."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _MTU_DISC[word])
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _MTU_DISC[word])
 
 
 def _bind_error(error: OSError, local: Address | None, words: Words) -> str:

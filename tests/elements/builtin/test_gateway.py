@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.aio import run
 from tmelink import machine
-from tmelink.element import Element, Port, connect
+from tmelink.element import Element, OuterMtu, Port, connect
 from tmelink.elements.builtin.gateway import Gateway
 from tmelink.elements.builtin.host import Host
 from tmelink.errors import MachineError, PortError
@@ -93,7 +93,7 @@ class Narrow(Element):
     def make_port(self) -> Port:
         return Port(self, kind="ip")
 
-    def mtu(self, port: Port) -> int:
+    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int:
         return 1300
 
     def receive(self, port: Port, burst: Burst) -> None:
@@ -109,10 +109,10 @@ def test_a_machine_reaches_the_other_side_and_learns_of_a_narrow_tunnel() -> Non
     tunnel = Narrow()
     connect(gateway.port(), host.port())
     connect(tunnel.port(), gateway.port())
-    assert gateway.mtu(gateway.ports[1]) == 1300
 
     async def main() -> None:
         await gateway.open()
+        assert gateway.router.tunnel.mtu == 1300
         await host.open()
         try:
             own = await host.ping("10.38.2.1", count=1, interval=0.01)

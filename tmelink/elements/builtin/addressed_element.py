@@ -17,6 +17,9 @@ from tmelink.errors import ElementError
 from tmelink.stack.interface import Interface
 from tmelink.timers import DeadlineTimer
 
+DEFAULT_MTU = 1500
+"""An Ethernet's, where nothing else is known."""
+
 ANNOUNCE_AFTER = 0.1
 """Seconds from `open` to the announcement of the addresses, so that elements opened later hear it."""
 
@@ -75,6 +78,8 @@ def default_mac(name: str, arguments: AddressArguments) -> bytes:
 class AddressedElement(Element, ABC):
     """An element with addresses of its own on an Ethernet; `interface` speaks its protocols there."""
 
+    takes_on_mtu = True
+
     def __init__(self, name: str, arguments: AddressArguments, interface: Interface) -> None:
         super().__init__(name, arguments)
         self.mac = interface.wire.mac
@@ -87,8 +92,14 @@ class AddressedElement(Element, ABC):
         """Its MAC address on the Ethernet."""
         return frozenset({self.mac})
 
+    def carrier(self, port: Port) -> None:
+        """The other end is another one, or leads elsewhere: it may take other packets than before."""
+        self.mtu_changed(port)
+
     async def open(self) -> None:
         """Start the clock, and soon announce the addresses."""
+        for port in self.ports:
+            self.mtu_changed(port)
         self._loop = asyncio.get_running_loop()
         self._announcement = self._loop.call_later(ANNOUNCE_AFTER, self._announce)
 

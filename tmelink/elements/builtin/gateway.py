@@ -11,8 +11,13 @@ from dataclasses import dataclass
 
 from tmelink import values
 from tmelink.arguments import ArgumentError, keyword
-from tmelink.element import Port
-from tmelink.elements.builtin.addressed_element import AddressArguments, AddressedElement, default_mac
+from tmelink.element import OuterMtu, Port, mtu_beyond
+from tmelink.elements.builtin.addressed_element import (
+    DEFAULT_MTU,
+    AddressArguments,
+    AddressedElement,
+    default_mac,
+)
 from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst, Kind
 from tmelink.source import Word
@@ -40,8 +45,11 @@ class Gateway(AddressedElement):
 
         kind = "gateway"
 
-        mtu: int = keyword(
-            "BYTES", values.mtu, default=1500, help="the largest packet on the Ethernet (1500)"
+        mtu: int | None = keyword(
+            "BYTES",
+            values.mtu,
+            default=None,
+            help="the largest packet on the Ethernet; otherwise what it is connected to takes, or else 1500",
         )
         tunnel_mtu: int | None = keyword(
             "BYTES",
@@ -66,8 +74,8 @@ class Gateway(AddressedElement):
             arguments.mac or default_mac(name, arguments),
             inet=arguments.inet,
             inet6=arguments.inet6,
-            mtu=arguments.mtu,
-            tunnel_mtu=arguments.tunnel_mtu or arguments.mtu,
+            mtu=arguments.mtu or DEFAULT_MTU,
+            tunnel_mtu=arguments.tunnel_mtu or arguments.mtu or DEFAULT_MTU,
         )
         super().__init__(name, arguments, self.router)
         self._named: set[Port] = set()
@@ -113,26 +121,20 @@ class Gateway(AddressedElement):
     def _side(self, kind: Kind) -> Port | None:
         return next((port for port in self.ports if port.kind == kind), None)
 
-    def mtu(self, port: Port) -> int | None:
-        """The largest packet that it forwards whole."""
-        return self.arguments.mtu if port.kind == "ethernet" else self._tunnel_mtu()
+    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int | None:
+        """What its arguments say of that side."""
+        return self.arguments.mtu if port.kind == "ethernet" else self.arguments.tunnel_mtu
 
-    def _tunnel_mtu(self) -> int:
-        if self.arguments.tunnel_mtu is not None:
-            return self.arguments.tunnel_mtu
-        outside = self._side("ip")
-        peer = None if outside is None else outside.peer
-        if peer is None or isinstance(peer.element, Gateway):
-            return self.arguments.mtu  # another gateway would ask this one in turn
-        narrow = peer.element.mtu(peer)
-        return self.arguments.mtu if narrow is None else narrow
+    def mtu_changed(self, port: Port) -> None:
+        """Forward what the other ends take: the tunnel side has the Ethernet's MTU where nobody says more."""
+        given = self.arguments
+        inside, outside = self._side("ethernet"), self._side("ip")
+        beyond = None if inside is None else mtu_beyond(inside)
+        self.router.wire.mtu = given.mtu or beyond or DEFAULT_MTU
+        narrow = None if outside is None else mtu_beyond(outside)
+        self.router.tunnel.mtu = given.tunnel_mtu or narrow or self.router.wire.mtu
 
     # At work
-
-    async def open(self) -> None:
-        """Start the clock, and soon announce the addresses."""
-        self.router.tunnel.mtu = self._tunnel_mtu()
-        await super().open()
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Take frames or packets from either side, and send the results."""

@@ -16,8 +16,13 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from tmelink import ethernet, values
 from tmelink.arguments import ArgumentError, keyword
-from tmelink.element import Port
-from tmelink.elements.builtin.addressed_element import AddressArguments, AddressedElement, default_mac
+from tmelink.element import OuterMtu, Port, mtu_beyond
+from tmelink.elements.builtin.addressed_element import (
+    DEFAULT_MTU,
+    AddressArguments,
+    AddressedElement,
+    default_mac,
+)
 from tmelink.elements.builtin.ping import PING_USAGE, Ping, PingReply, PingResult, parse_ping
 from tmelink.errors import ElementError
 from tmelink.frame import Burst
@@ -77,11 +82,16 @@ class Host(AddressedElement):
         gateway6: IPv6Address | None = keyword(
             "ADDR", values.ipv6, default=None, help="the router to all other IPv6 networks"
         )
-        mtu: int = keyword("BYTES", values.mtu, default=1500, help="the largest packet that it sends")
+        mtu: int | None = keyword(
+            "BYTES",
+            values.mtu,
+            default=None,
+            help="the largest packet that it sends; otherwise what it is connected to takes, or else 1500",
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if self.inet6 is not None and self.mtu < MIN_MTU:
+            if self.inet6 is not None and self.mtu is not None and self.mtu < MIN_MTU:
                 raise ArgumentError("mtu", f"IPv6 needs an mtu of at least {MIN_MTU}")
             _check_gateway("gateway", self.gateway, "inet", self.inet)
             # A router may have a link-local address, which is in no configured network.
@@ -97,7 +107,7 @@ class Host(AddressedElement):
             inet6=arguments.inet6,
             gateway=arguments.gateway,
             gateway6=arguments.gateway6,
-            mtu=arguments.mtu,
+            mtu=arguments.mtu or DEFAULT_MTU,
         )
         super().__init__(name, arguments, self.interface)
         self._pings: dict[int, Ping] = {}
@@ -108,6 +118,15 @@ class Host(AddressedElement):
         port = Port(self)
         port.sent.drops = self.interface.wire.drops
         return port
+
+    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int | None:
+        """What its arguments say."""
+        return self.arguments.mtu
+
+    def mtu_changed(self, port: Port) -> None:
+        """Send what the other end takes."""
+        if self.arguments.mtu is None:
+            self.interface.wire.mtu = mtu_beyond(port) or DEFAULT_MTU
 
     async def close(self) -> None:
         """Stop the clock; running pings end with `ElementError`."""

@@ -14,8 +14,9 @@ from struct import Struct, error
 
 from tmelink import ethernet, values
 from tmelink.arguments import flag, keyword
-from tmelink.element import Element, Port
+from tmelink.element import Element, OuterMtu, Port
 from tmelink.elements.builtin.loop_watch import LoopWatch, behind
+from tmelink.elements.builtin.segment_mtu import SegmentMtu
 from tmelink.errors import ElementError
 from tmelink.frame import MIN_FRAME, Burst, Counters
 from tmelink.state import Details
@@ -99,6 +100,7 @@ class Switch(Element):
 
     arguments: Arguments
     capacity = None
+    takes_on_mtu = True
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
@@ -109,7 +111,9 @@ class Switch(Element):
         self._swept = 0.0
         self._under_way: list[Burst] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asking = False
+        self._asking = self._telling = False
+        self._segment: SegmentMtu | None = None
+        self._told: tuple[object, ...] | None = None
         self._watch = LoopWatch(self.log)
 
     def make_port(self) -> Port:
@@ -128,9 +132,47 @@ class Switch(Element):
             self._asking = False
         return min(wishes, default=None)
 
+    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int | None:
+        """The smallest that the elements behind the other connections take; None where they take any."""
+        if self._asking:
+            return None  # switches in a loop
+        segment = self._segment
+        if segment is None or segment.outer != outer or (outer is None and self._loop is None):
+            segment = self._segment = SegmentMtu(outer)
+        self._asking = True
+        try:
+            return segment.without(port, self.ports)
+        finally:
+            self._asking = False
+
+    def mtu_changed(self, port: Port) -> None:
+        """What one of the others takes has changed: soon all are told, once for all that changes now."""
+        self._segment = None
+        if self._loop is not None and not self._telling:
+            self._telling = True
+            self._loop.call_soon(self._tell_others)
+
+    def carrier(self, port: Port) -> None:
+        """A connection came, went, came up or went down: it may take other packets than before."""
+        self.mtu_changed(port)
+
+    def _tell_others(self) -> None:
+        self._telling = False
+        if self._loop is None:
+            return
+        segment = self._segment = SegmentMtu(None)
+        self._asking = True
+        try:
+            before, self._told = self._told, segment.summary(self.ports)
+        finally:
+            self._asking = False
+        if before != self._told:
+            self.tell_mtu(*self.ports)
+
     async def open(self) -> None:
         """Start the clock by which stations are forgotten."""
         self._loop = asyncio.get_running_loop()
+        self._segment = self._told = None
 
     async def close(self) -> None:
         """Stop forwarding and forget every station."""

@@ -53,7 +53,9 @@ class Netns(TunTap):
         gateway6: IPv6Address | None = keyword(
             "ADDR", values.ipv6, default=None, help="the router to all other IPv6 networks"
         )
-        mtu: int | None = keyword("BYTES", values.mtu, default=None, help="largest packet")
+        mtu: int | None = keyword(
+            "BYTES", values.mtu, default=None, help="largest packet; otherwise what it is connected to takes"
+        )
         offload: bool = keyword(
             "on|off", values.switch, default=True, help="exchange super-frames with the namespace"
         )

@@ -49,7 +49,9 @@ class Tap(TunTap):
             default=None,
             help="the host's MAC address on it; else, on a new TAP with an address, derived from that",
         )
-        mtu: int | None = keyword("BYTES", values.mtu, default=None, help="largest packet")
+        mtu: int | None = keyword(
+            "BYTES", values.mtu, default=None, help="largest packet; otherwise what it is connected to takes"
+        )
         bridge: str | None = keyword(
             "NAME",
             values.interface_name,

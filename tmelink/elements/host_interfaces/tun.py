@@ -39,7 +39,9 @@ class Tun(TunTap):
         inet6: tuple[IPv6Interface, ...] = keywords(
             "ADDR/LEN", values.ipv6_interface, help="an IPv6 address; may be given several times"
         )
-        mtu: int | None = keyword("BYTES", values.mtu, default=None, help="largest packet")
+        mtu: int | None = keyword(
+            "BYTES", values.mtu, default=None, help="largest packet; otherwise what it is connected to takes"
+        )
         nat: str | None = routing_arguments.nat()
         forward: tuple[str, ...] = routing_arguments.forward()
         proxy_arp: str | None = routing_arguments.proxy_arp()

@@ -17,7 +17,8 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, ClassVar
 
-from tmelink.element import Element, Port
+from tmelink import ip
+from tmelink.element import Element, OuterMtu, Port, mtu_beyond
 from tmelink.elements.host_interfaces.host_network import HostNetwork, HostNetworkRequest
 from tmelink.errors import ElementError
 from tmelink.ethernet import derived_mac
@@ -41,6 +42,9 @@ REMAKE_PAUSE = 0.1
 DEFAULT_MTU = 1500
 """The MTU of a new TAP or TUN."""
 
+MAX_MTU = 65521
+"""The largest that Linux gives a TAP: 64 KiB less an Ethernet header and a byte."""
+
 _PLAIN = encode_header(None)
 
 
@@ -55,6 +59,7 @@ class TunTap(Element):
     commands: ClassVar[tuple[str, ...] | None] = ("show",)
     platforms = ("linux",)
     serves_others = True
+    takes_on_mtu = True
 
     def __init__(
         self,
@@ -86,6 +91,10 @@ class TunTap(Element):
         self._tunnel: Tunnel | None = None
         self._refused: list[str] = []
         self._following: set[asyncio.Task[None]] = set()
+        self._own_mtu = self._mtu = DEFAULT_MTU
+        """The interface's MTU as it was made or found, and as it is."""
+        self._mtu_lock = asyncio.Lock()
+        self._suiting = False
         self._read: Callable[[], None] = self._read_plain
         self._buffers: list[memoryview] = []
         self._read_at = 0.0
@@ -103,9 +112,22 @@ class TunTap(Element):
         """A port that takes super-frames unless they are switched off."""
         return Port(self, kind=self.kind, offload=self._offload)
 
-    def mtu(self, port: Port) -> int | None:
+    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int | None:
         """The interface's MTU as it was asked for."""
         return self._wanted.mtu
+
+    def mtu_changed(self, port: Port) -> None:
+        """Give the interface the MTU of what it is connected to, unless its arguments give another."""
+        if self._loop is None or self._wanted.mtu is not None or self._suiting:
+            return
+        self._suiting = True
+        task = self._loop.create_task(self._suit_mtu())
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+
+    def carrier(self, port: Port) -> None:
+        """The other end is another one, or leads elsewhere."""
+        self.mtu_changed(port)
 
     def stations(self, port: Port) -> frozenset[bytes]:
         """The MAC address of the interface, and of the bridge that it is in."""
@@ -127,13 +149,12 @@ class TunTap(Element):
             self._buffers = [memory[at : at + tuntap.MAX_READ] for at in starts]
             await self._suit_peer()
         self._loop = asyncio.get_running_loop()
-        mtu = self._wanted.mtu or DEFAULT_MTU
         self._network = HostNetwork(
             self._tap.name,
             self.netns,
             self.around,
             self.own_addresses,
-            mtu,
+            self._mtu,
             self.log,
             vanishes=self._tap.created,
             incomplete=self.incomplete,
@@ -144,6 +165,9 @@ class TunTap(Element):
         if self._refused:
             self.incomplete("; ".join(dict.fromkeys(self._refused)))
         self._watch()
+        for port in self.ports:
+            # It may have changed meanwhile.
+            self.mtu_changed(port)
         self.log.info("%s interface %s", "new" if self._tap.created else "found", self._tap.name)
 
     async def restore(self) -> None:
@@ -214,7 +238,7 @@ class TunTap(Element):
                     kept = self._journal = Journal()
                 # Attaching has changed them already, which harms nobody but is put back all the same.
                 kept.note(["tun", tap.name, self.kind, tap.features])
-            self._configure(self._with_own_mac(wanted))
+            self._configure(self._with_mtu(self._with_own_mac(wanted)))
             self._mac = interfaces.own_mac(tap.name)
         except BaseException:
             self._undo_settings()
@@ -249,6 +273,22 @@ class TunTap(Element):
         seed = " ".join(str(address.interface) for address in wanted.addresses)
         return replace(wanted, mac=derived_mac(seed))
 
+    def _with_mtu(self, wanted: interfaces.InterfaceSettings) -> interfaces.InterfaceSettings:
+        """Where its arguments give none, a new interface has the MTU of what it is connected to.
+
+        One that was found keeps its own, unless that is too much.
+        """
+        assert self._tap is not None
+        found = interfaces.show(self._tap.name)
+        self._own_mtu = DEFAULT_MTU if found is None else found.mtu
+        mtu = wanted.mtu
+        if mtu is None:
+            mtu = self._fitting_mtu()
+            if mtu is not None and not self._tap.created:
+                mtu = min(mtu, self._own_mtu)
+        self._mtu = mtu or self._own_mtu
+        return replace(wanted, mtu=mtu)
+
     def _close_device(self) -> None:
         tap, self._tap = self._tap, None
         notes, self._journal = self._journal, None
@@ -278,6 +318,40 @@ class TunTap(Element):
             lambda: self._configure(interfaces.InterfaceSettings(gso_max_size=size)), self.netns
         )
         self._longest = size
+
+    def _fitting_mtu(self) -> int | None:
+        """What the other end of the connection takes; None leaves the interface as it is."""
+        told = mtu_beyond(self.ports[0]) if self.ports else None
+        return None if told is None else min(told, MAX_MTU)
+
+    async def _suit_mtu(self) -> None:
+        async with self._mtu_lock:
+            self._suiting = False
+            mtu, tap = self._fitting_mtu() or self._own_mtu, self._tap
+            if tap is not None and not tap.created:
+                mtu = min(mtu, self._own_mtu)
+            pushed = self._tunnel is not None and self._tunnel.mtu is not None
+            if tap is None or mtu == self._mtu or pushed:
+                return
+            try:
+                await namespaces.run(lambda: self._set_mtu(tap, mtu), self.netns)
+            except (ElementError, OSError) as error:
+                self.log.warning("%s", error)
+                return
+            self.log.info("mtu %d, as what it is connected to takes; it was %d", mtu, self._mtu)
+            self._mtu = mtu
+
+    def _set_mtu(self, tap: tuntap.TapDevice, mtu: int) -> None:
+        kept = self._journal
+        noted = any("mtu" in request.arguments for request in self._undo)
+        note = None if noted or kept is None else lambda request: kept.note([*request])
+        inverse = interfaces.set_mtu(tap.name, mtu, note)
+        if not noted:
+            self._undo.insert(0, inverse)
+        if self._mtu < ip.MIN_MTU_V6 <= mtu:
+            # The kernel had taken IPv6 away from the interface.
+            own = [address for address in self._wanted.addresses if address.interface.version == 6]
+            self._configure(interfaces.InterfaceSettings(addresses=own))
 
     async def _suit_peer(self) -> None:
         """Let the host build super-frames of the length that suits the connected element."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tmelink import reasons
-from tmelink.element import Element, Port
+from tmelink.element import Element, OuterMtu, Port
+from tmelink.elements.openvpn import wire
 from tmelink.elements.openvpn.monitoring import Monitoring
 from tmelink.elements.openvpn.revocations import RevocationWatch
 from tmelink.elements.openvpn.sessions import problems
@@ -90,9 +91,9 @@ class OpenvpnElement(Element, ABC):
         """A port that takes super-frames: they are cut directly into datagrams."""
         return Port(self, kind="ip" if self._ip else "ethernet", offload=True)
 
-    def mtu(self, port: Port) -> int:
+    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int:
         """--tun-mtu: the largest packet that both ends expect."""
-        return self.arguments.sizes.tun_mtu
+        return wire.inner_mtu(self.arguments)
 
     def hold_machine(self, held: bool) -> None:
         """The socket is full, or has room again: the machine's sides stop reading, or continue."""

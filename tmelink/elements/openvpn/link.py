@@ -12,11 +12,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from tmelink import frame, reasons
-from tmelink.element import Claim, Port
-from tmelink.elements.openvpn import shared_ports
+from tmelink.element import Claim, OuterMtu, Port
+from tmelink.elements.openvpn import shared_ports, wire
 from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
@@ -39,7 +40,7 @@ from tmelink.offload import coalesce, coalesce_between, completed, cut
 from tmelink.openvpn.monitoring.status import Snapshot
 from tmelink.openvpn.options.dns_options import DHCP
 from tmelink.openvpn.options.parse import Options
-from tmelink.openvpn.plain.mtu import datagram_overhead
+from tmelink.openvpn.plain.mtu import DEFAULT_MSSFIX, DEFAULT_MTU, datagram_overhead
 from tmelink.openvpn.session import (
     AuthFailed,
     Carried,
@@ -54,11 +55,16 @@ from tmelink.openvpn.session import (
     Session,
     Token,
 )
+from tmelink.openvpn.settings import Mssfix
 from tmelink.openvpn.tls.session import TlsSession
 from tmelink.openvpn.tls.settings import Credentials
 from tmelink.printable import printable
+from tmelink.routing.facts import IPVersion
+from tmelink.sizes import PATH
+from tmelink.system.monitor import Monitor
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import MAX_RUN, Address
+from tmelink.transport.path_mtu import path_mtu
 
 LONGEST_BACKOFF = 3600.0
 """The most seconds that a server may ask a client to wait; more is not a temporary refusal."""
@@ -107,6 +113,12 @@ class Link(OpenvpnElement):
         self._place = ""
         self.failure = ""
         """Why the last attempt failed, in words."""
+        self._datagrams = arguments.proto.startswith("udp")
+        self._unfragmented = self._datagrams and arguments.mtu_disc == "yes" and not arguments.sizes.fragment
+        self._outer_address: Address | None = None
+        self._outer_version: IPVersion = 4
+        self._path = PATH
+        self._monitor: Monitor | None = None
 
     @classmethod
     def misfits(cls, options: Options) -> Iterator[tuple[str, str]]:
@@ -119,6 +131,18 @@ class Link(OpenvpnElement):
         """The local address and port, if they are bound and known beforehand."""
         claim = shared_ports.claim(self.arguments)
         return [] if claim is None else [claim]
+
+    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int:
+        """--tun-mtu: the largest packet that both ends expect.
+
+        Under --mtu-disc yes no more than the path takes: datagrams then never travel in fragments.
+        """
+        expected = super().mtu(port, outer)
+        if not self._unfragmented:
+            return expected
+        path, epochs = self._path if outer is None else outer(self), self.arguments.tls is not None
+        fits = wire.whole(self.arguments, self._outer_version, path, epochs=epochs)
+        return min(expected, fits or expected)
 
     def longest(self, port: Port) -> int | None:
         """The size of a super-frame that becomes one run of datagrams, which is one call at both ends.
@@ -186,11 +210,17 @@ class Link(OpenvpnElement):
             )
         await self.open_monitoring()
         self._refusals.open()
+        if self._unfragmented:
+            self._monitor = Monitor(self._path_changed)
+            await self._monitor.open(None)
         self._connector = Connector(self, self.arguments)
         await self._connector.open()
 
     async def close(self) -> None:
         """End the attempts and with them the peer."""
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
         if self._question is not None:
             self._question.cancel()
             await asyncio.wait([self._question])
@@ -265,6 +295,7 @@ class Link(OpenvpnElement):
     def new_session(self, options: Options) -> Session:
         """A new session with the options for a peer."""
         assert self._make is not None, "peers come after open"
+        options = self._with_narrow_mssfix(options)
         session = self._make(options, credentials=self._token)
         self._sessions.append(session)
         return session
@@ -306,6 +337,25 @@ class Link(OpenvpnElement):
                     self.signal("SIGUSR1")
                 return stop
         raise ElementError(f"{self.name} has no TLS session whose keys could be logged")
+
+    def _path_changed(self) -> None:
+        """Find out how large a packet the path to the peer takes."""
+        address, path = self._outer_address, None
+        if address is not None and sockets.literal_family(address[0]) is not None:
+            self._outer_version = 6 if ":" in address[0] else 4
+            path = path_mtu(address[0])
+        before, self._path = self._path, path or PATH
+        if self._unfragmented and self._path != before:
+            self.tell_mtu(*self.ports)
+
+    def _with_narrow_mssfix(self, options: Options) -> Options:
+        """TCP's segments fit a path that is narrower than --mssfix without a value reckons with."""
+        sizes = options.sizes
+        given = sizes.mssfix is not None or sizes.fragment or sizes.link_mtu
+        usual = not given and sizes.tun_mtu == DEFAULT_MTU
+        if not (usual and self._datagrams and self._path < DEFAULT_MSSFIX):
+            return options
+        return replace(options, sizes=replace(sizes, mssfix=Mssfix(self._path, "mtu")))
 
     def retire(self, session: Session) -> None:
         """Keep a session's counters, and forget the session."""
@@ -350,6 +400,8 @@ class Link(OpenvpnElement):
 
     async def reaching(self, address: Address | None, *relays: Address) -> None:
         """An attempt begins, to these underlay addresses; None where this end waits for its peer."""
+        self._outer_address = (relays[0] if relays else address) if self._datagrams else None
+        self._path_changed()
         await self._tunnel_network.reaching(address, *relays)
 
     def may_enter_link(self, address: Address) -> bool:

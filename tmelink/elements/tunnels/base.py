@@ -8,17 +8,20 @@ elements built on this.
 from __future__ import annotations
 
 import asyncio
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
-from tmelink.element import Element, Port
+from tmelink.element import Element, OuterMtu, Port, mtu_beyond
 from tmelink.encapsulation.outer import Arrived, Outer
 from tmelink.errors import PortError, ProtocolError
 from tmelink.frame import Burst, Counters, Frame
-from tmelink.offload import coalesce
+from tmelink.ip import MIN_MTU_V6
+from tmelink.offload import clamp_mss_to, coalesce
 from tmelink.source import Word
+from tmelink.system.monitor import Monitor
 
 MAX_DEPTH = 16
 """How often a packet may come by before the first time is over: everything in a process is handed on by
@@ -47,6 +50,8 @@ class TunnelElement(Element, ABC):
         self._end = None if local is None else Outer(local.packed, arguments.ttl, self.received.drops)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._depth = 0
+        self._told: int | None = None
+        self._monitor: Monitor | None = None
 
     # Its two sides
 
@@ -74,19 +79,56 @@ class TunnelElement(Element, ABC):
     def overhead(self) -> int:
         """Bytes that an inner IP packet gains: the outer headers, and an inner Ethernet header."""
 
-    def mtu(self, port: Port) -> int | None:
-        """The largest inner IP packet that crosses unfragmented; None for the outer side."""
-        return None if port is self.outer else self.inner_mtu()
+    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int | None:
+        """The largest inner IP packet that crosses unfragmented; None for the outer side.
 
-    def inner_mtu(self) -> int:
+        A machine always has the 1280 bytes that IPv6 needs: if fewer fit, they travel in fragments.
+        """
+        if port is self.outer:
+            return None
+        inner = self.inner_mtu(outer)
+        nested = port.peer is not None and port.peer is port.peer.element.carried_by
+        return inner if nested or self.arguments.mtu is not None else max(inner, MIN_MTU_V6)
+
+    def inner_mtu(self, outer: OuterMtu | None = None) -> int:
         """The MTU given, else what the outer path leaves."""
         given: int | None = self.arguments.mtu
-        return given if given is not None else self.path_mtu() - self.overhead
+        return given if given is not None else self.path_mtu(outer) - self.overhead
 
-    def path_mtu(self) -> int:
-        """The largest outer packet that the connection takes; without one, an Ethernet's."""
-        carrier = None if self.outer is None else self.outer.peer
-        return (None if carrier is None else carrier.element.mtu(carrier)) or ETHERNET
+    def path_mtu(self, outer: OuterMtu | None = None) -> int:
+        """The largest outer packet, of the connection that carries it or else of the host's path."""
+        if self.outer is not None and self.outer.peer is not None:
+            return mtu_beyond(self.outer, outer) or ETHERNET
+        return self.host_path_mtu() if outer is None else outer(self)
+
+    @abstractmethod
+    def host_path_mtu(self) -> int:
+        """The largest outer packet on the host's path to the other ends, as far as it is known."""
+
+    @property
+    def whole_mtu(self) -> int:
+        """The largest inner IP packet that crosses in one outer packet, whatever MTU is given."""
+        fits = self.path_mtu() - self.overhead
+        given: int | None = self.arguments.mtu
+        return fits if given is None else min(given, fits)
+
+    def mtu_changed(self, port: Port) -> None:
+        """What carries the outer packets takes larger or smaller ones than before."""
+        if port is self.outer:
+            self.path_changed()
+
+    def path_changed(self) -> None:
+        """Tell the inner side where another size fits than before."""
+        if self.inner is not None and (fits := self.inner_mtu()) != self._told:
+            self._told = fits
+            self.tell_mtu(self.inner)
+
+    async def watch_path(self) -> None:
+        """Follow the host's path from now on, by the kernel's announcements."""
+        if sys.platform == "linux":
+            self._monitor = Monitor(self.path_changed)
+            await self._monitor.open(None)
+        self.path_changed()
 
     # Running
 
@@ -97,6 +139,9 @@ class TunnelElement(Element, ABC):
     async def close(self) -> None:
         """Take no more frames."""
         self._loop = None
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
 
     def now(self) -> float:
         """The event loop's clock, in seconds."""
@@ -176,6 +221,8 @@ class TunnelElement(Element, ABC):
         port = self.inner
         if not frames:
             return
+        fits = self.whole_mtu
+        frames = [clamp_mss_to(frame, fits, ip=port is not None and port.kind == "ip") for frame in frames]
         if port is None:
             self.received.drops["not connected"] += len(frames)
         elif port.peer is not None and port.peer.offload:

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tmelink import ip
-from tmelink.element import Claim, Port
+from tmelink.element import Claim, OuterMtu, Port
 from tmelink.elements.tunnels.arguments import TunnelArguments
-from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.elements.tunnels.base import ETHERNET, TunnelElement
 from tmelink.encapsulation import ecn
 from tmelink.encapsulation.codec import TunnelCodec
 from tmelink.encapsulation.outer import Arrived
 from tmelink.errors import ProtocolError
 from tmelink.frame import Burst, Frame, Run
-from tmelink.offload import cut
-from tmelink.stack import icmp
+from tmelink.offload import clamp_mss_to, cut
+from tmelink.stack import icmp, too_big
 from tmelink.stack.fragments import fragments_v4
 from tmelink.stack.ipv6 import MIN_MTU
 from tmelink.system.namespaces import require_linux
@@ -69,9 +69,13 @@ class PointToPointTunnel(TunnelElement):
         frame = 14 if self.codec.kind == "ethernet" else 0
         return ip.IPV4_HEADER + self.codec.header + frame
 
-    def path_mtu(self) -> int:
+    def host_path_mtu(self) -> int:
+        """What the kernel knows of the path, once a socket is open."""
+        return next(iter(self._sockets.values())).mtu if self._sockets else ETHERNET
+
+    def path_mtu(self, outer: OuterMtu | None = None) -> int:
         """The largest outer packet, as far as it is known."""
-        widest = next(iter(self._sockets.values())).mtu if self._sockets else super().path_mtu()
+        widest = super().path_mtu(outer)
         if self._path is not None:
             if self.now() < self._path[1]:
                 return min(widest, self._path[0])
@@ -94,6 +98,7 @@ class PointToPointTunnel(TunnelElement):
             self._sockets[protocol] = RawSocket(
                 protocol, str(self._local), str(self._remote), self.unwrap, self.sent, self.received
             )
+        await self.watch_path()
 
     async def close(self) -> None:
         """Close the sockets."""
@@ -107,13 +112,17 @@ class PointToPointTunnel(TunnelElement):
     def wrap(self, port: Port, burst: Burst) -> None:
         """Send a burst from the inner side with the tunnel's headers, to the remote."""
         assert self._end is not None, "local is always given"
-        path, inner = self.path_mtu(), self.inner_mtu()
+        path, inner, fits = self.path_mtu(), self.inner_mtu(), self.whole_mtu
+        if inner != self._told and self._loop is not None:
+            # A router outside has told the kernel.
+            self._loop.call_soon(self.path_changed)
+        is_ip = port.kind == "ip"
         by_protocol: dict[int, list[Frame]] = {}
         drops = port.sent.drops
-        for item in cut(burst, port.sent, ip=port.kind == "ip"):
+        for item in cut(burst, port.sent, ip=is_ip):
             for frame in item.pieces() if isinstance(item, Run) else (item,):
                 try:
-                    pieces, tos, whole = self._fit(port, frame, inner)
+                    pieces, tos, whole = self._fit(port, clamp_mss_to(frame, fits, ip=is_ip), inner)
                     for piece in pieces:
                         protocol, header = self.codec.seal(piece)
                         by_protocol.setdefault(protocol, []).extend(
@@ -158,40 +167,21 @@ class PointToPointTunnel(TunnelElement):
         if len(packet) <= mtu:
             return (packet,), packet[1], whole
         if whole:
-            self._refuse_v4(port, packet, mtu)
-            raise ProtocolError("too big, and not to be fragmented")
+            # The outer address may be the sender's own, of which it would take nothing from a tunnel.
+            self._refuse(port, too_big.refusal_v4(packet, mtu))
+            raise ProtocolError(too_big.TOO_BIG)
         return [*fragments_v4(bytes(packet), mtu)], packet[1], False
 
     def _fit_v6(self, port: Port, packet: Frame, mtu: int) -> tuple[Sequence[Frame], int, bool]:
         """RFC 4213 section 3.2: send an ICMPv6 error, but fragment packets of IPv6's smallest MTU."""
         if len(packet) > max(mtu, MIN_MTU):
-            self._refuse_v6(port, packet, max(mtu, MIN_MTU))
+            self._refuse(port, too_big.refusal_v6(packet, max(mtu, MIN_MTU)))
             raise ProtocolError("too big")
         return (packet,), ecn.traffic_class(packet), len(packet) <= mtu
 
-    def _refuse_v4(self, port: Port, packet: Frame, mtu: int) -> None:
-        parsed = ip.parse_ipv4(packet)
-        error = parsed.protocol == ip.ICMP and len(parsed.payload) and parsed.payload[0] in icmp.ERROR_TYPES
-        # No errors about multicast packets, nor about later fragments (RFC 1122 section 3.2.2).
-        if error or parsed.offset or parsed.destination[0] >= 224 or not self._errors.take(self.now()):
-            return
-        quote = bytes(packet[: icmp.QUOTE_V4])
-        message = icmp.build(icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, 0, mtu, quote)
-        # The outer address may be the sender's own, of which it would take nothing from a tunnel; a sender
-        # asks only what is quoted.
-        port.send(Burst([ip.build_ipv4(parsed.destination, parsed.source, ip.ICMP, message)]))
-
-    def _refuse_v6(self, port: Port, packet: Frame, mtu: int) -> None:
-        parsed = ip.parse_ipv6(packet)
-        error = parsed.next_header == ip.ICMPV6 and len(parsed.payload) and parsed.payload[0] < 128
-        if error or parsed.source[0] == 0xFF or not self._errors.take(self.now()):
-            return
-        quote = bytes(packet[: icmp.QUOTE_V6])
-        if parsed.destination[0] == 0xFF:
-            return
-        own = parsed.destination
-        message = icmp.build_v6(own, parsed.source, icmp.TOO_BIG_V6, 0, mtu >> 16, mtu & 0xFFFF, quote)
-        port.send(Burst([ip.build_ipv6(own, parsed.source, ip.ICMPV6, message)]))
+    def _refuse(self, port: Port, error: bytes | None) -> None:
+        if error is not None and self._errors.take(self.now()):
+            port.send(Burst([error]))
 
     # From the other end
 
@@ -203,6 +193,7 @@ class PointToPointTunnel(TunnelElement):
             if told is None:
                 raise ProtocolError("ICMP: not served")
             self._path = max(told, MIN_PATH), now + PATH_LIFETIME
+            self.path_changed()
             return None
         if arrived.protocol not in self.codec.protocols:
             raise ProtocolError("other protocol")

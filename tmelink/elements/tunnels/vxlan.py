@@ -16,14 +16,17 @@ from tmelink import frame, ip, values
 from tmelink.arguments import ArgumentError, flag, keyword, keywords
 from tmelink.element import Claim, Port
 from tmelink.elements.tunnels.arguments import ttl
-from tmelink.elements.tunnels.base import TunnelElement
+from tmelink.elements.tunnels.base import ETHERNET, TunnelElement
 from tmelink.encapsulation import vxlan
 from tmelink.encapsulation.outer import Arrived
 from tmelink.errors import ProtocolError
 from tmelink.frame import MIN_FRAME, Burst, Frame, Run
-from tmelink.offload import cut
+from tmelink.offload import clamp_mss_to, cut
+from tmelink.stack import icmp, too_big
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address, Datagrams
+from tmelink.transport.path_mtu import path_mtu
+from tmelink.transport.undelivered import TOO_LONG
 
 STATIONS = 4096
 """The most known stations; the one heard of longest ago is dropped."""
@@ -95,6 +98,14 @@ class Vxlan(TunnelElement):
         }
         self._stations: dict[bytes, tuple[str, float]] = {}
         self._socket: Datagrams | None = None
+        self._errors = icmp.Allowance()
+        self._path = ETHERNET
+        """Bytes of the largest packet on the host's paths to the remotes."""
+        self._segment = ETHERNET
+        """Bytes of an IP packet with a whole TCP segment."""
+        self._longest = ip.MAX_PACKET
+        """Bytes of a frame, beyond which it is refused."""
+        self._fragments = arguments.fragment
 
     def make_port(self) -> Port:
         """A port that takes super-frames, which are cut here."""
@@ -113,19 +124,38 @@ class Vxlan(TunnelElement):
         header = ip.IPV4_HEADER if self.arguments.remote[0].version == 4 else ip.IPV6_HEADER
         return header + ip.UDP_HEADER + vxlan.HEADER + MIN_FRAME
 
+    def host_path_mtu(self) -> int:
+        """The smallest of the paths to the remotes."""
+        return self._path
+
+    def path_changed(self) -> None:
+        """Find out what fits now, and tell the inner side where that is another size than before."""
+        if self._socket is not None:
+            local = self.arguments.local
+            known = [path_mtu(remote, None if local is None else str(local)) for remote in self._remotes]
+            self._path = min((mtu for mtu in known if mtu is not None), default=ETHERNET)
+        fits = self.path_mtu() - self.overhead
+        self._fragments = self.arguments.fragment or fits < ip.MIN_MTU_V6
+        most = self.arguments.mtu or max(fits, ip.MIN_MTU_V6)
+        self._longest = MIN_FRAME + (most if self._fragments else min(most, fits))
+        self._segment = self.whole_mtu
+        if self._socket is not None and sys.platform == "linux":
+            sockets.set_mtu_discovery(self._socket.sock, "no" if self._fragments else "yes")
+        super().path_changed()
+
     # Running
 
     async def open(self) -> None:
         """Bind the UDP port, unless a connection carries the datagrams."""
         await super().open()
         if self.outer is not None:
+            self.path_changed()
             return
         arguments = self.arguments
         version = arguments.remote[0].version
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         options = sockets.SocketOptions(
             receive_buffer=sockets.RECEIVE_BUFFER,
-            mtu_disc="no" if arguments.fragment else "yes",
             ipv6_only=True,
         )
         anywhere = "0.0.0.0" if version == 4 else "::"
@@ -141,6 +171,7 @@ class Vxlan(TunnelElement):
         self._socket = Datagrams(
             sock, self._receive_datagrams, self.hold_inner, self.log, self.sent, self.received
         )
+        await self.watch_path()
 
     async def close(self) -> None:
         """Close the port, and forget the stations."""
@@ -155,21 +186,42 @@ class Vxlan(TunnelElement):
     def wrap(self, port: Port, burst: Burst) -> None:
         """Send a burst from the inner side with the tunnel's headers, to the remotes of its stations."""
         now = self.now()
-        header = self._header
+        header, longest, segment = self._header, self._longest, self._segment
         by_remote: dict[str, list[Frame | Run]] = {}
         for item in cut(burst, port.sent):
             for piece in item.pieces() if isinstance(item, Run) else (item,):
                 if len(piece) < MIN_FRAME:
                     port.drop("too short")
                     continue
-                datagram = header + piece
-                for remote in self._remotes_of(bytes(piece[:6]), now):
-                    by_remote.setdefault(remote, []).append(datagram)
+                if len(piece) > longest:
+                    fitting = self._fit(port, piece, now)
+                else:
+                    fitting = (clamp_mss_to(piece, segment),)
+                for content in fitting:
+                    datagram = header + content
+                    for remote in self._remotes_of(bytes(content[:6]), now):
+                        by_remote.setdefault(remote, []).append(datagram)
+        refused = self.sent.drops[TOO_LONG]
         for remote, datagrams in by_remote.items():
             if self._socket is not None:
                 self._socket.send(datagrams, self._addresses[remote])
             else:
                 self.send_by_connection(self._packets(remote, datagrams))
+        if self.sent.drops[TOO_LONG] > refused and self._loop is not None:
+            # A router outside has told the kernel that less fits.
+            self._loop.call_soon(self.path_changed)
+
+    def _fit(self, port: Port, content: Frame, now: float) -> Sequence[Frame]:
+        """What crosses of a frame that is too long; where that is nothing, its sender gets an error."""
+        try:
+            pieces, error = too_big.fitted_frame(content, self._longest)
+        except ProtocolError:
+            pieces, error = (), None
+        if not pieces:
+            port.drop(too_big.TOO_BIG)
+        if error is not None and self._errors.take(now):
+            port.send(Burst([error]))
+        return pieces
 
     def _remotes_of(self, station: bytes, now: float) -> Sequence[str]:
         """The remote of a station, or all remotes."""
@@ -187,7 +239,7 @@ class Vxlan(TunnelElement):
             assert not isinstance(datagram, Run), "made above"
             udp = ip.build_udp(self._end.local, port, destination, port, datagram)
             try:
-                whole = not self.arguments.fragment
+                whole = not self._fragments
                 packets += self._end.wrap(destination, ip.UDP, udp, path, tos=0, dont_fragment=whole)
             except ProtocolError as reason:
                 self.sent.drops[str(reason)] += 1

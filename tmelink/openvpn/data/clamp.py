@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from tmelink.frame import Frame, Run, SuperFrame
-from tmelink.offload import clamp_mss
+from tmelink.offload import LONGEST_SYN, clamp_mss
 from tmelink.openvpn.session import Carried
 
 T = TypeVar("T", bound=Carried)
-
-LONGEST_SYN: Final = 200
-"""A TCP segment that opens a connection: headers of Ethernet, two tags, IPv6, TCP with all its options, and
-some. Anything longer is not searched for an MSS."""
 
 
 def clamped(items: Sequence[T], mss: int, *, ip: bool) -> Sequence[T | Frame]:

@@ -10,6 +10,8 @@ import pytest
 
 from tests.openvpn.test_tls_session import equals, up
 from tests.support.options_of import read
+from tmelink import sizes
+from tmelink.elements.openvpn import wire
 from tmelink.elements.openvpn.sessions import settings
 from tmelink.frame import Run
 from tmelink.openvpn import keys
@@ -17,7 +19,6 @@ from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Step
-from tmelink.proof import sizes, wire
 from tmelink.routing.facts import IPVersion
 
 SIZES = (15, 60, 98, 1414, 1441, 1458, 1500, 1514)

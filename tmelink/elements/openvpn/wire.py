@@ -21,8 +21,8 @@ from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.plain import mtu
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.secret import Secret
-from tmelink.proof.sizes import IP_HEADER, UDP_HEADER, HeaderSize, fragments
 from tmelink.routing.facts import IPVersion
+from tmelink.sizes import IP_HEADER, UDP_HEADER, HeaderSize, fragments
 
 OPCODE_AND_PEER = 4
 PACKET_ID = 4
