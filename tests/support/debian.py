@@ -10,9 +10,11 @@ over a reboot.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -99,6 +101,11 @@ class DebianHost:
     def off(self) -> None:
         """Pull the plug."""
         if self._process is not None:
+            # With its process 1 every process of a host ends; they would outlive systemd-nspawn.
+            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+            for child in children.read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
             self._process.kill()
             self._process = None
 
