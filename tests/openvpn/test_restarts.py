@@ -113,6 +113,23 @@ def test_a_reset_from_a_server_that_is_alive_is_a_strangers() -> None:
     assert len(end.of(Up)) == 1
 
 
+def test_whoever_begins_anew_is_not_told_again() -> None:
+    ours, theirs = keys("tls-crypt")
+    hub = Hub(ours)
+    first, second = addresses(2)
+    hub.client(first, 0, theirs)
+    end = hub.client(second, 1, theirs)
+    hub.run(2)
+    restarted(hub, ours)
+    hub.now = 5.0
+    # Its number from before, 1, is nobody's now: the new session has 0.
+    [old] = pieces(end.session.send([FRAME], hub.now).wire)
+    [told] = hub.server.receive([old], second, hub.now)
+    [reset] = pieces(end.session.receive(pieces(told.step.wire), hub.now).wire)
+    assert hub.server.receive([reset], second, hub.now)
+    assert hub.server.receive([old], second, hub.now + 2) == []
+
+
 def test_few_are_told_and_not_often() -> None:
     server = Hub().server
     assert server.receive([UNKNOWN[:3]], "a", 0.0) == []  # fewer bytes than a third of the answer

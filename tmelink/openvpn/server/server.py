@@ -187,8 +187,8 @@ class TlsServer:
         return steps
 
     def _notice(self, address: Hashable, size: int, now: float) -> list[Addressed]:
-        """Tell a client of an earlier run that this one has begun."""
-        if self._settings.stream:
+        """Tell a client of an earlier run that this one has begun, unless it is beginning anew already."""
+        if self._settings.stream or address in self._by_address:
             return []
         reset = self._notices.notice(address, size, now, self._wall(now))
         return [Addressed(None, address, Step((reset,)))] if reset else []

@@ -37,7 +37,13 @@ class Newcomers:
         self._sessions: list[ControlSession] = []
 
     def notice(self, source: Hashable, size: int, now: float) -> bytes:
-        """What a server says over UDP to whoever speaks in a session of an earlier run; empty for nothing."""
+        """What a server says over UDP to whoever speaks in a session of an earlier run; empty for nothing.
+
+        Nothing to one who is beginning anew already: what came later under a wrapping key would make the
+        packets of his new session look old.
+        """
+        if any(control_session.address == source for control_session in self._sessions):
+            return b""
         return self._notices.notice(source, size, now, self._wall(now))
 
     def __iter__(self) -> Iterator[ControlSession]:
