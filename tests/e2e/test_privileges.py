@@ -142,6 +142,23 @@ def test_a_program_runs_as_an_unprivileged_user(net: Net, asked: str | None) -> 
     assert not Path(found[2]).exists() or asked
 
 
+def test_a_lab_with_programs_is_restarted_by_a_run_that_gave_up_root(net: Net) -> None:
+    a = net.namespace()
+    name = f"restarted-{a.name}"
+    run = a.tmelink(
+        'p0: tmelink/process sh -c "touch here; echo uid $(id -u) pid $$; exec sleep 1000"\n',
+        "--name",
+        name,
+    )
+    nobody = pwd.getpwnam("nobody").pw_uid
+    run.expect(rf"uid {nobody} pid \d+")
+    since = len(run.lines)
+    a.run(*TMELINK, "restart", name)
+    run.expect(rf"uid {nobody} pid \d+", since=since)
+    assert run.stop() == 0, run.output
+    assert "cannot be given" not in run.output
+
+
 def test_a_program_is_started_again_by_a_run_that_gave_up_root(net: Net) -> None:
     a = net.namespace()
     run = a.tmelink('p0: tmelink/process restart always sh -c "echo pid $$; exec sleep 1000"\n')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,19 @@ def for_programs(asked: str | None) -> Account | None:
     raise ElementError(f"this computer has no user {' or '.join(DEFAULTS)}; write 'user NAME'")
 
 
+_shared_groups: set[int] = set()
+"""Of those that anything was shared with."""
+
+
+def join_shared_groups(groups: Iterable[int]) -> list[int]:
+    """`groups` and those of the users that files were shared with.
+
+    A process in them shares files with the same users again after it has given up CAP_CHOWN (chown(2)), as
+    when a lab is restarted.
+    """
+    return sorted({*groups, *_shared_groups})
+
+
 def share(path: str | Path, account: Account) -> None:
     """Let that user's group in beside the owner of a file or folder; raises `ElementError`.
 
@@ -75,6 +89,7 @@ def share(path: str | Path, account: Account) -> None:
     """
     try:
         os.chown(path, -1, account.gid)
+        _shared_groups.add(account.gid)
         os.chmod(path, 0o770 if os.path.isdir(path) else 0o660)
     except OSError as error:
         raise ElementError(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 from pathlib import Path
 
 from tmelink.errors import ElementError
-from tmelink.system import capabilities, children
+from tmelink.system import accounts, capabilities, children
 from tmelink.system.accounts import Account
 
 
@@ -27,9 +28,14 @@ def drop(needed: frozenset[str], account: Account | None = None) -> frozenset[st
     _end_library_threads()
     try:
         if account is None:
+            before = sorted(os.getgroups())
+            groups = accounts.join_shared_groups(before)
+            if os.geteuid() == 0 and groups != before:
+                os.setgroups(groups)
             capabilities.keep_only(needed)
         else:
-            capabilities.become(account.uid, account.gid, list(account.groups), needed)
+            groups = accounts.join_shared_groups(account.groups)
+            capabilities.become(account.uid, account.gid, groups, needed)
         capabilities.no_new_privileges()
     except OSError as error:
         raise ElementError(f"giving up privileges: {error.strerror}") from error
