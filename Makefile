@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit hosts mtu-table coverage fuzz lint clean
+.PHONY: demo test unit hosts mtu-table coverage properties fuzz recovery chaos soak lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/tmelink demo
@@ -34,8 +34,29 @@ coverage: $(VENV)/.test
 # The property tests alone, with as many examples as TIMES says, at random: a quarter of an hour for 20.
 TIMES ?= 20
 
-fuzz: $(VENV)/.test
+properties: $(VENV)/.test
 	TMELINK_FUZZ=$(TIMES) $(BIN)/python -m pytest -m fuzz $(ARGS)
+
+# Parsers under inputs that coverage guides, for so many seconds.
+FUZZ_SECONDS ?= 60
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+# How soon each kind of link is back after a kill; links under what goes wrong; what grows with sessions.
+CHAOS_SECONDS ?= 3600
+SESSIONS ?= 100000
+JOINS ?= 3000
+
+recovery: $(VENV)/.test
+	$(BIN)/python -m tests.chaos.recovery $(ARGS)
+
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.chaos.storm --seconds $(CHAOS_SECONDS) $(ARGS)
+
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.chaos.soak --sessions $(SESSIONS) --joins $(JOINS) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -80,6 +80,8 @@ class Spy(tmelink.Element):
         fails: bool = flag(help="fail to open")
         hangs: bool = flag(help="never finish closing")
         waits: bool = flag(help="never finish opening")
+        stuck: bool = flag(help="never finish putting back what was changed")
+        spoilt: bool = flag(help="fail to put back what was changed")
 
     events: list[str]
     waiting: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
@@ -92,6 +94,12 @@ class Spy(tmelink.Element):
             await asyncio.Event().wait()
         if self.arguments.fails:
             raise tmelink.ElementError("told to")
+
+    async def restore(self) -> None:
+        if self.arguments.stuck:
+            await asyncio.Event().wait()
+        if self.arguments.spoilt:
+            raise tmelink.ElementError("the route stays")
 
     async def close(self) -> None:
         self.events.append(f"close {self.name}")
@@ -150,6 +158,30 @@ def test_one_that_hangs_does_not_keep_the_lab_from_closing(
 
     run(body)
     assert "close b" in events
+
+
+@pytest.mark.parametrize(
+    ("how", "why"), [("stuck", "could not be undone in 0.05 s"), ("spoilt", "the route stays")]
+)
+def test_what_cannot_be_put_back_is_said_and_kept(
+    events: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+    why: str,
+) -> None:
+    monkeypatch.setattr("tmelink.runtime.RESTORE_SECONDS", 0.05)
+
+    async def body() -> None:
+        async with tmelink.load(f"a: test/spy\nb: test/spy {how}\n").run() as lab:
+            assert lab.left == []
+        [left] = lab.left
+        assert left.startswith("b: ")
+        assert why in left
+
+    run(body)
+    assert "left on this computer: b: " in caplog.text
+    assert events[-2:] == ["close b", "close a"], "the rest ends as always"
 
 
 def test_a_lab_that_is_still_opening_stops_at_once(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
+import signal
+import tempfile
 import time
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from typing import ClassVar
 
 import tmelink
 from tmelink.system import event_loop
@@ -20,8 +24,9 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.chaos.loaded"])
 
 
-def _live(text: str, ready: Connection) -> None:
-    """Run a lab until the process is killed."""
+def _live(text: str, ready: Connection, folder: str) -> None:
+    """Run a lab until the process is killed, with its temporary files in a folder."""
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
 
     async def main() -> None:
         async with tmelink.load(text).run():
@@ -34,6 +39,9 @@ def _live(text: str, ready: Connection) -> None:
 class Killed:
     """An end in a process of its own, forked from one that has loaded everything."""
 
+    pids: ClassVar[list[int]] = []
+    """Of all that were started."""
+
     def __init__(self, text: str) -> None:
         self._text = text
         self._process: ForkServerProcess | None = None
@@ -41,10 +49,14 @@ class Killed:
     async def start(self) -> float:
         """Start it; returns when it says that it runs."""
         here, there = PROCESSES.Pipe(duplex=False)
-        process = self._process = PROCESSES.Process(target=_live, args=(self._text, there), daemon=True)
+        process = self._process = PROCESSES.Process(
+            target=_live, args=(self._text, there, tempfile.gettempdir()), daemon=True
+        )
         began = asyncio.get_running_loop().create_future()
         await asyncio.to_thread(process.start)
         there.close()
+        assert process.pid is not None
+        self.pids.append(process.pid)
         asyncio.get_running_loop().add_reader(here.fileno(), began.set_result, None)
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -60,4 +72,18 @@ class Killed:
         if self._process is not None:
             self._process.kill()
             await asyncio.to_thread(self._process.join)
+            self._process.close()
             self._process = None
+
+    def stop(self) -> None:
+        """SIGSTOP: it neither reads nor says anything."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)

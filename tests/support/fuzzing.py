@@ -1,4 +1,4 @@
-"""Property tests and fuzzers: seeded examples in the suite, many random ones under `make fuzz`.
+"""Property tests and fuzzers: seeded examples in the suite, many random ones under `make properties`.
 
 While somebody works, a quarter of the examples is tried; TMELINK_FULL=1, as `.ci/run` has it, tries them all.
 """
