@@ -90,12 +90,13 @@ def test_what_is_too_big_for_vxlan_is_dropped_unless_asked_otherwise(net: Net, e
     device(b, a)
     b.run("ip", "link", "set", "vx0", "mtu", "1500")
     a.tmelink(
-        "le0: tme/host/tun/tap interface tap0 inet 10.9.0.1/24\n"
+        "le0: tme/host/tun/tap interface tap0 inet 10.9.0.1/24 mtu 1500\n"
         f"vx at le0: tmelink/vxlan vni 42 remote {b.addresses[0]}{extra}\n"
     )
     a.ping("10.9.0.2", size=1400)
-    said = a.run("ping", "-c", "1", "-W", "1", "-s", "1472", "10.9.0.2", check=False)
+    said = a.run("ping", "-c", "1", "-W", "1", "-M", "do", "-s", "1472", "10.9.0.2", check=False)
     assert ("1 received" in said) is bool(extra)
+    assert ("mtu = 1450" in said) is not bool(extra), "its sender gets an error, as from a router"
 
 
 TUNNELS = {

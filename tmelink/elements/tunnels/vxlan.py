@@ -136,7 +136,7 @@ class Vxlan(TunnelElement):
             self._path = min((mtu for mtu in known if mtu is not None), default=ETHERNET)
         fits = self.path_mtu() - self.overhead
         self._fragments = self.arguments.fragment or fits < ip.MIN_MTU_V6
-        most = self.arguments.mtu or max(fits, ip.MIN_MTU_V6)
+        most = self.arguments.mtu or (ip.MAX_PACKET if self.arguments.fragment else max(fits, ip.MIN_MTU_V6))
         self._longest = MIN_FRAME + (most if self._fragments else min(most, fits))
         self._segment = self.whole_mtu
         if self._socket is not None and sys.platform == "linux":
