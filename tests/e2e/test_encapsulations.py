@@ -154,7 +154,7 @@ def test_path_mtu_discovery_through_a_tunnel(net: Net) -> None:
     a, b = net.pair()
     for own, other, number in ((a, b, 1), (b, a, 2)):
         own.tmelink(
-            f"le0: tme/host/tun/tun interface le0 inet 10.9.0.{number}/24 inet6 fd09::{number}/64\n"
+            f"le0: tme/host/tun/tun interface le0 inet 10.9.0.{number}/24 inet6 fd09::{number}/64 mtu 1500\n"
             f"t at le0: tmelink/ipip local {own.addresses[0]} remote {other.addresses[0]}\n"
         )
     a.ping("10.9.0.2")
