@@ -34,13 +34,18 @@ class Monitor:
     async def open(self, netns: str | None) -> None:
         """Begin to listen; raises `OSError`."""
 
-        def make() -> socket.socket:
-            made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)  # NETLINK_ROUTE
-            made.bind((0, _GROUPS))
-            made.setblocking(False)
-            return made
+        def make() -> None:
+            # Kept in the same thread, so that it is closed also where nobody waits for it any more.
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)  # NETLINK_ROUTE
+            self._socket.bind((0, _GROUPS))
+            self._socket.setblocking(False)
 
-        self._socket = await namespaces.run(make, netns)
+        try:
+            await namespaces.run(make, netns)
+        except BaseException:
+            self.close()
+            raise
+        assert self._socket is not None, "made above"
         self._loop.add_reader(self._socket.fileno(), self._read)
 
     def close(self) -> None:
