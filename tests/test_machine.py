@@ -511,7 +511,8 @@ def test_ls() -> None:
         ("ls nowhere", "1:4: nowhere does not exist"),
         (
             "log s loud",
-            "1:7: 'loud' is not a valid log level: a number from 0, off, debug, info, warning or error",
+            "1:7: 'loud' is not a valid log level: a number from 0, off, trace, debug, info, warning "
+            "or error",
         ),
     ],
 )

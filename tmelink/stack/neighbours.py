@@ -100,6 +100,12 @@ class Neighbours:
             self._drops["neighbour: queue full"] += 1
         asked.waiting.append(packet)
 
+    def seek(self, address: bytes, now: float) -> None:
+        """Ask for `address` where it is neither known nor asked for, although no packet waits for it."""
+        if address not in self._known and address not in self._asked and len(self._asked) < UNRESOLVED:
+            self._asked[address] = _Asked(now + RETRY, 1)
+            self._ask(address, None)
+
     def learn(
         self, address: bytes, mac: bytes, now: float, *, create: bool, confirmed: bool = True
     ) -> Sequence[bytes]:

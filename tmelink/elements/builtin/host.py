@@ -8,7 +8,6 @@ its arguments, its clock and its commands.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,10 +53,7 @@ UP_SECONDS = 5.0
 """How long a ping waits for what its host is connected to, which commonly is up in less than a second."""
 
 LOOK_SECONDS = 0.05
-"""How often it looks: what is behind a switch tells nobody here."""
-
-PROBE_SECONDS = 0.5
-"""How often it asks meanwhile whether the destination is there already: it may be on this side."""
+"""How often it looks: what is behind a switch tells nobody here, and the destination may be on this side."""
 
 
 class Host(AddressedElement):
@@ -207,33 +203,17 @@ class Host(AddressedElement):
 
     async def _come_up(self, destination: IPv4Address | IPv6Address, node: Ipv4 | Ipv6) -> None:
         """Wait until the host's connections lead somewhere, or the destination answers; not for long."""
-        answered = asyncio.Event()
-
-        def told(reply: PingReply) -> None:
-            if reply.rtt is not None:
-                answered.set()
-
-        def send(sequence: int, now: float) -> None:
-            node.ping(destination.packed, identifier, sequence, b"", now)
-            self.flush(now)
-
-        identifier = self._free_identifier()
-        probes = round(UP_SECONDS / PROBE_SECONDS)
-        probe = self._pings[identifier] = Ping(
-            destination, send, count=probes, interval=PROBE_SECONDS, size=0, timeout=UP_SECONDS, on_reply=told
-        )
-        asking = asyncio.ensure_future(probe.run())
-        try:
-            until = asyncio.get_running_loop().time() + UP_SECONDS
-            while not _is_up(self.ports) and (loop := self._loop) is not None and loop.time() < until:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await answered.wait()
-                        return
-        finally:
-            del self._pings[identifier]
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+        address = destination.packed
+        near = node.next_hop(address) == address
+        clock = asyncio.get_running_loop().time
+        until = clock() + UP_SECONDS
+        while not _is_up(self.ports) and self._loop is not None and clock() < until:
+            if node.is_own(address) or (near and node.neighbours.known(address) is not None):
+                return
+            if near:
+                node.neighbours.seek(address, clock())
+                self.flush(clock())
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _free_identifier(self) -> int:
         while True:
