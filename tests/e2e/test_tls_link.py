@@ -161,8 +161,7 @@ def test_the_curve_that_one_end_insists_on(site: Site, ours: str, theirs: str, c
         a,
         f"--local {a.addresses[0]} --remote {b.addresses[0]} --tls-server {ours} "
         f"{site.identity('ours', 'server')}",
-        until="link: up",
-    )
+    ).expect("link: up")
     assert f"EC{curve}" in peer.expect("peer temporary key")
     a.ping(THEIRS)
 

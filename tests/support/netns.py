@@ -206,11 +206,16 @@ class Namespace:
         return process
 
     def tmelink(self, machine: str, *options: str, until: str = "running:") -> Process:
-        """`tmelink run` of a machine file's text, once it has written a line that matches `until`."""
+        """`tmelink run` of a machine file's text, once it has written a line that matches `until`.
+
+        A link may be up before the lab says that all is open, addresses included; it is waited for then too.
+        """
         path = self.directory / f"{self.name}-{next(_numbers)}.conf"
         path.write_text(machine)
         process = self.start(sys.executable, "-m", "tmelink", "run", *options, str(path))
         process.expect(until)
+        if until.endswith(": up"):
+            process.expect("running:")
         return process
 
     def call(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
