@@ -111,6 +111,16 @@ class DebianHost:
 
     def files(self) -> set[str]:
         """Every file outside of logs, caches and what systemd keeps of its services."""
-        skipped = ["/var/log", "/var/cache", "/var/lib/systemd", "/proc", "/run", "/sys", "/dev", "/tmp"]
+        skipped = [
+            "/var/log",
+            "/var/cache",
+            "/var/lib/systemd",
+            "/var/tmp",
+            "/proc",
+            "/run",
+            "/sys",
+            "/dev",
+            "/tmp",
+        ]
         tests = " -o ".join([*(f"-path {folder}" for folder in skipped), "-name __pycache__"])
         return set(self.ssh(f"find / -xdev \\( {tests} \\) -prune -o -print").splitlines())
