@@ -100,7 +100,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "replayed": Reason("in", "a packet came twice: the network or a stranger repeats it"),
     "too late": Reason("in", "a packet is older than --replay-window allows"),
     "old sequence": Reason("in", "a packet of an earlier session came"),
-    "packet ids used up": Reason("out", "a key has sealed as many packets as it may; new keys are on the way"),
+    "packet ids used up": Reason("out", "a key has sealed as many packets as it may; new keys are being negotiated"),
     "unknown epoch": Reason("in", "it was sealed under a key far before or after the present one"),
     "too many forgeries": Reason("in", "a key has seen so many forged packets that it is no longer believed"),
     "no keys for a data packet": Reason("in", "it was sealed under keys that are not, or no longer, here"),

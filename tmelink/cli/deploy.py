@@ -53,30 +53,31 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _deploy(options: argparse.Namespace, folder: Path, work: Path) -> int:
-    keys = KeyFolder(folder, spare=work / "keys" if options.check else None)
-    if options.rotate:
-        keys = _rotated(options, folder, keys, work)
-    made = plan(options.file, keys, options.limit)
+    # What is shown first has keys that go away: nothing is made or replaced before somebody agrees.
+    seen = KeyFolder(work / "none" if options.rotate else folder, spare=work / "keys")
+    made = plan(options.file, seen, options.limit)
     _show(made, folder)
+    if not options.check:
+        if not (options.yes or options.write or _agreed()):
+            print("nothing was changed")
+            return 1
+        made = plan(options.file, _kept_keys(options, folder, made), options.limit)
     if options.write is not None:
         ansible_files.write(options.write, made, options.wheels)
         place = options.write
         print(f"wrote {place}; run: ansible-playbook -i {place}/inventory.yml {place}/site.yml")
         return 0
-    if not (options.yes or options.check or _agreed()):
-        print("nothing was changed")
-        return 1
     ansible_files.write(work / "deploy", made, options.wheels or _collected(work / "collected"))
     flags = ["--check"] * options.check + ["--diff"] * options.diff
     return _report(ansible_run.run(work / "deploy", "site.yml", flags), checked=options.check)
 
 
-def _rotated(options: argparse.Namespace, folder: Path, keys: KeyFolder, work: Path) -> KeyFolder:
-    """The keys with new pairs for the hosts that have some; with --check in a folder that goes away."""
-    if options.check:
-        return KeyFolder(work / "none", spare=work / "keys")
-    for host in plan(options.file, KeyFolder(folder, spare=work / "spare"), options.limit).hosts:
-        keys.rotate(host.name)
+def _kept_keys(options: argparse.Namespace, folder: Path, made: Deployment) -> KeyFolder:
+    """The keys beside the file; with --rotate, without the pairs that the hosts have had."""
+    keys = KeyFolder(folder)
+    if options.rotate:
+        for host in made.hosts:
+            keys.rotate(host.name)
     return keys
 
 
@@ -86,7 +87,7 @@ def _show(made: Deployment, folder: Path) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     for host in made.hosts:
         links = f", waits for {', '.join(host.links)}" if host.links else ""
-        print(f"{host.name}: ssh {host.target}, {host.elements} elements, slice {host.release}{links}")
+        print(f"{host.name}: ssh {host.target}, {host.elements} elements{links}")
     if made.new_keys:
         print(f"new keys for {', '.join(made.new_keys)} in {folder}")
 

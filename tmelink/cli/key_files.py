@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from tmelink.errors import TmelinkError
+from tmelink.system import private_file
 
-PRIVATE = 0o600
+PRIVATE = private_file.MODE
 PUBLIC = 0o644
 
 
@@ -25,9 +25,7 @@ def write(path: str, content: bytes, *, force: bool, mode: int = PRIVATE) -> Non
     try:
         if force:
             Path(path).unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-        with open(descriptor, "wb") as file:
-            file.write(content)
+        private_file.write_new(Path(path), content, mode)
     except FileExistsError:
         raise TmelinkError(f"{path} exists already; --force writes over it, and its key is lost") from None
     except OSError as error:

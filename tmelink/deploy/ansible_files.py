@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from tmelink.deploy.plan import Deployment, HostPlan
+from tmelink.system import private_file
 
 PLAYBOOKS = Path(__file__).parent / "playbook"
-FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
 FROM_PYPI = "pypi"
@@ -55,18 +54,12 @@ def write_inventory(folder: Path, plan: Deployment, environment: str = FROM_PYPI
 
 def _write_slice(folder: Path, host: HostPlan) -> None:
     folder.mkdir(mode=FOLDER_MODE, parents=True)
-    _write(folder / "machine.conf", host.part.text.encode())
-    _write(folder / "lab.service", host.unit.encode())
+    private_file.write_new(folder / "machine.conf", host.part.text.encode())
+    private_file.write_new(folder / "lab.service", host.unit.encode())
     for name, path in host.part.files.items():
         target = folder / name
         target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        _write(target, path.read_bytes())
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE)
-    with open(descriptor, "wb") as file:
-        file.write(content)
+        private_file.write_new(target, path.read_bytes())
 
 
 def _variables(host: HostPlan) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tmelink.errors import TmelinkError
 FORKS = 25
 """Hosts at once; Ansible's own default is 5."""
 
-_RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+_RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class HostResult:
     host: str
     changed: int
     unreachable: bool
-    failed: bool
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ def run(folder: Path, playbook: str, flags: Sequence[str] = ()) -> PlaybookResul
         "ANSIBLE_FORKS": os.environ.get("ANSIBLE_FORKS", str(FORKS)),
         "ANSIBLE_PIPELINING": "True",
         "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "False",
-        "ANSIBLE_REMOTE_TEMP": "/tmp/.tmelink-ansible",
+        # In the user's own home, where nobody else can put it first; destroy.yml removes it.
+        "ANSIBLE_REMOTE_TEMP": "~/.tmelink-ansible",
         "ANSIBLE_NOCOWS": "True",
         "PYTHONUNBUFFERED": "1",
     }
@@ -58,8 +58,7 @@ def run(folder: Path, playbook: str, flags: Sequence[str] = ()) -> PlaybookResul
             print(line, end="", flush=True)
             lines.append(line)
     hosts = tuple(
-        HostResult(match[1], int(match[3]), match[4] != "0", match[5] != "0")
-        for match in _RECAP.finditer("".join(lines))
+        HostResult(match[1], int(match[2]), match[3] != "0") for match in _RECAP.finditer("".join(lines))
     )
     return PlaybookResult(hosts, process.returncode == 0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from cryptography import x509
 from tmelink.errors import TmelinkError
 from tmelink.openvpn.tls.identity import fingerprint
 from tmelink.openvpn.tls.keygen import generate
+from tmelink.system import private_file
 
 FOLDER_MODE = 0o700
-FILE_MODE = 0o600
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,7 @@ class KeyFolder:
     def _generate(self, host: str, key: Path, certificate: Path) -> None:
         key.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         pair = generate(host[:64], time.time())
-        _write(key, pair.private_key)
-        _write(certificate, pair.certificate)
+        for path, content in ((key, pair.private_key), (certificate, pair.certificate)):
+            path.unlink(missing_ok=True)
+            private_file.write_new(path, content)
         self.made.append(host)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A file that no other user can read at any moment."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE)
-    with open(descriptor, "wb") as file:
-        file.write(content)

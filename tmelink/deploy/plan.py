@@ -84,7 +84,7 @@ def plan(file: Path, keys: KeyFolder, limit: Collection[str] = ()) -> Deployment
 def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice) -> HostPlan:
     name = part.host
     access = machine.access[name]
-    own = load(part.text, name=f"{name}/machine.conf", host=name)
+    own = load(part.text, name=machine.source.name, host=name)
     file = ETC / lab / "current" / "machine.conf"
     links = tuple(
         path.lstrip("/")

@@ -74,7 +74,7 @@ class Hecnet(Element):
     """HECnet's bridge: bare frames in UDP, many peers on one port, and each connection is one of them.
 
     `hub peer "HOST:PORT" decnet lat at sw0` names the other bridge and the protocols that pass, both ways. A
-    peer is known by its address; its port may change on the way. A switch between the connections learns
+    peer is known by its address; NAT may change its port. A switch between the connections learns
     which peer a station is behind. Frames with and without EtherIP's header are understood. `tmelink import
     bridge.conf` makes such a file. Nothing is secured: between houses of your own use a link.
     """

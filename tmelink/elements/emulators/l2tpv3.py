@@ -42,7 +42,7 @@ class L2tpV3(Cable):
     """Ethernet in a static L2TPv3 session (RFC 3931): QEMU's `-netdev l2tpv3`, User Mode Linux, `ip l2tp`.
 
     With ports it goes over UDP, with addresses alone over IP (protocol 115), which needs CAP_NET_RAW. Both
-    ends are set up by hand: there is no control connection. A cookie keeps out what was sent astray, and
+    ends are set up by hand: there is no control connection. A cookie rejects packets of other sessions, and
     protects nothing.
     """
 

@@ -37,7 +37,7 @@ READ_BUDGET = 64
 NOTHING = HostNetworkRequest()
 
 REMAKE_PAUSE = 0.1
-"""Seconds until a removed interface is made again, so that whoever removes it again and again is no storm."""
+"""Seconds until a removed interface is made again, which bounds what repeated removals cost."""
 
 DEFAULT_MTU = 1500
 """The MTU of a new TAP or TUN."""
