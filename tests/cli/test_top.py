@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tmelink.cli import top
+from tmelink.cli import top_table
 
 pytest.importorskip("textual")
 
@@ -51,10 +51,10 @@ STATUS: dict[str, Any] = {
 
 def test_a_row_has_an_elements_traffic_and_every_drop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tmelink.cli.labs.time.time", lambda: SINCE + 5)
-    b, a = top.rows(STATUS)
+    b, a = top_table.rows(STATUS)
     assert b[4:] == (10, 8000, 3)
     assert a[4:] == (2, 1600, 0)
-    assert top.shown(a) == ("a", "down", "5 s", "waiting", "2", "1.6 kbit/s", "0")
+    assert top_table.shown(a) == ("a", "down", "5 s", "waiting", "2", "1.6 kbit/s", "0")
 
 
 def test_keys_sort_pause_and_show_one_element() -> None:

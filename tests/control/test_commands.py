@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.netns import Process
+from tests.support.sockets import bare_peer
 from tmelink.control import connect, places, running
 
 TMELINK = [sys.executable, "-m", "tmelink"]
@@ -139,6 +140,45 @@ def test_a_restart_reads_the_file_again_and_one_with_mistakes_changes_nothing(
     with connect("lab") as control:
         summary = control.call("summary")
         assert (summary["pid"], summary["total"]) == (lab.pid, 1)
+
+
+def test_a_restart_that_fails_says_why(start: Start, tmp_path: Path) -> None:
+    lab = start("lab.conf")
+    with bare_peer() as holder:
+        port = holder.getsockname()[1]
+        more = f"link1: tme/host/openvpn/socket/link --local 127.0.0.1 --lport {port} --remote 127.0.0.1 9\n"
+        (tmp_path / "lab.conf").write_text(LAB + more)
+        failed = tmelink("restart", "lab")
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert (
+        f"lab 'lab' has ended instead of beginning anew: link1: 127.0.0.1:{port} is in use" in failed.stderr
+    )
+    assert lab.wait() == 1
+
+
+def test_a_restart_under_keep_going_names_what_failed(start: Start, tmp_path: Path) -> None:
+    start("lab.conf", "--keep-going")
+    with bare_peer() as holder:
+        port = holder.getsockname()[1]
+        more = f"link1: tme/host/openvpn/socket/link --local 127.0.0.1 --lport {port} --remote 127.0.0.1 9\n"
+        (tmp_path / "lab.conf").write_text(LAB + more)
+        done = tmelink("restart", "lab")
+    assert done.returncode == 1
+    assert done.stdout == "lab 'lab' has begun anew: 5 elements\n"
+    assert f"tmelink: link1: 127.0.0.1:{port} is in use" in done.stderr
+
+
+def test_a_forgotten_host_is_named_by_run_and_by_service(tmp_path: Path) -> None:
+    (tmp_path / "two.conf").write_text(
+        "host one address 192.0.2.1 { le0: tmelink/switch; }\n"
+        "host two address 192.0.2.2 { le1: tmelink/switch; }\n"
+    )
+    lab = Process([*TMELINK, "run", "two.conf"], cwd=tmp_path)
+    lab.expect("two.conf: the file is for the hosts one, two, and all run here: --host NAME")
+    lab.expect("running: ")
+    assert lab.stop() == 0
+    assert "the hosts one, two" in tmelink("service", "install", str(tmp_path / "two.conf"), "--print").stderr
 
 
 def test_no_colour_reaches_what_is_no_terminal(start: Start) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import re
 import socket
 import sys
-from collections.abc import Iterable
 from itertools import permutations
 
 from tmelink.elements.builtin.host import Host, PingResult
@@ -23,9 +22,6 @@ from tmelink.summary import table
 
 NAME = "demo"
 HELP = "run a small lab whose machines ping each other, and show the result"
-
-LINK_SECONDS = 5.0
-"""How long the demo waits for its links to come up."""
 
 SHOW_SECONDS = 0.5
 """How often the live counters are shown anew."""
@@ -68,7 +64,6 @@ async def _demo(path: str, machine: CheckedMachine, options: argparse.Namespace)
         raise TmelinkError(f"{path}: the demo needs two tmelink/host elements with inet addresses")
     print(f"{path}: {len(hosts)} machines, {options.count} pings in each direction")
     async with Lab(machine) as lab:
-        await _links_up(lab, hosts)
         pings = {
             (a, b): asyncio.create_task(a.ping(hosts[b], count=options.count, interval=options.interval))
             for a, b in permutations(hosts, 2)
@@ -84,21 +79,6 @@ async def _demo(path: str, machine: CheckedMachine, options: argparse.Namespace)
     print()
     print(_results(results))
     return 0 if all(result.received == result.sent > 0 for result in results.values()) else 1
-
-
-async def _links_up(lab: Lab, hosts: Iterable[Host]) -> None:
-    """Wait until every machine's connection leads somewhere, so that no ping is lost before; not for long."""
-    changed = asyncio.Event()
-    end = lab.watch(lambda event: changed.set())
-    try:
-        async with asyncio.timeout(LINK_SECONDS):
-            while not all(port.up for host in hosts for port in host.ports):
-                await changed.wait()
-                changed.clear()
-    except TimeoutError:
-        pass  # what is down then counts as loss
-    finally:
-        end()
 
 
 async def _show(lab: Lab) -> None:

@@ -58,3 +58,12 @@ def not_emulated(machine: CheckedMachine) -> str:
         return ""
     parts = ", ".join(f"{path.lstrip('/')} ({module})" for path, module in machine.not_emulated.items())
     return f"not emulated by tmelink: {parts}"
+
+
+def forgotten_host(options: argparse.Namespace, machine: CheckedMachine) -> str:
+    """The sentence about a file for several hosts that all run here; empty where --host says which."""
+    if options.host is not None or len(machine.hosts) < 2:
+        return ""
+    return (
+        f"the file is for the hosts {', '.join(machine.hosts)}, and all run here: --host NAME runs one's part"
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
-from typing import Any
 
-from tmelink.cli import labs
-from tmelink.control import ControlError, NotRunning, connect
+from tmelink.cli import labs, streams
+from tmelink.control import Client, ControlError, NotRunning, connect, places
 
 NAME = "restart"
 HELP = "check a running lab's file again, then close everything and open what the file says now"
@@ -31,27 +31,52 @@ def main(options: argparse.Namespace) -> int:
         before = lab.call("summary")["since"]
         lab.call("restart", wait=None)
         name = lab.lab.name
-    summary = _answer(name, before)
+    with _again(name, before) as lab:
+        failed = _until_open(lab)
+        summary = lab.call("summary")
     if options.json:
-        labs.dump(summary)
+        labs.dump({**summary, "failed": failed})
     else:
         print(f"lab '{name}' has begun anew: {summary['total']} elements")
-    return 0
+        for element, why in failed.items():
+            streams.complain(f"tmelink: {element}: {why}")
+    return 1 if failed else 0
 
 
-def _answer(name: str, before: float) -> dict[str, Any]:
-    """The summary of the lab once it has begun anew."""
+def _again(name: str, before: float) -> Client:
+    """The lab once it listens again, while its elements are opened."""
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
-        try:
-            with connect(name) as lab:
-                summary: dict[str, Any] = lab.call("summary")
-                if summary["since"] > before:
-                    return summary
-        except NotRunning:
-            raise
-        except ControlError:
-            # It listens again in a moment.
-            pass
+        # It listens again in a moment.
+        with contextlib.suppress(ControlError):
+            lab = connect(name)
+            try:
+                if lab.call("summary")["since"] > before:
+                    return lab
+            except BaseException:
+                lab.close()
+                raise
+            lab.close()
+        if places.find(name) is None:
+            raise NotRunning(f"lab '{name}' has ended instead of beginning anew; its log says why")
         time.sleep(LOOK_SECONDS)
     raise ControlError(f"lab '{name}' has not begun anew within {WAIT_SECONDS:g} s")
+
+
+def _until_open(lab: Client) -> dict[str, str]:
+    """The elements that could not be opened, with the reasons, once all others are open.
+
+    Raises `ControlError` where the lab ends for them.
+    """
+    failed: dict[str, str] = {}
+    try:
+        for item in lab.stream("events"):
+            event = item.value
+            if event["kind"] == "running":
+                break
+            if event["kind"] == "failed":
+                failed[event["element"]] = event["detail"]
+    except ControlError as error:
+        why = "; ".join(f"{element}: {detail}" for element, detail in failed.items())
+        raise ControlError(f"{error} instead of beginning anew{f': {why}' if why else ''}") from error
+    return failed

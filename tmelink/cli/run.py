@@ -37,6 +37,9 @@ EPILOG = labs.epilog(
     ("kill -HUP PID", "read the file again and change what differs, as 'tmelink apply' does"),
 )
 
+RESTART_SECONDS = 1.0
+"""How long a restarted lab that cannot be opened can still be asked why, by whoever restarted it."""
+
 log = logging.getLogger("tmelink.run")
 
 
@@ -116,6 +119,8 @@ def main(options: argparse.Namespace) -> int:
     if not machine.elements:
         part = f" for host {options.host}" if options.host else ""
         raise TmelinkError(f"{options.file}: there is nothing to run: the file has no network element{part}")
+    if note := files.forgotten_host(options, machine):
+        log.warning("%s: %s", options.file, note)
     for warning in mtu_problems(machine, route_lookup.towards):
         log.warning("%s", warning)
     journal.kept = not options.no_journal
@@ -124,14 +129,16 @@ def main(options: argparse.Namespace) -> int:
     memory.keep_freed()
     name = options.name or places.name_of(options.file, options.host)
     manager = ServiceManager.from_environment()
+    restarted = False
     with _seated(name, options) as seat:
         while True:
             lab = Lab(machine, keep_going=options.keep_going, output=streams.say, report=_report)
             control = Control(lab, name, options.file, options.host, files.again(options, machine))
             service = Service(control, manager, options.pidfile)
-            status = event_loop.run(_run(lab, control, service, seat, options))
+            status = event_loop.run(_run(lab, control, service, seat, options, restarted))
             if not control.restarting:
                 return status
+            restarted = True
             machine = control.reload()
 
 
@@ -153,7 +160,12 @@ def _seated(name: str, options: argparse.Namespace) -> Iterator[Seat | None]:
 
 
 async def _run(
-    lab: Lab, control: Control, service: Service, seat: Seat | None, options: argparse.Namespace
+    lab: Lab,
+    control: Control,
+    service: Service,
+    seat: Seat | None,
+    options: argparse.Namespace,
+    restarted: bool,
 ) -> int:
     machine = lab.machine
     for text in machine.output:
@@ -175,12 +187,18 @@ async def _run(
                 await stack.enter_async_context(control.serving(seat, METHODS))
             if options.metrics is not None:
                 await stack.enter_async_context(_metrics(control, options.metrics))
-            await stack.enter_async_context(lab)
+            try:
+                await stack.enter_async_context(lab)
+            except TmelinkError:
+                await asyncio.sleep(RESTART_SECONDS if restarted else 0)
+                raise
             await stack.enter_async_context(service.running())
             if not options.keep_privileges:
                 _give_up(lab, options)
             service.ready()
-            log.info("running: %d elements, %d connections", len(lab), len(machine.connections))
+            size = f"{len(lab)} elements, {len(machine.connections)} connections"
+            control.note("running", size, failed=sorted(lab.failures))
+            log.info("running: %s", size)
             await lab.wait()
     except TmelinkError as error:
         if lab.reported is not error:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tmelink.cli import files, labs
+from tmelink.cli import files, labs, streams
 from tmelink.cli.addresses import listen_address
 from tmelink.control import places
 from tmelink.deploy.unit import unit
@@ -59,6 +59,8 @@ def _install(options: argparse.Namespace) -> int:
     if options.file == "-":
         raise TmelinkError("a service needs a file that it can read again, and not standard input")
     machine = files.read(options, network_only=False)
+    if note := files.forgotten_host(options, machine):
+        streams.complain(f"{options.file}: warning: {note}")
     name = options.name or places.name_of(options.file, options.host)
     metrics = None if options.metrics is None else str(options.metrics)
     text = unit(machine, Path(os.path.abspath(options.file)), name, options.host, metrics=metrics)

@@ -1,8 +1,8 @@
 """What signals do to a lab that runs in the foreground; the one place where `tmelink run` hears them.
 
 The first that asks for an end, SIGHUP of a closed terminal too, closes the lab; any other SIGHUP has it read
-its file again. A further one shortens the
-closing, but never the restoring of the host, which comes first: only after that does it end the process.
+its file again. A further one shortens the closing, but never the restoring of the host, which comes first:
+only after that does it end the process.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Signals:
         """Begin; what the process was started to ignore, as by nohup(1), stays ignored."""
         for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                self._loop.add_signal_handler(number, self._asked, number)
+                self._loop.add_signal_handler(number, self._obey, number)
         self._task = self._loop.create_task(self._when_restored())
 
-    def _asked(self, number: signal.Signals) -> None:
+    def _obey(self, number: signal.Signals) -> None:
         if self._closing:
             self._lab.hurry()
             return

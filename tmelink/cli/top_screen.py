@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer, Static
 
 from tmelink.cli import status as status_command
-from tmelink.cli import top
+from tmelink.cli import top_table
 from tmelink.control import ControlError
 
 
@@ -25,7 +25,7 @@ class TopScreen(App[None]):
         Binding("q", "quit", "quit"),
     ]
 
-    def __init__(self, look: top.Look, interval: float) -> None:
+    def __init__(self, look: top_table.Look, interval: float) -> None:
         super().__init__()
         self._look = look
         self._interval = interval
@@ -43,7 +43,7 @@ class TopScreen(App[None]):
 
     def on_mount(self) -> None:
         """Begin to look."""
-        self.query_one(DataTable).add_columns(*top.HEADS)
+        self.query_one(DataTable).add_columns(*top_table.HEADS)
         self.look()
         self.set_interval(self._interval, self.look)
 
@@ -57,7 +57,7 @@ class TopScreen(App[None]):
             self.exit(return_code=1, message=str(error))
             return
         up = f"{status['up']} of {status['total']} up"
-        order = f"sorted by {top.HEADS[self._column] or 'details'}"
+        order = f"sorted by {top_table.HEADS[self._column] or 'details'}"
         self.query_one("#head", Static).update(f"{status['name']}: {status['file']}, {up}, {order}")
         if self._element is not None:
             self.query_one("#one", Static).update("\n".join(status_command.lines(status, whole=True)))
@@ -65,8 +65,8 @@ class TopScreen(App[None]):
         table = self.query_one(DataTable)
         cursor = table.cursor_row
         table.clear()
-        for row in sorted(top.rows(status), key=lambda row: row[self._column], reverse=self._reverse):
-            table.add_row(*top.shown(row), key=row[0])
+        for row in sorted(top_table.rows(status), key=lambda row: row[self._column], reverse=self._reverse):
+            table.add_row(*top_table.shown(row), key=row[0])
         table.move_cursor(row=cursor)
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
@@ -85,7 +85,7 @@ class TopScreen(App[None]):
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        self._column = (self._column + 1) % len(top.HEADS)
+        self._column = (self._column + 1) % len(top_table.HEADS)
         # Of numbers the largest are of interest.
         self._reverse = self._column >= 4
         self.look()

@@ -23,7 +23,7 @@ METHODS = Methods()
 SWITCH_SECONDS = 0.000_5
 """How long a thread that reads a file may keep the interpreter while traffic waits."""
 
-TOLD = 5
+SHOWN = 5
 """Changes that the event of a change has in words; all of them are in its data."""
 
 
@@ -41,7 +41,7 @@ async def apply(
         reload = control.reload if file is None and text is None else _reader(control, file, text)
         difference = await _difference(control, reload)
         if dry_run:
-            return _told(difference, {})
+            return _as_reply(difference, {})
         control.reload = reload
         control.edits.clear()
         if file is not None:
@@ -113,15 +113,15 @@ async def _difference(control: Control, reload: Callable[[], CheckedMachine]) ->
 
 async def _change(control: Control, difference: Difference) -> Json:
     failed = await control.lab.reconcile(difference)
-    told = _told(difference, failed)
+    reply = _as_reply(difference, failed)
     if difference.changes:
-        first = "; ".join(map(str, difference.changes[:TOLD]))
-        more = len(difference.changes) - TOLD
-        control.note("applied", f"{first}; and {more} more" if more > 0 else first, **told)
-    return told
+        first = "; ".join(map(str, difference.changes[:SHOWN]))
+        more = len(difference.changes) - SHOWN
+        control.note("applied", f"{first}; and {more} more" if more > 0 else first, **reply)
+    return reply
 
 
-def _told(difference: Difference, failed: dict[str, Exception]) -> Json:
+def _as_reply(difference: Difference, failed: dict[str, Exception]) -> Json:
     return {
         "changes": [change._asdict() for change in difference.changes],
         "failed": {name: str(error) for name, error in failed.items()},

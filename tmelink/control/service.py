@@ -28,7 +28,7 @@ class Service:
         self._control = control
         self._manager = manager
         self._pid_file = pid_file
-        self._told = ""
+        self._reported = ""
         self._open = False
         self._terminal = next(filter(os.isatty, range(3)), None)
         self._later: asyncio.TimerHandle | None = None
@@ -94,8 +94,8 @@ class Service:
 
     def _status(self) -> str:
         elements = self._control.lab.machine.elements.values()
-        self._told = f"{sum(element.up for element in elements)} of {len(elements)} elements up"
-        return self._told
+        self._reported = f"{sum(element.up for element in elements)} of {len(elements)} elements up"
+        return self._reported
 
     def _happened(self, event: Event) -> None:
         if self._later is None and self._manager.present:
@@ -103,9 +103,9 @@ class Service:
 
     def _report_status(self) -> None:
         self._later = None
-        before = self._told
+        before = self._reported
         if self._status() != before:
-            self._manager.tell(f"STATUS={self._told}")
+            self._manager.tell(f"STATUS={self._reported}")
 
     async def _feed(self, seconds: float) -> None:
         """Tell the watchdog that the loop turns, twice as often as it wants to hear of it."""
