@@ -501,20 +501,22 @@ def test_a_user_is_called_otherwise_and_its_token_counts_while_it_is_listed(site
     assert process.stop() == 0, process.output
 
 
-@pytest.mark.parametrize("proto", ["udp", "tcp-server"])
-def test_a_server_with_several_own_addresses(site: Site, proto: str) -> None:
+@pytest.mark.parametrize("protos", ["udp udp", "tcp-server tcp-server", "udp tcp-server"])
+def test_a_server_with_several_own_addresses(site: Site, protos: str) -> None:
     """Each client is answered by the address and port that it speaks to; both are in one network."""
     here, *others, _hub = site.net.internet(3)
-    own = here.addresses[0]
-    options = f"--local {own} --local * 1195 {proto} --client-to-client --topology subnet"
+    own, (proto, second) = here.addresses[0], protos.split()
+    options = f"--local {own} --local * 1195 {second} --client-to-client --topology subnet"
     process = serve(site, here, options, "tun", proto)
     clients = [
         site.openvpn(
             other,
-            client_options(site, name, own, "tun", proto).replace(f"{own} 1194", f"{own} {port}"),
+            client_options(site, name, own, "tun", its).replace(f"{own} 1194", f"{own} {port}"),
             until=UP,
         )
-        for other, name, port in zip(others, ("amy", "bob"), ("1194", "1195"), strict=True)
+        for other, name, port, its in zip(
+            others, ("amy", "bob"), ("1194", "1195"), (proto, second), strict=True
+        )
     ]
     for other in others:
         other.ping("10.8.0.1")

@@ -250,7 +250,7 @@ class Server:
 
     def do(self, steps: list[Addressed]) -> None:
         now = time.monotonic()
-        for client, address, step in steps:
+        for client, address, step, _stream in steps:
             assert isinstance(address, tuple)
             for datagram in pieces(step.wire):
                 self.socket.sendto(datagram, address)

@@ -408,8 +408,18 @@ def test_the_age_of_client_keys() -> None:
 
 def test_several_own_addresses_of_a_server() -> None:
     server = server_of("--server 10.8.0.0 255.255.255.0 --port 1200 --local 10.0.0.1 --local * 1195 udp")
-    assert server.locals == (("10.0.0.1", 1200), (None, 1195))
+    assert server.locals == (("10.0.0.1", 1200, "udp"), (None, 1195, "udp"))
     assert server_of("--server 10.8.0.0 255.255.255.0 --local 10.0.0.1").locals == ()
+
+
+def test_own_addresses_of_a_server_with_different_protocols() -> None:
+    line = "--server 10.8.0.0 255.255.255.0"
+    server = server_of(f"{line} --local 10.0.0.1 1194 udp --local 10.0.0.2 443 tcp --port-share localhost 80")
+    assert server.locals == (("10.0.0.1", 1194, "udp"), ("10.0.0.2", 443, "tcp-server"))
+    assert server_of(f"{line} --local * 443 tcp4").locals == ((None, 443, "tcp4-server"),)
+    assert "a server listens" in str(all_bad(f"{line} --dh none {TLS} --local * 443 tcp-client"))
+    both = f"{line} --dh none {TLS} --local 10.0.0.1 --local 10.0.0.2 443 tcp6"
+    assert "an IPv4 address" in str(all_bad(both))
 
 
 def test_external_auth() -> None:

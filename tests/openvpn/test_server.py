@@ -53,6 +53,8 @@ class Hub:
         settings = {name: more.pop(name) for name in list(more) if name in SETTINGS}
         self.server = TlsServer(tls_settings(server=True, wrap=wrap, **settings), SERVER, wall, **more)
         self.ends: dict[Hashable, End] = {}
+        self.streams: set[Hashable] = set()
+        """The addresses of those who have connected over TCP."""
         self.frames: list[tuple[int, bytes]] = []
         self.gone: list[tuple[int, str]] = []
         self.now = 0.0
@@ -64,6 +66,11 @@ class Hub:
         self.do(address, end.session.connected(self.now))
         return end
 
+    def connected(self, address: Hashable) -> None:
+        """Somebody has connected over TCP."""
+        self.streams.add(address)
+        self.take(self.server.opened(address, self.now))
+
     def do(self, address: Hashable, step: Any) -> None:
         """A client's step."""
         end = self.ends[address]
@@ -74,7 +81,7 @@ class Hub:
 
     def take(self, steps: Sequence[Addressed]) -> None:
         """The server's steps."""
-        for client, address, step in steps:
+        for client, address, step, _stream in steps:
             self._queue += [(address, address, datagram) for datagram in pieces(step.wire)]
             for frame in pieces(step.frames):
                 assert client is not None
@@ -93,7 +100,8 @@ class Hub:
             while self._queue:
                 to, address, datagram = self._queue.pop(0)
                 if to is None:
-                    self.take(self.server.receive([datagram], address, self.now))
+                    over = self.server.receive_stream if address in self.streams else self.server.receive
+                    self.take(over([datagram], address, self.now))
                 elif to in self.ends:
                     self.do(to, self.ends[to].session.receive([datagram], self.now))
             deadlines = [end.session.deadline() for end in self.ends.values()] + [self.server.deadline()]
@@ -301,7 +309,7 @@ def test_a_refused_client_is_gone_soon() -> None:
 
 
 def refuse(hub: Hub, steps: Sequence[Addressed]) -> None:
-    for client, _, step in steps:
+    for client, _, step, _stream in steps:
         if any(isinstance(event, Joining) for event in step.events):
             assert client is not None
             Hub.take(hub, [hub.server.refuse(client, "no", hub.now)])
@@ -339,8 +347,7 @@ def test_old_client_keys_are_refused_by_age() -> None:
 
 def test_clients_over_tcp_come_and_go_with_their_connections() -> None:
     hub = Hub(stream=True)
-    opened = hub.server.opened("a", 0.0)
-    hub.take(opened)
+    hub.connected("a")
     end = hub.client("a", stream=True)
     hub.run(5)
     assert end.of(Up)
@@ -350,6 +357,29 @@ def test_clients_over_tcp_come_and_go_with_their_connections() -> None:
     assert hub.server.closed("a") == 0
     assert hub.server.closed("a") is None
     assert len(hub.server) == 0
+
+
+def test_clients_over_udp_and_tcp_are_there_at_once() -> None:
+    """Both reach it, from what may be the same address and port, and neither is taken for the other."""
+    hub = Hub()
+    hub.client("udp", 0)
+    hub.connected("tcp")
+    hub.client("tcp", 1, stream=True)
+    hub.run(5)
+    assert hub.ends["udp"].of(Up)
+    assert hub.ends["tcp"].of(Up)
+    for address in ("udp", "tcp"):
+        hub.send(address, FRAME)
+    hub.run(6)
+    assert sorted(hub.frames) == [(0, FRAME), (1, FRAME)]
+    # What names a client over TCP does not count over UDP, wherever it comes from.
+    stolen = pieces(hub.ends["tcp"].session.send([FRAME], hub.now).wire)
+    for address in ("tcp", "elsewhere"):
+        assert not [step for step in hub.server.receive(stolen, address, hub.now) if step.client is not None]
+    assert hub.server.drops["data packet of no client"] == 2
+    assert hub.server.closed("udp") is None
+    assert hub.server.closed("tcp") == 0
+    assert len(hub.server) == 1
 
 
 def test_mutated_packets_are_counted_and_nothing_else() -> None:

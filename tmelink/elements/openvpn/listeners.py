@@ -1,4 +1,6 @@
-"""The ports of a server: one, or several with --local. Answers leave by the port that the client speaks to.
+"""The ports of a server: one, or several with --local, of UDP and of TCP.
+
+Answers leave by the port that the client speaks to.
 
 Knows addresses and sockets, and of clients no more than where they are.
 """
@@ -6,7 +8,6 @@ Knows addresses and sockets, and of clients no more than where they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
 from tmelink.elements.openvpn import link_sockets
 from tmelink.elements.openvpn.shared_ports import PortUser
@@ -35,30 +36,34 @@ class Listeners:
         self._receive = receive
         self._accept = accept
         self._here = here
-        self._leases: list[UdpLease | TcpLease] = []
+        self._leases: list[UdpLease] = []
+        self._listening: list[TcpLease] = []
         self._paths: dict[Address, UdpLease] = {}
         self._arriving: tuple[UdpLease, Address] | None = None
 
-    async def open(self, arguments: Options, places: Sequence[tuple[str | None, int]]) -> None:
-        """Bind each address and port; raises `ElementError` where one cannot be had."""
-        for host, port in places:
-            own = replace(arguments, float=False, local=host, lport=port)
+    async def open(self, places: Sequence[Options]) -> None:
+        """Bind each address and port, given as a link's; raises `ElementError` where one cannot be had."""
+        several = sum(own.proto.startswith("udp") for own in places) > 1
+        for own in places:
             family, _ = (await link_sockets.places(own, None, self._server.log))[0]
             if own.proto.startswith("udp"):
                 lease = await udp(self._server, own, family)
                 self._leases.append(lease)
                 # One port alone takes the short path.
-                lease.attend(self._receive if len(places) == 1 else _Arrivals(self, lease))
+                lease.attend(_Arrivals(self, lease) if several else self._receive)
             else:
                 listening = await listen(self._server, own, family)
-                self._leases.append(listening)
+                self._listening.append(listening)
                 listening.attend(self._accept, None)
 
     def close(self) -> None:
         """Give the ports back."""
         for lease in self._leases:
             lease.close()
+        for listening in self._listening:
+            listening.close()
         self._leases.clear()
+        self._listening.clear()
         self._paths.clear()
 
     def send(self, items: Sequence[Item], address: Address) -> None:
@@ -68,7 +73,6 @@ class Listeners:
             arriving = self._arriving
             answers = arriving is not None and arriving[1] == address
             lease = arriving[0] if answers and arriving is not None else self._paths.get(address, lease)
-        assert isinstance(lease, UdpLease), "a stream sends for itself"
         lease.send(items, address)
 
     def remember(self, address: Address) -> None:

@@ -52,7 +52,7 @@ from tmelink.transport.streams import Stream
 
 
 class Server(OpenvpnElement):
-    """A server for any number of remote machines: tmelink, OpenVPN clients, through one UDP or TCP port.
+    """A server for any number of remote machines, tmelink's and OpenVPN's, through one port or several.
 
     With `--dev tap` every client is a port of a learning switch, and so is each of the server's own
     connections, as many as wanted; with `--client-to-client` clients reach each other too. With `--dev tun`
@@ -95,7 +95,6 @@ class Server(OpenvpnElement):
         self._wall = wall_clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer = DeadlineTimer(self._tick)
-        self._datagrams = arguments.proto.startswith("udp")
         self._listeners = Listeners(self, self, self._accept, self._addresses)
         self._server: TlsServer | None = None
         self._authentication: Authentication | None = None
@@ -115,10 +114,16 @@ class Server(OpenvpnElement):
 
     def claims(self) -> list[Claim]:
         """The ports, which a server does not share."""
-        alone = replace(self.arguments, float=False)
-        places = self._options.locals or ((alone.local, alone.lport),)
-        claims = [shared_ports.claim(replace(alone, local=host, lport=port)) for host, port in places]
+        claims = [shared_ports.claim(own) for own in self._own_places()]
         return [claim for claim in claims if claim is not None]
+
+    def _own_places(self) -> list[Options]:
+        """The options for each address, port and protocol of its own."""
+        alone = replace(self.arguments, float=False)
+        places = self._options.locals
+        return [replace(alone, local=host, lport=port, proto=proto) for host, port, proto in places] or [
+            alone
+        ]
 
     def port(self, words: Sequence[Word] = ()) -> Port:
         """A connection: any number on an Ethernet; one with --dev tun."""
@@ -166,10 +171,18 @@ class Server(OpenvpnElement):
                 "--tls-crypt-v2: clients of OpenVPN 2.5 and before cannot join, as with force-cookie"
             )
         self._authentication = Authentication(arguments, options, self.log)
+        datagrams, streams = (
+            replace(
+                tls_settings(replace(arguments, proto=proto), tls, wrap),
+                ask_password=options.user_table is not None,
+            )
+            for proto in ("udp", "tcp-server")
+        )
         self._server = TlsServer(
-            replace(tls_settings(arguments, tls, wrap), ask_password=options.user_table is not None),
+            datagrams,
             context,
             self._wall,
+            streams=streams,
             max_clients=options.max_clients,
             duplicate_cn=options.duplicate_cn,
             connect_freq=options.connect_freq or (0, 0),
@@ -177,7 +190,7 @@ class Server(OpenvpnElement):
             by_username=options.username_as_common_name,
         )
         await self._fabric.open()
-        await self._listeners.open(arguments, options.locals or ((arguments.local, arguments.lport),))
+        await self._listeners.open(self._own_places())
         if self._options.pool_persist_seconds:
             self._spawn(self._keep_pool(self._options.pool_persist_seconds))
         await self._tunnel_network.reaching(None)
@@ -195,8 +208,8 @@ class Server(OpenvpnElement):
         if tasks:
             await asyncio.wait(tasks)
         if self._server is not None:
-            for _client, where, step in self._server.close(self._now):
-                self._transmit(step.wire, cast(Address, where))
+            for _client, where, step, over_tcp in self._server.close(self._now):
+                self._transmit(step.wire, cast(Address, where), stream=over_tcp)
             self.sent.drops.update(reasons.outgoing(self._server.drops))
             self.received.drops.update(reasons.incoming(self._server.drops))
             self._server = None
@@ -251,16 +264,19 @@ class Server(OpenvpnElement):
     def arrived(self, items: list[Item], address: Address) -> bool:
         """Take datagrams over UDP."""
         assert self._server is not None, "the socket is closed with it"
-        steps = self._server.receive(items, address, self._now)
-        for client, _where, _step in steps[:1]:
-            if client is not None and (known := self._clients.get(client)) is not None:
-                known.bytes_received += wire_bytes(items)
-        self._carry_out(steps)
+        self._take(self._server.receive(items, address, self._now), items)
         return False
 
     def arrived_one(self, datagram: Frame, address: Address) -> None:
         """Take a datagram over UDP."""
         self.arrived([datagram], address)
+
+    def _take(self, steps: Sequence[Addressed], items: Sequence[Item]) -> None:
+        """Carry out what follows from datagrams that came."""
+        for client, *_ in steps[:1]:
+            if client is not None and (known := self._clients.get(client)) is not None:
+                known.bytes_received += wire_bytes(items)
+        self._carry_out(steps)
 
     def _accept(self, sock: socket.socket, address: Address, head: bytes) -> None:
         """Take a TCP connection, from which `head` was read before."""
@@ -286,18 +302,18 @@ class Server(OpenvpnElement):
 
     def _receive_from_stream(self, items: Sequence[Item], address: Address) -> None:
         if self._server is not None:
-            self.arrived(list(items), address)
+            self._take(self._server.receive_stream(items, address, self._now), items)
 
     def _lose_stream(self, address: Address, reason: str) -> None:
         self._streams.pop(address, None)
         if self._server is not None and (client := self._server.closed(address)) is not None:
             self._remove(client, f"connection with {sockets.show(address)} ended: {reason}")
 
-    def _transmit(self, items: Sequence[Item], address: Address) -> None:
-        if self._datagrams:
+    def _transmit(self, items: Sequence[Item], address: Address, *, stream: bool) -> None:
+        if not stream:
             self._listeners.send(items, address)
-        elif (stream := self._streams.get(address)) is not None:
-            stream.send(items)
+        elif (connection := self._streams.get(address)) is not None:
+            connection.send(items)
 
     def _addresses(self) -> list[Address]:
         """Where the clients are."""
@@ -317,13 +333,14 @@ class Server(OpenvpnElement):
             most = self._options.max_clients
             text = "a client at %s is refused: %d are here, the most that --max-clients allows"
             self.log.warning(text, sockets.show(cast(Address, where)), most)
-        for client, where, step in steps:
+        for client, where, step, stream in steps:
             address = cast(Address, where)
             if step.wire:
-                self._transmit(step.wire, address)
+                self._transmit(step.wire, address, stream=stream)
             if client is None:
                 continue
-            self._listeners.remember(address)
+            if not stream:
+                self._listeners.remember(address)
             if step.wire and (known := self._clients.get(client)) is not None:
                 known.bytes_sent += wire_bytes(step.wire)
             if step.frames:
@@ -336,7 +353,7 @@ class Server(OpenvpnElement):
                 elif isinstance(event, Notice):
                     self.log.log(_LEVELS[event.level], "%s: %s", sockets.show(address), event.text)
                 elif isinstance(event, Restart | Exit):
-                    self._disconnect(client, address, event.reason)
+                    self._disconnect(client, address, event.reason, stream=stream)
         if self._server is not None:
             self._timer.arm(self._server.deadline())
 
@@ -396,11 +413,11 @@ class Server(OpenvpnElement):
         username, given = welcome.username or username, username
         self._clients[client] = ClientState(name, welcome, lease, username=username, given_username=given)
 
-    def _disconnect(self, client: int, address: Address, reason: str) -> None:
+    def _disconnect(self, client: int, address: Address, reason: str, *, stream: bool) -> None:
         self._remove(client, reason, address)
-        stream = self._streams.pop(address, None)
-        if stream is not None:
-            stream.close()
+        connection = self._streams.pop(address, None) if stream else None
+        if connection is not None:
+            connection.close()
 
     def _remove(self, client: int, reason: str = "", address: Address | None = None) -> None:
         """Forget a client, and take its addresses back; a reason is logged."""

@@ -12,6 +12,7 @@ from tmelink.openvpn.options import tls_checks
 from tmelink.openvpn.options.fields import Chosen, RemotePath, canonical, transport, unusable_digest
 from tmelink.openvpn.options.network_options import SCRIPTS
 from tmelink.openvpn.options.reading import Fault
+from tmelink.openvpn.options.server_fields import own_places
 from tmelink.openvpn.options.tls_fields import DEFAULT_CIPHERS, unusable_ciphers
 from tmelink.openvpn.options.values import Note
 from tmelink.source import Mistake, Place, Report
@@ -40,7 +41,8 @@ def check(
     faults += _network(chosen, paths)
     faults += tls_checks.faults(chosen, paths, serves=serves(chosen), complete=complete)
     share = chosen.last("port-share")
-    if share is not None and transport(paths[0].fields["proto"]) != "tcp-server":
+    protos = [paths[0].fields["proto"], *(place[2] for place in own_places(chosen))]
+    if share is not None and "tcp-server" not in map(transport, protos):
         faults.append((share, "--port-share needs --proto tcp-server", None))
     for setting, message, hint in faults:
         report(Mistake(place if setting is None else setting.place, message, hint))
@@ -152,19 +154,23 @@ def _lonely(path: RemotePath) -> Iterator[Fault]:
 
 def _addresses(path: RemotePath) -> Iterator[Fault]:
     fields, proto = path.fields, path.fields["proto"]
-    wanted = {"4": 4, "6": 6}.get(proto[3:4])
     local = path.chosen.last("local")
-    for each in path.chosen.all("local"):
-        if len(each.values) > 2 and transport(each.values[2])[:3] != transport(proto)[:3]:
-            hint = f"write --proto {each.values[2]}, or a second element for the other protocol"
-            yield each, f"--local {each.values[0]} is to be {each.values[2]}, and --proto is {proto}", hint
-    for setting in filter(None, (local, path.remote)):
-        version = _version(setting.values[0])
+    places = [] if local is None else [(local, proto)]
+    if serves(path.chosen):
+        own = [place[2] for place in own_places(path.chosen)]
+        places = [*zip(path.chosen.all("local"), own, strict=True)] if own else places
+    elif local is not None and len(local.values) > 2 and _other_transport(local.values[2], proto):
+        hint = f"write --proto {local.values[2]}"
+        yield local, f"--local {local.values[0]} is to be {local.values[2]}, and --proto is {proto}", hint
+    for setting, its in [*places, (path.remote, proto)]:
+        if setting is None:
+            continue
+        if setting.name == "local" and serves(path.chosen) and transport(its) == "tcp-client":
+            yield setting, f"--local {setting.values[0]} {its}: a server listens", "write tcp-server"
+        wanted, version = {"4": 4, "6": 6}.get(its[3:4]), _version(setting.values[0])
         if wanted and version and version != wanted:
-            message = (
-                f"--{setting.name} {setting.values[0]} is an IPv{version} address, and --proto is {proto}"
-            )
-            yield setting, message, f"write --proto {proto.replace(str(wanted), str(version))}"
+            message = f"--{setting.name} {setting.values[0]} is an IPv{version} address, and --proto is {its}"
+            yield setting, message, f"write --proto {its.replace(str(wanted), str(version))}"
     if path.remote is None or local is None:
         return
     ours, theirs = local.values[0], path.remote.values[0]
@@ -176,6 +182,11 @@ def _addresses(path: RemotePath) -> Iterator[Fault]:
             f"--local and --remote are both {ours} port {fields['lport']}",
             "give one another port",
         )
+
+
+def _other_transport(one: str, other: str) -> bool:
+    """Whether two protocols are not both UDP, or both TCP."""
+    return transport(one)[:3] != transport(other)[:3]
 
 
 def _version(host: str) -> int | None:

@@ -52,7 +52,7 @@ LINK: tuple[Section, ...] = (
             works(
                 "local",
                 "HOST [PORT] [PROTO]",
-                "the own address, or *; without it, every one; several on a server, of one protocol",
+                "the own address, or *; without it, every one; several on a server, each with its protocol",
                 connection=True,
             ),
             works(

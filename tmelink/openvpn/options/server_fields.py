@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tmelink import values
 from tmelink.openvpn.options import dns_options
-from tmelink.openvpn.options.fields import Chosen, own_address
+from tmelink.openvpn.options.fields import Chosen, own_address, protocol
 from tmelink.openvpn.options.network_options import SCRIPTS, read_route
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
 from tmelink.openvpn.options.values import Bridge, GenToken, NetworkOptions, Pool, ServerOptions, TopologyName
@@ -131,7 +131,7 @@ def server(
             ccd_exclusive=chosen.has("ccd-exclusive"),
             client_to_client=chosen.has("client-to-client"),
             duplicate_cn=chosen.has("duplicate-cn"),
-            locals=_locals(chosen),
+            locals=own_places(chosen),
             max_clients=chosen.value("max-clients", 1024),
             max_routes_per_client=chosen.value("max-routes-per-client", 256),
             connect_freq=_pair(chosen.last("connect-freq")),
@@ -252,14 +252,19 @@ def _gen_token(found: OptionList, chosen: Chosen, report: Report) -> GenToken | 
     return GenToken(setting.values[0] if setting.values else 0, renewal, secret, external)
 
 
-def _locals(chosen: Chosen) -> tuple[tuple[str | None, int], ...]:
-    """Several --local, each with its port or the server's."""
+def own_places(chosen: Chosen) -> tuple[tuple[str | None, int, str], ...]:
+    """Several --local, or one that names a protocol, each with its port and protocol or the server's."""
     given = chosen.all("local")
-    if len(given) < 2:
+    if len(given) < 2 and not any(len(setting.values) > 2 for setting in given):
         return ()
     written = chosen.last("port", "lport")
     port = 1194 if written is None else written.values[0]
-    return tuple((own_address(s), s.values[1] if len(s.values) > 1 else port) for s in given)
+    found = []
+    for setting in given:
+        own = setting.values
+        proto = own[2] if len(own) > 2 else chosen.value("proto", "udp")
+        found.append((own_address(setting), own[1] if len(own) > 1 else port, protocol(proto, chosen)))
+    return tuple(found)
 
 
 def _constraint(chosen: Chosen) -> IPv4Network | None:

@@ -174,8 +174,8 @@ class ServerOptions:
     user_table: str | None = None
     gen_token: GenToken | None = None
     push_constraint: IPv4Network | None = None
-    locals: tuple[tuple[str | None, int], ...] = ()
-    """Each --local, where there are several: an address (None: any) and a port."""
+    locals: tuple[tuple[str | None, int, str], ...] = ()
+    """Each --local, where there are several or one names a protocol: address (None: any), port, protocol."""
 
 
 @dataclass(frozen=True, slots=True)

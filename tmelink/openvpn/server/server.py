@@ -43,11 +43,12 @@ PEER: Final = 4
 
 
 class Addressed(NamedTuple):
-    """A step for one client (its number; None before there is one) at an address."""
+    """A step for one client (its number; None before there is one) at an address, `stream` for one of TCP."""
 
     client: int | None
     address: Hashable
     step: Step
+    stream: bool = False
 
 
 class Frequency:
@@ -82,16 +83,22 @@ class _Client:
     session: TlsSession
     remote: bytes | None
     began: float
+    stream: bool = False
     common_name: str = ""
     joined: bool = False
     due: float | None = None
+
+    def addressed(self, step: Step) -> Addressed:
+        """A step for it, where it is."""
+        return Addressed(self.number, self.address, step, self.stream)
 
 
 class TlsServer:
     """Clients by number, from 0 on.
 
     `drops` counts what belongs to no client; each session counts its own. Of `settings`, `server`, `mode` and
-    `peer_id` are filled in here. `connect_freq` is how many clients may come in how many seconds;
+    `peer_id` are filled in here. `streams` are the settings for clients over TCP, where others are over UDP;
+    an address may be that of one of each. `connect_freq` is how many clients may come in how many seconds;
     with `by_username` a client is called what it logs in as (`--username-as-common-name`).
     """
 
@@ -101,6 +108,7 @@ class TlsServer:
         context: TlsContext,
         wall: Callable[[float], float],
         *,
+        streams: TlsSettings | None = None,
         max_clients: int = 1024,
         duplicate_cn: bool = False,
         connect_freq: tuple[int, float] = (0, 0),
@@ -114,6 +122,7 @@ class TlsServer:
         self.turned_away: Hashable | None = None
         """Whom --max-clients has refused last; for the shell to tell, and to forget."""
         self._settings = replace(settings, server=True, mode="push")
+        self._stream_settings = replace(streams or settings, server=True, mode="push", stream=True)
         self._wall = wall
         self._max_clients = max_clients
         self._duplicate_cn = duplicate_cn
@@ -124,6 +133,7 @@ class TlsServer:
         self._notices = RestartNotices(self._cookies)
         self._clients: dict[int, _Client] = {}
         self._by_address: dict[Hashable, _Client] = {}
+        self._by_connection: dict[Hashable, _Client] = {}
         self._by_session: dict[tuple[Hashable, bytes], _Client] = {}
         self._due: list[tuple[float, int]] = []
 
@@ -153,8 +163,16 @@ class TlsServer:
 
     # Datagrams.
 
+    def receive_stream(self, datagrams: Sequence[Item], address: Hashable, now: float) -> list[Addressed]:
+        """Datagrams of the client that has connected from an address over TCP."""
+        client = self._by_connection.get(address)
+        if client is None:
+            self.drops["data packet of no client"] += frame.count(datagrams)
+            return []
+        return self._hand_over(client, datagrams, address, now)
+
     def receive(self, datagrams: Sequence[Item], address: Hashable, now: float) -> list[Addressed]:
-        """Datagrams that came from one address, handed to the clients they belong to."""
+        """Datagrams that came over UDP from one address, handed to the clients they belong to."""
         steps: list[Addressed] = []
         for first, packets in grouped(datagrams):
             if is_data(first):
@@ -169,36 +187,30 @@ class TlsServer:
         """Frames for one client; `KeyError` for one that is gone."""
         found = self._clients[client]
         step = found.session.send(frames, now)
-        return self._after(found, step, now) if step.events else Addressed(client, found.address, step)
+        return self._after(found, step, now) if step.events else found.addressed(step)
 
     def _data(self, peer: int, items: Sequence[Item], address: Hashable, now: float) -> list[Addressed]:
         """Data packets of one client, told by its number or by its address."""
-        if peer == UNDEFINED_PEER or self._settings.stream:
-            client = self._by_address.get(address)
-        else:
-            client = self._clients.get(peer)
-        if client is None:
+        client = self._by_address.get(address) if peer == UNDEFINED_PEER else self._clients.get(peer)
+        if client is None or client.stream:
             self.drops["data packet of no client"] += frame.count(items)
             return self._notice(address, frame.size(items), now)
         steps = self._hand_over(client, items, address, now)
-        if not steps and client.address != address and not self._settings.stream:
+        if not steps and client.address != address:
             # A client of an earlier run may have had the number that is another's now.
             return self._notice(address, frame.size(items), now)
         return steps
 
     def _notice(self, address: Hashable, size: int, now: float) -> list[Addressed]:
         """Tell a client of an earlier run that this one has begun, unless it is beginning anew already."""
-        if self._settings.stream or address in self._by_address:
+        if address in self._by_address:
             return []
         reset = self._notices.notice(address, size, now, self._wall(now))
         return [Addressed(None, address, Step((reset,)))] if reset else []
 
     def _control(self, datagram: bytes, address: Hashable, now: float) -> list[Addressed]:
-        if self._settings.stream:
-            client = self._by_address.get(address)
-        else:
-            # A session is heard where it is: from elsewhere anybody could have copied its id.
-            client = self._by_session.get((address, datagram[1:HEADER]))
+        # A session is heard where it is: from elsewhere anybody could have copied its id.
+        client = self._by_session.get((address, datagram[1:HEADER]))
         if client is not None:
             return self._hand_over(client, (datagram,), address, now)
         return self._greet(datagram, address, now)
@@ -207,10 +219,10 @@ class TlsServer:
         self, client: _Client, items: Sequence[Item], address: Hashable, now: float
     ) -> list[Addressed]:
         step = client.session.receive(items, now)
-        if step.authentic and client.address != address and not self._settings.stream:
+        if step.authentic and client.address != address:
             self._move(client, address)
         if not step.wire and not step.events:
-            return [Addressed(client.number, client.address, step)] if step.frames else []
+            return [client.addressed(step)] if step.frames else []
         return [self._after(client, step, now)]
 
     def _move(self, client: _Client, address: Hashable) -> None:
@@ -220,11 +232,18 @@ class TlsServer:
         self._list(client)
 
     def _list(self, client: _Client) -> None:
+        if client.stream:
+            self._by_connection[client.address] = client
+            return
         self._by_address[client.address] = client
         if client.remote is not None:
             self._by_session[client.address, client.remote] = client
 
     def _unlist(self, client: _Client) -> None:
+        if client.stream:
+            if self._by_connection.get(client.address) is client:
+                del self._by_connection[client.address]
+            return
         if self._by_address.get(client.address) is client:
             del self._by_address[client.address]
         if client.remote is not None and self._by_session.get((client.address, client.remote)) is client:
@@ -255,7 +274,10 @@ class TlsServer:
     def _admit_to_handshake(
         self, address: Hashable, proven: Proven | None, now: float
     ) -> tuple[_Client, list[Addressed]]:
-        """A new client, and what becomes of the one that made room for it; `ProtocolError`."""
+        """A new client, and what becomes of the one that made room for it; `ProtocolError`.
+
+        One that has `proven` its address is one over UDP.
+        """
         if not self._frequency.allows(now):
             raise ProtocolError("more connections than --connect-freq")
         if len(self._clients) >= self._max_clients:
@@ -265,7 +287,7 @@ class TlsServer:
         else:
             steps = []
         number = next(n for n in range(len(self._clients) + 1) if n not in self._clients)
-        settings = replace(self._settings, peer_id=number)
+        settings = replace(self._stream_settings if proven is None else self._settings, peer_id=number)
         if proven is None:
             session = TlsSession(settings, self.context, self._wall)
         else:
@@ -280,7 +302,8 @@ class TlsServer:
                 wrapping=wrapping,
                 material=proven.material,
             )
-        client = _Client(number, address, session, proven.remote if proven else None, now)
+        remote = None if proven is None else proven.remote
+        client = _Client(number, address, session, remote, now, stream=proven is None)
         self._clients[number] = client
         self._list(client)
         return client, steps
@@ -311,7 +334,7 @@ class TlsServer:
 
     def closed(self, address: Hashable) -> int | None:
         """A TCP connection has ended: the number of its client, which is gone, if it had one."""
-        client = self._by_address.get(address)
+        client = self._by_connection.get(address)
         if client is None:
             return None
         self._forget(client)
@@ -360,9 +383,10 @@ class TlsServer:
 
     def close(self, now: float) -> list[Addressed]:
         """The server ends: what there is to say to its clients."""
-        steps = [Addressed(c.number, c.address, c.session.close(now)) for c in self._clients.values()]
+        steps = [client.addressed(client.session.close(now)) for client in self._clients.values()]
         self._clients.clear()
         self._by_address.clear()
+        self._by_connection.clear()
         self._by_session.clear()
         return [step for step in steps if step.step.wire]
 
@@ -372,7 +396,8 @@ class TlsServer:
             self.drops.update(client.session.drops)
             self._handshakes += client.session.handshakes
         self._unlist(client)
-        self._notices.known(client.address)
+        if not client.stream:
+            self._notices.known(client.address)
 
     # Time.
 
@@ -419,7 +444,7 @@ class TlsServer:
             heapq.heappush(self._due, (due, client.number))
             if len(self._due) > DUE_EACH * (len(self._clients) + 1):
                 self._tidy()
-        return Addressed(client.number, client.address, step)
+        return client.addressed(step)
 
 
 def _by_peer(first: int, packets: Run | list[Frame]) -> list[tuple[int, Sequence[Item]]]:
