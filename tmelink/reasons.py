@@ -97,9 +97,22 @@ REASONS: Final[Mapping[str, Reason]] = {
     "data packet too short": Reason("in", "it is shorter than any packet of the data channel"),
     "bad padding": Reason("in", "it is authentic and has no valid padding"),
     "repeated packet": Reason("in", "a packet came twice, or far too late: the network or a stranger repeats it"),
-    "replayed": Reason("in", "a packet came twice: the network or a stranger repeats it"),
-    "too late": Reason("in", "a packet is older than --replay-window allows"),
-    "old sequence": Reason("in", "a packet of an earlier session came"),
+    "replayed": Reason(
+        "in",
+        "a packet came twice: the network or a stranger repeats it",
+        "each is taken once, so nothing is lost; --mute-replay-warnings where the network often does",
+    ),
+    "too late": Reason(
+        "in",
+        "a packet is older than --replay-window allows: the path reorders, or a stranger repeats it",
+        "raise --replay-window at this end where the path does",
+    ),
+    "old sequence": Reason(
+        "in",
+        "a packet was sealed under an earlier clock than those before it: somebody repeats it, or the peer has "
+        "started again with its clock set back",
+        "nothing: a peer that is there shows it when it is asked, and is heard again",
+    ),
     "packet ids used up": Reason("out", "a key has sealed as many packets as it may; new keys are being negotiated"),
     "unknown epoch": Reason("in", "it was sealed under a key far before or after the present one"),
     "too many forgeries": Reason("in", "a key has seen so many forged packets that it is no longer believed"),

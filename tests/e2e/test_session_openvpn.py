@@ -23,6 +23,7 @@ from tests.support.netns import Namespace, Net
 from tests.support.wire import pieces
 from tmelink.openvpn import keys
 from tmelink.openvpn.plain.point_to_point import PointToPoint
+from tmelink.openvpn.plain.sequence_proof import PROVEN
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Notice, Restart, SessionEvent, Step, Up
 from tmelink.openvpn.settings import Mssfix
@@ -230,5 +231,30 @@ def test_an_exit_of_either_side_is_told(net: Net, tmp_path: Path) -> None:
             await shell.event(Up)
             await asyncio.to_thread(process.stop)
             await shell.event(Restart)
+
+    pair.namespace.call(main)
+
+
+KEYED = [(options, settings) for options, settings in CELLS if "--cipher" in options]
+
+
+@pytest.mark.parametrize(("options", "settings"), KEYED, ids=[options for options, _ in KEYED])
+def test_an_openvpn_whose_clock_was_set_back_is_heard_again(
+    net: Net, tmp_path: Path, options: str, settings: dict[str, Any]
+) -> None:
+    """What came before it came from a peer an hour ahead, under the same key."""
+    pair = Pair(net.namespace(), tmp_path, settings)
+
+    async def main() -> None:
+        async with pair.shell() as shell:
+            ahead = PointToPoint(pair.settings, os.urandom, int(time.time()) + 3600)
+            for datagram in pieces(ahead.send([bytes(60)], 0.0).wire):
+                shell.datagram_received(datagram, None)
+            await asyncio.to_thread(pair.openvpn, options)
+            async with asyncio.timeout(UP_SECONDS):
+                while Notice("info", PROVEN) not in shell.events:
+                    shell.told.clear()
+                    await shell.told.wait()
+            await asyncio.to_thread(pair.namespace.ping, OURS)
 
     pair.namespace.call(main)

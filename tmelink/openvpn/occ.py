@@ -26,7 +26,7 @@ LOAD_STEPS: Final = (-1000, -750, -500, -400, -300, -200, -150, -100, -50, 0)
 """Sizes tried by --mtu-test, below the largest datagram that the options allow (as OpenVPN)."""
 LOAD_REPEATS: Final = 3
 ANSWER_SECONDS: Final = 1.0
-"""At most one answer in this time: without keys, 17 forged bytes must not buy a packet each."""
+"""At most one answer in this time without a key: 17 forged bytes must not buy a packet each."""
 MAX_WARNINGS: Final = 20
 """Differences told of one options string; there are no more options in one than that."""
 NOT_COMPARED: Final = ("key-method", "keydir", "proto", "tls-auth", "tun-ipv6", "cipher", "ifconfig")
@@ -79,6 +79,7 @@ class Occ:
     __slots__ = (
         "_answered",
         "_compared",
+        "_limited",
         "_load",
         "_next_load",
         "_next_request",
@@ -101,9 +102,11 @@ class Occ:
         mtu_test: bool = False,
         largest: int = 1500,
         overhead: int = 0,
+        limited: bool = True,
     ) -> None:
         """`enabled` is False under --disable-occ, which asks nothing and compares nothing, but still answers;
-        `overhead` is what a session adds to a message on its way to the wire, in bytes. `sent` and
+        `overhead` is what a session adds to a message on its way to the wire, in bytes. `limited` says that
+        no key shows who asks. `sent` and
         `received` are the largest load messages so far, as they are on the wire; `told` is the peer's
         options string once it has come.
         """
@@ -113,6 +116,7 @@ class Occ:
         self.overhead = overhead
         self.sent = 0
         self.received = 0
+        self._limited = limited
         self._compared = not enabled
         self._tries = 0 if enabled else REQUEST_TRIES
         self._next_request: float | None = None
@@ -171,7 +175,7 @@ class Occ:
     def _answer(
         self, opcode: int, argument: bytes, now: float, random: Callable[[int], bytes]
     ) -> list[bytes]:
-        if self._answered is not None and now < self._answered + ANSWER_SECONDS:
+        if self._limited and self._answered is not None and now < self._answered + ANSWER_SECONDS:
             return []
         self._answered = now
         if opcode == REQUEST:

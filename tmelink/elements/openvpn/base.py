@@ -19,6 +19,7 @@ from tmelink.elements.openvpn.waiting import RefusalLog
 from tmelink.errors import ElementError
 from tmelink.frame import Counters
 from tmelink.logs import TRACE
+from tmelink.openvpn.data import replay
 from tmelink.openvpn.monitoring.status import Snapshot
 from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
@@ -53,7 +54,8 @@ class OpenvpnElement(Element, ABC):
         self._ip = arguments.dev_type == "tun"
         self._tunnel_network = TunnelNetwork(self, arguments)
         self._revocations = RevocationWatch(self.log)
-        self._refusals = RefusalLog(self)
+        replays = {replay.REPLAYED, replay.TOO_LATE} if arguments.replay.mute_warnings else set()
+        self._refusals = RefusalLog(self, frozenset(replays))
         self._monitoring: Monitoring | None = None
 
     # Arguments in a machine file

@@ -33,7 +33,7 @@ AGAIN_SECONDS = 60.0
 MOST_REASONS = 3
 """Reasons in one line; the others are in `tmelink status`."""
 
-TOLD_BY_THE_SESSION = frozenset(("bad hmac", "bad packet"))
+TOLD_BY_THE_SESSION = frozenset(("bad hmac", "bad packet", "old sequence"))
 """What `tmelink.openvpn.plain` tells as soon as it happens."""
 
 TRACE_SECONDS = 0.5
@@ -144,8 +144,10 @@ class WaitingLog:
 class RefusalLog:
     """Reasons of incoming drops, in words, as their counters grow."""
 
-    def __init__(self, owner: Watched) -> None:
+    def __init__(self, owner: Watched, muted: frozenset[str] = frozenset()) -> None:
+        """`muted` are reasons that nobody wants to read."""
         self._owner = owner
+        self._muted = muted | TOLD_BY_THE_SESSION
         self._before: dict[str, Counter[str]] = {}
         self._untold = Counter[str]()
         self._told: dict[str, float] = {}
@@ -183,7 +185,7 @@ class RefusalLog:
         due = [
             reason
             for reason in self._untold
-            if reason not in TOLD_BY_THE_SESSION
+            if reason not in self._muted
             and _is_telling(reason)
             and now >= self._told.get(reason, -AGAIN_SECONDS) + AGAIN_SECONDS
         ]

@@ -16,6 +16,9 @@ MARK_SECONDS: Final = 1.0
 
 REPLAYED, TOO_LATE, OLD_SEQUENCE = "replayed", "too late", "old sequence"
 
+REMEMBERED: Final = 256
+"""Sequences that have been taken and are never taken again; a peer begins one with each start."""
+
 
 class Lateness(NamedTuple):
     """How far back a packet id may be, and for how many seconds after a later one (`--replay-window`)."""
@@ -56,16 +59,19 @@ class ReplayWindow:
     """The ids received under one key.
 
     `size` is how far back an id may be (1: each must be higher than the last); what is behind an id that
-    came `seconds` ago is too late, 0 for never. A later time stamp begins a new sequence, an earlier one is
-    refused.
+    came `seconds` ago is too late, 0 for never. A time stamp later than all before begins a new sequence;
+    any other sequence is refused unless `adopt` has made it the present one.
     """
 
-    __slots__ = ("_ages", "_least", "_seconds", "_size", "_time", "_window")
+    __slots__ = ("_ages", "_highest", "_least", "_seconds", "_size", "_taken", "_time", "_window")
 
     def __init__(self, size: int = 64, seconds: float = 15) -> None:
         self._size = size
         self._seconds = seconds
         self._time = 0
+        self._highest = (0, 0)
+        """Latest time stamp and its highest id, while an adopted sequence is the present one."""
+        self._taken: deque[int] = deque(maxlen=REMEMBERED)
         self._window = Window(size)
         self._ages = Ages(seconds)
         self._least = 0
@@ -76,18 +82,25 @@ class ReplayWindow:
 
     @property
     def latest(self) -> tuple[int, int]:
-        """Time stamp and id of the newest packet."""
-        return self._time, max(self._window.top, self._least)
+        """The latest time stamp, and the highest id under it."""
+        return max(self._highest, (self._time, max(self._window.top, self._least)))
+
+    def was_taken(self, time: int) -> bool:
+        """Whether the sequence of this time stamp is, or has been, the present one."""
+        return time == self._time or time in self._taken
+
+    def adopt(self, time: int, packet_id: int) -> None:
+        """Go on with a sequence that is not the latest, after this id; the caller knows that it lives."""
+        self._highest = self.latest
+        self._begin(time)
+        self._least = packet_id
 
     def refuse(self, packet_id: int, time: int, now: float) -> str | None:
         """Take note of an authentic packet; why it must be dropped, or None if it is new."""
         if time != self._time:
-            if time < self._time:
+            if time < self._time or time <= self._highest[0]:
                 return OLD_SEQUENCE
-            self._time = time
-            self._window = Window(self._size)
-            self._ages = Ages(self._seconds)
-            self._least = 0
+            self._begin(time)
         window = self._window
         window.floor = self._ages.floor(window.top, now)
         back = window.top - packet_id
@@ -96,3 +109,11 @@ class ReplayWindow:
         if packet_id <= self._least:
             return REPLAYED
         return None if window.accept(packet_id) else REPLAYED
+
+    def _begin(self, time: int) -> None:
+        if self._time:
+            self._taken.append(self._time)
+        self._time = time
+        self._window = Window(self._size)
+        self._ages = Ages(self._seconds)
+        self._least = 0

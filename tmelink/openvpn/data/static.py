@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from tmelink.frame import Frame, Run
-from tmelink.openvpn.data.replay import ReplayWindow
+from tmelink.openvpn.data.replay import OLD_SEQUENCE, ReplayWindow
 from tmelink.openvpn.keys import KeyDirection, direction_keys
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.session import Item
@@ -54,6 +54,9 @@ ID_BYTES: Final = 8
 
 LAST_ID: Final = 0xFFFFFFFF
 """After it, a sequence begins again under a later time."""
+
+OutdatedPackets = Callable[[int, int, Frame, float], None]
+"""Is given each authentic packet of an old sequence: packet id, time stamp, payload and the present time."""
 
 _PADDING: Final = tuple(bytes((count,)) * count for count in range(BLOCK + 1))
 _ID: Final = struct.Struct(">II")
@@ -103,6 +106,7 @@ class StaticKey:
         unix_time: int,
         window: ReplayWindow,
         drops: Counter[str],
+        outdated: OutdatedPackets | None = None,
     ) -> None:
         if unix_time <= 0:
             raise ValueError("packet ids of a static key need the Unix time")
@@ -124,6 +128,7 @@ class StaticKey:
         self._time = unix_time
         self._id = 0
         self._window = window
+        self._outdated = outdated
         self._drops = drops
         self._shortest = self._mac_size + (2 * BLOCK if key_size else ID_BYTES)
 
@@ -210,6 +215,8 @@ class StaticKey:
             refused = self._window.refuse(packet_id, time, now)
             if refused is not None:
                 drops[refused] += 1
+                if refused == OLD_SEQUENCE and self._outdated is not None:
+                    self._outdated(packet_id, time, plain[ID_BYTES:], now)
                 continue
             payloads.append(plain[ID_BYTES:])
         return payloads

@@ -15,7 +15,7 @@ from tmelink.openvpn.data import compress, static
 from tmelink.openvpn.data.compress import CompressionFramer
 from tmelink.openvpn.data.fragment import Fragments
 from tmelink.openvpn.data.replay import ReplayWindow
-from tmelink.openvpn.data.static import StaticKey
+from tmelink.openvpn.data.static import OutdatedPackets, StaticKey
 from tmelink.openvpn.plain.mtu import fragment_size, tun_mtu
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import Item
@@ -74,8 +74,12 @@ class Envelope:
         random: Callable[[int], bytes],
         unix_time: int,
         window: ReplayWindow | None = None,
+        outdated: OutdatedPackets | None = None,
     ) -> None:
-        """`settings` must have no `problems`; `window` goes on with an earlier session's packet ids."""
+        """`settings` must have no `problems`; `window` goes on with an earlier session's packet ids.
+
+        `outdated` is given the packets of an old sequence, which are not opened.
+        """
         self._drops = drops
         self._framer: CompressionFramer | None = None
         if settings.compression.framing is not None:
@@ -95,6 +99,7 @@ class Envelope:
                 unix_time=unix_time,
                 window=new_window(settings) if window is None else window,
                 drops=drops,
+                outdated=outdated,
             )
 
     @property

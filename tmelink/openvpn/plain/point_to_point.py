@@ -21,8 +21,9 @@ from tmelink.openvpn.data.frame_filter import FrameFilter, link_header, shortest
 from tmelink.openvpn.data.super_frames import SuperFrames
 from tmelink.openvpn.liveness import PING, LivenessTimers
 from tmelink.openvpn.occ import EXIT, MAGIC, REPLY, REQUEST, Occ, message
-from tmelink.openvpn.plain.envelope import Envelope, problems
+from tmelink.openvpn.plain.envelope import Envelope, new_window, problems
 from tmelink.openvpn.plain.mtu import largest_datagram, message_overhead, mss_limit, options_string, tun_mtu
+from tmelink.openvpn.plain.sequence_proof import SequenceProof
 from tmelink.openvpn.plain.settings import Settings
 from tmelink.openvpn.session import (
     NOTHING,
@@ -111,8 +112,15 @@ class PointToPoint:
         """Under --super-frames, when a peer that has not said that it asks for them too is refused."""
         self._envelope: Envelope | None = None
         self._complained = False
+        self._proof: SequenceProof | None = None
+        if settings.key is not None and not self._stream:
+            window = new_window(settings) if window is None else window
+            self._proof = SequenceProof(settings, window, random)
         if settings.key is not None or settings.sizes.fragment or settings.compression.framing is not None:
-            self._envelope = Envelope(settings, longest_payload, self.drops, random, unix_time, window)
+            outdated = None if self._proof is None else self._proof.outdated
+            self._envelope = Envelope(
+                settings, longest_payload, self.drops, random, unix_time, window, outdated
+            )
         self._occ = Occ(
             options_string(settings, remote=False),
             options_string(settings, remote=True),
@@ -120,6 +128,7 @@ class PointToPoint:
             mtu_test=settings.messages.mtu_test,
             largest=largest_datagram(settings),
             overhead=message_overhead(settings),
+            limited=settings.key is None,
         )
 
         self._to_look_at = LOOKED_AT if self._envelope is None and not self._ip else 0
@@ -153,7 +162,7 @@ class PointToPoint:
         if self._ended:
             return NOTHING
         if self._envelope is not None:
-            return self._receive_sealed(self._envelope, pieces(datagrams), now)
+            return self._receive_sealed(self._envelope, pieces(datagrams), now, source)
         if self._asking_until is None and datagrams and self._filter.are_plain(datagrams):
             return self._received(datagrams, _NO_REPLIES, _NO_EVENTS, now)
         frames, replies, events, heard = self._sorted_out(datagrams, now)
@@ -229,6 +238,9 @@ class PointToPoint:
             self._end()
             return Step(events=[*told, ended])
         messages, events = self._occ.due(now, self._random)
+        if self._proof is not None:
+            asked, notices = self._proof.take(now)
+            messages, events = messages + asked, [*events, *notices]
         if liveness.ping_due(now) and not messages:
             messages.append(PING)
         if not messages and not events:
@@ -244,7 +256,8 @@ class PointToPoint:
         """When `tick` has something to do."""
         if self._ended:
             return None
-        times = (self._liveness.deadline(), self._occ.deadline(), self._asking_until)
+        proof = None if self._proof is None else self._proof.deadline()
+        times = (self._liveness.deadline(), self._occ.deadline(), self._asking_until, proof)
         return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> Step:
@@ -260,11 +273,17 @@ class PointToPoint:
 
     # What arrives
 
-    def _receive_sealed(self, envelope: Envelope, datagrams: list[Frame], now: float) -> Step:
+    def _receive_sealed(
+        self, envelope: Envelope, datagrams: list[Frame], now: float, source: Hashable
+    ) -> Step:
         payloads, verified = envelope.open(datagrams, now)
         refused: list[SessionEvent] = []
         if self.settings.key is not None and verified < len(datagrams):
             refused = self._refused(now)
+            if not verified and self._proof is not None:
+                asked, notices = self._proof.take(now)
+                if asked or notices:
+                    return self._asked(asked, [*refused, *notices], source, now)
         if not self._complained and envelope.complaint is not None:
             self._complained = True
             refused.append(Notice("warning", envelope.complaint))
@@ -280,14 +299,22 @@ class PointToPoint:
             return [Restart("a packet failed authentication, and over TCP nothing after it can be trusted")]
         if self._noticed is not None and now < self._noticed + NOTICE_SECONDS:
             return []
-        told = ", ".join(f"{reason}: {count}" for reason, count in sorted(self.drops.items()) if count)
-        replays = {replay.REPLAYED, replay.TOO_LATE, replay.OLD_SEQUENCE}
-        if self.settings.replay.mute_warnings and not set(self.drops) - replays:
+        refused = reasons.incoming(self.drops)
+        for replayed in (replay.REPLAYED, replay.TOO_LATE, replay.OLD_SEQUENCE):
+            del refused[replayed]
+        if not +refused:
             return []
         self._noticed = now
-        refused = reasons.incoming(self.drops)
+        told = ", ".join(f"{reason}: {count}" for reason, count in sorted(refused.items()) if count)
         words = reasons.explained(max(refused, key=lambda reason: refused[reason]))
         return [Notice("warning", f"datagrams dropped so far: {told}: {words}")]
+
+    def _asked(self, messages: list[bytes], events: list[SessionEvent], source: Hashable, now: float) -> Step:
+        """Ask whoever sends packets of an old sequence, at their address, to show that they are the peer."""
+        sealed = self._seal_messages(messages, now)
+        if source is None or not sealed:
+            return Step(sealed, (), events)
+        return Step((), (), events, answers=[(source, sealed)])
 
     def _judged(self, options: str) -> list[SessionEvent]:
         """What follows from the peer's options where this end asks for super-frames: agreed, or refused."""
