@@ -108,9 +108,18 @@ def test_the_wheel_holds_grammar_samples_licence_and_nothing_of_the_tests(wheel:
     names = set(zipfile.ZipFile(wheel).namelist())
     samples = {f"tmelink/machines/{sample.name}" for sample in (CHECKOUT / "machines").iterdir()}
     assert samples | {"tmelink/grammar/tmesh.lark", "tmelink/py.typed"} <= names
-    info = wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"
-    assert {name.split("/")[0] for name in names} == {"tmelink", info}
+    name = wheel.name.removesuffix("-py3-none-any.whl")
+    info, data = f"{name}.dist-info", f"{name}.data"
+    assert {name.split("/")[0] for name in names} == {"tmelink", info, data}
     assert f"{info}/licenses/LICENSE" in names
+    share = [path for path in (CHECKOUT / "share").rglob("*") if path.is_file()]
+    assert {f"{data}/data/share/{path.relative_to(CHECKOUT / 'share')}" for path in share} <= names
+
+
+def test_man_and_the_shells_find_their_files(installed: Installed) -> None:
+    share = installed.environment / "share"
+    assert (share / "man/man1/tmelink-run.1").exists()
+    assert (share / "bash-completion/completions/tmelink").exists()
 
 
 def test_it_runs_outside_the_checkout_with_what_it_declares(installed: Installed) -> None:

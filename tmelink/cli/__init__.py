@@ -11,13 +11,17 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
+from typing import Any
 
-from tmelink.cli import labs, streams
+from tmelink.cli import completers, labs, streams
+from tmelink.cli.parsers import CommandParser, unknown_command
 from tmelink.control import ControlError, NotRunning
 from tmelink.control.protocol import MISTAKES
 from tmelink.errors import MachineError, TmelinkError, shortage
 from tmelink.logs import configure
+
+USAGE = 2
+"""The exit code of wrong usage, argparse's own."""
 
 COMMANDS = (
     "run",
@@ -49,18 +53,39 @@ COMMANDS = (
     "genkey",
     "keygen",
     "passwd",
+    "completion",
     "demo",
 )
 """The modules of this package that are commands, by their names. Only the one that is called is imported: the
 others' imports would take longer than most commands do."""
 
 
+def _names_alone() -> argparse.ArgumentParser:
+    """A command line whose commands take nothing, for a shell that completes their names at once."""
+    top = CommandParser(prog="tmelink")
+    top.add_argument("--version", action="store_true")
+    commands = top.add_subparsers()
+    for name in COMMANDS:
+        commands.add_parser(name)
+    return top
+
+
+EPILOG = """first steps:
+  tmelink demo                a small lab whose machines ping each other
+  tmelink check lab.conf      every mistake in a file, with nothing started
+  tmelink run lab.conf        run it until Ctrl-C
+  tmelink COMMAND --help      options, examples and exit codes of a command"""
+
+
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The command line with the named commands."""
-    top = argparse.ArgumentParser(
-        prog="tmelink", description="One shared Ethernet for every emulator on every host, from one file."
+    top = CommandParser(
+        prog="tmelink",
+        description="One shared Ethernet for every emulator on every host, from one file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"tmelink {version('tmelink')}")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and what works here")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name in names:
         command = import_module(f"tmelink.cli.{name}")
@@ -76,6 +101,16 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         command.declare(sub)
         sub.set_defaults(command=command)
     return top
+
+
+class _Version(argparse.Action):
+    """Prints the version; what is installed is looked up then, and not at every start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from tmelink.cli import features
+
+        streams.say(features.version_text())
+        parser.exit()
 
 
 def _needed(words: Sequence[str]) -> Sequence[str]:
@@ -103,6 +138,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
+    asked = completers.asked_words()
+    if asked is not None:
+        known = asked[:1] in [[name] for name in COMMANDS]
+        completers.answer(parser(asked[:1]) if known else _names_alone())
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        streams.complain(unknown_command(words[0], COMMANDS))
+        return USAGE
     options = parser(_needed(words)).parse_args(words)
     configure(options.verbose - options.quiet)
     try:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from tmelink.cli import colours, labs, streams
+from tmelink.cli import colours, completers, labs, streams
 from tmelink.control import ControlError, connect, places
 
 NAME = "apply"
@@ -23,9 +23,10 @@ _COLOURS = {"add": "green", "connect": "green", "remove": "red", "disconnect": "
 
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the machine file, or - for standard input")
-    parser.add_argument(
+    lab = parser.add_argument(
         "--lab", metavar="NAME", help="the running lab (the one that runs the file, or has its name)"
     )
+    completers.offer(lab, completers.labs)
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from tmelink.cli import labs
+from tmelink.cli import completers, labs
 from tmelink.control import Client, ControlError
 from tmelink.errors import TmelinkError
 from tmelink.inline import pcapng
@@ -34,12 +34,13 @@ EPILOG = labs.epilog(
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser, required=True)
-    parser.add_argument(
+    connections = parser.add_argument(
         "connections",
         metavar="CONNECTION",
         nargs="*",
         help="ELEMENT:OTHER, or ELEMENT for all of its connections; without, every connection of the lab",
     )
+    completers.offer(connections, completers.connections)
     parser.add_argument("-w", metavar="FILE", dest="file", help="write pcapng, - for standard output")
     parser.add_argument(
         "-f", metavar="EXPRESSION", dest="filter", default="", help="a pcap-filter(7) expression"

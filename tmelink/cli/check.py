@@ -11,12 +11,18 @@ import json
 import sys
 
 from tmelink.cli import files
+from tmelink.cli.examples import epilog
 from tmelink.errors import MachineError
 from tmelink.proof.problems import problems
 from tmelink.system import route_lookup
 
 NAME = "check"
 HELP = "report every mistake in a machine file, without starting anything"
+EPILOG = epilog(
+    ("tmelink check lab.conf", "each mistake with its line, and what to write instead"),
+    ("tmelink check lab.conf --host one", "that host's part of the file"),
+    ("tmelink check - --json < lab.conf", "for a program"),
+)
 
 
 def declare(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ import socket
 import sys
 from itertools import permutations
 
+from tmelink.cli.examples import epilog
 from tmelink.elements.builtin.host import Host, PingResult
 from tmelink.errors import TmelinkError
 from tmelink.machine import CheckedMachine, load
@@ -22,6 +23,10 @@ from tmelink.summary import table
 
 NAME = "demo"
 HELP = "run a small lab whose machines ping each other, and show the result"
+EPILOG = epilog(
+    ("tmelink demo", "two machines and a UDP link between them; it ends by itself"),
+    ("tmelink demo lab.conf --count 100", "a file of your own, with more pings"),
+)
 
 SHOW_SECONDS = 0.5
 """How often the live counters are shown anew."""

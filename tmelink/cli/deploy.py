@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tmelink.cli import labs
+from tmelink.cli.examples import epilog
 from tmelink.deploy import ansible_files, ansible_run, wheels
 from tmelink.deploy.ansible_run import PlaybookResult
 from tmelink.deploy.keys import KeyFolder
@@ -16,7 +16,7 @@ from tmelink.errors import TmelinkError
 
 NAME = "deploy"
 HELP = "install and start every host's part of a file, over ssh with Ansible"
-EPILOG = labs.epilog(
+EPILOG = epilog(
     ("tmelink deploy lab.conf", "show the plan, ask, then install and start it on all hosts"),
     ("tmelink deploy lab.conf --check --diff", "show what would change on the hosts, and change nothing"),
     ("tmelink deploy lab.conf --write folder", "write plain Ansible files, and run nothing"),

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tmelink.cli import labs
+from tmelink.cli.examples import epilog
 from tmelink.deploy import ansible_files, ansible_run
 from tmelink.deploy.keys import KeyFolder
 from tmelink.deploy.plan import plan
@@ -15,7 +15,7 @@ from tmelink.errors import TmelinkError
 
 NAME = "destroy"
 HELP = "stop a deployed lab on every host, and remove all that 'tmelink deploy' put there"
-EPILOG = labs.epilog(
+EPILOG = epilog(
     ("tmelink destroy lab.conf", "ask, then remove it; keys stay beside the file"),
 )
 

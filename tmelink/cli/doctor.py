@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from tmelink.cli import colours, labs
+from tmelink.cli import colours, completers, files, labs
 from tmelink.control import connect
 from tmelink.control.data import as_data
 from tmelink.control.protocol import Json
@@ -24,8 +24,11 @@ EPILOG = labs.epilog(
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("subject", metavar="NAME|FILE", nargs="?", help="a lab's name, or a machine file")
-    parser.add_argument("--host", metavar="NAME", help="of a file, only the part for this host")
+    subject = parser.add_argument(
+        "subject", metavar="NAME|FILE", nargs="?", help="a lab's name, or a machine file"
+    )
+    completers.offer(subject, completers.labs_and_files)
+    files.declare_host(parser, "of a file, only the part for this host")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -6,6 +6,8 @@ import argparse
 import inspect
 
 from tmelink import registry
+from tmelink.cli import completers
+from tmelink.cli.examples import epilog
 from tmelink.element import Element
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
@@ -14,10 +16,17 @@ from tmelink.source import suggestion
 
 NAME = "elements"
 HELP = "list the elements that a machine file can create, or explain one"
+EPILOG = epilog(
+    ("tmelink elements", "every element, one a line"),
+    ("tmelink elements tme/host/tun/tap", "what a TAP does, and its arguments"),
+)
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the element to explain, as tme/host/tun/tap")
+    name = parser.add_argument(
+        "name", metavar="NAME", nargs="?", help="the element to explain, as tme/host/tun/tap"
+    )
+    completers.offer(name, completers.modules)
     parser.add_argument("--page", action="store_true", help="print the reference page of all elements")
 
 

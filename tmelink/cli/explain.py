@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from tmelink import values
-from tmelink.cli import files
+from tmelink.cli import completers, files
+from tmelink.cli.examples import epilog
 from tmelink.errors import TmelinkError
 from tmelink.proof import choice, loops, picture, text
 from tmelink.proof.topology import Topology
@@ -21,6 +22,11 @@ from tmelink.system import route_lookup
 
 NAME = "explain"
 HELP = "walk a packet through a machine file: each hop, the headers, the sizes, and what decides"
+EPILOG = epilog(
+    ("tmelink explain lab.conf", "from the first element that can send to every other"),
+    ("tmelink explain lab.conf --from le0 --to 10.0.77.3 --df", "a packet that must not be fragmented"),
+    ("tmelink explain lab.conf --svg paths.svg", "the paths as a picture"),
+)
 
 FULL = 1472
 """Bytes of data in a ping that makes an IPv4 packet of 1500 bytes, the largest on an Ethernet."""
@@ -31,12 +37,14 @@ MOST = 65507
 
 def declare(parser: argparse.ArgumentParser) -> None:
     files.declare(parser)
-    parser.add_argument(
+    source = parser.add_argument(
         "--from", dest="source", metavar="ELEMENT|ADDRESS", help="who sends (the first that can)"
     )
-    parser.add_argument(
+    target = parser.add_argument(
         "--to", dest="target", metavar="ELEMENT|ADDRESS", help="to whom (every other one in the file)"
     )
+    for end in (source, target):
+        completers.offer(end, completers.elements_of_file)
     parser.add_argument(
         "--size",
         type=_size,

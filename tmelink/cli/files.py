@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tmelink.cli import streams
+from tmelink.cli import completers, streams
 from tmelink.machine import CheckedMachine, load
 
 T = TypeVar("T")
@@ -28,7 +28,12 @@ def argument(read: Callable[[str], T]) -> Callable[[str], T]:
 def declare(parser: argparse.ArgumentParser) -> None:
     """Add FILE and --host, which every command that reads a machine file takes."""
     parser.add_argument("file", metavar="FILE", help="the machine file, or - for standard input")
-    parser.add_argument("--host", metavar="NAME", help="only the part of the file for this host")
+    declare_host(parser, "only the part of the file for this host")
+
+
+def declare_host(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add --host, for a host that the file names."""
+    completers.offer(parser.add_argument("--host", metavar="NAME", help=help), completers.hosts)
 
 
 def read(options: argparse.Namespace, *, network_only: bool = True) -> CheckedMachine:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from tmelink.cli import key_files
+from tmelink.cli.examples import epilog
 from tmelink.errors import TmelinkError
 from tmelink.openvpn import keys
 from tmelink.openvpn.server import auth_token
@@ -15,6 +16,11 @@ from tmelink.openvpn.tls import wrap as tls_wrap
 
 NAME = "genkey"
 HELP = "write a new key file, in OpenVPN's format"
+EPILOG = epilog(
+    ("tmelink genkey both.key", "for --secret, --tls-auth or --tls-crypt; copy it to the other end"),
+    ("tmelink genkey tls-crypt-v2-server server.key", "a server's key"),
+    ("tmelink genkey tls-crypt-v2-client amy.key --server-key server.key", "a client's key"),
+)
 
 _ABOUT = {
     "secret": "a new key; both ends need it, and nobody else",

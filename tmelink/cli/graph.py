@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tmelink import machine
-from tmelink.cli import labs
+from tmelink.cli import completers, files, labs
 from tmelink.control import connect
 from tmelink.errors import TmelinkError
 from tmelink.proof.graph import dot, graph, mermaid
@@ -26,8 +26,11 @@ DRAW_SECONDS = 60
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="FILE|NAME", help="a machine file, or the name of a running lab")
-    parser.add_argument("--host", metavar="NAME", help="only this host's part of the file")
+    what = parser.add_argument(
+        "what", metavar="FILE|NAME", help="a machine file, or the name of a running lab"
+    )
+    completers.offer(what, completers.labs_and_files)
+    files.declare_host(parser, "only this host's part of the file")
     forms = parser.add_mutually_exclusive_group()
     for form, text in (
         ("svg", "a picture (needs Graphviz)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tmelink.cli import labs
+from tmelink.cli import completers, labs
 
 NAME = "impair"
 HELP = "delay, lose, limit or reorder the frames of a connection while the lab runs, in tc-netem's words"
@@ -20,12 +20,13 @@ EPILOG = labs.epilog(
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser, required=True)
-    parser.add_argument(
+    words = parser.add_argument(
         "words",
         metavar="ELEMENT at OTHER WORDS",
         nargs=argparse.REMAINDER,
         help="a connection and what is to happen to its frames; without, what is impaired",
     )
+    completers.offer(words, completers.elements)
 
 
 def main(options: argparse.Namespace) -> int:

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tmelink import values
+from tmelink.cli.examples import epilog
 from tmelink.errors import MachineError, TmelinkError
 from tmelink.source import Mistake, Place, Source
 from tmelink.transport import endpoints
 
 NAME = "import"
 HELP = "turn the configuration of HECnet's bridge into a machine file"
-EPILOG = "example:\n  tmelink import bridge.conf > hecnet.conf    then: tmelink check hecnet.conf"
+EPILOG = epilog(
+    ("tmelink import bridge.conf > hecnet.conf", "HECnet's bridge; then: tmelink check hecnet.conf"),
+)
 
 DEFAULT_PORT = 4711
 """The port of most bridges, which is an argument of the program and not in its configuration."""

@@ -7,11 +7,15 @@ import time
 from pathlib import Path
 
 from tmelink.cli import key_files
+from tmelink.cli.examples import epilog
 from tmelink.errors import TmelinkError
 from tmelink.openvpn.tls import keygen
 
 NAME = "keygen"
 HELP = "make a key and a certificate for one end of a link that the other end knows by fingerprint"
+EPILOG = epilog(
+    ("tmelink keygen one", "writes one.key and one.crt, and prints the fingerprint for the other end"),
+)
 
 LONGEST = 64
 """Characters of a certificate's name (RFC 5280, appendix A)."""

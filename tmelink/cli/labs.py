@@ -8,30 +8,29 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tmelink.cli import colours
+from tmelink.cli import colours, completers
+from tmelink.cli.examples import NO_LAB
+from tmelink.cli.examples import epilog as examples_and_codes
 from tmelink.control import Client, connect
 
 NOT_RUNNING = 3
 NOT_UP = 4
 
-EXIT_CODES = "exit codes:\n  0  done\n  1  it failed\n  2  wrong usage\n  3  no such lab runs"
-
 
 def epilog(*examples: tuple[str, str], more: str = "") -> str:
-    """Examples with what they do, and the exit codes, for the end of a command's help."""
-    width = max(len(command) for command, _ in examples)
-    lines = [f"  {command:<{width}}  {what}" for command, what in examples]
-    return "\n".join(["examples:", *lines, "", EXIT_CODES + more])
+    """The end of the help of a command that needs a running lab."""
+    return examples_and_codes(*examples, more=NO_LAB + more)
 
 
 def declare(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add NAME and --json."""
-    parser.add_argument(
+    name = parser.add_argument(
         "name",
         metavar="NAME",
         nargs=None if required else "?",
         help="the lab's name, as 'tmelink ps' lists it" + ("" if required else " (the only one that runs)"),
     )
+    completers.offer(name, completers.labs)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -7,11 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tmelink.cli.examples import epilog
 from tmelink.openvpn.options.parse import Understood, understand
 from tmelink.source import Mistake, Place
 
 NAME = "ovpn"
 HELP = "show how each option of an OpenVPN file is understood: works, ignored or refused"
+EPILOG = epilog(
+    ("tmelink ovpn client.ovpn", "a line for each option, with the reason"),
+)
 
 WIDTH = 40
 """Columns for an option before its reason; a longer option pushes the reason to the right."""

@@ -7,15 +7,17 @@ import getpass
 import secrets
 
 from tmelink.cli import streams
+from tmelink.cli.examples import epilog
 from tmelink.errors import TmelinkError
 from tmelink.openvpn.server import users
 
 NAME = "passwd"
 HELP = "print a user's line for the file of a server's --auth-user-pass-table; asks for the password"
+EPILOG = epilog(("tmelink passwd amy >> users", "add amy to the file 'users'"))
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("user", metavar="USER")
+    parser.add_argument("user", metavar="USER", help="the name that the client logs in with")
 
 
 def main(options: argparse.Namespace) -> int:

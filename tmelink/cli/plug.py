@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tmelink.cli import completers, labs
 from tmelink.cli import exec as statements
-from tmelink.cli import labs
 from tmelink.control import Client
 from tmelink.errors import TmelinkError
 from tmelink.transport.streams import FRAMINGS
@@ -35,7 +35,10 @@ CHUNK = 65536
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser, required=True)
-    parser.add_argument("element", metavar="ELEMENT", help="what the cable leads to, such as a switch")
+    element = parser.add_argument(
+        "element", metavar="ELEMENT", help="what the cable leads to, such as a switch"
+    )
+    completers.offer(element, completers.elements)
     parser.add_argument(
         "--framing",
         choices=[*FRAMINGS],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tmelink.cli import files
+from tmelink.cli.examples import epilog
 from tmelink.element import Element
 from tmelink.elements.host_interfaces import host_network
 from tmelink.elements.host_interfaces.tuntap import TunTap
@@ -30,6 +31,10 @@ from tmelink.system import facts
 
 NAME = "routes"
 HELP = "print what a file would do to this host's addresses, routes and rules, and what of it cannot work"
+EPILOG = epilog(
+    ("tmelink routes l3-client.conf", "on this computer"),
+    ("tmelink routes l3-client.conf --facts there.txt", "on the computer that the file describes"),
+)
 
 
 @dataclass(frozen=True)

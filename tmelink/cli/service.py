@@ -8,15 +8,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tmelink.cli import files, labs, streams
+from tmelink.cli import files, streams
 from tmelink.cli.addresses import listen_address
+from tmelink.cli.examples import epilog
 from tmelink.control import places
 from tmelink.deploy.unit import unit
 from tmelink.errors import TmelinkError
 
 NAME = "service"
 HELP = "run a lab as a service: write a hardened systemd unit for a file, and enable it"
-EPILOG = labs.epilog(
+EPILOG = epilog(
     ("tmelink service install lab.conf", "write the unit, and start the lab now and at every boot"),
     ("tmelink service install lab.conf --print", "show the unit, and write nothing"),
     ("systemctl reload tmelink-lab", "read the file again and change what differs"),

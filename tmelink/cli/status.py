@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Iterator
 
-from tmelink.cli import colours, labs
+from tmelink.cli import colours, completers, labs
 from tmelink.control.protocol import Json
 
 NAME = "status"
@@ -27,7 +27,10 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser)
-    parser.add_argument("element", metavar="ELEMENT", nargs="?", help="one element, with all its details")
+    element = parser.add_argument(
+        "element", metavar="ELEMENT", nargs="?", help="one element, with all its details"
+    )
+    completers.offer(element, completers.elements)
     parser.add_argument("--watch", action="store_true", help=f"look again every {PERIOD:g} s, until Ctrl-C")
 
 

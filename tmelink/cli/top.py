@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from tmelink.cli import labs
+from tmelink.cli import completers, labs
 from tmelink.errors import UnsupportedHere
 
 NAME = "top"
@@ -20,12 +20,13 @@ EPILOG = labs.epilog(
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    name = parser.add_argument(
         "name",
         metavar="NAME",
         nargs="?",
         help="the lab's name, as 'tmelink ps' lists it (the only one that runs)",
     )
+    completers.offer(name, completers.labs)
     parser.add_argument(
         "--interval", metavar="SECONDS", type=float, default=1.0, help="between two looks (1)"
     )

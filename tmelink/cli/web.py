@@ -6,7 +6,7 @@ import argparse
 import secrets
 import socket
 
-from tmelink.cli import files, labs
+from tmelink.cli import completers, files, labs
 from tmelink.cli.addresses import ListenAddress, listen_address
 from tmelink.errors import TmelinkError
 
@@ -26,9 +26,10 @@ TOKEN_BYTES = 18
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    name = parser.add_argument(
         "name", metavar="NAME", nargs="?", help="the lab's name, as 'tmelink ps' lists it (the only one)"
     )
+    completers.offer(name, completers.labs)
     parser.add_argument(
         "--listen",
         metavar="ADDR:PORT",

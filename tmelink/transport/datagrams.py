@@ -24,6 +24,7 @@ from tmelink.transport import reply_address, undelivered
 from tmelink.transport.arena import SIZE, arena
 from tmelink.transport.reply_address import Address as Address
 from tmelink.transport.reply_address import AncillaryItem
+from tmelink.transport.udp_offload import UDP_GRO, UDP_SEGMENT
 from tmelink.transport.undelivered import Undelivered
 
 Receive = Callable[[list[Frame | Run], Address], object]
@@ -31,9 +32,6 @@ Receive = Callable[[list[Frame | Run], Address], object]
 
 ReceiveOne = Callable[[Frame, Address], object]
 """Takes a datagram that arrived alone."""
-
-_UDP_SEGMENT = 103
-_UDP_GRO = 104
 
 _GRO_ROOM, _PKTINFO_ROOM = 32, 128
 """Bytes for what the kernel tells beside a datagram: the size of a run's pieces, and this end's address."""
@@ -90,8 +88,8 @@ class Datagrams:
         self._waiting = False
         self._read_at = 0.0
         self._too_long: int | None = None
-        self._segment = segment and sys.platform == "linux" and _accepts(sock, _UDP_SEGMENT, 0)
-        gro = gro and sys.platform == "linux" and _accepts(sock, _UDP_GRO, 1)
+        self._segment = segment and sys.platform == "linux" and _accepts(sock, UDP_SEGMENT, 0)
+        gro = gro and sys.platform == "linux" and _accepts(sock, UDP_GRO, 1)
         self._replies = reply_address.of(sock)
         self._errors = undelivered.of(sock)
         self.undelivered = self._count_undelivered
@@ -138,7 +136,7 @@ class Datagrams:
             data = arena[at : at + length]
             size = length
             for item in control:
-                if item[1] == _UDP_GRO and item[0] == socket.IPPROTO_UDP:
+                if item[1] == UDP_GRO and item[0] == socket.IPPROTO_UDP:
                     size = struct.unpack_from("=i", item[2])[0]
                 elif replies is not None:
                     replies.heard(address, item)
@@ -256,7 +254,7 @@ class Datagrams:
         total = sum(map(len, buffers))
         count = math.ceil(total / size)
         replies = self._replies
-        ancillary: list[AncillaryItem] = [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", size))]
+        ancillary: list[AncillaryItem] = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))]
         if replies is not None:
             ancillary += replies.towards(address)
         try:

@@ -1,0 +1,53 @@
+"""The reference page of the command line, from the parser's declarations: `python -m tmelink.cli.page`."""
+
+from __future__ import annotations
+
+from tmelink.cli.elements import cell
+from tmelink.cli.reference import CommandReference, Rows, program
+
+_HEAD = """# The commands
+
+Every command of the program, as its parser knows it. `tmelink COMMAND --help` and `man tmelink-COMMAND` show
+the same. Made by `python -m tmelink.cli.page`; do not edit it.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | the command did what it was asked to do |
+| 1 | the machine file has mistakes, or something failed |
+| 2 | wrong usage: an unknown command, option or argument |
+| 3 | no lab of that name runs |
+| 4 | `status`: something is not up; `doctor`: it found something |
+| 130 | interrupted |
+"""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    return "\n".join([_HEAD, *(line for command in program().actions for line in _command(command))])
+
+
+def _command(command: CommandReference, level: str = "##") -> list[str]:
+    summary = f"{command.summary[:1].upper()}{command.summary[1:]}."
+    lines = [f"{level} `tmelink {command.name}`", "", summary, "", "```", command.usage, "```", ""]
+    lines += _table("argument", command.arguments)
+    for action in command.actions:
+        lines += _command(action, level + "#")
+    common = {"-h, --help", "-v, --verbose", "-q, --quiet"}
+    lines += _table("option", [row for row in command.options if row[0] not in common])
+    for title, text in command.sections:
+        if title == "examples":
+            lines += ["```", *text, "```", ""]
+    return lines
+
+
+def _table(head: str, rows: Rows) -> list[str]:
+    if not rows:
+        return []
+    cells = [f"| `{cell(written)}` | {cell(text)} |" for written, text in rows]
+    return [f"| {head} | |", "|---|---|", *cells, ""]
+
+
+if __name__ == "__main__":
+    print(page(), end="")
