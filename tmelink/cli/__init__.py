@@ -85,7 +85,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action=_VersionAction, nargs=0, help="print the version and what works here")
+    top.add_argument("--version", action=_VersionAction, nargs=0, help="the version, and what works here")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name in names:
         command = import_module(f"tmelink.cli.{name}")
