@@ -31,7 +31,7 @@ LAYERS = [
     {"routing", "sizes"},
     {"ethernet", "ip", "frame"},
     {"arguments", "logs"},
-    {"printable", "errors", "values", "reasons", "resources", "state", "timers"},
+    {"printable", "errors", "values", "reasons", "resources", "state", "tasks", "timers"},
     {"source"},
 ]
 OPENVPN = ["server", "options", "tls", "plain", "data"]
@@ -128,3 +128,13 @@ def test_the_protocol_does_no_io(path: Path) -> None:
 def test_only_the_language_knows_lark() -> None:
     users = {path.name for path in modules() for name in imports(path) if name.split(".")[0] == "lark"}
     assert users == {"language.py"}
+
+
+def test_no_test_module_imports_from_another() -> None:
+    """What several need belongs into `tests/support/`, or into a module beside them that holds no tests."""
+    tests = Path(__file__).parent
+    for path in sorted(tests.rglob("*.py")):
+        if "plugin_package" in path.parts:
+            continue  # a package of somebody else's, with imports as they please
+        for name in imports(path):
+            assert not (name.startswith("tests.") and ".test_" in name), f"{path} imports {name}"

@@ -89,7 +89,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "too short to send": Reason("out", "it is shorter than a frame or a packet of this link"),
     "too long to send": Reason("out", "it is longer than --tun-mtu allows", "lower the MTU of the interface, or raise --tun-mtu at both ends"),
     "not IP": Reason(
-        "in", "a --dev tun link got something that is not an IP packet: keys, framing or --dev differ", _SIZES
+        "in", "a --dev tun link or a tunnel got something that is not an IP packet: keys, framing or --dev differ", _SIZES
     ),
     "link down": Reason("out", "the link has no peer yet, or no more"),
     # Keys, fragments, compression
@@ -199,7 +199,6 @@ REASONS: Final[Mapping[str, Reason]] = {
     "tagged for a VLAN": Reason("in", "the built-in host has no VLANs"),
     "other port": Reason("in", "the tunnel has another port"),
     "other protocol": Reason("in", "it is not of the tunnel's protocol"),
-    "no IP packet": Reason("in", "the tunnel carries something that is not an IP packet"),
     "for another address": Reason("in", "the tunnel's outer packet is for another address"),
     "time to live exceeded": Reason("in", "routers hand the packets round in a circle"),
     "too big": Reason("out", "the packet does not fit the tunnel", "lower the MTU of the interface"),

@@ -91,6 +91,11 @@ def ipv4_interface(word: str) -> IPv4Interface:
         raise ValueError(f"'{word}' is not a valid IPv4 address with a prefix, such as 10.0.0.1/24") from None
 
 
+def ipv4_interface_or_address(word: str) -> IPv4Interface | IPv4Address:
+    """An IPv4 address with a prefix length, or alone."""
+    return ipv4_interface(word) if "/" in word else ipv4(word)
+
+
 def ipv6_interface(word: str) -> IPv6Interface:
     """An IPv6 address with its prefix length, `fd00::1/64`."""
     try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 
-from tests.openvpn.test_server import FRAME, STATIC, Hub, addresses
-from tests.openvpn.test_tls_session import carries, equals, up
+from tests.support.hub import FRAME, STATIC, Hub, addresses
+from tests.support.tls_pair import carries, equals, up
 from tests.support.wire import Wire, pieces, wall
 from tmelink.openvpn.data import packet
 from tmelink.openvpn.data.packet import Opcode

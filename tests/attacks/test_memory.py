@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.openvpn.test_server import Hub, addresses
+from tests.support.hub import Hub, addresses
 from tmelink.openvpn.server import server as server_module
 
 ROUNDS = 40

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import tmelink
 from tests.attacks.places import Place, free_port, link, server, until
-from tests.openvpn.test_server import CLIENTS, FRAME, SERVER, Hub
 from tests.support.grouped import tls
+from tests.support.hub import CLIENTS, FRAME, SERVER, Hub
 from tests.support.machines import Machine
 from tests.support.wire import Wire, wall
 from tmelink.element import connect

@@ -75,7 +75,7 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
 
 @pytest.mark.needs("systemd-analyze")
 def test_the_exposure_of_the_units_is_what_the_page_says(tmp_path: Path) -> None:
-    from tests.control.test_service import PLAIN, exposure
+    from tests.support.units import PLAIN, exposure
     from tmelink import machine
     from tmelink.deploy.unit import unit
 

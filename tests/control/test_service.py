@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import re
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.netns import Process
+from tests.support.units import PLAIN, exposure
 from tmelink import machine
 from tmelink.control import connect
 from tmelink.deploy.unit import unit
@@ -104,8 +104,6 @@ def test_a_lab_whose_terminal_is_closed_cleans_up(tmp_path: Path) -> None:
 
 # The unit
 
-PLAIN = "sw0: tmelink/switch\ntap0 at sw0: tme/host/tun/tap\n"
-
 
 def written(text: str, name: str = "lab") -> str:
     return unit(machine.load(text), Path("/etc/tmelink/my lab.conf"), name, "one")
@@ -155,15 +153,6 @@ def test_the_unit_is_valid_and_less_exposed_than_openvpns(tmp_path: Path) -> Non
     openvpn = Path("/lib/systemd/system/openvpn@.service")
     if openvpn.exists():
         assert exposure(path) < exposure(openvpn) - 3
-
-
-def exposure(path: Path) -> float:
-    """What `systemd-analyze security` says of a unit: 10 is wide open."""
-    words = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(path)]
-    said = subprocess.run(words, capture_output=True, text=True, check=False).stdout
-    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
-    assert found is not None, said
-    return float(found[1])
 
 
 def test_install_writes_the_unit_and_remove_takes_it_away(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 import tmelink
 from tests.e2e import internet
+from tests.e2e.gateway_server import certificates, server
 from tests.e2e.internet import WORLD, Internet
-from tests.e2e.test_gateway import certificates, server
 from tests.support.aio import eventually
 from tests.support.netns import Namespace, Net
 from tmelink.elements.builtin.host import Host

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_offload_transfer import (
+from tests.e2e.transfers import (
     BYTES,
     SUPER,
     Sides,

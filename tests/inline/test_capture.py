@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.inline.test_impairment import frames, pair
+from tests.inline.joined_machines import frames, pair
 from tmelink.element import Port
 from tmelink.frame import Burst, Gso
 from tmelink.inline import pcapng

@@ -6,10 +6,9 @@ import asyncio
 
 import pytest
 
-from tests.support.machines import Machine
+from tests.inline.joined_machines import frames, pair
 from tmelink import load
 from tmelink.difference import between
-from tmelink.element import connect
 from tmelink.errors import ElementError, MachineError
 from tmelink.frame import Burst, Gso
 from tmelink.inline import chain
@@ -20,16 +19,6 @@ TWO = """
 host0: tmelink/host inet 10.0.0.1/24
 host1 at host0: tmelink/host inet 10.0.0.2/24
 """
-
-
-def pair() -> tuple[Machine, Machine]:
-    a, b = Machine(), Machine()
-    connect(a.port(), b.port())
-    return a, b
-
-
-def frames(count: int) -> list[bytes]:
-    return [b"\xff" * 12 + b"\x88\xb5" + number.to_bytes(4, "big") + bytes(50) for number in range(count)]
 
 
 def test_a_delayed_frame_arrives_later_unchanged_and_in_order() -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
-from tests.openvpn.test_tls_session import equals, up
 from tests.support.fuzzing import examples
 from tests.support.grouped import plain as plain_settings
+from tests.support.tls_pair import equals, up
 from tests.support.wire import End, Wire, pieces
 from tmelink.openvpn import occ
 from tmelink.openvpn.data.aead import LAST_ID, SUITES, AeadKeys

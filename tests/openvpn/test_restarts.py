@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.openvpn.test_server import CLIENTS, FRAME, SERVER, Hub, addresses, keys
 from tests.support.grouped import tls as tls_settings
+from tests.support.hub import CLIENTS, FRAME, SERVER, Hub, addresses, keys
 from tests.support.wire import pieces, wall
 from tmelink.openvpn.data.packet import Opcode, header
 from tmelink.openvpn.server.server import TlsServer

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.openvpn.test_tls_session import equals, session, up
 from tests.support.fuzzing import examples
 from tests.support.grouped import plain as plain_settings
 from tests.support.packets import Flow, noise
+from tests.support.tls_pair import equals, session, up
 from tests.support.wire import Wire
 from tmelink.frame import Frame, Gso, Run, SuperFrame
 from tmelink.offload import segment

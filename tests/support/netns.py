@@ -287,6 +287,16 @@ class Namespace:
         links = self.run("ip", "-br", "link").splitlines()
         return [line.split()[0].split("@")[0] for line in links]
 
+    def command_lines(self) -> list[bytes]:
+        """The arguments of every process in it, each ended by a NUL."""
+        pids = self.run("ip", "netns", "pids", self.name).split()
+        found = []
+        for pid in pids:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                # One that has ended meanwhile has none.
+                found.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+        return found
+
     def close(self) -> None:
         for process in reversed(self._processes):
             process.kill()
@@ -302,6 +312,10 @@ class Net:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._namespaces: list[Namespace] = []
+
+    def command_lines(self) -> list[bytes]:
+        """The arguments of every process in its namespaces."""
+        return [line for namespace in self._namespaces for line in namespace.command_lines()]
 
     def namespace(self) -> Namespace:
         """A namespace with nothing but its loopback."""

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.sockets import dial
+from tests.transport.http_answers import NEEDED, OPEN, refused, tried
 from tests.transport.scripted import proxy
-from tests.transport.test_http_proxy import NEEDED, OPEN, refused, tried
 from tmelink.transport.handshakes import read_exactly
 from tmelink.transport.http_proxy import HttpProxy, connect
 

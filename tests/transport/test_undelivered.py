@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.aio import run
 from tests.support.sockets import free_port
-from tests.transport.test_datagrams import End
+from tests.transport.udp_end import End
 from tmelink.frame import Run
 from tmelink.transport import undelivered
 

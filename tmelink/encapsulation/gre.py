@@ -57,7 +57,7 @@ class GreCodec:
         elif len(frame) and frame[0] >> 4 in _TYPES:
             protocol_type = _TYPES[frame[0] >> 4]
         else:
-            raise ProtocolError("no IP packet")
+            raise ProtocolError("not IP")
         tail = b""
         if self._key is not None:
             tail = _WORD.pack(self._key)
@@ -107,7 +107,7 @@ class GreCodec:
             if len(inner) < MIN_FRAME:
                 raise ProtocolError("GRE: short frame")
         elif not len(inner) or _TYPES.get(inner[0] >> 4) != protocol_type:
-            raise ProtocolError("GRE: carries no IP packet")
+            raise ProtocolError("GRE: not IP")
 
     def _follow(self, sequence: int) -> None:
         if sequence < 0:

@@ -27,7 +27,7 @@ class IpipCodec:
         """The protocol for the packet's version, and an empty header."""
         protocol = _PROTOCOLS.get(frame[0] >> 4 if len(frame) else 0)
         if protocol is None:
-            raise ProtocolError("no IP packet")
+            raise ProtocolError("not IP")
         return protocol, b""
 
     def open(self, protocol: int, payload: memoryview) -> memoryview:

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from tmelink import tasks
 from tmelink.errors import ElementError
 
 LINE = 1 << 20
@@ -43,10 +44,7 @@ class Qmp:
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
+        await tasks.end(self._reading)
         if self._writer is not None:
             self._writer.close()
             with contextlib.suppress(OSError):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.openvpn.test_tls_session import equals, up
 from tests.support.options_of import read
+from tests.support.tls_pair import equals, up
 from tmelink import sizes
 from tmelink.elements.openvpn import wire
 from tmelink.elements.openvpn.sessions import settings

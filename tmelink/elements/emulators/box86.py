@@ -6,9 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from tmelink import values
-from tmelink.arguments import keyword, keywords
-from tmelink.elements.emulators.cable import Cable, Items, as_it_is
+from tmelink.arguments import keyword
+from tmelink.elements.emulators import group_cable
+from tmelink.elements.emulators.cable import Items, as_it_is
+from tmelink.elements.emulators.group_cable import GroupCable
 from tmelink.elements.emulators.group_carrier import GroupCarrier
 from tmelink.frame import pieces
 from tmelink.transport.endpoints import Inet
@@ -32,7 +33,7 @@ def _secret(word: str) -> str:
     return word
 
 
-class Box86(Cable):
+class Box86(GroupCable):
     """86Box's network type "local switch": all 86Box on this computer, and on each network that is given.
 
     `secret` is what 86Box calls so: its digest stands before each frame, and those with another one are not
@@ -45,15 +46,9 @@ class Box86(Cable):
         """The secret and the networks."""
 
         secret: str = keyword("TEXT", _secret, default="", help="the switch's secret, as 86Box has it")
-        local: tuple[IPv4Address, ...] = keywords(
-            "ADDR",
-            values.ipv4,
-            help="this computer's address on a network to use, any number of them; without one, as its "
-            "routes say",
-        )
+        local: tuple[IPv4Address, ...] = group_cable.local()
 
     arguments: Arguments
-    up = True  # a group needs nobody in it
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
@@ -69,14 +64,6 @@ class Box86(Cable):
             seal=self._seal if self._digest else as_it_is,
             open=self._open,
         )
-
-    async def open(self) -> None:
-        """Join the group; raises `ElementError`."""
-        await self._carrier.open()
-
-    async def close(self) -> None:
-        """Leave the group."""
-        await self._carrier.close()
 
     def _seal(self, items: Items) -> Items:
         digest = self._digest

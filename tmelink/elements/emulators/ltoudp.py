@@ -6,9 +6,10 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from tmelink import ethernet, values
-from tmelink.arguments import keywords
-from tmelink.elements.emulators.cable import Cable, Items
+from tmelink import ethernet
+from tmelink.elements.emulators import group_cable
+from tmelink.elements.emulators.cable import Items
+from tmelink.elements.emulators.group_cable import GroupCable
 from tmelink.elements.emulators.group_carrier import GroupCarrier
 from tmelink.frame import Frame, pieces
 from tmelink.transport.endpoints import Inet
@@ -28,7 +29,7 @@ MARK = b"LToUDP"
 _HEAD = struct.Struct("!6s6sH6sH")
 
 
-class LtoUdp(Cable):
+class LtoUdp(GroupCable):
     """LocalTalk over UDP (LToUDP): Mini vMac, TashRouter, MAME, and whoever else joins its multicast group.
 
     LocalTalk is not Ethernet, so what this element has heard passes only to others of its kind: join them by
@@ -40,15 +41,9 @@ class LtoUdp(Cable):
     class Arguments:
         """The networks."""
 
-        local: tuple[IPv4Address, ...] = keywords(
-            "ADDR",
-            values.ipv4,
-            help="this computer's address on a network to use, any number of them; without one, as its "
-            "routes say",
-        )
+        local: tuple[IPv4Address, ...] = group_cable.local()
 
     arguments: Arguments
-    up = True  # a group needs nobody in it
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
@@ -61,14 +56,6 @@ class LtoUdp(Cable):
             seal=self._seal,
             open=self._open,
         )
-
-    async def open(self) -> None:
-        """Join the group; raises `ElementError`."""
-        await self._carrier.open()
-
-    async def close(self) -> None:
-        """Leave the group."""
-        await self._carrier.close()
 
     def _seal(self, items: Items) -> Items:
         """The datagrams in frames of our own."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tmelink import arguments as declaration
+from tmelink import tasks
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.emulators import qemu_command
 from tmelink.elements.emulators.cable import Endpoint
@@ -320,10 +321,7 @@ class _Guest:
             carrier.close()
         if kill:
             await self._child.stop(kill=True)
-        if self._printing is not None:
-            self._printing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._printing
+        await tasks.end(self._printing)
         await self.qmp.close()
 
     async def console(self, request: str) -> str:

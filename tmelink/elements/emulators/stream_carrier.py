@@ -15,7 +15,7 @@ from collections.abc import Callable
 from logging import Logger
 from pathlib import Path
 
-from tmelink import errors
+from tmelink import errors, tasks
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.elements.emulators.unix_carrier import OWN_MODE, bound
 from tmelink.system import remains
@@ -101,7 +101,7 @@ class StreamClient:
 
     async def close(self) -> None:
         """End the connection, and stop connecting."""
-        await _end(self._task)
+        await tasks.end(self._task)
 
     async def _run(self) -> None:
         said = ""
@@ -158,8 +158,8 @@ class StreamServer:
 
     async def close(self) -> None:
         """End the connection and stop listening."""
-        await _end(self._task)
-        await _end(self._carrying)
+        await tasks.end(self._task)
+        await tasks.end(self._carrying)
         if self._listening is not None:
             self._listening.close()
             if isinstance(self._local, UnixPath):
@@ -272,10 +272,3 @@ def configure(sock: socket.socket) -> None:
     ):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from tmelink import tasks
 from tmelink.element import Element
 from tmelink.errors import ElementError
 from tmelink.state import Details
@@ -98,10 +98,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """End it permanently."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end(self._task)
         if self._settling is not None:
             self._settling.cancel()
         if self.running is not None:

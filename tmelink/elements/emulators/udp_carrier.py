@@ -6,12 +6,11 @@ Nothing in such a datagram proves its origin, so only its source address is chec
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from logging import Logger
 
-from tmelink import frame
+from tmelink import frame, tasks
 from tmelink.elements.emulators.cable import Endpoint, Items, as_it_is
 from tmelink.errors import ElementError, MissingCapability
 from tmelink.frame import Frame, Run
@@ -89,10 +88,7 @@ class UdpCarrier:
     async def close(self) -> None:
         """Close the socket."""
         self._endpoint.carrier = None
-        if self._resolving is not None:
-            self._resolving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._resolving
+        await tasks.end(self._resolving)
         if self._datagrams is not None:
             self._datagrams.close()
 

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tmelink import errors, frame
+from tmelink import errors, frame, tasks
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.errors import ElementError
 from tmelink.frame import Frame, Run
@@ -66,10 +66,7 @@ class UnixCarrier:
     async def close(self) -> None:
         """Close the socket and remove its path."""
         self._endpoint.carrier = None
-        if self._looking is not None:
-            self._looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
+        await tasks.end(self._looking)
         if self._datagrams is not None:
             self._datagrams.close()
             with contextlib.suppress(OSError):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from logging import Logger
 from pathlib import Path
 
-from tmelink import errors
+from tmelink import errors, tasks
 from tmelink.elements.emulators.cable import Endpoint
 from tmelink.errors import ProtocolError
 from tmelink.system import remains
@@ -58,10 +58,7 @@ class VdePlug:
 
     async def close(self) -> None:
         """Disconnect the plug."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end(self._task)
 
     async def _run(self) -> None:
         said = ""

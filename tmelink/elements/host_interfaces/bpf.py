@@ -7,7 +7,6 @@ machine's. Knows which frames are its own come back; the socket is `system.packe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tmelink import values
+from tmelink import tasks, values
 from tmelink.arguments import keyword
 from tmelink.element import Element, Port
 from tmelink.errors import ElementError
@@ -122,10 +121,7 @@ class Bpf(Element):
 
     async def close(self) -> None:
         """Stop listening; the interface leaves promiscuous mode with the socket."""
-        if self._follower is not None:
-            self._follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._follower
+        await tasks.end(self._follower)
         if self._waiting is not None:
             self._waiting.cancel()
         listening, self._packets = self._packets, None

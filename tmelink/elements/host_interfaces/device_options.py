@@ -86,12 +86,12 @@ def usage(table: Table, device: Device, module: str) -> str:
 
 def reference(table: Table) -> list[tuple[str, str]]:
     """A row for each option."""
-    return list(zip(written(table), (option.help for option in _taken(table).values()), strict=True))
+    return list(zip(written(table), (option.help for option in _accepted(table).values()), strict=True))
 
 
 def written(table: Table) -> list[str]:
     """Each option that is taken, as a machine file writes it."""
-    return [" ".join((f"--{name}", *option.parameters)) for name, option in _taken(table).items()]
+    return [" ".join((f"--{name}", *option.parameters)) for name, option in _accepted(table).items()]
 
 
 def common(device: Device) -> dict[str, DeviceOption]:
@@ -129,6 +129,13 @@ def common(device: Device) -> dict[str, DeviceOption]:
     }
 
 
+def ifconfig_ipv6(parameters: list[str]) -> dict[str, Any]:
+    """The IPv6 address of --ifconfig-ipv6; the peer's is only checked."""
+    if len(parameters) > 1:
+        values.ipv6(parameters[1])
+    return {"inet6": (values.ipv6_interface(parameters[0]),)}
+
+
 MTU = DeviceOption(
     ("BYTES",), "largest packet", lambda parameters: {"mtu": values.mtu(parameters[0])}, least=1
 )
@@ -154,5 +161,5 @@ def _options(
     return options
 
 
-def _taken(table: Table) -> dict[str, DeviceOption]:
+def _accepted(table: Table) -> dict[str, DeviceOption]:
     return {name: option for name, option in table.items() if option.refused is None}

@@ -40,17 +40,14 @@ def _ifconfig(parameters: list[str]) -> dict[str, Any]:
     return {"inet": IPv4Interface((values.ipv4(parameters[0]), values.netmask(parameters[1])))}
 
 
-def _ifconfig_ipv6(parameters: list[str]) -> dict[str, Any]:
-    if len(parameters) > 1:
-        values.ipv6(parameters[1])
-    return {"inet6": (values.ipv6_interface(parameters[0]),)}
-
-
 _OPTIONS = {
     **device_options.common("tap"),
     "ifconfig": DeviceOption(("ADDR", "MASK"), "its IPv4 address and netmask", _ifconfig, least=2),
     "ifconfig-ipv6": DeviceOption(
-        ("ADDR/BITS", "PEER"), "its IPv6 address; the peer's has no use on a TAP", _ifconfig_ipv6, least=1
+        ("ADDR/BITS", "PEER"),
+        "its IPv6 address; the peer's has no use on a TAP",
+        device_options.ifconfig_ipv6,
+        least=1,
     ),
     "tun-ipv6": DeviceOption((), "accepted without effect, as in OpenVPN since 2.4"),
     "lladdr": DeviceOption(

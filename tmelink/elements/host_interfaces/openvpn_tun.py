@@ -58,12 +58,6 @@ def _topology(parameters: list[str]) -> dict[str, Any]:
     return {"topology": values.choice("net30", "p2p", "subnet")(parameters[0])}
 
 
-def _ifconfig_ipv6(parameters: list[str]) -> dict[str, Any]:
-    if len(parameters) > 1:
-        values.ipv6(parameters[1])
-    return {"inet6": (values.ipv6_interface(parameters[0]),)}
-
-
 _OPTIONS = {
     **device_options.common("tun"),
     "ifconfig": DeviceOption(
@@ -76,7 +70,10 @@ _OPTIONS = {
         ("net30|p2p|subnet",), "whether --ifconfig names a peer or a netmask (net30)", _topology, least=1
     ),
     "ifconfig-ipv6": DeviceOption(
-        ("ADDR/BITS", "PEER"), "its IPv6 address; the peer's is in its network", _ifconfig_ipv6, least=1
+        ("ADDR/BITS", "PEER"),
+        "its IPv6 address; the peer's is in its network",
+        device_options.ifconfig_ipv6,
+        least=1,
     ),
     "tun-ipv6": DeviceOption((), "accepted without effect, as in OpenVPN since 2.4"),
     "tun-mtu": MTU,

@@ -11,14 +11,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from tmelink import values
 from tmelink.arguments import ArgumentError, keyword, keywords
-from tmelink.element import Claim
 from tmelink.elements.host_interfaces import routing_arguments
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.system import interfaces
-
-
-def _address(word: str) -> IPv4Interface | IPv4Address:
-    return values.ipv4_interface(word) if "/" in word else values.ipv4(word)
 
 
 class Tap(TunTap):
@@ -32,7 +27,7 @@ class Tap(TunTap):
             "NAME", values.interface_name, default=None, help="its name; otherwise the next free tapN"
         )
         inet: IPv4Interface | IPv4Address | None = keyword(
-            "ADDR[/LEN]", _address, default=None, help="its IPv4 address"
+            "ADDR[/LEN]", values.ipv4_interface_or_address, default=None, help="its IPv4 address"
         )
         netmask: int | None = keyword(
             "MASK", values.netmask, default=None, help="the netmask, where the address has no /LEN"
@@ -118,11 +113,6 @@ class Tap(TunTap):
             offload=arguments.offload,
             around=routing_arguments.request(arguments, point_to_point=False),
         )
-
-    def claims(self) -> list[Claim]:
-        """The interface, where its name is given."""
-        name = self.arguments.interface
-        return [] if name is None else [Claim("interface", (name,))]
 
 
 def _class(address: IPv4Address) -> int:

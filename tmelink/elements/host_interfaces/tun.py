@@ -10,14 +10,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from tmelink import values
 from tmelink.arguments import ArgumentError, keyword, keywords
-from tmelink.element import Claim
 from tmelink.elements.host_interfaces import routing_arguments
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.system import interfaces
-
-
-def _address(word: str) -> IPv4Interface | IPv4Address:
-    return values.ipv4_interface(word) if "/" in word else values.ipv4(word)
 
 
 class Tun(TunTap):
@@ -31,7 +26,10 @@ class Tun(TunTap):
             "NAME", values.interface_name, default=None, help="its name; otherwise the next free tunN"
         )
         inet: IPv4Interface | IPv4Address | None = keyword(
-            "ADDR[/LEN]", _address, default=None, help="its IPv4 address, with /LEN or with 'peer'"
+            "ADDR[/LEN]",
+            values.ipv4_interface_or_address,
+            default=None,
+            help="its IPv4 address, with /LEN or with 'peer'",
         )
         peer: IPv4Address | None = keyword(
             "ADDR", values.ipv4, default=None, help="the address of the other end of a point-to-point TUN"
@@ -89,8 +87,3 @@ class Tun(TunTap):
             kind="ip",
             around=routing_arguments.request(arguments, point_to_point=True),
         )
-
-    def claims(self) -> list[Claim]:
-        """The interface, where its name is given."""
-        name = self.arguments.interface
-        return [] if name is None else [Claim("interface", (name,))]

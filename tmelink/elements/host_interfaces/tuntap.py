@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, ClassVar
 
 from tmelink import ip
-from tmelink.element import Element, OuterMtu, Port, mtu_beyond
+from tmelink.element import Claim, Element, OuterMtu, Port, mtu_beyond
 from tmelink.elements.host_interfaces.host_network import HostNetwork, HostNetworkRequest
 from tmelink.errors import ElementError
 from tmelink.ethernet import derived_mac
@@ -107,6 +107,10 @@ class TunTap(Element):
     def capabilities(self) -> frozenset[str]:
         """For the interface and what is around it; in a namespace, to go there."""
         return frozenset(("CAP_NET_ADMIN", "CAP_SYS_ADMIN") if self.netns is not None else ("CAP_NET_ADMIN",))
+
+    def claims(self) -> list[Claim]:
+        """The interface, where its name is given."""
+        return [] if self._request is None else [Claim("interface", (self._request,))]
 
     def make_port(self) -> Port:
         """A port that takes super-frames unless they are switched off."""

@@ -7,13 +7,13 @@ an attempt's socket; `tmelink.elements.openvpn.peers` takes over once the socket
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from tmelink import tasks
 from tmelink.elements.openvpn import link_sockets, proxies
 from tmelink.elements.openvpn.peers import Over, PeerOwner, PeerTransport, TcpPeer, TcpServer, UdpPeer
 from tmelink.elements.openvpn.proxies import Proxy
@@ -100,11 +100,8 @@ class Connector:
 
     async def close(self) -> None:
         """End the present attempt, and stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await tasks.end(self._task)
+        self._task = None
         if self._taken is not None:
             # No attempt has needed it yet.
             self._taken.close()

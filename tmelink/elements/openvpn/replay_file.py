@@ -7,11 +7,11 @@ before a kill may be forgotten.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import struct
 from logging import Logger
 
+from tmelink import tasks
 from tmelink.errors import ElementError
 from tmelink.openvpn.data.replay import ReplayWindow
 
@@ -52,11 +52,8 @@ class ReplayFile:
 
     async def close(self) -> None:
         """Save once more."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await tasks.end(self._task)
+        self._task = None
         if self._descriptor is not None:
             self._save(self._descriptor)
             os.close(self._descriptor)

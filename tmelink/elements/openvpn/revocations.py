@@ -6,11 +6,11 @@ Looks now and then instead of at each handshake, so that a thread reads a long l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from logging import Logger
 from pathlib import Path
 
+from tmelink import tasks
 from tmelink.openvpn.tls.engine import TlsContext
 
 CHECK_SECONDS = 2.0
@@ -33,11 +33,8 @@ class RevocationWatch:
 
     async def close(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await tasks.end(self._task)
+        self._task = None
 
     async def _watch(self, path: Path, context: TlsContext, known: _Version | None) -> None:
         while True:

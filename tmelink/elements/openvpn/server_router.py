@@ -81,7 +81,7 @@ class ServerRouter:
     def _targets_from(self, client: int, head: Head) -> Sequence[int] | str:
         source, destination = head
         if not source:
-            return "no IP packet"
+            return "not IP"
         if self._routes.find(source) != client:
             return "source is not the client's"
         if not self._client_to_client:
@@ -94,7 +94,7 @@ class ServerRouter:
     def _targets_to(self, head: Head) -> Sequence[int] | str:
         destination = head[1]
         if not destination:
-            return "no IP packet"
+            return "not IP"
         if _for_all(destination):
             return tuple(self._clients)
         found = self._routes.find(destination)

@@ -153,7 +153,7 @@ class PointToPointTunnel(TunnelElement):
             return self._fit_v4(port, frame, mtu)
         if version == 6 and len(frame) >= ip.IPV6_HEADER:
             return self._fit_v6(port, frame, mtu)
-        raise ProtocolError("no IP packet")
+        raise ProtocolError("not IP")
 
     def _fit_v4(self, port: Port, packet: Frame, mtu: int) -> tuple[Sequence[Frame], int, bool]:
         """RFC 2003: fragment inner packets that allow it; send an ICMP error for the others."""

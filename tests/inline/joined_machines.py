@@ -1,0 +1,16 @@
+"""Two machines on one connection, and numbered frames."""
+
+from __future__ import annotations
+
+from tests.support.machines import Machine
+from tmelink.element import connect
+
+
+def pair() -> tuple[Machine, Machine]:
+    a, b = Machine(), Machine()
+    connect(a.port(), b.port())
+    return a, b
+
+
+def frames(count: int) -> list[bytes]:
+    return [b"\xff" * 12 + b"\x88\xb5" + number.to_bytes(4, "big") + bytes(50) for number in range(count)]
