@@ -9,9 +9,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.run
 	$(BIN)/tmelink demo
 
-# The unit tests share nothing, so there are as many at once as the machine has cores; those against real
-# programs come one after the other.
+# The unit tests share nothing, so there are as many at once as the machine has cores. Those against real
+# programs have namespaces of their own, and run two files at a time.
 PARALLEL ?= -n auto --dist loadgroup
+PARALLEL_E2E ?= -n 2 --dist loadfile
 
 # Whole Debian hosts in namespaces, with systemd and sshd: as root, some minutes.
 hosts: $(VENV)/.test
@@ -19,7 +20,7 @@ hosts: $(VENV)/.test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/hosts $(ARGS)
 
 test: unit
-	$(BIN)/python -m pytest tests/e2e $(ARGS)
+	$(BIN)/python -m pytest tests/e2e $(PARALLEL_E2E) $(ARGS)
 
 unit: $(VENV)/.test
 	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/hosts $(PARALLEL) $(ARGS)
