@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from tmelink.elements.openvpn import link_sockets, proxies
 from tmelink.elements.openvpn.peers import Over, PeerOwner, PeerTransport, TcpPeer, TcpServer, UdpPeer
 from tmelink.elements.openvpn.proxies import Proxy
 from tmelink.elements.openvpn.sessions import Files
+from tmelink.elements.openvpn.side_by_side import MOST_ADDRESSES, SideBySidePeer
 from tmelink.elements.openvpn.tcp_listener import TcpLease, listen
 from tmelink.elements.openvpn.udp_listener import UdpLease, udp
 from tmelink.errors import ElementError
@@ -153,9 +154,13 @@ class Connector:
             self._link.went_down(str(error))
             return Attempt(Restart(str(error)))
         attempt = Attempt(Restart("no address to try"))
-        for family, address in sorted(places, key=lambda place: place[1] != first):
+        places.sort(key=lambda place: place[1] != first)
+        beside: Sequence[link_sockets.DialTarget] = ()
+        if options.proto.startswith("udp") and options.tls is None and proxy is None:
+            places, beside = places[:1], places[1:MOST_ADDRESSES]
+        for family, address in places:
             try:
-                over, heard = await self._converse(options, proxy, family, address)
+                over, heard = await self._converse(options, proxy, family, address, beside)
             except ElementError as error:
                 over, heard = Restart(str(error)), False
             attempt = Attempt(over, heard, address)
@@ -172,14 +177,19 @@ class Connector:
         proxy: Proxy | None,
         family: socket.AddressFamily,
         address: Address | None,
+        beside: Sequence[link_sockets.DialTarget] = (),
     ) -> tuple[Over, bool]:
-        """Connect to one address and stay with it until the peer is gone."""
-        self._link.waits_for(_place(options, proxy, address))
-        await self._link.reaching(address)
+        """Connect to one address, or `beside` it to others, and stay until the peer is gone."""
+        others = [other for _, other in beside if other is not None]
+        self._link.waits_for(_place(options, proxy, address, others))
+        await self._link.reaching(address, beside=others)
         taken, self._taken = self._taken, None
         began = asyncio.get_running_loop().time()
         peer: LinkPeer
-        if options.proto.startswith("udp"):
+        if address is not None and others:
+            leases = await self._leases(options, [family, *(other for other, _ in beside)])
+            peer = SideBySidePeer(self._link, options, leases, [address, *others])
+        elif options.proto.startswith("udp"):
             if proxy is None:
                 lease = taken if isinstance(taken, UdpLease) else await udp(self._link, options, family)
                 make_wire = self._direct(lease)
@@ -206,6 +216,24 @@ class Connector:
         finally:
             self._link.peer = None
             peer.close()
+
+    async def _leases(
+        self, options: Options, families: Sequence[socket.AddressFamily]
+    ) -> dict[socket.AddressFamily, UdpLease]:
+        """A port for each family that the computer has; `ElementError` where there is none."""
+        leases: dict[socket.AddressFamily, UdpLease] = {}
+        failure = ElementError("no address to try")
+        for family in dict.fromkeys(families):
+            # A port for IPv6 that took IPv4 too would leave none for the other socket.
+            own = replace(options, bind_ipv6_only=True) if family == socket.AF_INET6 else options
+            try:
+                leases[family] = await udp(self._link, own, family)
+            except ElementError as error:
+                failure = error
+                self._link.log.info("%s; the other addresses of the peer are tried", error)
+        if not leases:
+            raise failure
+        return leases
 
     def _direct(self, lease: UdpLease) -> Callable[[UdpPeer], PeerTransport]:
         """Send datagrams through a port of our own, or one shared with other links."""
@@ -269,12 +297,14 @@ def _within_poll_timeout(options: Options, began: float) -> Options:
     return replace(options, connect_timeout=max(options.connect_timeout - int(spent), LEAST_POLL_SECONDS))
 
 
-def _place(options: Options, proxy: Proxy | None, address: Address | None) -> str:
+def _place(
+    options: Options, proxy: Proxy | None, address: Address | None, others: Sequence[Address] = ()
+) -> str:
     """The remote of an attempt, or where this end waits for its peer to begin."""
     if not options.remotes or address is None:
         own = sockets.show((options.local or "0.0.0.0", options.lport))
         return f"a peer at {own} {options.proto}" if options.bind else "a peer"
-    remote, shown = options.remotes[0], sockets.show(address)
+    remote, shown = options.remotes[0], ", ".join(map(sockets.show, (address, *others)))
     named = sockets.show((remote.host, remote.port))
     tcp = "" if options.proto.startswith("udp") else f" {options.proto}"
     if proxy is not None:

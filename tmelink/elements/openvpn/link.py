@@ -398,11 +398,13 @@ class Link(OpenvpnElement):
         """Why the peer is not heard, in words; empty while it is."""
         return self._waiting.reason() if self._waiting.where else ""
 
-    async def reaching(self, address: Address | None, *relays: Address) -> None:
+    async def reaching(
+        self, address: Address | None, *relays: Address, beside: Sequence[Address] = ()
+    ) -> None:
         """An attempt begins, to these underlay addresses; None where this end waits for its peer."""
         self._outer_address = (relays[0] if relays else address) if self._datagrams else None
         self._path_changed()
-        await self._tunnel_network.reaching(address, *relays)
+        await self._tunnel_network.reaching(address, *relays, *beside)
 
     def may_enter_link(self, address: Address) -> bool:
         """Whether packets to this address might enter the link, until `reaching` has returned."""

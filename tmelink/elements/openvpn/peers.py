@@ -66,10 +66,12 @@ class PeerTransport(Protocol):
 class PeerOwner(PortUser, Protocol):
     """What a peer needs from its link, beside what a port needs."""
 
-    async def reaching(self, address: Address | None, *relays: Address) -> None:
+    async def reaching(
+        self, address: Address | None, *relays: Address, beside: Sequence[Address] = ()
+    ) -> None:
         """The link's packets go to these addresses from now on; None where this end waits for its peer.
 
-        Returns once they may be sent.
+        `beside` are other addresses of the peer, which may be tried. Returns once they may be sent.
         """
 
     def may_enter_link(self, address: Address) -> bool:
@@ -224,19 +226,30 @@ class UdpPeer(SessionPeer):
 
     def arrived(self, items: list[Item], address: Address) -> bool:
         """Take datagrams; returns whether any of them was authentic."""
-        if address != self.remote and not (self._follows or self._unfound):
+        if address != self.remote and not self._hears(address):
             self._link.received.drops["not the remote"] += frame.count(items)
             self._link.heard_stranger(address)
             return False
         step = self._driver.receive(items, address)
-        if address != self.remote and step.authentic:
-            if self.remote is not None:
-                self._link.log.info("peer moved to %s", sockets.show(address))
-                before, after = sockets.show(self.remote), sockets.show(address)
-                self._link.happened("peer moved", after, before=before, after=after)
+        if address != self.remote and step.authentic and self._moves_to(address):
+            self._log_move(address)
             self._move(address)
         self._driver.do(step)
         return step.authentic
+
+    def _hears(self, address: Address) -> bool:
+        """Whether the peer may speak from another address than its present one."""
+        return self._follows or self._unfound
+
+    def _moves_to(self, address: Address) -> bool:
+        """Whether replies go to where the peer has just spoken from."""
+        return True
+
+    def _log_move(self, address: Address) -> None:
+        if self.remote is not None:
+            self._link.log.info("peer moved to %s", sockets.show(address))
+            before, after = sockets.show(self.remote), sockets.show(address)
+            self._link.happened("peer moved", after, before=before, after=after)
 
     def _move(self, address: Address) -> None:
         """The peer is at another address; nothing is sent there before a route bypasses the link."""

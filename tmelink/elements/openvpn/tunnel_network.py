@@ -59,7 +59,7 @@ class TunnelNetwork:
     def may_enter_link(self, address: Address) -> bool:
         """Whether packets to this address might enter the tunnel, until `reaching` has returned."""
         told = self._told
-        if told is None or told.remote == _host(address):
+        if told is None or _host(address) in (told.remote, *told.relays):
             return False
         return told.redirect is not None or bool(told.routes)
 

@@ -51,9 +51,13 @@ class UdpLease:
         self._port = port
         port.join(self)
 
-    def attend(self, handler: DatagramHandler) -> None:
-        """Begin to receive; raises `ElementError` where another link has the same peer."""
-        self._port.place(self, handler.remote)
+    def attend(self, handler: DatagramHandler, beside: Sequence[Address] = ()) -> None:
+        """Begin to receive, also from other addresses of the peer; raises `ElementError`.
+
+        It does where another link has the same peer.
+        """
+        for address in (*beside, handler.remote):
+            self._port.place(self, address)
         self.handler = handler
         self._port.settle()
 
@@ -98,7 +102,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
 
     def leave(self, lease: UdpLease) -> None:
         """Remove a link; a single remaining link has the socket to itself."""
-        self.place(lease, None)
+        self._by_address = {at: holder for at, holder in self._by_address.items() if holder is not lease}
         super().leave(lease)
         if self.leases:
             self.settle()
@@ -108,14 +112,17 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
         self.datagrams.close()
 
     def place(self, lease: UdpLease, address: Address | None) -> None:
-        """Assign datagrams from `address` to this link; raises `ElementError` if another link has it."""
-        if lease.address is not None and self._by_address.get(lease.address) is lease:
+        """Assign datagrams from `address` to this link; raises `ElementError` if another link has it.
+
+        Only a link that follows its peer gives up the address that it had.
+        """
+        if lease.follows and lease.address is not None and self._by_address.get(lease.address) is lease:
             del self._by_address[lease.address]
         lease.address = address
         if address is None:
             return
         holder = self._by_address.get(address)
-        if holder is not None and not holder.follows:
+        if holder not in (None, lease) and not holder.follows:
             raise ElementError(f"{sockets.show(address)} is the peer of {holder.link.name} on this port")
         self._by_address[address] = lease
 
