@@ -45,6 +45,7 @@ COMMANDS = (
     "deploy",
     "destroy",
     "check",
+    "fmt",
     "explain",
     "routes",
     "elements",

@@ -46,6 +46,20 @@ def parse(source: Source) -> Script:
     return Script(statements, tuple(mistakes), frozenset(recovery.broken))
 
 
+class Lexeme(NamedTuple):
+    """A terminal of the grammar, by name, and where it stands in the text: `text[start:end]`."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def lexemes(text: str) -> list[Lexeme]:
+    """The terminals of a text without mistakes, in order; what is between them are blanks and comments."""
+    tokens = _parser().parse_interactive(text + "\n\n").exhaust_lexer()
+    return [Lexeme(token.type, token.start_pos or 0, min(token.end_pos or 0, len(text))) for token in tokens]
+
+
 @cache
 def _parser() -> Lark:
     grammar = (folder("grammar") / "tmesh.lark").read_text(encoding="utf-8")
