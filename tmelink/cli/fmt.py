@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tmelink.cli import streams
 from tmelink.cli.examples import epilog
-from tmelink.errors import MachineError, TmelinkError
+from tmelink.errors import TmelinkError
 from tmelink.source import Source
 from tmelink.tmesh.formatting import formatted
 
@@ -31,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
     for name in options.files:
         try:
             differs = _format(name, check=options.check)
-        except (MachineError, TmelinkError) as error:
+        except TmelinkError as error:
             streams.complain(error)
             code = 1
             continue

@@ -1,9 +1,9 @@
 """One layout for machine files: the same words and comments, evenly indented and spaced.
 
-What it decides: four columns for each block and for continued lines, one blank between words, none before the
-colon of a creation, one empty line at most, and comments of neighbouring lines in one column. What it leaves to
-the author: where lines end, where they are continued, which blocks stand on one line, how words are quoted, and
-every word of a comment. Formatting a formatted text changes nothing.
+It indents blocks and continued lines by four columns, puts one blank between words and none before the colon
+of a creation, leaves one empty line at most, and begins the comments of neighbouring lines in one column. The
+author decides where lines end, where they are continued, which blocks stand on one line, how words are quoted,
+and every word of a comment. Formatting a formatted text changes nothing.
 """
 
 from __future__ import annotations
