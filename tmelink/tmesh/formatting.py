@@ -2,8 +2,8 @@
 
 It indents blocks and continued lines by four columns, puts one blank between words and none before the colon
 of a creation, leaves one empty line at most, and begins the comments of neighbouring lines in one column. The
-author decides where lines end, where they are continued, which blocks stand on one line, how words are quoted,
-and every word of a comment. Formatting a formatted text changes nothing.
+author decides where lines end and are continued, which blocks stand on one line, how words are quoted, and
+every word of a comment. Formatting a formatted text changes nothing.
 """
 
 from __future__ import annotations
