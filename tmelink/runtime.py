@@ -13,8 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from tmelink.difference import Difference
 from tmelink.element import Element, Port, connect, disconnect
@@ -22,6 +23,8 @@ from tmelink.elements.builtin.nic import Nic
 from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedHere, shortage
 from tmelink.frame import Counters
 from tmelink.inline import chain
+from tmelink.inline.capture import SNAPLEN, CaptureOptions
+from tmelink.inline.capture_file import CaptureFile
 from tmelink.inline.impairment import impair
 from tmelink.inline.netem_words import Impairment, WordError
 from tmelink.inline.netem_words import request as impairment_request
@@ -175,6 +178,49 @@ class Lab(Mapping[str, Element]):
             hint = f"; {error.hint}" if isinstance(error, WordError) and error.hint else ""
             raise ElementError(f"{error}{hint}") from error
         return holds[0]
+
+    def capture(
+        self,
+        *connections: str,
+        file: Path | str | BinaryIO | None = None,
+        filter: str = "",
+        direction: Literal["in", "out", "both"] = "both",
+        snaplen: int = SNAPLEN,
+        count: int = 0,
+        super_frames: bool = False,
+        call: Callable[[Callable[[], None]], None] = lambda function: function(),
+    ) -> CaptureFile:
+        """Capture connections from now on, as pcapng: `with lab.capture("le0", file="le0.pcapng")`.
+
+        A connection is `le0:link0`, or the name of an element for all of its connections; without any, all of
+        the lab are captured. Without a `file` the capture stays in memory (`pcapng()`). `filter` is a
+        pcap-filter(7) expression; `direction` is seen from the first element; `snaplen` bytes are kept of a
+        frame; after `count` frames it captures no more. Raises `ElementError` for a wrong name or filter.
+        """
+        self._check_open()
+        try:
+            ports = self.ports_of(connections)
+            return CaptureFile(
+                ports, CaptureOptions(filter, direction, snaplen, super_frames, count), file, call=call
+            )
+        except ValueError as error:
+            raise ElementError(str(error)) from error
+
+    def ports_of(self, names: Sequence[str]) -> list[Port]:
+        """The ports that connections are seen from, named as for `capture`; `ValueError` for another name."""
+        if not names:
+            return [a for a, _ in self.machine.connections]
+        found: list[Port] = []
+        for name in names:
+            element, _, other = name.partition(":")
+            ports = [port for port in self[element].ports if port.peer is not None]
+            if other:
+                beyond = self[other]
+                ports = [port for port in ports if port.peer is not None and port.peer.element is beyond]
+            if not ports:
+                raise ValueError(f"{name}: there is no such connection; 'tmelink status' lists them")
+            found += [port for port in ports if port not in found]
+        return found
 
     def ports_between(self, path: str, other: str) -> list[Port]:
         """The ports of one element that are connected to another; `ElementError` where there is none."""

@@ -19,11 +19,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from time import monotonic
 from types import TracebackType
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from tmelink.elements.builtin.nic import BLOCK, DROP_OLDEST, Nic, drop_oldest
 from tmelink.errors import ClosedError
 from tmelink.frame import Counters, Frame
+from tmelink.inline.capture_file import CaptureFile
 from tmelink.machine import CheckedMachine
 from tmelink.runtime import Lab
 from tmelink.system.event_loop import new_event_loop
@@ -100,6 +101,20 @@ class ThreadedLab:
     def disconnect(self, path: str, other: str | None = None) -> None:
         """Remove every connection of an element, or those to one other; harmless where there is none."""
         self.run(lambda lab: lab.disconnect(path, other))
+
+    def capture(self, *connections: str, **options: Any) -> CaptureFile:
+        """Capture connections from now on; the arguments are those of `Lab.capture`.
+
+        What is given as `file` is written to by the lab's thread.
+        """
+        return self.run(lambda lab: lab.capture(*connections, call=self._call, **options))
+
+    def _call(self, function: Callable[[], None]) -> None:
+        """Run a function in the lab's thread; once that has ended, here."""
+        try:
+            self.run(lambda lab: function())
+        except ClosedError:
+            function()
 
     def traffic(self) -> list[tuple[str, Counters]]:
         """A name and the counters for each direction of each connection, then for what elements count."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.netns import Process
+from tmelink.cli import extcap_toolbar
 from tmelink.control import connect
 
 TMELINK = [sys.executable, "-m", "tmelink"]
@@ -18,6 +21,7 @@ LAB = """
 host0: tmelink/host inet 10.0.0.1/24
 host1 at host0: tmelink/host inet 10.0.0.2/24
 """
+SECONDS = 20
 PING = ["host0", "ping", "10.0.0.2", "count", "2", "interval", "0.01"]
 
 
@@ -28,6 +32,14 @@ def lab(tmp_path: Path) -> Iterator[Process]:
     process.expect("running: ")
     yield process
     process.kill()
+
+
+def until(path: Path, text: str) -> None:
+    """Await a text in a file."""
+    deadline = time.monotonic() + SECONDS
+    while text.encode() not in (found := path.read_bytes()):
+        assert time.monotonic() < deadline, f"no {text!r} in {found!r}"
+        time.sleep(0.01)
 
 
 def ping() -> None:
@@ -69,7 +81,7 @@ def test_wireshark_is_shown_every_connection_with_its_settings(lab: Process, tmp
         return subprocess.check_output([program, *words], text=True)
 
     listed = asked("--extcap-interfaces").splitlines()
-    assert listed[1:] == [
+    assert [line for line in listed if line.startswith("interface ")] == [
         "interface {value=tmelink:seen}{display=tmelink seen: every connection}",
         "interface {value=tmelink:seen:host1:host0}{display=tmelink seen: host1 at host0}",
     ]
@@ -90,3 +102,34 @@ def test_wireshark_is_shown_every_connection_with_its_settings(lab: Process, tmp
     capturing.kill()
     shown = subprocess.check_output(["tcpdump", "-n", "-r", str(fifo)], text=True, stderr=subprocess.DEVNULL)
     assert shown.count("ICMP echo re") == 4
+
+
+def test_the_toolbar_of_wireshark_changes_the_filter_while_it_captures(lab: Process, tmp_path: Path) -> None:
+    fifo, heard, said = (tmp_path / name for name in ("fifo", "heard", "said"))
+    fifo.write_bytes(b"")
+    said.write_bytes(b"")
+    os.mkfifo(heard)
+    words = ["--capture", "--fifo", str(fifo), "--extcap-interface", "tmelink:seen:host1:host0"]
+    pipes = ["--extcap-control-in", str(heard), "--extcap-control-out", str(said)]
+    capturing = Process([*TMELINK, "extcap", *words, "--extcap-capture-filter", "icmp", *pipes])
+    try:
+        with heard.open("wb", buffering=0) as toolbar:
+            capturing.expect("capturing 1 connection")
+            ping()
+            for text, answer in (
+                ("icmp and", "not a valid filter"),
+                ("icmp[0] == 8", "capturing icmp[0] == 8"),
+            ):
+                toolbar.write(extcap_toolbar.message(extcap_toolbar.FILTER, 1, text))
+                until(said, answer)
+            ping()
+            toolbar.write(extcap_toolbar.message(extcap_toolbar.DIRECTION, 1, "in"))
+            until(said, "6 frames captured, 0 dropped")
+        with connect("seen") as control:
+            control.call("stop")
+        assert capturing.wait() == 0
+    finally:
+        capturing.kill()
+    assert said.read_bytes().startswith(extcap_toolbar.message(extcap_toolbar.FILTER, 1, "icmp"))
+    shown = subprocess.check_output(["tcpdump", "-n", "-r", str(fifo)], text=True, stderr=subprocess.DEVNULL)
+    assert (shown.count("ICMP echo request"), shown.count("ICMP echo reply")) == (4, 2)

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.inline.joined_machines import frames, pair
+from tests.inline.test_impairment import TWO
+from tmelink import Lab, load, start
 from tmelink.element import Port
+from tmelink.errors import ElementError
 from tmelink.frame import Burst, Gso
-from tmelink.inline import pcapng
+from tmelink.inline import capture_file, pcapng
 from tmelink.inline.capture import Capture, CaptureOptions
+from tmelink.inline.capture_file import CaptureFile
 
 
 class File:
@@ -123,3 +127,87 @@ def test_no_stage_stands_on_a_connection_that_nobody_captures() -> None:
         assert b.ports[0].inline is None
 
     asyncio.run(body())
+
+
+def listed(path: Path | None, data: bytes = b"") -> str:
+    """What tcpdump says of a capture."""
+    command = ["tcpdump", "-n", "-r", "-" if path is None else str(path)]
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+@pytest.mark.needs("tcpdump")
+def test_a_program_captures_into_a_file_and_into_memory(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with load(TWO).run() as lab:
+            path = tmp_path / "x.pcapng"
+            with (
+                lab.capture("host0", file=path, filter="icmp") as kept,
+                lab.capture("host0:host1", direction="out", filter="icmp") as outwards,
+            ):
+                await lab["host0"].command(["ping", "10.0.0.2", "count", "2", "interval", "0.01"])
+            await lab["host0"].command(["ping", "10.0.0.2", "count", "1"])
+            assert (kept.seen, kept.dropped, outwards.seen) == (4, 0, 2)
+            assert listed(path).count("ICMP echo re") == 4
+            assert listed(None, outwards.pcapng()).count("ICMP echo request") == 2
+            for port in lab["host0"].ports:
+                assert port.inline is None
+            with pytest.raises(ElementError, match="there is no such connection"):
+                lab.capture("host0:host0")
+            with pytest.raises(ElementError, match="not a valid filter"):
+                lab.capture(filter="icmpp")
+            with pytest.raises(ValueError, match="written to a file"):
+                kept.pcapng()
+
+    asyncio.run(body())
+
+
+def test_a_program_with_a_lab_in_a_thread_captures_too_and_the_lab_may_end_before() -> None:
+    with start(TWO) as lab, lab.capture("host0", count=1) as capture:
+
+        async def ping(lab: Lab) -> str:
+            return await lab["host0"].command(["ping", "10.0.0.2", "count", "1"])
+
+        lab.run(ping)
+        lab.close()
+    assert (capture.seen, capture.dropped) == (1, 0)
+    # The section and its interface, a packet, and the statistics.
+    assert capture.pcapng()[:4] == b"\n\r\r\n"
+
+
+def test_what_memory_has_no_room_for_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_file, "MEMORY_BYTES", 200)
+    a, _ = pair()
+    with CaptureFile([a.ports[0]], CaptureOptions()) as running:
+        for frame in frames(5):
+            a.send(frame)
+    assert running.seen == 5
+    assert 0 < running.dropped < 5
+    assert len(running.pcapng()) < 600
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_does_not_stop_the_traffic_and_is_said_at_the_end() -> None:
+    a, b = pair()
+    with open("/dev/full", "wb", buffering=0) as full:
+        running = CaptureFile([a.ports[0]], CaptureOptions(), full)
+        a.send(*frames(3))
+        assert len(b.got) == 3
+        with pytest.raises(OSError, match="No space left"):
+            running.close()
+
+
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="needs tshark")
+def test_a_comment_says_whom_an_interface_leads_to(tmp_path: Path) -> None:
+    async def body() -> bytes:
+        text = TWO + "link0 at sw0: tme/host/openvpn/socket/link --dev tap --remote 127.0.0.1 9 --nobind\n"
+        async with load("sw0: tmelink/switch\n" + text).run() as lab:
+            with lab.capture("link0") as capture:
+                pass
+            return capture.pcapng()
+
+    path = tmp_path / "x.pcapng"
+    path.write_bytes(asyncio.run(body()))
+    done = subprocess.run(["capinfos", path], capture_output=True, text=True, check=True)
+    assert "Name = link0:sw0" in done.stdout
+    assert "Comment = link0: 127.0.0.1:9, not encrypted" in done.stdout, done.stdout

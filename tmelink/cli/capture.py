@@ -11,12 +11,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from tmelink.cli import completers, labs
 from tmelink.control import Client, ControlError
+from tmelink.control.protocol import StreamItem
 from tmelink.errors import TmelinkError
 from tmelink.inline import pcapng
 from tmelink.inline.capture import SNAPLEN
@@ -73,8 +74,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    if options.wire and (len(options.connections) != 1 or options.filter or options.count):
-        print("tmelink capture: --wire takes the name of one link, and neither -f nor -c", file=sys.stderr)
+    if options.wire and len(options.connections) != 1:
+        print("tmelink capture: --wire takes the name of one link", file=sys.stderr)
         return 2
     if options.keylog is not None and not options.wire:
         print("tmelink capture: --keylog is for --wire", file=sys.stderr)
@@ -90,25 +91,18 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _items(lab: Client, options: argparse.Namespace) -> Iterator[Any]:
+def items(lab: Client, options: argparse.Namespace) -> Iterator[StreamItem]:
     """What the lab captures, items as the control socket has them; keys go to their file."""
-    if not getattr(options, "wire", False):
+    asked = {name: getattr(options, name) for name in ("filter", "direction", "snaplen", "count")}
+    if not options.wire:
         yield from lab.stream(
-            "capture",
-            connections=options.connections,
-            filter=options.filter,
-            direction=options.direction,
-            snaplen=options.snaplen,
-            count=options.count,
-            super_frames=options.super_frames,
+            "capture", connections=options.connections, super_frames=options.super_frames, **asked
         )
         return
     keylog = options.keylog
     with contextlib.ExitStack() as stack:
         keys = None if keylog is None else stack.enter_context(_private(keylog))
-        for item in lab.stream(
-            "capture_wire", link=options.connections[0], keylog=keys is not None, snaplen=options.snaplen
-        ):
+        for item in lab.stream("capture_wire", link=options.connections[0], keylog=keys is not None, **asked):
             if keys is not None and "keys" in item.value:
                 keys.write("".join(f"{line}\n" for line in item.value["keys"]))
                 keys.flush()
@@ -121,33 +115,68 @@ def _private(path: Path) -> IO[str]:
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w")
 
 
-def write(lab: Client, output: IO[bytes], options: argparse.Namespace) -> None:
-    """Write what is captured, and at the end how many frames were seen and how many are missing."""
-    seen: list[int] = []
-    written: list[int] = []
-    try:
-        for item in _items(lab, options):
+class Captured:
+    """What is written of a capture, and how many frames of each connection were seen and written."""
+
+    def __init__(self, output: IO[bytes]) -> None:
+        self._output = output
+        self._seen: list[int] = []
+        self._before: list[int] = []
+        self._written: list[int] = []
+
+    @property
+    def connections(self) -> int:
+        """How many connections are captured; 0 before the capture has begun."""
+        return len(self._seen)
+
+    def follow(self, items: Iterable[StreamItem]) -> None:
+        """Write items as they come; of a capture that goes on in the same file, all but its header."""
+        again = bool(self._seen)
+        self._before = list(self._seen)
+        for number, item in enumerate(items):
             value = item.value
-            if not seen:
+            if number == 0 and again:
+                continue
+            if not self._seen:
+                self._written = self._before = [0] * len(value["seen"])
                 count = len(value["seen"])
                 connections = f"{count} connection" + ("s" if count != 1 else "")
                 print(f"capturing {connections}, until Ctrl-C", file=sys.stderr, flush=True)
-            seen = value["seen"]
-            written = [a + b for a, b in zip(written or [0] * len(seen), value["frames"], strict=True)]
-            output.write(base64.b64decode(value["pcapng"]))
-            output.flush()
+            self._seen = _sums(self._before, value["seen"])
+            self._written = _sums(self._written, value["frames"])
+            self._output.write(base64.b64decode(value["pcapng"]))
+            self._output.flush()
+
+    def end(self) -> None:
+        """Write how many frames there were."""
+        with contextlib.suppress(OSError):
+            for number, (seen, written) in enumerate(zip(self._seen, self._written, strict=True)):
+                self._output.write(pcapng.statistics(number, time.time_ns(), seen, seen - written))
+            self._output.flush()
+
+    def text(self) -> str:
+        """The same in words."""
+        return f"{sum(self._written)} frames captured, {sum(self._seen) - sum(self._written)} dropped"
+
+
+def _sums(some: list[int], more: list[int]) -> list[int]:
+    return [a + b for a, b in zip(some, more, strict=True)]
+
+
+def write(lab: Client, output: IO[bytes], options: argparse.Namespace) -> None:
+    """Write what is captured until it ends, and how many frames were seen and are missing."""
+    captured = Captured(output)
+    try:
+        captured.follow(items(lab, options))
     except KeyboardInterrupt:
         pass
     except ControlError as error:
-        if not seen:
+        if not captured.connections:
             raise
         print(f"tmelink capture: {error}", file=sys.stderr)
     finally:
-        with contextlib.suppress(OSError):
-            for number, count in enumerate(seen):
-                output.write(pcapng.statistics(number, time.time_ns(), count, count - written[number]))
-            output.flush()
-    print(f"{sum(written)} frames captured, {sum(seen) - sum(written)} dropped", file=sys.stderr)
+        captured.end()
+    print(captured.text(), file=sys.stderr)
 
 
 @contextlib.contextmanager

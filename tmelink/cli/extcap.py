@@ -13,11 +13,16 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from tmelink.cli import capture
+from tmelink.cli.capture import Captured
+from tmelink.cli.extcap_toolbar import CONTROLS, Toolbar
 from tmelink.control import ControlError, connect, running
+from tmelink.control.protocol import StreamItem
 from tmelink.errors import TmelinkError
 from tmelink.frame import Kind
 from tmelink.inline.capture import SNAPLEN
@@ -87,7 +92,7 @@ def main(options: argparse.Namespace) -> int:
 
 def interfaces() -> None:
     """Every connection of every running lab, and for each lab one interface for all of it."""
-    print(f"extcap {{version={version('tmelink')}}}{{display=tmelink}}")
+    print(f"extcap {{version={version('tmelink')}}}{{display=tmelink}}\n{CONTROLS}")
     for lab in running():
         # A lab that ends or is another user's is not there for this user.
         with contextlib.suppress(ControlError, OSError), connect(lab.name) as client:
@@ -125,18 +130,57 @@ def _split(interface: str) -> tuple[str, str]:
 
 def _capture(options: argparse.Namespace) -> int:
     lab, name = _split(options.extcap_interface)
-    asked = argparse.Namespace(
-        connections=[name] if name else [],
-        filter=options.extcap_capture_filter or "",
-        direction=options.direction,
-        snaplen=options.snaplen,
-        count=0,
-        super_frames=options.super_frames,
-    )
+    toolbar = Toolbar(options.extcap_capture_filter or "", options.direction)
     # Wireshark closes the fifo when it has had enough.
-    with contextlib.suppress(BrokenPipeError), connect(lab) as client, open(options.fifo, "wb") as fifo:
-        capture.write(client, fifo, asked)
+    with contextlib.suppress(BrokenPipeError), open(options.fifo, "wb") as fifo:
+        toolbar.open(options.extcap_control_in, options.extcap_control_out)
+        captured = Captured(fifo)
+        again = True
+        while again:
+            again = _captured(lab, [name] if name else [], captured, toolbar, options)
     return 0
+
+
+def _captured(
+    lab: str, connections: list[str], captured: Captured, toolbar: Toolbar, options: argparse.Namespace
+) -> bool:
+    """Capture with what stands in the toolbar; returns whether to go on, since somebody changed that."""
+    changed = threading.Event()
+    with connect(lab) as client:
+
+        def interrupt() -> None:
+            changed.set()
+            client.interrupt()
+
+        toolbar.changed = interrupt
+        asked = argparse.Namespace(
+            connections=connections,
+            filter=toolbar.filter,
+            direction=toolbar.direction,
+            snaplen=options.snaplen,
+            count=0,
+            super_frames=options.super_frames,
+            wire=False,
+        )
+        try:
+            captured.follow(_announced(capture.items(client, asked), toolbar))
+        except ControlError as error:
+            if not changed.is_set() and captured.connections and error.code:
+                # A wrong filter in the toolbar: as before, until it is right.
+                toolbar.warn(str(error))
+                return changed.wait()
+            if not changed.is_set() and not captured.connections:
+                raise
+    toolbar.status(captured.text())
+    return changed.is_set()
+
+
+def _announced(items: Iterator[StreamItem], toolbar: Toolbar) -> Iterator[StreamItem]:
+    """The same items; the toolbar says when the first has come, with which the capture begins."""
+    for number, item in enumerate(items):
+        if number == 0:
+            toolbar.status(f"capturing {toolbar.filter or 'everything'}")
+        yield item
 
 
 def install(folder: Path | None) -> int:

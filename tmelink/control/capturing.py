@@ -9,7 +9,6 @@ from typing import Any
 from tmelink.control.control import Control
 from tmelink.control.methods import Methods, RequestError, Sink
 from tmelink.control.protocol import INVALID_PARAMETERS
-from tmelink.element import Port
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.wire_capture import WireCapture
 from tmelink.errors import ElementError
@@ -50,9 +49,7 @@ def capture(
     Directions are those of the first element: "out" is what it sends. An item says for each interface how
     many `frames` it holds and how many were `seen`, so a client knows how many it missed.
     """
-    if direction not in ("in", "out", "both"):
-        raise RequestError("direction is in, out or both", INVALID_PARAMETERS)
-    options = CaptureOptions(filter, direction, max(snaplen, 1), super_frames, max(count, 0))  # type: ignore[arg-type]
+    options = _options(filter, direction, snaplen, count, super_frames)
     total = [0]
 
     def write(blocks: bytes, frames: Sequence[int]) -> None:
@@ -60,7 +57,7 @@ def capture(
         sink.put({"pcapng": base64.b64encode(blocks).decode(), "frames": list(frames), "seen": list(total)})
 
     try:
-        ports = chosen(control, connections)
+        ports = control.lab.ports_of(connections or ())
         total *= len(ports)
         running = Capture(ports, options, write, sink.end)
     except ValueError as error:
@@ -71,7 +68,15 @@ def capture(
 
 @METHODS.stream("capture_wire")
 def capture_wire(
-    control: Control, sink: Sink, *, link: str, keylog: bool = False, snaplen: int = SNAPLEN
+    control: Control,
+    sink: Sink,
+    *,
+    link: str,
+    keylog: bool = False,
+    filter: str = "",
+    direction: str = "both",
+    snaplen: int = SNAPLEN,
+    count: int = 0,
 ) -> Callable[[], None]:
     """What a link has outside: its datagrams, encrypted as they are, in items as those of `capture`.
 
@@ -88,7 +93,12 @@ def capture_wire(
         seen[0] += frames[0]
         sink.put({"pcapng": base64.b64encode(blocks).decode(), "frames": list(frames), "seen": list(seen)})
 
-    running = WireCapture(element, max(snaplen, 1), write)
+    try:
+        running = WireCapture(
+            element, _options(filter, direction, snaplen, count, super_frames=True), write, sink.end
+        )
+    except ValueError as error:
+        raise RequestError(str(error), INVALID_PARAMETERS) from error
     running.open()
     try:
         stop_keys = element.log_keys(lambda line: sink.put({"keys": [line]})) if keylog else lambda: None
@@ -103,20 +113,7 @@ def capture_wire(
     return stop
 
 
-def chosen(control: Control, names: Sequence[str] | None) -> list[Port]:
-    """The ports from which the named connections are seen; raises `ValueError` where there is none."""
-    machine = control.lab.machine
-    if not names:
-        return [a for a, _ in machine.connections]
-    found: list[Port] = []
-    for name in names:
-        element, _, other = name.partition(":")
-        at = control.lab[element]
-        ports = [port for port in at.ports if port.peer is not None]
-        if other:
-            beyond = control.lab[other]
-            ports = [port for port in ports if port.peer is not None and port.peer.element is beyond]
-        if not ports:
-            raise ValueError(f"{name}: there is no such connection; 'tmelink status' lists them")
-        found += [port for port in ports if port not in found]
-    return found
+def _options(filter: str, direction: str, snaplen: int, count: int, super_frames: bool) -> CaptureOptions:
+    if direction not in ("in", "out", "both"):
+        raise RequestError("direction is in, out or both", INVALID_PARAMETERS)
+    return CaptureOptions(filter, direction, max(snaplen, 1), super_frames, max(count, 0))  # type: ignore[arg-type]

@@ -75,7 +75,7 @@ class Capture:
         options = self.options
         blocks = [pcapng.section(f"tmelink {version('tmelink')}")]
         blocks += [
-            pcapng.interface(port.kind, *_names(port), options.snaplen, options.expression)
+            pcapng.interface(port.kind, *_names(port), options.snaplen, options.expression, _comment(port))
             for port in self.ports
         ]
         self._write(b"".join(blocks), [0] * len(self.ports))
@@ -162,3 +162,10 @@ def _names(port: Port) -> tuple[str, str]:
     """The name and the description of a connection's interface."""
     name = connection_name(port)
     return name, name.replace(":", " at ")
+
+
+def _comment(port: Port) -> str:
+    """What the two elements say of themselves, such as a link's peer; empty where that is nothing."""
+    elements = dict.fromkeys(each.element for each in (port, port.peer) if each is not None)
+    said = ((each.name, each.details()) for each in elements)
+    return "; ".join(f"{name}: {details.summary}" for name, details in said if details and details.summary)

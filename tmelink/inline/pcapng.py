@@ -18,7 +18,7 @@ PacketDirection = Literal["in", "out"]
 
 _SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
 _BYTE_ORDER = 0x1A2B3C4D
-_COMMENT, _HARDWARE, _SYSTEM, _APPLICATION = 1, 2, 3, 4
+_COMMENT, _APPLICATION = 1, 4
 _NAME, _DESCRIPTION, _RESOLUTION, _FILTER = 2, 3, 9, 11
 _FLAGS = 2
 _RECEIVED, _DROPPED = 4, 5
@@ -34,9 +34,13 @@ def section(application: str) -> bytes:
     return _block(_SECTION, body, [(_APPLICATION, application.encode())])
 
 
-def interface(kind: Kind, name: str, description: str, snaplen: int, expression: str = "") -> bytes:
+def interface(
+    kind: Kind, name: str, description: str, snaplen: int, expression: str = "", comment: str = ""
+) -> bytes:
     """An interface; packets name it by its number, counted from 0 in the order of these blocks."""
     options = [(_NAME, name.encode()), (_DESCRIPTION, description.encode()), (_RESOLUTION, _NANOSECONDS)]
+    if comment:
+        options.append((_COMMENT, comment.encode()))
     if expression:
         options.append((_FILTER, b"\0" + expression.encode()))
     return _block(_INTERFACE, struct.pack("<HHI", LINK_TYPES[kind], 0, snaplen), options)

@@ -14,6 +14,8 @@ from importlib.metadata import version
 from tmelink.elements.openvpn.link import Link
 from tmelink.frame import Frame, pieces
 from tmelink.inline import pcapng
+from tmelink.inline.capture import CaptureOptions
+from tmelink.inline.pcap_filter import PcapFilter
 from tmelink.ip import UDP, build_ipv4, build_ipv6, build_udp
 from tmelink.openvpn.session import Item
 
@@ -24,20 +26,34 @@ _UNKNOWN = ipaddress.ip_address("0.0.0.0")
 
 
 class WireCapture:
-    """Captures what one link sends and receives; `write` gets blocks, and how many datagrams are in them."""
+    """Captures what one link sends and receives; `write` gets blocks, and how many datagrams are in them.
 
-    def __init__(self, link: Link, snaplen: int, write: Callable[[bytes, Sequence[int]], None]) -> None:
+    `ended` is called when `count` datagrams have been captured. Raises `ValueError` for a wrong expression.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        options: CaptureOptions,
+        write: Callable[[bytes, Sequence[int]], None],
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         self._link = link
-        self._snaplen = snaplen
+        self._options = options
         self._write = write
+        self._ended = ended
+        self._left = options.count or None
+        self._filter = PcapFilter(options.expression, "ip") if options.expression else None
         self._stop: Callable[[], None] = lambda: None
 
     def open(self) -> None:
         """Write the headers, and see datagrams from now on."""
         name = f"{self._link.name}:wire"
         text = f"{self._link.name} outside"
+        options, comment = self._options, self._link.details().summary
         head = pcapng.section(f"tmelink {version('tmelink')}")
-        self._write(head + pcapng.interface("ip", name, text, self._snaplen), [0])
+        head += pcapng.interface("ip", name, text, options.snaplen, options.expression, comment)
+        self._write(head, [0])
         self._stop = self._link.watch_wire(self._seen)
 
     def close(self) -> None:
@@ -47,11 +63,21 @@ class WireCapture:
 
     def _seen(self, items: Sequence[Item], sent: bool) -> None:
         now, direction = time.time_ns(), pcapng_direction(sent)
-        single = pieces(items)
-        blocks = [
-            pcapng.packet(0, now, self._packet(each, sent), self._snaplen, direction) for each in single
-        ]
-        self._write(b"".join(blocks), [len(single)])
+        if self._options.direction not in (direction, "both"):
+            return
+        packets = [self._packet(each, sent) for each in pieces(items)]
+        if self._filter is not None:
+            packets = [packet for packet in packets if self._filter.matches(packet)]
+        packets = packets[: self._left]
+        if not packets:
+            return
+        blocks = [pcapng.packet(0, now, packet, self._options.snaplen, direction) for packet in packets]
+        self._write(b"".join(blocks), [len(packets)])
+        if self._left is not None:
+            self._left -= len(packets)
+            if not self._left:
+                self.close()
+                self._ended()
 
     def _packet(self, datagram: Frame, sent: bool) -> bytes:
         options, peer = self._link.arguments, self._link.peer
