@@ -1,7 +1,8 @@
 """What every test may say it needs: root, and programs to be tested against.
 
 `@pytest.mark.needs_root` and `@pytest.mark.needs("openvpn", "tcpdump")` skip a test with the reason in
-words; with TMELINK_FULL=1 any skip is a failure. The summary names the programs that executed tests used.
+words; with TMELINK_FULL=1 any skip is a failure. The summary names the programs that executed tests used, and
+with TMELINK_FULL=1 it has the tables that tests recorded.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ USED = "ran against"
 """The property of a report that names a program."""
 
 _used: set[str] = set()
+
+_tables: dict[str, list[str]] = {}
+"""Rows that tests have recorded under a title with `record_property`, for the summary."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -92,6 +96,10 @@ def pytest_runtest_makereport(
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _used.update(str(value) for name, value in report.user_properties if name == USED)
+    if report.when == "call":
+        for name, value in report.user_properties:
+            if name != USED:
+                _tables.setdefault(name, []).append(str(value))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -105,6 +113,10 @@ def pytest_make_collect_report(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for title, rows in _tables.items() if FULL else ():
+        terminalreporter.write_line(f"\n{title}")
+        for row in rows:
+            terminalreporter.write_line(row)
     peers = ", ".join(f"{program} {_version(program)}".rstrip() for program in sorted(_used))
     terminalreporter.write_line(
         f"ran against {len(_used)} peer{'' if len(_used) == 1 else 's'}{f': {peers}' if peers else ''}"
