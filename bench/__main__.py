@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import chart, loads, report, rounds
+from bench import chart, costs, loads, report, rounds
 from bench.tunnels import TUNNELS, Tunnel
 
 QUICK = loads.Plan(rounds=3, seconds=1.5, frames_seconds=0.6, streams=(1,), loaded=False)
@@ -30,6 +30,9 @@ QUICK_TUNNELS = tuple(
 
 def main() -> int:
     options = _parser().parse_args()
+    if options.recorded:
+        draw(json.loads(options.recorded.read_text())["medians"], options.svg or Path("docs"))
+        return 0
     if os.geteuid() != 0:
         print("python -m bench needs root, for network namespaces", file=sys.stderr)
         return 2
@@ -37,7 +40,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        return _compare(options)
+        return costs.main(options.rounds, options.seconds) if options.costs else _compare(options)
     except KeyboardInterrupt:
         print("\ninterrupted; everything has been cleaned up", file=sys.stderr)
         return 130
@@ -50,7 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="measure every tunnel so many times")
     parser.add_argument("--seconds", type=float, help="how long each transfer lasts")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure of every round")
-    parser.add_argument("--svg", type=Path, metavar="PATH", help="draw the medians")
+    parser.add_argument(
+        "--svg", type=Path, metavar="FOLDER", help="draw the medians there, as docs/ has them"
+    )
+    parser.add_argument(
+        "--recorded", type=Path, metavar="PATH", help="draw those of this --json, and measure nothing"
+    )
+    parser.add_argument(
+        "--costs", action="store_true", help="what captures, impairments and so on cost when on"
+    )
     return parser
 
 
@@ -78,8 +89,14 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         options.json.write_text(json.dumps(_record(plan, wanted, results, figures), indent=1) + "\n")
     if options.svg:
-        options.svg.write_text(chart.drawn(figures))
+        draw(figures, options.svg)
     return 1 if failures else 0
+
+
+def draw(figures: report.Figures, folder: Path) -> None:
+    """Write every picture."""
+    for name, text in chart.pictures(figures).items():
+        (folder / name).write_text(text)
 
 
 def _machine() -> str:

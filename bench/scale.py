@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,15 @@ def apart(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def scale_picture(points: Sequence[tuple[float, float]]) -> str:
+    """Microseconds of a frame by number of links, as SVG."""
+    title, note = (
+        "A frame costs the same among a thousand links",
+        "processor microseconds, by links in the process",
+    )
+    return lines(title, note, [Line("frame", points)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument(
@@ -174,8 +184,7 @@ def main() -> None:
         )
     if options.svg:
         points = [(one["links"], one["frame"]) for one in found]
-        title = "Processor microseconds for a 60-byte frame, by links in the process"
-        options.svg.write_text(lines(title, [Line("frame", points)]))
+        options.svg.write_text(scale_picture(points))
 
 
 if __name__ == "__main__":

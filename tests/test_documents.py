@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import doctest
 import html
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from bench import chart
 from tests.support import rooms
 from tmelink import machine
 from tmelink.cli import elements
 from tmelink.control import page
+from tmelink.proof.graph import graph
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -35,6 +38,44 @@ def test_the_picture_of_the_rooms_shows_the_measured_imports() -> None:
     drawn = {tuple(html.unescape(title).split("->")) for title in titles if "&gt;" in title}
     drawn = {arrow for arrow in drawn if "foundations" not in arrow} - {("machine", "elements/emulators")}
     assert drawn == rooms.reduced(rooms.arrows()), "renew it: python -m tests.support.rooms > docs/design.svg"
+
+
+def recorded() -> Path:
+    """The run that docs/performance.md has the figures of."""
+    found = re.search(r"\[bench/results\]\(\.\./(.*?)\)", (ROOT / "docs/performance.md").read_text())
+    assert found is not None
+    return ROOT / found[1]
+
+
+def test_the_charts_are_those_of_the_recorded_run_and_no_word_is_cut_off() -> None:
+    drawn = chart.pictures(json.loads(recorded().read_text())["medians"])
+    assert len(drawn) == 4
+    for name, text in drawn.items():
+        assert (ROOT / "docs" / name).read_text() == text, (
+            f"renew them: python -m bench --recorded {recorded().relative_to(ROOT)}"
+        )
+        assert name in (ROOT / "docs/performance.md").read_text()
+    for text in (*drawn.values(), (ROOT / "docs/scale.svg").read_text()):
+        for attributes, words in re.findall(r"<text (.*?)>(.*?)</text>", text):
+            x = float(re.search(r'\bx="([\d.]+)"', attributes)[1])  # type: ignore[index]
+            wide = len(html.unescape(words)) * 7
+            left = x - wide if '"end"' in attributes else x - wide / 2 if "middle" in attributes else x
+            assert 0 <= left <= left + wide <= chart.WIDTH, words
+
+
+@pytest.mark.parametrize(
+    ("picture", "file"),
+    [("one-ethernet.svg", "docs/one-ethernet.conf"), ("retronet.svg", "machines/retronet.conf")],
+)
+def test_the_pictures_of_labs_are_drawn_by_the_program(picture: str, file: str) -> None:
+    """Every element with its lines, and every link: Graphviz may place them otherwise elsewhere."""
+    svg = (ROOT / "docs" / picture).read_text()
+    there = {html.unescape(word) for word in re.findall(r"<text[^>]*>(.*?)</text>", svg)}
+    drawn = graph(machine.load(ROOT / file))
+    wanted = {word for node in drawn.nodes for word in (node.name, *node.lines)}
+    wanted |= {edge.label for edge in drawn.edges if edge.label}
+    wanted |= {word for host, address in drawn.hosts.items() for word in (f"host {host}", address)}
+    assert there == wanted, f"renew it: tmelink graph {file} --svg -o docs/{picture}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

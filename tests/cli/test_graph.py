@@ -62,3 +62,32 @@ def test_graphviz_draws_every_sample(tmp_path: Path) -> None:
         root = ElementTree.parse(picture).getroot()
         words = " ".join(element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text"))
         assert all(element.name in words for element in load(sample).elements.values())
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz")
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+def test_a_drawing_for_diagrams_net_has_everything_in_its_place(sample: Path, tmp_path: Path) -> None:
+    file = tmp_path / "lab.drawio"
+    assert main(["graph", str(sample), "--drawio", "-o", str(file)]) == 0
+    drawn = graph(load(sample))
+    cells = {cell.attrib["id"]: cell for cell in ElementTree.parse(file).getroot().iter("mxCell")}
+    for cell in cells.values():
+        for end in ("parent", "source", "target"):
+            assert cell.get(end) is None or cell.attrib[end] in cells
+    edges = [cell for cell in cells.values() if cell.get("edge")]
+    assert len(edges) == len(drawn.edges)
+    # No two elements of one box lie on each other, and each lies in its box.
+    places: dict[str, list[tuple[str, float, float, float, float]]] = {}
+    for node in drawn.nodes:
+        cell = cells[f"n {node.name}"]
+        x, y, width, height = (float(cell[0].attrib[name]) for name in ("x", "y", "width", "height"))
+        places.setdefault(cell.attrib["parent"], []).append((node.name, x, y, x + width, y + height))
+        if (box := cells[cell.attrib["parent"]]).find("mxGeometry") is not None:
+            assert -1 < x < x + width < float(box[0].attrib["width"]) + 1
+            assert -1 < y < y + height < float(box[0].attrib["height"]) + 1
+        assert (cell.attrib["parent"] == "1") == (not node.host and not node.machine)
+    for inside in places.values():
+        for number, (one, left, top, right, bottom) in enumerate(inside):
+            for other, *them in inside[:number]:
+                apart = right <= them[0] or them[2] <= left or bottom <= them[1] or them[3] <= top
+                assert apart, f"{one} lies on {other}"

@@ -5,6 +5,11 @@ from __future__ import annotations
 from tests.support.machines import Machine
 from tmelink.element import connect
 
+TWO = """
+host0: tmelink/host inet 10.0.0.1/24
+host1 at host0: tmelink/host inet 10.0.0.2/24
+"""
+
 
 def pair() -> tuple[Machine, Machine]:
     a, b = Machine(), Machine()

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.inline.joined_machines import frames, pair
-from tests.inline.test_impairment import TWO
+from tests.inline.joined_machines import TWO, frames, pair
 from tmelink import Lab, load, start
 from tmelink.element import Port
 from tmelink.errors import ElementError

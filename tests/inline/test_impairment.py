@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.inline.joined_machines import frames, pair
+from tests.inline.joined_machines import TWO, frames, pair
 from tmelink import load
 from tmelink.difference import between
 from tmelink.errors import ElementError, MachineError
@@ -14,11 +14,6 @@ from tmelink.frame import Burst, Gso
 from tmelink.inline import chain
 from tmelink.inline.impairment import impair, stage_of
 from tmelink.inline.netem_words import Impairment, request
-
-TWO = """
-host0: tmelink/host inet 10.0.0.1/24
-host1 at host0: tmelink/host inet 10.0.0.2/24
-"""
 
 
 def test_a_delayed_frame_arrives_later_unchanged_and_in_order() -> None:

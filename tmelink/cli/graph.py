@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from tmelink import machine
 from tmelink.cli import completers, files, labs
 from tmelink.control import connect
 from tmelink.errors import TmelinkError
-from tmelink.proof.graph import dot, graph, mermaid
+from tmelink.proof.drawio import drawio
+from tmelink.proof.graph import Graph, dot, graph, mermaid
 
 NAME = "graph"
 HELP = "draw the topology of a machine file, or of a running lab with its states and rates"
@@ -20,6 +22,7 @@ EPILOG = labs.epilog(
     ("tmelink graph lab.conf --svg -o lab.svg", "drawn by Graphviz"),
     ("tmelink graph lab --svg -o now.svg", "the running lab: what is up, rates and drops"),
     ("tmelink graph lab.conf --mermaid", "for a README on GitHub or GitLab"),
+    ("tmelink graph lab.conf --drawio -o lab.drawio", "to be changed by hand in diagrams.net"),
 )
 
 DRAW_SECONDS = 60
@@ -37,6 +40,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         ("png", "a picture (needs Graphviz)"),
         ("dot", "Graphviz's language, as without any of these"),
         ("mermaid", "Mermaid's flowchart"),
+        ("drawio", "for diagrams.net (draw.io), laid out (needs Graphviz)"),
     ):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=text)
     parser.set_defaults(form="dot")
@@ -50,8 +54,7 @@ def main(options: argparse.Namespace) -> int:
             status = lab.call("status")
         file, host = status["file"], status["host"]
     drawn = graph(machine.load(Path(file), host=host), status)
-    text = mermaid(drawn) if options.form == "mermaid" else dot(drawn)
-    data = text.encode() if options.form in ("dot", "mermaid") else _drawn(text, options.form)
+    data = _made(drawn, options.form)
     if options.output is not None:
         options.output.write_bytes(data)
     else:
@@ -59,14 +62,27 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _drawn(text: str, form: str) -> bytes:
+def _made(drawn: Graph, form: str) -> bytes:
+    match form:
+        case "dot":
+            return dot(drawn).encode()
+        case "mermaid":
+            return mermaid(drawn).encode()
+        case "drawio":
+            return drawio(drawn, json.loads(_laid_out(dot(drawn), "json", form))).encode()
+        case _:
+            return _laid_out(dot(drawn), form, form)
+
+
+def _laid_out(text: str, wanted: str, form: str) -> bytes:
+    """What Graphviz makes of its language, as `wanted`."""
     program = shutil.which("dot")
     if program is None:
         raise TmelinkError(
             f"--{form} needs Graphviz: install the package graphviz, or take --dot or --mermaid"
         )
     done = subprocess.run(
-        [program, f"-T{form}"], input=text.encode(), capture_output=True, check=False, timeout=DRAW_SECONDS
+        [program, f"-T{wanted}"], input=text.encode(), capture_output=True, check=False, timeout=DRAW_SECONDS
     )
     if done.returncode:
         raise TmelinkError(f"Graphviz: {done.stderr.decode(errors='replace').strip()}")

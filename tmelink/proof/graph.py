@@ -82,7 +82,7 @@ def graph(machine: CheckedMachine, status: Mapping[str, Any] | None = None) -> G
 def _node(machine: CheckedMachine, path: str, element: Element, states: Mapping[str, str]) -> DrawnElement:
     module = machine.modules[path]
     directory = path.rsplit("/", 1)[0].lstrip("/")
-    lines = [module, *_addresses(element)]
+    lines = [_KINDS.get(module, module.removeprefix("tmelink/")), *_addresses(element)]
     shape = (
         "switch" if module.endswith("/switch") else "link" if isinstance(element, Link | Server) else "box"
     )
@@ -94,6 +94,20 @@ def _node(machine: CheckedMachine, path: str, element: Element, states: Mapping[
         shape,
         states.get(element.name, ""),
     )
+
+
+_KINDS = {
+    "tme/host/bsd/bpf": "packet tap",
+    "tme/host/openvpn/socket/link": "OpenVPN link",
+    "tme/host/openvpn/socket/server": "OpenVPN server",
+    "tme/host/openvpn/tap": "TAP",
+    "tme/host/openvpn/tun": "TUN",
+    "tme/host/openvpn/tun/tap": "TAP",
+    "tme/host/openvpn/tun/tun": "TUN",
+    "tme/host/tun/tap": "TAP",
+    "tme/host/tun/tun": "TUN",
+}
+"""What is drawn for modules whose names say where TME has them."""
 
 
 def _addresses(element: Element) -> list[str]:
@@ -136,11 +150,11 @@ def _rates(row: Mapping[str, Any] | None) -> str:
 
 _SHAPES = {
     "box": 'shape="box"',
-    "switch": 'shape="hexagon"',
+    "switch": 'shape="hexagon", style="filled"',
     "link": 'shape="box", style="filled", fillcolor="#e2e8f4"',
     "cloud": 'shape="ellipse", style="dashed"',
 }
-_COLOURS = {"up": "#d7f0d7", "down": "#f7d7d7", "failed": "#f0b0b0", "opening": "#fff0c0"}
+COLOURS = {"up": "#d7f0d7", "down": "#f7d7d7", "failed": "#f0b0b0", "opening": "#fff0c0"}
 
 
 def dot(drawn: Graph) -> str:
@@ -176,7 +190,7 @@ def dot(drawn: Graph) -> str:
 
 def _dot_node(node: DrawnElement) -> str:
     label = _text("\n".join((node.name, *node.lines)))
-    colour = f', fillcolor="{_COLOURS[node.state]}"' if node.state in _COLOURS else ""
+    colour = f', fillcolor="{COLOURS[node.state]}"' if node.state in COLOURS else ""
     return f"  {_text(node.name)} [label={label}, {_SHAPES[node.shape]}{colour}]"
 
 
