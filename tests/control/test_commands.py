@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.netns import Process
 from tests.support.sockets import bare_peer
-from tmelink.control import connect, places, running
+from tmelink.control import connect, lab_names, running
 
 TMELINK = [sys.executable, "-m", "tmelink"]
 
@@ -90,7 +90,7 @@ def test_a_killed_lab_makes_room_for_the_next(start: Start) -> None:
     lab = start("lab.conf")
     os.kill(lab.pid, signal.SIGKILL)
     lab.wait()
-    assert places.socket_path("lab").exists()
+    assert lab_names.socket_path("lab").exists()
     again = start("lab.conf")
     assert [row.pid for row in running()] == [again.pid]
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from tmelink.control import places, server
+from tmelink.control import lab_names, server
 from tmelink.control.client import Client, ControlError, NotRunning, connect
+from tmelink.control.lab_names import NameLock, NameTaken
 from tmelink.control.methods import Methods, RequestError, Sink
-from tmelink.control.places import NameTaken, Seat
 from tmelink.control.protocol import (
     BUSY,
     FAILED,
@@ -87,14 +87,14 @@ def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(name: str = "lab") -> AsyncIterator[ControlServer[Subject]]:
-    seat = Seat.take(name, "lab.conf", None)
-    control = ControlServer(seat, METHODS, Subject())
+    name_lock = NameLock.take(name, "lab.conf", None)
+    control = ControlServer(name_lock, METHODS, Subject())
     await control.open()
     try:
         yield control
     finally:
         await control.close()
-        seat.leave()
+        name_lock.leave()
 
 
 async def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -117,7 +117,7 @@ class Raw:
 
     @classmethod
     async def connect(cls, name: str = "lab") -> Raw:
-        raw = cls(*await asyncio.open_unix_connection(str(places.socket_path(name)), limit=1 << 26))
+        raw = cls(*await asyncio.open_unix_connection(str(lab_names.socket_path(name)), limit=1 << 26))
         assert (await raw.read())["method"] == "hello"
         return raw
 
@@ -148,15 +148,15 @@ def test_the_directory_is_the_systems_for_root_and_the_sessions_for_others(
     monkeypatch.delenv("TMELINK_RUNTIME_DIR")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert places.directory() == Path("/run/user/1000/tmelink")
+    assert lab_names.directory() == Path("/run/user/1000/tmelink")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert places.directory() == Path("/run/tmelink")
+    assert lab_names.directory() == Path("/run/tmelink")
 
 
 def test_the_socket_and_its_directory_are_this_users_alone(tmp_path: Path) -> None:
     async def main() -> None:
         async with serving():
-            path = places.socket_path("lab")
+            path = lab_names.socket_path("lab")
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -167,7 +167,7 @@ def test_the_socket_and_its_directory_are_this_users_alone(tmp_path: Path) -> No
 def test_a_directory_that_others_may_enter_is_closed_to_them(tmp_path: Path) -> None:
     (tmp_path / "tmelink").mkdir(mode=0o777)
     (tmp_path / "tmelink").chmod(0o777)
-    Seat.take("lab", "lab.conf", None).leave()
+    NameLock.take("lab", "lab.conf", None).leave()
     assert stat.S_IMODE((tmp_path / "tmelink").stat().st_mode) == 0o700
 
 
@@ -176,15 +176,15 @@ def test_a_directory_of_another_users_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tmelink").mkdir()
     os.chown(tmp_path / "tmelink", 65534, 65534)
     with pytest.raises(TmelinkError, match="belongs to another user; set XDG_RUNTIME_DIR"):
-        Seat.take("lab", "lab.conf", None)
+        NameLock.take("lab", "lab.conf", None)
 
 
 def test_a_second_lab_of_the_name_is_refused_with_the_process_of_the_first() -> None:
-    seat = Seat.take("lab", "lab.conf", None)
+    name_lock = NameLock.take("lab", "lab.conf", None)
     with pytest.raises(NameTaken, match=rf"running already \(process {os.getpid()}\)"):
-        Seat.take("lab", "other.conf", None)
-    seat.leave()
-    Seat.take("lab", "other.conf", None).leave()
+        NameLock.take("lab", "other.conf", None)
+    name_lock.leave()
+    NameLock.take("lab", "other.conf", None).leave()
 
 
 def test_what_a_killed_lab_left_behind_is_replaced(tmp_path: Path) -> None:
@@ -194,9 +194,9 @@ def test_what_a_killed_lab_left_behind_is_replaced(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(str(directory / "lab.sock"))
         (directory / "lab.lock").write_text(json.dumps({"name": "lab", "pid": 1, "file": "", "host": None}))
-        assert places.running() == []
+        assert lab_names.running() == []
         async with serving():
-            assert [lab.pid for lab in places.running()] == [os.getpid()]
+            assert [lab.pid for lab in lab_names.running()] == [os.getpid()]
             client = await elsewhere(connect, "lab")
             assert client.hello.pid == os.getpid()
             client.close()
@@ -207,7 +207,7 @@ def test_what_a_killed_lab_left_behind_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "x" * 65, "a b", "ä"])
 def test_a_name_that_no_file_could_have_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not a valid name"):
-        places.valid_name(name)
+        lab_names.valid_name(name)
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_a_name_that_no_file_could_have_is_refused(name: str) -> None:
     ],
 )
 def test_a_lab_has_its_files_name(file: str, host: str | None, name: str) -> None:
-    assert places.name_of(file, host) == name
-    assert places.valid_name(name) == name
+    assert lab_names.name_of(file, host) == name
+    assert lab_names.valid_name(name) == name
 
 
 @pytest.mark.needs_root
@@ -238,7 +238,7 @@ def test_another_user_is_refused_even_where_the_directory_lets_him_in(
 
     async def refused() -> None:
         async with serving():
-            path = places.socket_path("lab")
+            path = lab_names.socket_path("lab")
             path.parent.chmod(0o755)
             path.chmod(0o666)
 
@@ -515,10 +515,10 @@ def test_a_lab_is_found_by_name_or_where_it_is_the_only_one() -> None:
 
 
 def test_a_lab_that_does_not_answer_is_named_with_its_process() -> None:
-    seat = Seat.take("lab", "lab.conf", None)
+    name_lock = NameLock.take("lab", "lab.conf", None)
     with socket.socket(socket.AF_UNIX) as mute:
-        mute.bind(str(seat.socket))
+        mute.bind(str(name_lock.socket))
         mute.listen()
         with pytest.raises(ControlError, match=rf"lab 'lab' \(process {os.getpid()}\) does not answer"):
             connect("lab", timeout=0.05)
-    seat.leave()
+    name_lock.leave()

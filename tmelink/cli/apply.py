@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from tmelink.cli import colours, completers, labs, streams
-from tmelink.control import ControlError, connect, places
+from tmelink.control import ControlError, connect, lab_names
 
 NAME = "apply"
 HELP = "change only what differs between a running lab and a file; whatever is the same goes on undisturbed"
@@ -56,11 +56,11 @@ def show(done: dict[str, Any]) -> None:
 
 def _lab(file: str) -> str | None:
     """The name of the lab that runs a file; None where only one lab runs at all."""
-    running = places.running()
+    running = lab_names.running()
     same = [lab.name for lab in running if os.path.abspath(lab.file) == os.path.abspath(file)]
     if len(same) > 1:
         raise ControlError(f"{len(same)} labs run {file}, so say which with --lab: {', '.join(same)}")
     if same:
         return same[0]
-    name = places.name_of(file, None)
+    name = lab_names.name_of(file, None)
     return name if any(lab.name == name for lab in running) else None

@@ -7,7 +7,7 @@ import contextlib
 import time
 
 from tmelink.cli import labs, streams
-from tmelink.control import Client, ControlError, NotRunning, connect, places
+from tmelink.control import Client, ControlError, NotRunning, connect, lab_names
 
 NAME = "restart"
 HELP = "check a running lab's file again, then close everything and open what the file says now"
@@ -57,7 +57,7 @@ def _again(name: str, before: float) -> Client:
                 lab.close()
                 raise
             lab.close()
-        if places.find(name) is None:
+        if lab_names.find(name) is None:
             raise NotRunning(f"lab '{name}' has ended instead of beginning anew; its log says why")
         time.sleep(LOOK_SECONDS)
     raise ControlError(f"lab '{name}' has not begun anew within {WAIT_SECONDS:g} s")

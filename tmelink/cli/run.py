@@ -17,10 +17,10 @@ from tmelink import logs
 from tmelink.cli import files, labs, streams
 from tmelink.cli.addresses import ListenAddress, listen_address
 from tmelink.cli.signals import Signals
-from tmelink.control import places
+from tmelink.control import lab_names
 from tmelink.control.all_methods import METHODS
 from tmelink.control.control import Control
-from tmelink.control.places import NameTaken, Seat
+from tmelink.control.lab_names import NameLock, NameTaken
 from tmelink.control.service import Service
 from tmelink.errors import TmelinkError, shortage
 from tmelink.proof.problems import mtu_problems
@@ -56,7 +56,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name",
         metavar="NAME",
-        type=files.argument(places.valid_name),
+        type=files.argument(lab_names.valid_name),
         help="what the lab is called by 'tmelink status' and the like (the file's name without its ending)",
     )
     parser.add_argument(
@@ -127,15 +127,15 @@ def main(options: argparse.Namespace) -> int:
     if options.user is not None and os.geteuid() == 0 and not options.keep_privileges:
         journal.owner = options.user.uid
     memory.keep_freed()
-    name = options.name or places.name_of(options.file, options.host)
+    name = options.name or lab_names.name_of(options.file, options.host)
     manager = ServiceManager.from_environment()
     restarted = False
-    with _seated(name, options) as seat:
+    with _named(name, options) as name_lock:
         while True:
             lab = Lab(machine, keep_going=options.keep_going, output=streams.say, report=_report)
             control = Control(lab, name, options.file, options.host, files.again(options, machine))
             service = Service(control, manager, options.pidfile)
-            status = event_loop.run(_run(lab, control, service, seat, options, restarted))
+            status = event_loop.run(_run(lab, control, service, name_lock, options, restarted))
             if not control.restarting:
                 return status
             restarted = True
@@ -143,10 +143,10 @@ def main(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _seated(name: str, options: argparse.Namespace) -> Iterator[Seat | None]:
+def _named(name: str, options: argparse.Namespace) -> Iterator[NameLock | None]:
     """The lab's name, taken; None where there is no place for a control socket."""
     try:
-        seat = Seat.take(name, options.file, options.host)
+        name_lock = NameLock.take(name, options.file, options.host)
     except NameTaken:
         raise
     except TmelinkError as error:
@@ -154,16 +154,16 @@ def _seated(name: str, options: argparse.Namespace) -> Iterator[Seat | None]:
         yield None
         return
     try:
-        yield seat
+        yield name_lock
     finally:
-        seat.leave()
+        name_lock.leave()
 
 
 async def _run(
     lab: Lab,
     control: Control,
     service: Service,
-    seat: Seat | None,
+    name_lock: NameLock | None,
     options: argparse.Namespace,
     restarted: bool,
 ) -> int:
@@ -183,8 +183,8 @@ async def _run(
     Signals(lab, service.hung_up).listen()
     try:
         async with contextlib.AsyncExitStack() as stack:
-            if seat is not None:
-                await stack.enter_async_context(control.serving(seat, METHODS))
+            if name_lock is not None:
+                await stack.enter_async_context(control.serving(name_lock, METHODS))
             if options.metrics is not None:
                 await stack.enter_async_context(_metrics(control, options.metrics))
             try:

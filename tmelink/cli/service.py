@@ -11,7 +11,7 @@ from pathlib import Path
 from tmelink.cli import files, streams
 from tmelink.cli.addresses import listen_address
 from tmelink.cli.examples import epilog
-from tmelink.control import places
+from tmelink.control import lab_names
 from tmelink.deploy.unit import unit
 from tmelink.errors import TmelinkError
 
@@ -32,7 +32,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     install = actions.add_parser("install", help="write and enable the unit of a file")
     files.declare(install)
     install.add_argument(
-        "--name", metavar="NAME", type=files.argument(places.valid_name), help="what the lab is called"
+        "--name", metavar="NAME", type=files.argument(lab_names.valid_name), help="what the lab is called"
     )
     install.add_argument(
         "--metrics",
@@ -45,7 +45,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--no-start", action="store_true", help="write the unit, and neither enable nor start it"
     )
     remove = actions.add_parser("remove", help="stop a lab's service and remove its unit")
-    remove.add_argument("name", metavar="NAME", type=files.argument(places.valid_name), help="the lab's name")
+    remove.add_argument(
+        "name", metavar="NAME", type=files.argument(lab_names.valid_name), help="the lab's name"
+    )
     for action in (install, remove):
         action.add_argument(
             "--directory", metavar="DIR", type=Path, default=UNITS, help=f"where units are ({UNITS})"
@@ -62,7 +64,7 @@ def _install(options: argparse.Namespace) -> int:
     machine = files.read(options, network_only=False)
     if note := files.forgotten_host(options, machine):
         streams.complain(f"{options.file}: warning: {note}")
-    name = options.name or places.name_of(options.file, options.host)
+    name = options.name or lab_names.name_of(options.file, options.host)
     metrics = None if options.metrics is None else str(options.metrics)
     text = unit(machine, Path(os.path.abspath(options.file)), name, options.host, metrics=metrics)
     if options.print:

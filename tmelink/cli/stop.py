@@ -6,7 +6,7 @@ import argparse
 import time
 
 from tmelink.cli import labs
-from tmelink.control import ControlError, places
+from tmelink.control import ControlError, lab_names
 
 NAME = "stop"
 HELP = "end a running lab, and wait until it has given everything back"
@@ -27,7 +27,7 @@ def main(options: argparse.Namespace) -> int:
         lab.call("stop")
         name, pid = lab.lab.name, lab.lab.pid
     end = time.monotonic() + WAIT_SECONDS
-    while (still := places.find(name)) is not None and still.pid == pid:
+    while (still := lab_names.find(name)) is not None and still.pid == pid:
         if time.monotonic() > end:
             raise ControlError(f"lab '{name}' (process {pid}) has not ended within {WAIT_SECONDS:g} s")
         time.sleep(LOOK_SECONDS)

@@ -9,6 +9,6 @@
 """
 
 from tmelink.control.client import Client, ControlError, NotRunning, connect
-from tmelink.control.places import RunningLab, running
+from tmelink.control.lab_names import RunningLab, running
 
 __all__ = ["Client", "ControlError", "NotRunning", "RunningLab", "connect", "running"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from tmelink.control import places
+from tmelink.control import lab_names
 from tmelink.control.protocol import (
     MAX_REPLY,
     VERSION,
@@ -52,15 +52,15 @@ def connect(name: str | None = None, *, timeout: float | None = TIMEOUT) -> Clie
 
     `timeout` in seconds is for each reply. Raises `NotRunning`, and `ControlError` where it does not answer.
     """
-    lab = _only() if name is None else places.find(name)
+    lab = _only() if name is None else lab_names.find(name)
     if lab is None:
-        running = ", ".join(other.name for other in places.running())
+        running = ", ".join(other.name for other in lab_names.running())
         raise NotRunning(f"no lab named '{name}' is running" + (f"; there are {running}" if running else ""))
     return Client(lab, timeout)
 
 
-def _only() -> places.RunningLab:
-    running = places.running()
+def _only() -> lab_names.RunningLab:
+    running = lab_names.running()
     if not running:
         raise NotRunning("no lab is running: 'tmelink run FILE' starts one")
     if len(running) > 1:
@@ -72,7 +72,7 @@ def _only() -> places.RunningLab:
 class Client:
     """A connection to one lab's control socket; use as a context manager, or `close` it."""
 
-    def __init__(self, lab: places.RunningLab, timeout: float | None = TIMEOUT) -> None:
+    def __init__(self, lab: lab_names.RunningLab, timeout: float | None = TIMEOUT) -> None:
         self.lab = lab
         self._timeout = timeout
         self._number = 0
@@ -82,7 +82,7 @@ class Client:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(timeout)
-            self._socket.connect(os.fspath(places.socket_path(lab.name)))
+            self._socket.connect(os.fspath(lab_names.socket_path(lab.name)))
             self.hello = self._greeting()
         except OSError as error:
             self.close()

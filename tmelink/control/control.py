@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from tmelink.control.events import EventLog
+from tmelink.control.lab_names import NameLock
 from tmelink.control.methods import Methods
-from tmelink.control.places import Seat
 from tmelink.control.rates import Rates
 from tmelink.control.server import ControlServer
 from tmelink.machine import CheckedMachine
@@ -50,10 +50,10 @@ class Control:
         self.events.add(Event(time.time(), kind, "", detail, data))
 
     @contextlib.asynccontextmanager
-    async def serving(self, seat: Seat, methods: Methods) -> AsyncIterator[None]:
-        """Listen on the seat's socket, and follow what happens; raises `OSError`."""
+    async def serving(self, name_lock: NameLock, methods: Methods) -> AsyncIterator[None]:
+        """Listen on the name_lock's socket, and follow what happens; raises `OSError`."""
         sampling = asyncio.create_task(self.rates.run())
-        server = ControlServer(seat, methods, self)
+        server = ControlServer(name_lock, methods, self)
         try:
             await server.open()
             yield

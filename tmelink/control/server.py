@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
+from tmelink.control.lab_names import SOCKET_MODE, NameLock
 from tmelink.control.methods import Method, Methods, RequestError, settled
-from tmelink.control.places import SOCKET_MODE, Seat
 from tmelink.control.protocol import (
     BUSY,
     FAILED,
@@ -66,10 +66,10 @@ log = logging.getLogger("tmelink.control")
 
 
 class ControlServer(Generic[C]):
-    """Serves `methods` on a seat's socket; `subject` is what each of them gets first."""
+    """Serves `methods` on a name_lock's socket; `subject` is what each of them gets first."""
 
-    def __init__(self, seat: Seat, methods: Methods, subject: C) -> None:
-        self.seat = seat
+    def __init__(self, name_lock: NameLock, methods: Methods, subject: C) -> None:
+        self.name_lock = name_lock
         self.methods = methods
         self.subject = subject
         self.clients: set[_Connection] = set()
@@ -80,8 +80,8 @@ class ControlServer(Generic[C]):
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Nobody may connect between `bind` and the socket's own mode: the directory is this user's.
-            listening.bind(os.fspath(self.seat.socket))
-            os.chmod(self.seat.socket, SOCKET_MODE)
+            listening.bind(os.fspath(self.name_lock.socket))
+            os.chmod(self.name_lock.socket, SOCKET_MODE)
             self._server = await asyncio.get_running_loop().create_unix_server(
                 lambda: _Connection(self), sock=listening, backlog=MAX_CLIENTS
             )
@@ -95,7 +95,7 @@ class ControlServer(Generic[C]):
             self._server.close()
             self._server = None
             with contextlib.suppress(PermissionError):  # of one that has become another user
-                self.seat.socket.unlink(missing_ok=True)
+                self.name_lock.socket.unlink(missing_ok=True)
         for client in list(self.clients):
             client.close()
         # Their last words go out with the loop's next turn.
@@ -127,7 +127,7 @@ class _Connection(asyncio.Protocol):
             self._last_word(f"the lab has {MAX_CLIENTS} clients already")
         else:
             self._server.clients.add(self)
-            self.write(Hello(self._server.seat.name, os.getpid(), version("tmelink")))
+            self.write(Hello(self._server.name_lock.name, os.getpid(), version("tmelink")))
 
     def _last_word(self, text: str) -> None:
         self.write(Failure(None, FAILED, text))

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from tmelink.control.places import valid_name
+from tmelink.control.lab_names import valid_name
 from tmelink.deploy import slices
 from tmelink.deploy.keys import KeyFolder
 from tmelink.deploy.secure import KEYS, SecureLinks, unreachable

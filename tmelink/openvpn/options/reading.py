@@ -131,14 +131,14 @@ class OptionList:
         lenient = self._pass_over_all or directive.name.text in self._pass_over
         if directive.name.text == "setenv" and [w.text for w in directive.arguments[:1]] == ["opt"]:
             if len(directive.arguments) == 1:
-                self._judged(directive, "ignored", "nothing follows 'setenv opt'")
+                self._record(directive, "ignored", "nothing follows 'setenv opt'")
                 return
             directive = Directive(directive.arguments[1], directive.arguments[2:])
             lenient = True
         row = ROWS.get(directive.name.text)
         if row is None or not _fits(directive, row):
             if lenient:
-                self._judged(directive, "ignored", "not known, and passed over as you ask")
+                self._record(directive, "ignored", "not known, and passed over as you ask")
             elif row is None:
                 self._unknown(directive)
             else:
@@ -156,13 +156,13 @@ class OptionList:
             )
             return
         if connection is None and row.connection and self.connections:
-            self._judged(directive, "ignored", "it stands below a <connection> block: put it above")
+            self._record(directive, "ignored", "it stands below a <connection> block: put it above")
             return
         status, why = row.status, row.about
         if status == "refused" and not lenient:
             self._mistake(directive, directive.name.place, f"--{row.name}: {why}", row.instead)
         elif status != "works":
-            self._judged(
+            self._record(
                 directive, "ignored", why if status == "ignored" else f"{why}; passed over as you ask"
             )
         else:
@@ -196,7 +196,7 @@ class OptionList:
         if name == "connection" and directive.block is None:
             self._mistake(directive, directive.name.place, "--connection is a block of a configuration file")
             return
-        self._judged(directive, status, why)
+        self._record(directive, status, why)
         if name == "config":
             self._include(directive.arguments[0], directive.name, base, None)
         elif name == "cd":
@@ -216,9 +216,9 @@ class OptionList:
             self._mistake(directive, directive.name.place, "this file is a pattern to be filled in first")
         elif variable == "FORWARD_COMPATIBLE" and value == ["1"]:
             self._pass_over_all = True
-            self._judged(directive, "works", "options that are not known are passed over")
+            self._record(directive, "works", "options that are not known are passed over")
         else:
-            self._judged(directive, "ignored", "tmelink runs no scripts")
+            self._record(directive, "ignored", "tmelink runs no scripts")
 
     def _connection(self, directive: Directive, base: str) -> None:
         """Read a <connection> block; what stood before it holds for it too."""
@@ -287,9 +287,9 @@ class OptionList:
     def _mistake(self, directive: Directive, place: Place, message: str, hint: str | None = None) -> None:
         self._report(Mistake(place, message, hint))
         reason = message.removeprefix(f"--{directive.name}: ")
-        self._judged(directive, "refused", f"{reason} ({hint})" if hint else reason)
+        self._record(directive, "refused", f"{reason} ({hint})" if hint else reason)
 
-    def _judged(self, directive: Directive, status: OptionStatus, reason: str) -> None:
+    def _record(self, directive: Directive, status: OptionStatus, reason: str) -> None:
         self.understood.append(Understood(_shown(directive), directive.name.place, status, reason))
 
 

@@ -131,7 +131,7 @@ class PointToPoint:
             limited=settings.key is None,
         )
 
-        self._to_look_at = LOOKED_AT if self._envelope is None and not self._ip else 0
+        self._frames_to_check = LOOKED_AT if self._envelope is None and not self._ip else 0
         self._impossible = 0
         self._bare = self._envelope is None and self._super is None and not settings.liveness.inactive
         """Whether frames are datagrams as they stand, and traffic is not measured."""
@@ -165,7 +165,7 @@ class PointToPoint:
             return self._receive_sealed(self._envelope, pieces(datagrams), now, source)
         if self._asking_until is None and datagrams and self._filter.are_plain(datagrams):
             return self._received(datagrams, _NO_REPLIES, _NO_EVENTS, now)
-        frames, replies, events, heard = self._sorted_out(datagrams, now)
+        frames, replies, events, heard = self._sort(datagrams, now)
         return self._received(frames, replies, events, now) if frames or heard else NOTHING
 
     def send(self, frames: Sequence[Carried], now: float) -> Step:
@@ -214,7 +214,7 @@ class PointToPoint:
         if (
             self._ended
             or not (self._bare and self._up)
-            or self._to_look_at
+            or self._frames_to_check
             or not self._filter.is_plain(datagram)
             or (self._mss and may_be_syn(datagram, ip=self._ip))
         ):
@@ -283,11 +283,11 @@ class PointToPoint:
             if not verified and self._proof is not None:
                 asked, notices = self._proof.take(now)
                 if asked or notices:
-                    return self._asked(asked, [*refused, *notices], source, now)
+                    return self._challenge(asked, [*refused, *notices], source, now)
         if not self._complained and envelope.complaint is not None:
             self._complained = True
             refused.append(Notice("warning", envelope.complaint))
-        frames, replies, events, heard = self._sorted_out(payloads, now)
+        frames, replies, events, heard = self._sort(payloads, now)
         if not verified and not heard and not frames:
             return Step(events=refused) if refused else NOTHING
         return self._received(frames, replies, refused + events, now)
@@ -309,14 +309,16 @@ class PointToPoint:
         words = reasons.explained(max(refused, key=lambda reason: refused[reason]))
         return [Notice("warning", f"datagrams dropped so far: {told}: {words}")]
 
-    def _asked(self, messages: list[bytes], events: list[SessionEvent], source: Hashable, now: float) -> Step:
+    def _challenge(
+        self, messages: list[bytes], events: list[SessionEvent], source: Hashable, now: float
+    ) -> Step:
         """Ask whoever sends packets of an old sequence, at their address, to show that they are the peer."""
         sealed = self._seal_messages(messages, now)
         if source is None or not sealed:
             return Step(sealed, (), events)
         return Step((), (), events, answers=[(source, sealed)])
 
-    def _judged(self, options: str) -> list[SessionEvent]:
+    def _agree_or_refuse(self, options: str) -> list[SessionEvent]:
         """What follows from the peer's options where this end asks for super-frames: agreed, or refused."""
         if super_frames.asked(options):
             self._asking_until = None
@@ -334,27 +336,27 @@ class PointToPoint:
             self._up = True
             liveness.unheard = False
             events = [Up(), *events]
-        if self._to_look_at and frames:
-            events = [*events, *self._looked_at(frames)]
+        if self._frames_to_check and frames:
+            events = [*events, *self._check_first_frames(frames)]
         if liveness.quiet_seconds and frames:
             liveness.active(frame.size(frames), now)
         if self._mss and frames:
             frames = clamped(frames, self._mss, ip=self._ip)
         return Step(self._seal_messages(replies, now) if replies else (), frames, events, True)
 
-    def _looked_at(self, frames: Sequence[Carried]) -> list[SessionEvent]:
+    def _check_first_frames(self, frames: Sequence[Carried]) -> list[SessionEvent]:
         """What there is to say of the first frames."""
         for each in pieces([item for item in frames if not isinstance(item, SuperFrame)]):
-            self._to_look_at -= 1
+            self._frames_to_check -= 1
             self._impossible += not ethernet.plausible(each)
             if self._impossible == IMPOSSIBLE:
-                self._to_look_at = 0
+                self._frames_to_check = 0
                 return [Notice("warning", NOT_ETHERNET)]
-            if not self._to_look_at:
+            if not self._frames_to_check:
                 break
         return []
 
-    def _sorted_out(
+    def _sort(
         self, datagrams: Sequence[Item], now: float
     ) -> tuple[list[Carried], list[bytes], list[SessionEvent], bool]:
         """Frames, replies and events, piece by piece, and whether there was a ping or a message."""
@@ -380,8 +382,8 @@ class PointToPoint:
                 heard = self._pinged = True
                 answers, told = self._occ.receive(bytes(piece[len(MAGIC) :]), now, self._random)
                 if self._asking_until is not None and self._occ.told is not None:
-                    self._unagreed(frames)
-                    told = self._judged(self._occ.told) or told
+                    self._drop_unagreed(frames)
+                    told = self._agree_or_refuse(self._occ.told) or told
                 replies += answers
                 events += told
             else:
@@ -389,10 +391,10 @@ class PointToPoint:
         if any(isinstance(event, (Restart, Exit)) for event in events):
             self._end()
         if self._asking_until is not None:
-            self._unagreed(frames)
+            self._drop_unagreed(frames)
         return frames, replies, events, heard
 
-    def _unagreed(self, frames: list[Carried]) -> None:
+    def _drop_unagreed(self, frames: list[Carried]) -> None:
         if frames:
             self.drops[super_frames.UNAGREED] += frame.count(frames)
             frames.clear()

@@ -83,7 +83,7 @@ class SequenceProof:
         """An authentic packet of an old sequence."""
         if self._time is None:
             if now >= self._rests_until and not self._window.was_taken(time):
-                self._tell(ASKED)
+                self._warn(ASKED)
                 self._time, self._last, self._answered = time, packet_id, 0
                 self._ask(now)
         elif time == self._time and packet_id > self._last and self._is_answer(payload, now):
@@ -119,7 +119,7 @@ class SequenceProof:
 
     def _try_again(self, now: float) -> None:
         if self._tries == TRIES:
-            self._tell(
+            self._warn(
                 f"nobody has answered: packets under the earlier clock stay refused for {self._pause:g} s"
             )
             self._time = None
@@ -130,6 +130,6 @@ class SequenceProof:
         self._next_try = now + TRY_SECONDS
         self._messages.append(message(MTU_LOAD_REQUEST, (self._size + self._overhead).to_bytes(2)))
 
-    def _tell(self, text: str) -> None:
+    def _warn(self, text: str) -> None:
         if not self._muted:
             self._notices.append(Notice("warning", text))

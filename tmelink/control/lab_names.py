@@ -1,9 +1,8 @@
 """Where running labs are found: a directory of this user's, with a socket and a locked file for each lab.
 
 The directory is `/run/tmelink` for root and `$XDG_RUNTIME_DIR/tmelink` for others, unless TMELINK_RUNTIME_DIR
-names another, with mode 0700. A lab
-holds a lock on `NAME.lock` for as long as it lives, so that what a killed one left behind is told from
-another lab of the name with certainty, whatever process numbers are used again.
+names another, with mode 0700. A lab holds a lock on `NAME.lock` for as long as it lives. So what a killed lab
+left behind is told from a running one with certainty, even when its process number is used again.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ def find(name: str) -> RunningLab | None:
     return _holder(directory() / f"{name}.lock")
 
 
-class Seat:
+class NameLock:
     """A lab's name, taken from `take` until `leave`."""
 
     def __init__(self, name: str, descriptor: int, lock: Path) -> None:
@@ -108,7 +107,7 @@ class Seat:
         self._lock = lock
 
     @classmethod
-    def take(cls, name: str, file: str, host: str | None) -> Seat:
+    def take(cls, name: str, file: str, host: str | None) -> NameLock:
         """Take the name; raises `NameTaken`, and `TmelinkError` where the directory is not this user's."""
         place = directory()
         try:
