@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+import signal
 import sys
 from ipaddress import IPv4Interface
 from typing import Any
@@ -389,6 +390,38 @@ def test_an_interface_that_goes_and_comes_back_is_taken_up_again(net: Net) -> No
                 await machine.until(lambda: machine.numbers == [2])
 
     a.call(main)
+
+
+@pytest.mark.parametrize("index", ["", "index 100"], ids=["another index", "the same index"])
+def test_an_interface_that_is_removed_and_made_again_is_listened_on_again(net: Net, index: str) -> None:
+    """By a whole run, which has given up its privileges by then; no moment may hide the change."""
+    a = net.namespace()
+    quiet(a)
+    make = (
+        f"link add lan {index} address 02:00:00:00:00:0a type veth peer name far\n"
+        "link set lan up\nlink set far up\naddress add 10.9.0.2/24 dev far\n"
+    )
+    a.run("ip", "-b", "-", input=make)
+    process = a.tmelink(
+        "bpf1: tme/host/bsd/bpf interface lan\nhost1: tmelink/host inet 10.9.0.1/24\nhost1 at bpf1\n"
+    )
+    a.ping("10.9.0.1")
+    for stopped in (False, True):
+        since = len(process.lines)
+        if stopped:
+            process.signal(signal.SIGSTOP)
+        a.run("ip", "-b", "-", input=f"link delete lan\n{make}")
+        if stopped:
+            process.signal(signal.SIGCONT)
+        process.expect("listening on lan again", since=since)
+        assert promiscuity(a, "lan") == 1
+        a.ping("10.9.0.1")
+    since = len(process.lines)
+    a.run("ip", "link", "delete", "lan")
+    process.expect("the interface lan is gone", since=since)
+    a.run("ip", "-b", "-", input=make)
+    process.expect("listening on lan again", since=since)
+    a.ping("10.9.0.1")
 
 
 def test_what_the_interface_does_not_take_is_counted(net: Net) -> None:

@@ -82,6 +82,11 @@ def bind(packets: socket.socket, interface: str) -> None:
         raise ElementError(f"listening on the interface {interface}: {error.strerror}") from error
 
 
+def is_bound(packets: socket.socket) -> bool:
+    """Whether its interface is still there; the kernel lets go of one that is removed."""
+    return bool(packets.getsockname()[0])
+
+
 async def compile_filter(expression: str, interface: str) -> Program:
     """The kernel's program for a pcap-filter(7) expression; raises `ElementError` with tcpdump's message.
 

@@ -167,7 +167,8 @@ class Bpf(Element):
         while True:
             await self._link_change()
             index = packets.index_of(interface)
-            if index == self._index:
+            assert self._packets is not None
+            if index == self._index and (index is None or packets.is_bound(self._packets)):
                 continue
             if index is None:
                 self._index = None
