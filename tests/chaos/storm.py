@@ -5,8 +5,8 @@
 Each link has one end here and one in a process of its own; over UDP a relay between them plays the network.
 Every few seconds something happens to each: the process is killed and starts again, or is stopped for a
 while; the network is cut, loses, damages or repeats packets, or gives the client another address; strangers
-send resets, junk and copies, or connect; no file can be written; the clock jumps. After each it is measured
-how long the link takes to be back.
+send resets, junk and copies, or connect; no name server answers; no file can be written; the clock jumps.
+After each it is measured how long the link takes to be back.
 
 Held to: every link is back within three seconds, no frame arrives that the other end has not sent, none
 twice, memory stays flat, and nothing is left on the host. Needs no privilege.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import os
 import resource
@@ -23,13 +24,15 @@ import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
+from typing import Any, ClassVar
 
 import tmelink
 from tests.attacks import strangers
@@ -145,13 +148,21 @@ def links(place: Place, chance: Random) -> list[Link]:
         relay = Relay(port, chance)
         ends = (
             server(f"--local 127.0.0.1 --port {port} {ours} {crypt} --keepalive 2 30"),
-            link("b", f"--client --nobind --remote 127.0.0.1 {relay.near} {theirs} {crypt}", "10.8.0.2"),
+            link(
+                "b",
+                f"--client --proto udp4 --nobind --remote localhost {relay.near} {theirs} {crypt}",
+                "10.8.0.2",
+            ),
         )
         add("UDP TLS, server, tls-crypt", ends, port, relay, killed)
         port = free_port(socket.SOCK_STREAM)
         ends = (
             server(f"--proto tcp-server --local 127.0.0.1 --port {port} {ours} --keepalive 2 30"),
-            link("b", f"--client --proto tcp-client --nobind --remote 127.0.0.1 {port} {theirs}", "10.8.0.2"),
+            link(
+                "b",
+                f"--client --proto tcp4-client --nobind --remote localhost {port} {theirs}",
+                "10.8.0.2",
+            ),
         )
         add("TCP TLS, server", ends, port, None, killed)
     return found
@@ -174,6 +185,8 @@ class Storm:
             self.disk,
             self.clock,
         ]
+        if "localhost" in self._link.here:
+            found.append(self.names)
         if self._link.relay is not None:
             found += [self.cut, self.loss]
             if self._link.sealed:
@@ -251,6 +264,12 @@ class Storm:
             for data in said * 5:
                 sock.sendto(data, ("127.0.0.1", self._link.port))
 
+    async def names(self) -> None:
+        """The other end starts again while no name server answers, or says at once that it cannot."""
+        with Names.broken(hang=self._chance.random() < 0.5):
+            await self.kill()
+            await asyncio.sleep(self._while())
+
     async def disk(self) -> None:
         """No file can be written."""
         Disk.fill(1)
@@ -262,6 +281,41 @@ class Storm:
         Clock.offset = JUMP
         await asyncio.sleep(self._while())
         Clock.offset = 0.0
+
+
+class Names:
+    """The system's resolver for this process, as a network without name servers has it."""
+
+    real = staticmethod(socket.getaddrinfo)
+    _silent: ClassVar[list[threading.Event]] = []
+    _refusing = 0
+
+    @classmethod
+    @contextlib.contextmanager
+    def broken(cls, *, hang: bool) -> Iterator[None]:
+        """No name is answered meanwhile: either every question hangs, or it fails."""
+        if hang:
+            cls._silent.append(over := threading.Event())
+        else:
+            cls._refusing += 1
+        try:
+            yield
+        finally:
+            if hang:
+                cls._silent.remove(over)
+                over.set()
+            else:
+                cls._refusing -= 1
+
+    @classmethod
+    def getaddrinfo(cls, host: Any, *arguments: Any) -> Any:
+        """`socket.getaddrinfo`."""
+        if host == "localhost":
+            while cls._silent:
+                cls._silent[0].wait()
+            if cls._refusing:
+                raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return cls.real(host, *arguments)
 
 
 class Disk:
@@ -409,6 +463,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     time.time = Clock.time
+    socket.getaddrinfo = Names.getaddrinfo  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(prefix="tm-chaos-") as folder:
         outcome, slope = asyncio.run(run(options.seconds, options.seed, folder))
         outcome.wrong += [f"left behind: {path}" for path in left()]
