@@ -393,6 +393,9 @@ class Element:
         """
         return None
 
+    async def measure(self) -> None:
+        """Find out what `details` tells and takes a moment, such as a round trip; two seconds at most."""
+
     def describe(self) -> Description:
         """All it says of itself, as values: for status, metrics and whoever else looks."""
         return Description(self.state, self.details())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,11 +17,14 @@ import pytest
 
 from tests.support.machines import frame
 from tests.support.netns import Net, network
+from tests.support.pki import Authority
 from tests.support.sockets import bare_peer, free_port
 from tmelink import machine
 from tmelink.control.all_findings import findings
 from tmelink.control.findings import Finding, Subject
+from tmelink.openvpn import keys
 from tmelink.runtime import Lab
+from tmelink.system import privileges
 
 LINK = "tme/host/openvpn/socket/link --dev tap"
 PORT = free_port()
@@ -28,7 +34,9 @@ STATIC = "--secret {folder}/KEY --cipher AES-256-CBC"
 TABLE: list[Finding] = []
 
 
-async def diagnosed(text: str, kind: str, act: Callable[[], object] = lambda: None) -> Finding:
+async def diagnosed(
+    text: str, kind: str, act: Callable[[], object] = lambda: None, element: str | None = None
+) -> Finding:
     """The finding of a running lab, once there is one of the kind; `act` is repeated until then."""
     async with asyncio.timeout(20), Lab(machine.load(text), keep_going=True) as lab:
         while True:
@@ -36,7 +44,7 @@ async def diagnosed(text: str, kind: str, act: Callable[[], object] = lambda: No
             found = await findings(Subject(lab.machine, running=True))
             assert found == sorted(found, key=lambda each: -each.likelihood)
             for finding in found:
-                if finding.kind == kind:
+                if finding.kind == kind and element in (None, finding.element):
                     TABLE.append(finding)
                     return finding
             await asyncio.sleep(0.05)
@@ -116,6 +124,85 @@ def test_a_port_that_is_taken_and_by_whom() -> None:
         assert "(process " in found.text
         before = asyncio.run(findings(Subject(machine.load(text), running=False)))
         assert "port taken" in {each.kind for each in before}
+
+
+def identities(folder: Path, **validity: tuple[int, int]) -> None:
+    """An authority, and certificates of a server and of a client; `validity` as `Authority.issue` has it."""
+    authority = Authority(time.time())
+    (folder / "ca").write_bytes(authority.own.pem)
+    for name in ("server", "client"):
+        pair = authority.issue(name, name, *validity.get(name, (365, -1)))
+        (folder / f"{name}.crt").write_bytes(pair.pem)
+        (folder / f"{name}.key").write_bytes(pair.key_pem)
+        (folder / f"{name}.key").chmod(0o600)
+
+
+@pytest.mark.parametrize("bad", ["server", "client"])
+@pytest.mark.parametrize(("days", "begin"), [(1, -30), (365, 30)], ids=["expired", "not valid yet"])
+def test_a_certificate_and_a_clock_that_do_not_agree(bad: str, days: int, begin: int, tmp_path: Path) -> None:
+    """Both ends know: the one that refuses the certificate, and the one whose it is."""
+    identities(tmp_path, **{bad: (days, begin)})
+    ports = {"server": free_port(), "client": free_port()}
+    text = "".join(
+        f"n{own}: tmelink/nic\n{own} at n{own}: {LINK} --local 127.0.0.1 --lport {ports[own]} "
+        f"--remote 127.0.0.1 {ports[other]} {SECURED.format(role=own, folder=tmp_path)} --connect-retry 1\n"
+        for own, other in (("server", "client"), ("client", "server"))
+    )
+    for element in ("server", "client"):
+        found = asyncio.run(diagnosed(text, "clock skew", element=element))
+        assert "clocks" in found.remedy
+
+
+@pytest.mark.needs_root
+def test_an_element_that_lacks_a_capability(net: Net) -> None:
+    """In a thread of its own, which gives up what root has and ends afterwards."""
+    space = net.namespace()
+
+    async def without_capabilities() -> Finding:
+        privileges.drop(frozenset(), None)
+        return await diagnosed("tap0: tme/host/tun/tap\n", "privileges")
+
+    found = space.call(without_capabilities)
+    assert "CAP_NET_ADMIN" in found.evidence
+    assert "docs/privileges.md" in found.remedy
+
+
+SECURED = "--tls-{role} --ca {folder}/ca --cert {folder}/{role}.crt --key {folder}/{role}.key"
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("kind", ["plain", "static key", "TLS", "OpenVPN"])
+def test_a_path_that_swallows_large_packets(kind: str, net: Net, tmp_path: Path) -> None:
+    """A router that drops what is longer than its link and says nothing, found over the running link."""
+    a, b = net.pair()
+    b.run("nft", "add table ip t; add chain ip t c { type filter hook prerouting priority -500; }")
+    b.run("nft", "add rule ip t c udp dport 1194 meta length > 1300 drop")
+    b.run("nft", "add rule ip t c ip frag-off & 0x1fff != 0 drop")
+    key = tmp_path / "key"
+    key.write_bytes(keys.generate(os.urandom) if kind != "plain" else b"")
+    key.chmod(0o600)
+    secret = f" --secret {key} --cipher AES-256-CBC" if kind in ("static key", "OpenVPN") else ""
+    if kind == "TLS":
+        identities(tmp_path)
+    ends = {role: SECURED.format(role=role, folder=tmp_path) for role in ("server", "client")}
+    mine, other = (ends["server"], ends["client"]) if kind == "TLS" else (secret, secret)
+    if kind == "OpenVPN":
+        peer = b.start(
+            "openvpn", "--dev", "null", "--dev-type", "tap", "--local", "10.1.0.2", "--remote", "10.1.0.1",
+            "--ping", "1", *secret.split(),
+        )  # fmt: skip
+        peer.expect("UDPv4 link remote")
+    else:
+        b.tmelink(
+            f"le0: tmelink/nic\nlink0 at le0: {LINK} --local 10.1.0.2 --remote 10.1.0.1 --ping 1 {other}\n"
+        )
+    # The rule sees datagrams one by one.
+    own = "--local 10.1.0.1 --remote 10.1.0.2 --udp-offload off --ping 1"
+    text = f"le0: tmelink/nic\nlink0 at le0: {LINK} {own} {mine}\n"
+    found = a.call(lambda: diagnosed(text, "MTU too large"))
+    measured = re.search(r"packets of (\d+) bytes arrive at the peer, packets of 1500 do not", found.evidence)
+    assert measured is not None
+    assert 1150 < int(measured[1]) <= 1300 - 28 - 14
 
 
 def test_addresses_of_different_networks() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.fuzzing import examples
 from tmelink.openvpn import occ
 from tmelink.openvpn.occ import Occ
-from tmelink.openvpn.session import Notice
+from tmelink.openvpn.session import Measured, Notice
 
 OURS = "V4,dev-type tap,link-mtu 1592,tun-mtu 1500,proto UDPv4,keydir 1,cipher AES-256-CBC,auth SHA1,secret"
 
@@ -82,6 +82,28 @@ def test_an_mtu_test_without_answers_ends() -> None:
     assert len(sent) == 2 * occ.LOAD_REPEATS * len(occ.LOAD_STEPS) + 10
     assert max(map(len, sent)) == 1500
     assert events == [Notice("info", "the MTU test ended without a result: the peer did not answer")]
+
+
+def test_a_probe_measures_the_round_trip_and_what_arrives() -> None:
+    asking, answering = (Occ(OURS, OURS, largest=1500, limited=False, overhead=20) for _ in range(2))
+
+    def exchanged(payloads: list[int], sent: float, back: float, longest: int = 1500) -> list[object]:
+        for text in asking.probe(payloads, sent, Random(1).randbytes):
+            if len(text) <= longest:
+                answers, _ = answering.receive(text[len(occ.MAGIC) :], sent, Random(1).randbytes)
+        (reply,) = answers
+        return list(asking.receive(reply[len(occ.MAGIC) :], back, Random(1).randbytes)[1])
+
+    assert exchanged([], 1.0, 1.25) == [Measured(0.25, 0)]
+    assert exchanged([600, 1200, 1400], 2.0, 2.5, longest=1300) == [Measured(0.5, 1200)]
+    asking.probe([], 3.0, Random(1).randbytes)
+    assert exchanged([], 4.0, 4.5) == [Measured(None, 1200)], "which of the two is answered nobody knows"
+    assert exchanged([], 5.0, 5.5) == [Measured(0.5, 1200)]
+
+
+def test_an_answer_that_nobody_asked_for_measures_nothing() -> None:
+    reply = bytes((occ.MTU_REPLY,)) + (1400).to_bytes(2) + (1400).to_bytes(2)
+    assert made().receive(reply, 1.0, Random(1).randbytes) == ([], [])
 
 
 @examples(500)

@@ -15,6 +15,9 @@ NAME = "doctor"
 HELP = "say why nothing flows in a running lab, or would in a file: what shows it, and what helps"
 FOUND = 4
 
+MEASURING_SECONDS = 60.0
+"""For a lab whose links are measured, which takes ten seconds where large packets do not arrive."""
+
 EPILOG = labs.epilog(
     ("tmelink doctor", "the only lab that runs"),
     ("tmelink doctor lab", "a running lab"),
@@ -53,7 +56,7 @@ def _is_file(subject: str | None) -> bool:
 
 def _of_lab(name: str | None) -> list[Json]:
     with connect(name) as lab:
-        found: list[Json] = lab.call("doctor")
+        found: list[Json] = lab.call("doctor", wait=MEASURING_SECONDS)
         return found
 
 

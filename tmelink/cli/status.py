@@ -105,6 +105,8 @@ def _text(name: str, value: object) -> str:
         return "-"
     if isinstance(value, float | int) and name.endswith("since"):
         return f"{labs.ago(value)} ago"
+    if isinstance(value, float) and name == "round_trip":
+        return f"{value * 1000:.3g} ms"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

@@ -49,9 +49,12 @@ def elements(control: Control) -> list[Json]:
 async def status(control: Control, *, element: str | None = None) -> Json:
     """The summary, and for each element, or for one: its state, details, counters and connections.
 
-    Rates are over the last few seconds; drops are counted by reason where they happen.
+    Rates are over the last few seconds; drops are counted by reason where they happen. An element that is
+    asked about alone measures what takes a moment, such as a link's round trip.
     """
     machine = control.lab.machine
+    if element is not None:
+        await control.lab[element].measure()
     chosen = machine.elements if element is None else _one(control, element)
     now = asyncio.get_running_loop().time()
     rows = []

@@ -1,4 +1,4 @@
-"""OCC, OpenVPN's configuration control: options compared, path MTU measured, an exit announced.
+"""OCC, OpenVPN's configuration control: options compared, path and round trip measured, an exit announced.
 
 Knows the messages (magic, opcode, body; OpenVPN 2.6, occ.h), the comparison of two options strings and the
 timetable of requests and of --mtu-test. Does not know how a message is sealed: it travels as a frame would.
@@ -6,10 +6,10 @@ timetable of requests and of --mtu-test. Does not know how a message is sealed: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from tmelink.openvpn.session import Notice, Restart, SessionEvent
+from tmelink.openvpn.session import Measured, Notice, Restart, SessionEvent
 from tmelink.printable import printable
 
 MAGIC: Final = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
@@ -78,6 +78,8 @@ class Occ:
 
     __slots__ = (
         "_answered",
+        "_asked_at",
+        "_asked_twice",
         "_compared",
         "_limited",
         "_load",
@@ -106,9 +108,8 @@ class Occ:
     ) -> None:
         """`enabled` is False under --disable-occ, which asks nothing and compares nothing, but still answers;
         `overhead` is what a session adds to a message on its way to the wire, in bytes. `limited` says that
-        no key shows who asks. `sent` and
-        `received` are the largest load messages so far, as they are on the wire; `told` is the peer's
-        options string once it has come.
+        no key shows who asks. `sent` and `received` are the largest load messages so far, as they are on the
+        wire; `told` is the peer's options string once it has come.
         """
         self.local = local
         self.remote = remote
@@ -123,6 +124,8 @@ class Occ:
         self._next_load: float | None = None
         self._load: Iterator[tuple[int, int]] | None = _load_test() if mtu_test else None
         self._answered: float | None = None
+        self._asked_at: float | None = None
+        self._asked_twice = False
         self.told: str | None = None
 
     def start(self, now: float) -> None:
@@ -150,6 +153,13 @@ class Occ:
                 messages.append(self._load_message(*step, random))
         return messages, events
 
+    def probe(self, payloads: Sequence[int], now: float, random: Callable[[int], bytes]) -> list[bytes]:
+        """Load messages of these lengths in bytes, and the question what the largest one is that has come."""
+        self._asked_twice = self._asked_at is not None
+        self._asked_at = now
+        loads = [message(MTU_LOAD, random(max(0, size - len(MAGIC) - 1))) for size in payloads]
+        return [*loads, message(MTU_REQUEST)]
+
     def deadline(self) -> float | None:
         """When `due` has something to send, or None."""
         request, load = self._next_request, self._next_load
@@ -167,7 +177,8 @@ class Occ:
         if opcode == MTU_LOAD:
             self.received = max(self.received, len(MAGIC) + len(body) + self.overhead)
         if opcode == MTU_REPLY and len(body) >= 5:
-            return [], self._measured(int.from_bytes(body[1:3]), int.from_bytes(body[3:5]))
+            received, sent = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
+            return [], [*self._answer_to_probe(received, now), *self._test_result(received, sent)]
         if opcode == EXIT:
             return [], [Restart("the peer says that it exits")]
         return [], []
@@ -203,7 +214,14 @@ class Occ:
         self._compared = True
         return [Notice("warning", told) for told in differences(self.remote, actual)]
 
-    def _measured(self, received: int, sent: int) -> list[SessionEvent]:
+    def _answer_to_probe(self, received: int, now: float) -> list[SessionEvent]:
+        asked_at, self._asked_at = self._asked_at, None
+        if asked_at is None:
+            return []
+        round_trip = None if self._asked_twice else now - asked_at
+        return [Measured(round_trip, max(0, received - self.overhead))]
+
+    def _test_result(self, received: int, sent: int) -> list[SessionEvent]:
         if self._load is None or not received or not sent:
             return []
         self._load = self._next_load = None

@@ -144,7 +144,21 @@ class Security:
     handshakes: int = 0
 
 
-SessionEvent = Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | LoginAddress | Challenge | Joining
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The peer's answer to `Session.probe`.
+
+    `round_trip` is in seconds, None where an earlier question may be what is answered. `arrived` is the
+    longest payload in bytes that the peer says has reached it, an estimate where a block cipher pads.
+    """
+
+    round_trip: float | None
+    arrived: int
+
+
+SessionEvent = (
+    Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | LoginAddress | Challenge | Joining | Measured
+)
 
 
 class Step(NamedTuple):
@@ -216,6 +230,18 @@ class Session(Protocol):
 
     def deadline(self) -> float | None:
         """When `tick` must be called next, or None."""
+        ...
+
+    def probe(self, payloads: Sequence[int], now: float) -> Step:
+        """Send payloads of these lengths in bytes, and ask the peer what has arrived of such.
+
+        `Measured` follows where it answers. Nothing of this is a frame of the machine's.
+        """
+        ...
+
+    @property
+    def answers(self) -> bool:
+        """Whether the peer is known to answer `probe`."""
         ...
 
     def security(self) -> Security:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
+
+from cryptography import x509
 
 from tmelink.control.findings import Finding, Subject, check
+from tmelink.elements.openvpn.link import Link
 from tmelink.reasons import REASONS
 from tmelink.transport import sockets
 
@@ -31,7 +37,7 @@ BY_REASON = {
 }
 """The kind of finding that drops of a reason are, and how likely they are the cause."""
 
-CLOCK_WORDS = ("expired", "not yet valid")
+CLOCK_WORDS = ("expired", "not valid yet", "not yet valid")
 
 
 @check
@@ -60,10 +66,44 @@ async def wrong_source_address(subject: Subject) -> AsyncIterator[Finding]:
 async def certificate_times(subject: Subject) -> AsyncIterator[Finding]:
     """A certificate is not valid at the time that a clock shows."""
     for link in subject.links():
-        if any(words in link.failure for words in CLOCK_WORDS):
+        own = await asyncio.to_thread(_own_certificate, link)
+        evidence = own or (link.failure if any(words in link.failure for words in CLOCK_WORDS) else "")
+        if evidence:
             text = "a certificate is not valid now, by the clock of one end"
             remedy = "set both computers' clocks (date, timedatectl), or renew the certificate"
-            yield Finding("clock skew", link.name, text, link.failure, remedy, 90)
+            yield Finding("clock skew", link.name, text, evidence, remedy, 90)
+
+
+def _own_certificate(link: Link) -> str:
+    """Why this end's certificate is not valid now; empty where it is, or cannot be read."""
+    tls = link.arguments.tls
+    if tls is None or tls.cert is None:
+        return ""
+    try:
+        own = x509.load_pem_x509_certificate(tls.cert.load(lambda path: Path(path).read_bytes()).reveal())
+    except (OSError, ValueError):
+        return ""
+    now = datetime.datetime.now(datetime.UTC)
+    if own.not_valid_before_utc <= now <= own.not_valid_after_utc:
+        return ""
+    return (
+        f"{tls.cert} holds from {own.not_valid_before_utc:%Y-%m-%d %H:%M} to "
+        f"{own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, and the clock here shows {now:%Y-%m-%d %H:%M}"
+    )
+
+
+@check
+async def too_large_for_the_path(subject: Subject) -> AsyncIterator[Finding]:
+    """A link that is up, and on which the largest packets do not arrive: measured over the link itself."""
+    up = [each for each in subject.machine.elements.values() if isinstance(each, Link) and each.up]
+    measured = await asyncio.gather(*(link.largest_packet() for link in up)) if subject.running else ()
+    for link, found in zip(up, measured, strict=False):
+        if found is not None and found[1] < found[0]:
+            takes, arrives = found
+            evidence = f"packets of {arrives} bytes arrive at the peer, packets of {takes} do not"
+            remedy = f"give both ends --tun-mtu {arrives}, or --fragment {arrives - arrives % 100} --mssfix"
+            text = "the path swallows the link's largest packets, and says nothing"
+            yield Finding("MTU too large", link.name, text, evidence, remedy, 90)
 
 
 @check

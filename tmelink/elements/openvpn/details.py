@@ -37,8 +37,9 @@ class LinkDetails(Details):
 
     `peer` is address and port, None while there is none. `keys_since` is when the keys in use were made, in
     seconds since the epoch; `negotiated` what both ends agreed on beside the cipher. `mtu` is --tun-mtu.
-    `round_trip` is in seconds, as the last handshake measured it; `handshakes` counts those completed since
-    the link was opened; `queued` are bytes that wait for a stream to take them.
+    `round_trip` is in seconds, measured when the link was asked about alone (`Element.measure`), until then
+    the last handshake's; `path_mtu` is the largest packet outside, as the kernel knows it. `handshakes`
+    counts those completed since the link was opened; `queued` are bytes that wait for a stream to take them.
     """
 
     proto: str
@@ -55,6 +56,7 @@ class LinkDetails(Details):
     round_trip: float | None = None
     handshakes: int = 0
     queued: int = 0
+    path_mtu: int | None = None
 
     @property
     def summary(self) -> str:
@@ -105,7 +107,7 @@ class ServerDetails(Details):
 
 def link_details(
     proto: str, device: str, mtu: int, peer: str | None, security: Security, now: float, dns: Dns | None,
-    handshakes: int, queued: int,
+    handshakes: int, queued: int, path_mtu: int | None,
 ) -> LinkDetails:  # fmt: skip
     """`now` is in the session's clock, as the times in `security` are; `handshakes` counts all sessions'."""
     return LinkDetails(
@@ -113,7 +115,7 @@ def link_details(
         security.peer_name, security.negotiated,
         () if dns is None else dns.search,
         () if dns is None else tuple(map(_name_server, dns.servers)),
-        security.round_trip, handshakes, queued,
+        security.round_trip, handshakes, queued, path_mtu,
     )  # fmt: skip
 
 

@@ -63,6 +63,10 @@ class SessionDriver:
         """The frame in a datagram that arrived alone, or a step as from `receive`."""
         return self.session.open_one(datagram, self._loop.time(), source)
 
+    def probe(self, payloads: Sequence[int]) -> None:
+        """Ask the peer what arrives of payloads of these lengths in bytes; the owner hears its answer."""
+        self.do(self.session.probe(payloads, self._loop.time()))
+
     def watch(self, watcher: WireWatcher) -> None:
         """Show `watcher` all datagrams until `unwatch`."""
         self._watchers.append(watcher)

@@ -9,6 +9,7 @@ it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -22,6 +23,8 @@ from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
 from tmelink.elements.openvpn.driver import SessionDriver, WireWatcher
+from tmelink.elements.openvpn.path_probe import PathProbe
+from tmelink.elements.openvpn.peers import UdpPeer
 from tmelink.elements.openvpn.prompts import answer_challenge, answers, open_browser
 from tmelink.elements.openvpn.replay_file import ReplayFile
 from tmelink.elements.openvpn.sessions import (
@@ -48,6 +51,7 @@ from tmelink.openvpn.session import (
     Exit,
     Item,
     LoginAddress,
+    Measured,
     Notice,
     Pushed,
     Restart,
@@ -62,7 +66,7 @@ from tmelink.printable import printable
 from tmelink.routing.facts import IPVersion
 from tmelink.sizes import PATH
 from tmelink.system.monitor import Monitor
-from tmelink.transport import sockets
+from tmelink.transport import icmp_echo, sockets
 from tmelink.transport.datagrams import MAX_RUN, Address
 from tmelink.transport.path_mtu import path_mtu
 
@@ -110,14 +114,17 @@ class Link(OpenvpnElement):
         self._connector: Connector | None = None
         self._shaper: FrameShaper | None = None
         self._waiting = WaitingLog(self)
+        self._probe = PathProbe(self._send_probe)
         self._place = ""
         self.failure = ""
-        """Why the last attempt failed, in words."""
+        """Why the last attempt failed, in words; what was wrong with one who is not the peer counts too."""
         self._datagrams = arguments.proto.startswith("udp")
         self._unfragmented = self._datagrams and arguments.mtu_disc == "yes" and not arguments.sizes.fragment
         self._outer_address: Address | None = None
         self._outer_version: IPVersion = 4
         self._path = PATH
+        self._path_mtu: int | None = None
+        """What the kernel knows of the path outside, as it was last asked."""
         self._monitor: Monitor | None = None
 
     @classmethod
@@ -166,10 +173,42 @@ class Link(OpenvpnElement):
         now, dns = time.monotonic(), self._tunnel_network.dns
         handshakes = self._handshakes + sum(each.security().handshakes for each in self._sessions)
         queued = 0 if peer is None else peer.queued
+        if self._probe.round_trip is not None:
+            security = replace(security, round_trip=self._probe.round_trip)
         return link_details(
             options.proto, options.dev_type, options.sizes.tun_mtu, where, security, now, dns,
-            handshakes, queued,
+            handshakes, queued, self._path_mtu,
         )  # fmt: skip
+
+    async def measure(self) -> None:
+        """Round trip over the link, or where the peer cannot answer of an ICMP echo; and the path's MTU."""
+        self._path_changed()
+        session = None if self.peer is None else self.peer.session
+        if session is not None and session.answers and await self._probe.ask() is not None:
+            return
+        address = self._outer_address
+        if address is not None and sockets.literal_family(address[0]) is not None:
+            self._probe.round_trip = await icmp_echo.round_trip(address[0])
+
+    async def largest_packet(self) -> tuple[int, int] | None:
+        """Bytes of the largest IP packet that the link takes, and of the largest that arrives over it now.
+
+        None where that is not to be known: the peer does not answer, or the link is over TCP or cuts packets
+        into fragments itself.
+        """
+        if not self._datagrams or self.arguments.sizes.fragment or not self.up:
+            return None
+        takes, header = wire.inner_mtu(self.arguments), wire.inner_header(self.arguments)
+        arrives = await self._probe.longest(takes + header)
+        return None if arrives is None else (takes, max(0, arrives - header))
+
+    def _send_probe(self, payloads: Sequence[int]) -> None:
+        if self.peer is not None:
+            self.peer.probe(payloads)
+
+    def measured(self, answer: Measured) -> None:
+        """The peer has answered a question of `_probe`."""
+        self._probe.answered(answer)
 
     def snapshot(self) -> Snapshot:
         """For OpenVPN's monitors."""
@@ -297,6 +336,8 @@ class Link(OpenvpnElement):
         assert self._make is not None, "peers come after open"
         options = self._with_narrow_mssfix(options)
         session = self._make(options, credentials=self._token)
+        if isinstance(session, TlsSession):
+            session.trace = functools.partial(self.log.debug, "%s")
         self._sessions.append(session)
         return session
 
@@ -344,6 +385,7 @@ class Link(OpenvpnElement):
         if address is not None and sockets.literal_family(address[0]) is not None:
             self._outer_version = 6 if ":" in address[0] else 4
             path = path_mtu(address[0])
+        self._path_mtu = path
         before, self._path = self._path, path or PATH
         if self._unfragmented and self._path != before:
             self.tell_mtu(*self.ports)
@@ -371,6 +413,8 @@ class Link(OpenvpnElement):
             if notice.text in self._told:
                 return
             self._told.add(notice.text)
+        if notice.level != "info" and not self.up:
+            self.failure = notice.text
         if notice.level == "error":
             if notice.text == self._complaint:
                 return
@@ -402,6 +446,7 @@ class Link(OpenvpnElement):
         self, address: Address | None, *relays: Address, beside: Sequence[Address] = ()
     ) -> None:
         """An attempt begins, to these underlay addresses; None where this end waits for its peer."""
+        self._probe.forget()
         self._outer_address = (relays[0] if relays else address) if self._datagrams else None
         self._path_changed()
         await self._tunnel_network.reaching(address, *relays, *beside)
@@ -464,6 +509,8 @@ class Link(OpenvpnElement):
         self._refusal = None
         self._complaint = ""
         self.backoff = 0.0
+        if self._outer_address is None and isinstance(self.peer, UdpPeer):
+            self._outer_address = self.peer.remote
         self._waiting.over()
         self.changed(True, detail)
 

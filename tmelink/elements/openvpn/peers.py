@@ -25,6 +25,7 @@ from tmelink.openvpn.session import (
     Exit,
     Item,
     LoginAddress,
+    Measured,
     Notice,
     Pushed,
     Restart,
@@ -113,6 +114,9 @@ class PeerOwner(PortUser, Protocol):
     def happened(self, kind: str, detail: str = "", **data: Any) -> None:
         """Something that a person may want to know later."""
 
+    def measured(self, answer: Measured) -> None:
+        """The peer has answered `probe`."""
+
     def driving(self, driver: SessionDriver) -> None:
         """What drives the session that `new_session` has made."""
 
@@ -148,6 +152,10 @@ class SessionPeer(ABC):
         """Frames from the machine."""
         self._driver.send(items)
 
+    def probe(self, payloads: Sequence[int]) -> None:
+        """Ask the peer what arrives of payloads of these lengths in bytes."""
+        self._driver.probe(payloads)
+
     def end(self, over: Over) -> None:
         """It has ended like this, unless it has ended before."""
         if not self.over.done():
@@ -173,6 +181,8 @@ class SessionPeer(ABC):
             self._link.log_in_at(event)
         elif isinstance(event, Challenge):
             self._link.challenged(event, self._driver.respond)
+        elif isinstance(event, Measured):
+            self._link.measured(event)
         elif isinstance(event, Restart | Exit):
             self.end(event)
 
@@ -390,6 +400,11 @@ class TcpServer:
             self._link.sent.drops["not connected"] += frame.count(items)
         else:
             self._current.send(items)
+
+    def probe(self, payloads: Sequence[int]) -> None:
+        """Ask the peer, where one is connected, what arrives of payloads of these lengths in bytes."""
+        if self._current is not None:
+            self._current.probe(payloads)
 
     def send_one(self, frame: Frame) -> None:
         """A frame from the machine that comes alone."""

@@ -14,7 +14,7 @@ import functools
 import logging
 import socket
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -189,6 +189,7 @@ class Server(OpenvpnElement):
             connect_freq_initial=options.connect_freq_initial,
             by_username=options.username_as_common_name,
         )
+        self._server.trace = self._trace
         await self._fabric.open()
         await self._listeners.open(self._own_places())
         if self._options.pool_persist_seconds:
@@ -356,6 +357,9 @@ class Server(OpenvpnElement):
                     self._disconnect(client, address, event.reason, stream=stream)
         if self._server is not None:
             self._timer.arm(self._server.deadline())
+
+    def _trace(self, address: Hashable, text: str) -> None:
+        self.log.debug("%s: %s", sockets.show(cast(Address, address)), text)
 
     async def _decide(self, client: int, address: Address, joining: Joining) -> None:
         """Admit a client that has authenticated, or refuse it."""

@@ -247,6 +247,17 @@ class PointToPoint:
             return NOTHING
         return Step(self._seal_messages(messages, now), (), events)
 
+    def probe(self, payloads: Sequence[int], now: float) -> Step:
+        """Load messages, and the question about them."""
+        if self._ended:
+            return NOTHING
+        return Step(self._seal_messages(self._occ.probe(payloads, now, self._random), now))
+
+    @property
+    def answers(self) -> bool:
+        """Whether the peer has answered the question about its options; TME's does not."""
+        return self._occ.told is not None
+
     def security(self) -> Security:
         """The static key's cipher."""
         settings = self.settings

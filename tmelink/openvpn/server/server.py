@@ -116,6 +116,8 @@ class TlsServer:
         by_username: bool = False,
     ) -> None:
         self.context = context
+        self.trace: Callable[[Hashable, str], None] = lambda address, text: None
+        """Is told each step of a handshake, with the client's address, in words."""
         self.drops: Counter[str] = Counter()
         self._handshakes = 0
         """With clients that are gone."""
@@ -302,6 +304,7 @@ class TlsServer:
                 wrapping=wrapping,
                 material=proven.material,
             )
+        session.trace = lambda text: self.trace(address, text)
         remote = None if proven is None else proven.remote
         client = _Client(number, address, session, remote, now, stream=proven is None)
         self._clients[number] = client

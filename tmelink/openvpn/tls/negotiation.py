@@ -83,6 +83,15 @@ class Negotiation:
         """Whether both ends have said everything that keys are made of."""
         return self.phase is Phase.ESTABLISHED
 
+    def progress(self, now: float) -> str:
+        """How far it has come, for a person to read."""
+        what = f"handshake (key {self.key_id})" if self.key_id else "handshake"
+        if self.phase is Phase.HANDSHAKE:
+            return f"{what}: the peer is heard, TLS begins"
+        if self.phase is Phase.KEY_SENT:
+            return f"{what}: {self.engine.describe()} established, key material sent"
+        return f"{what}: both ends have the key material, {now - self.started:.3f} s after it began"
+
     def introduce(self) -> Message | None:
         """The peer's message, to be asked about who it is; None before it has come and once it was given."""
         if self.remote is None or self.admission is not Admission.UNKNOWN:

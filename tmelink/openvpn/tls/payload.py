@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Literal, TypeGuard, cast
+from typing import Final, TypeGuard, cast
 
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame, Run, pieces
 from tmelink.offload import may_be_syn
 from tmelink.openvpn.data.bounds import Bounds
 from tmelink.openvpn.data.clamp import clamped
-from tmelink.openvpn.data.compress import CompressionFramer
+from tmelink.openvpn.data.compress import CompressionFramer, overhead
 from tmelink.openvpn.data.fragment import HEADER_BYTES, Fragments
 from tmelink.openvpn.data.frame_filter import FrameFilter, link_header, shortest_frame
 from tmelink.openvpn.data.super_frames import LONGEST_PAYLOAD, SuperFrames, is_record
-from tmelink.openvpn.occ import EXIT, MAGIC
+from tmelink.openvpn.occ import MAGIC
 from tmelink.openvpn.session import Carried, Item
 from tmelink.openvpn.settings import Compression
 from tmelink.openvpn.tls.settings import TlsSettings
@@ -27,7 +27,7 @@ from tmelink.openvpn.tls.settings import TlsSettings
 IP_TCP: Final = 40
 """IPv4 and TCP headers without options (RFC 9293, section 3.7.1)."""
 
-_EXIT: Final = MAGIC + bytes((EXIT,))
+_NO_MESSAGES: Final[list[bytes]] = []
 
 
 class Payloads:
@@ -77,6 +77,11 @@ class Payloads:
         """Why packets of the peer's cannot be unpacked, once there were any."""
         return None if self._framer is None else self._framer.complaint
 
+    @property
+    def framing(self) -> int:
+        """Bytes that compression framing adds to a payload."""
+        return overhead(self._settings.compression.framing) if self._framer is not None else 0
+
     def fit(self, room: int) -> None:
         """Fragments may be `room` bytes long from now on, their header included."""
         if self._fragments is not None:
@@ -119,9 +124,9 @@ class Payloads:
             payloads = [piece for payload in payloads for piece in split(payload)]
         return payloads
 
-    def incoming(self, items: Sequence[Item], frames: list[Carried], now: float) -> Literal["exit"] | None:
-        """Add the frames among payloads to `frames`; "exit" where the peer says that it exits."""
-        said: Literal["exit"] | None = None
+    def incoming(self, items: Sequence[Item], frames: list[Carried], now: float) -> Sequence[bytes]:
+        """Add the frames among payloads to `frames`; returns what follows the magic of OCC messages."""
+        messages = _NO_MESSAGES
         begin = len(frames)
         is_plain = self._filter.is_plain
         for item in items:
@@ -144,12 +149,12 @@ class Payloads:
                 if kind == "frame":
                     frames.append(bare)
                 elif kind == "message":
-                    said = "exit" if bare == _EXIT else said
+                    messages = [*messages, bytes(bare[len(MAGIC) :])]
                 elif kind != "ping":
                     self._drops[kind] += 1
         if self._mss:
             frames[begin:] = clamped(frames[begin:], self._mss, ip=self._ip)
-        return said
+        return messages
 
     def _bare(self, payload: Frame, now: float) -> Frame | None:
         try:

@@ -19,10 +19,11 @@ from tmelink.frame import Frame, Run
 from tmelink.openvpn.data import keys as data_keys
 from tmelink.openvpn.data import packet, static, super_frames
 from tmelink.openvpn.data.arrivals import grouped, is_data
+from tmelink.openvpn.data.keys import DataKeys
 from tmelink.openvpn.data.packet import Opcode
 from tmelink.openvpn.liveness import PING, LivenessTimers
 from tmelink.openvpn.occ import EXIT as OCC_EXIT
-from tmelink.openvpn.occ import differences
+from tmelink.openvpn.occ import Occ, differences
 from tmelink.openvpn.occ import message as occ_message
 from tmelink.openvpn.session import (
     NOTHING,
@@ -60,6 +61,9 @@ EARLY = 4
 
 LIVELY = 1.0
 """Seconds after a packet of the peer's in which it cannot have begun anew, and between two beginnings."""
+
+SOME_SIZE = 1000
+"""Bytes of a datagram whose overhead is looked at; that of any other is the same, padding aside."""
 
 SETTLED_BY_PUSH = ("'link-mtu'", "'tun-mtu'", "'comp-lzo'")
 """Differences of options that mean nothing before the server has pushed."""
@@ -99,11 +103,16 @@ class TlsSession:
         """Raises `ValueError` for an unknown cipher, digest or compression."""
         check(settings)
         self.settings = settings
+        self.trace: Callable[[str], None] = lambda text: None
+        """Is told each step of a handshake, in words."""
         self.drops: Counter[str] = Counter()
         self._context = context
         self._handshakes = HandshakeFactory(settings, context, wall, self.drops)
         self._payloads = Payloads(settings, self.drops, secrets.randbelow(256))
         self._keyring = Keyring(settings, self.drops)
+        options = (negotiated.options_string(settings, remote=remote) for remote in (False, True))
+        self._occ = Occ(*options, enabled=False, limited=False)
+        """Answers the peer's questions on the data channel; options are compared in the handshake."""
         self._pull_client = PullClient(settings)
         self._push_server = PushServer(settings)
         self._active: ControlSession | None = None
@@ -145,6 +154,7 @@ class TlsSession:
             self._active.start(self._introduction(), now, None)
         elif not self.settings.server:
             self._active = self._handshakes.ask(self._pull_client.credentials, now)
+            self.trace("handshake: reset sent")
             if self.settings.server_poll_timeout:
                 self._answer_by = now + self.settings.server_poll_timeout
         return self._finish(now)
@@ -286,6 +296,19 @@ class TlsSession:
         elif self._up and self._liveness.ping_due(now):
             self._seal_message(PING, now)
         return self._finish(now)
+
+    def probe(self, payloads: Sequence[int], now: float) -> Step:
+        """Load messages, and the question about them, once there are keys."""
+        if self._ended or not self._keyring.ready(now):
+            return NOTHING
+        for message in self._occ.probe(payloads, now, secrets.token_bytes):
+            self._seal_message(message, now)
+        return self._finish(now)
+
+    @property
+    def answers(self) -> bool:
+        """OpenVPN's ends do."""
+        return self._up
 
     def security(self) -> Security:
         """Of the keys that seal now; nothing while there are none."""
@@ -580,13 +603,15 @@ class TlsSession:
 
     def _advance(self, control_session: ControlSession, negotiation: Negotiation, now: float) -> None:
         """Let a negotiation take its next steps, and draw the consequences."""
-        before = negotiation.ready
+        before = negotiation.phase
         try:
             control_session.advance(negotiation, now)
         except ProtocolError as error:
             self._failed(control_session, str(error), now)
             return
-        self.handshakes += negotiation.ready and not before
+        if negotiation.phase is not before:
+            self.trace(negotiation.progress(now))
+            self.handshakes += negotiation.ready
         if (remote := negotiation.introduce()) is not None:
             self._introduced(control_session, negotiation, remote, now)
         if negotiation.ready and not control_session.complete:
@@ -715,6 +740,7 @@ class TlsSession:
             if settings.mode == "pull" and negotiation.ready:
                 self._pull_client.start(now)
                 if self._pull_client.request_due(now):
+                    self.trace("handshake: options asked for (PUSH_REQUEST)")
                     self._send_message(push_messages.PUSH_REQUEST, now)
             return
         if negotiation.keys is None and negotiation.admission is Admission.ADMITTED:
@@ -722,6 +748,8 @@ class TlsSession:
             assert negotiation.keys is not None
             self._payloads.fit(fragment_room(negotiation.keys, agreed, settings.sizes.fragment))
             self._payloads.clamp(fragment_room(negotiation.keys, agreed, settings.mss_datagram))
+            self._occ.overhead = _least_overhead(negotiation.keys, agreed) + self._payloads.framing
+            self._occ.largest = self._payloads.longest_out + self._occ.overhead
             if negotiation.key_id == 0 and agreed.dynamic_wrap:
                 control_session.wrap_dynamically(negotiation)
         if negotiation.ready and negotiation.keys is not None:
@@ -746,13 +774,24 @@ class TlsSession:
 
     def _sort_payloads(self, opened: Sequence[Item], frames: list[Carried], now: float) -> None:
         """Add the frames among what was opened to `frames`."""
-        if self._payloads.incoming(opened, frames, now) == "exit":
-            self._finish_with(Restart("the peer says that it exits"), now)
+        for body in self._payloads.incoming(opened, frames, now):
+            self._answer(body, now)
         if not self._complained and self._payloads.complaint is not None:
             self._complained = True
             self._events.append(Notice("warning", self._payloads.complaint))
         if self._liveness.quiet_seconds and frames:
             self._liveness.active(frame.size(opened), now)
+
+    def _answer(self, body: bytes, now: float) -> None:
+        """An OCC message of the peer's."""
+        answers, events = self._occ.receive(body, now, secrets.token_bytes)
+        for answer in answers:
+            self._seal_message(answer, now)
+        for event in events:
+            if isinstance(event, Restart):
+                self._finish_with(event, now)
+                return
+            self._events.append(event)
 
     def _seal_message(self, payload: bytes, now: float) -> None:
         """Seal something that is not a frame."""
@@ -842,3 +881,9 @@ class TlsSession:
         self._newcomers.clear()
         self._keyring.follow(None, now)
         self._pull_client.credentials = None
+
+
+def _least_overhead(keys: DataKeys, agreed: NegotiatedOptions) -> int:
+    """Bytes that sealing adds to a payload that needs the least padding."""
+    sizes = range(SOME_SIZE, SOME_SIZE + static.BLOCK)
+    return min(size - fragment_room(keys, agreed, size) for size in sizes)
