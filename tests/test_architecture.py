@@ -15,7 +15,7 @@ ROOT = Path(tmelink.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"deploy", "metrics", "web"},
+    {"deploy", "lsp", "metrics", "web"},
     {"control"},
     {"api"},
     {"threads"},
@@ -23,6 +23,7 @@ LAYERS = [
     {"difference"},
     {"machine"},
     {"tmesh"},
+    {"catalogue"},
     {"registry"},
     {"elements"},
     {"openvpn", "transport", "system", "stack", "encapsulation", "devices", "inline"},

@@ -12,8 +12,7 @@ import pytest
 
 from bench import chart
 from tests.support import rooms
-from tmelink import machine
-from tmelink.cli import elements
+from tmelink import catalogue, machine
 from tmelink.control import page
 from tmelink.proof.graph import graph
 
@@ -22,7 +21,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def test_the_reference_of_elements_is_what_the_program_prints() -> None:
-    assert (ROOT / "docs/elements.md").read_text() == elements.page() + "\n", (
+    assert (ROOT / "docs/elements.md").read_text() == catalogue.page() + "\n", (
         "renew it with: tmelink elements --page > docs/elements.md"
     )
 

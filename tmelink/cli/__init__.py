@@ -46,6 +46,7 @@ COMMANDS = (
     "destroy",
     "check",
     "fmt",
+    "lsp",
     "explain",
     "routes",
     "elements",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmelink.cli.elements import cell
+from tmelink.catalogue import cell
 from tmelink.cli.reference import CommandReference, Rows, program
 
 _HEAD = """# The commands

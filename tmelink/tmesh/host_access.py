@@ -19,7 +19,9 @@ from tmelink.source import Mistake, Report, Word, suggestion
 NO_ADDRESS = "none"
 """What `address` says of a host that has no address others could use."""
 
-_WORDS = ("behind", "ssh", "python", "vars")
+WORDS = ("behind", "ssh", "python", "vars")
+"""What may follow a host's address."""
+
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _USER = re.compile(r"[A-Za-z_][\w.-]*\$?")
 
@@ -85,8 +87,8 @@ class _AccessReader:
         seen: set[str] = set()
         while self.words:
             name = self.words.pop(0)
-            if name.text not in _WORDS:
-                hint = suggestion(name.text, _WORDS) or f"it takes {', '.join(_WORDS)}"
+            if name.text not in WORDS:
+                hint = suggestion(name.text, WORDS) or f"it takes {', '.join(WORDS)}"
                 self.report(Mistake(name.place, f"unknown setting {name} of a host", hint))
                 continue
             if name.text in seen:
@@ -115,7 +117,7 @@ class _AccessReader:
 
     def vars(self) -> None:
         found: dict[str, str] = {}
-        while self.words and self.words[0].text not in _WORDS:
+        while self.words and self.words[0].text not in WORDS:
             word = self.words.pop(0)
             match = _VARIABLE.fullmatch(word.text)
             if match is None:

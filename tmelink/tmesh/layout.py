@@ -48,7 +48,7 @@ class Layout:
     """Runs statements. `elements`, `joins`, `orders`, `impairments`, `output` and `hosts` are the results.
 
     With `host`, the parts of all other hosts count as `elsewhere`. `unchecked` says which elements have
-    connections that are not checked.
+    connections that are not checked. `named` is called for each word that names an element, with the element.
     """
 
     def __init__(
@@ -56,8 +56,10 @@ class Layout:
         report: Report,
         host: str | None = None,
         unchecked: Callable[[Declared], bool] = lambda element: False,
+        named: Callable[[Word, Declared], object] = lambda word, element: None,
     ) -> None:
         self.report = report
+        self.named = named
         self.only = host
         self.unchecked = unchecked
         self.tree = Tree()
@@ -187,6 +189,7 @@ class Layout:
             case st.Ls(_, options, path):
                 self._list(options, path)
             case st.Rm(path):
+                self._look(path)
                 with self._paths(path):
                     tree.unlink(path.text)
             case st.Mv(old, new):
@@ -217,8 +220,10 @@ class Layout:
             _, _, entry = self.tree.look(old.text)
             if entry is None:
                 raise Missing(f"{old} does not exist")
+            self._look(old)
             with self._paths(new):
                 self.tree.move(old.text, new.text)
+                self._look(new)
 
     def _create(self, statement: st.Create) -> None:
         side, at = statement.side, statement.at
@@ -235,6 +240,7 @@ class Layout:
             return
         self.tree.link(holder, last, declared)
         self.elements.append(declared)
+        self.named(name, declared)
         if at is not None:
             self._join(declared, side, self._look(at.element), at, at_creation=True)
 
@@ -261,6 +267,7 @@ class Layout:
         with self._paths(new):
             holder, name = self.tree.free(new.text)
             self.tree.link(holder, name, element)
+            self.named(new, element)
 
     def _element(self, word: Word) -> Declared | None:
         """The element that `word` names; None, after a report, where there is none."""
@@ -271,7 +278,10 @@ class Layout:
 
     def _look(self, word: Word) -> Declared | None:
         entry = self._entry(word)
-        return entry if isinstance(entry, Declared) else None
+        if not isinstance(entry, Declared):
+            return None
+        self.named(word, entry)
+        return entry
 
     def _entry(self, word: Word) -> Directory | Named | None:
         try:
