@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["command", "module", "argument", "element", "host word", "level", "file", "none"]
+SpotKind = Literal["command", "module", "argument", "element", "host word", "level", "file", "none"]
 
 _ELEMENT_FOLLOWS = {(word, 1) for word in ("command", "log", "rm", "impair", "connect", "mv")} | {
     ("alias", 2)
@@ -26,7 +26,7 @@ class Spot:
     `start` and `end` are the word's offsets; `blocks` are the names of the `machine` blocks around it.
     """
 
-    kind: Kind
+    kind: SpotKind
     word: str
     start: int
     end: int
@@ -99,7 +99,7 @@ def _whole(text: str, command: _Command, token: str, end: int) -> str:
 
 def _spot(command: _Command, word: str, start: int, end: int, blocks: tuple[str, ...]) -> Spot:
     words = tuple(command.words)
-    kind: Kind
+    kind: SpotKind
     module = None
     if command.colon is not None:
         arguments = words[command.colon :]

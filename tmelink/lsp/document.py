@@ -44,14 +44,14 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Symbol:
+class OutlineSymbol:
     """A part of the file for its outline: an element, a machine or a host."""
 
     name: str
     kind: str
     detail: str
     place: Place
-    children: tuple[Symbol, ...] = ()
+    children: tuple[OutlineSymbol, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Document:
 
     # The outline and the layout -----------------------------------------------------------------------
 
-    def outline(self) -> list[Symbol]:
+    def outline(self) -> list[OutlineSymbol]:
         """Hosts, machines and elements, as they are nested."""
         return list(_symbols(parse(self.source).statements))
 
@@ -305,12 +305,12 @@ def _flat(statements: tuple[st.Statement, ...]) -> Iterator[st.Statement]:
             yield from _flat(statement.body)
 
 
-def _symbols(statements: tuple[st.Statement, ...]) -> Iterator[Symbol]:
+def _symbols(statements: tuple[st.Statement, ...]) -> Iterator[OutlineSymbol]:
     for statement in statements:
         match statement:
             case st.Create(side, _, module):
-                yield Symbol(side.element.text, "element", module.text, side.element.place)
+                yield OutlineSymbol(side.element.text, "element", module.text, side.element.place)
             case st.MachineBlock(name, body) if name.text:
-                yield Symbol(name.text, "machine", "machine", name.place, tuple(_symbols(body)))
+                yield OutlineSymbol(name.text, "machine", "machine", name.place, tuple(_symbols(body)))
             case st.HostBlock(name, address, body) if name.text:
-                yield Symbol(name.text, "host", address.text, name.place, tuple(_symbols(body)))
+                yield OutlineSymbol(name.text, "host", address.text, name.place, tuple(_symbols(body)))

@@ -15,7 +15,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.uris import from_fs_path, to_fs_path
 
 from tmelink.errors import TmelinkError
-from tmelink.lsp.document import Document, Proposal, Symbol
+from tmelink.lsp.document import Document, OutlineSymbol, Proposal
 from tmelink.source import Mistake, Place
 
 log = logging.getLogger("tmelink.lsp")
@@ -181,7 +181,7 @@ def _item(proposal: Proposal, replaced: lsp.Range) -> lsp.CompletionItem:
     )
 
 
-def _symbol(opened: Open, symbol: Symbol) -> lsp.DocumentSymbol:
+def _symbol(opened: Open, symbol: OutlineSymbol) -> lsp.DocumentSymbol:
     children = [_symbol(opened, each) for each in symbol.children]
     named = opened.range(symbol.place)
     # A range holds those of its children.
