@@ -379,7 +379,10 @@ class Element:
         """`port` was connected or disconnected, or what its other end leads to came up or went down."""
 
     async def command(self, words: Sequence[str]) -> str:
-        """Carry out `command ELEMENT words…`; returns what to print. Raises `ElementError`."""
+        """Carry out `command ELEMENT words…`; returns what to print. Raises `ElementError`.
+
+        One that is cancelled may raise `Interrupted` with what it has to say so far.
+        """
         raise ElementError(f"{self.name} knows no command")
 
     def counters(self) -> dict[str, Counters]:

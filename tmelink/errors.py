@@ -47,6 +47,10 @@ class ElementError(TmelinkError):
     """An element cannot open, or cannot carry out a command."""
 
 
+class Interrupted(TmelinkError):
+    """A command was cancelled before its end; the message is what it has to say so far."""
+
+
 class MissingCapability(ElementError):
     """The process may not do this; the message names the capability and how to give it.
 

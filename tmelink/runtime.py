@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal
 from tmelink.difference import Difference
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin.nic import Nic
-from tmelink.errors import ClosedError, ElementError, TmelinkError, UnsupportedHere, shortage
+from tmelink.errors import ClosedError, ElementError, Interrupted, TmelinkError, UnsupportedHere, shortage
 from tmelink.frame import Counters
 from tmelink.inline import chain
 from tmelink.inline.capture import SNAPLEN, CaptureOptions
@@ -341,6 +341,9 @@ class Lab(Mapping[str, Element]):
     async def _command(self, command: ElementCommand) -> None:
         try:
             text = await command.element.command([str(word) for word in command.words])
+        except Interrupted as interrupted:
+            self._output(str(interrupted))
+            raise asyncio.CancelledError from None
         except TmelinkError as error:
             raise ElementError(f"{command.place}: {error}") from error
         if text:

@@ -69,13 +69,17 @@ async def _demo(path: str, machine: CheckedMachine, options: argparse.Namespace)
         raise TmelinkError(f"{path}: the demo needs two tmelink/host elements with inet addresses")
     print(f"{path}: {len(hosts)} machines, {options.count} pings in each direction")
     async with Lab(machine) as lab:
-        pings = {
-            (a, b): asyncio.create_task(a.ping(hosts[b], count=options.count, interval=options.interval))
-            for a, b in permutations(hosts, 2)
-        }
+        results = {(a, b): PingResult(hosts[b]) for a, b in permutations(hosts, 2)}
+        pings = [
+            a.ping(hosts[b], count=options.count, interval=options.interval, result=result)
+            for (a, b), result in results.items()
+        ]
         show = asyncio.create_task(_show(lab))
+        interrupted = False
         try:
-            results = dict(zip(pings, await asyncio.gather(*pings.values()), strict=True))
+            await asyncio.gather(*pings)
+        except asyncio.CancelledError:
+            interrupted = True
         finally:
             show.cancel()
             if sys.stdout.isatty():
@@ -83,6 +87,8 @@ async def _demo(path: str, machine: CheckedMachine, options: argparse.Namespace)
     print(table(lab.traffic()))
     print()
     print(_results(results))
+    if interrupted:
+        raise asyncio.CancelledError
     return 0 if all(result.received == result.sent > 0 for result in results.values()) else 1
 
 

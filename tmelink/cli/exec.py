@@ -19,6 +19,10 @@ EPILOG = labs.epilog(
 )
 
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as of every command."""
+
+
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser, required=True)
     parser.add_argument(
@@ -37,12 +41,14 @@ def main(options: argparse.Namespace) -> int:
         labs.dump(done)
     else:
         tell(done)
+    if done["interrupted"]:
+        return INTERRUPTED
     return 1 if done["failed"] else 0
 
 
 def run(lab: Client, text: str, directory: str) -> dict[str, Any]:
-    """Carry statements out; raises `ControlError`."""
-    done: dict[str, Any] = lab.call("exec", wait=None, text=text, directory=directory)
+    """Carry statements out; raises `ControlError`. Ctrl-C ends what they wait for, such as a ping."""
+    done: dict[str, Any] = lab.call_interruptibly("exec", text=text, directory=directory)
     return done
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tmelink.control import live
@@ -16,6 +16,7 @@ from tmelink.control.control import Control
 from tmelink.control.methods import Methods, RequestError
 from tmelink.control.protocol import Json
 from tmelink.difference import Difference, between
+from tmelink.errors import Interrupted
 from tmelink.machine import CheckedMachine, load
 
 METHODS = Methods()
@@ -54,25 +55,51 @@ async def execute(control: Control, *, text: str, directory: str = "/") -> Json:
     """Statements of the language, run in `directory` as if they stood at the end of the lab's file.
 
     Beside those of a file there are `disconnect A [at B]`, and `ELEMENT WORDS…` for `command ELEMENT WORDS…`.
-    The result has what they print as `output`, the `changes` they made, and the `directory` they end in.
+    The result has what they print as `output`, the `changes` they made, and the `directory` they end in. A
+    command that is ended by `cancel` still prints what it can, a ping its statistics; `interrupted` is then
+    true, and no later command is carried out.
     """
     async with control.changing:
         machine = control.lab.machine
         orders = live.orders(text, directory, machine)
         if orders is not None:
-            output = [said for order in orders if (said := await order.carry_out())]
-            return {"output": output, "changes": [], "failed": {}, "directory": directory}
+            output, interrupted = await _carry_out(orders)
+            return {
+                "output": output,
+                "changes": [],
+                "failed": {},
+                "directory": directory,
+                "interrupted": interrupted,
+            }
         script = live.LiveScript(text, directory, machine)
         difference = await _difference(control, lambda: _edited(control, machine, script))
         result = await _change(control, difference)
         if script.changes_something:
             control.edits.append(script)
-        output = [*difference.machine.output[script.printed_before :]]
-        for command in difference.machine.commands[script.ordered_before :]:
-            # One of a new element has been carried out when that was opened.
-            if command.level is None and command.element not in difference.new:
-                output.append(await live.LiveCommand.of(command).carry_out())
-        return {**result, "output": [*filter(None, output)], "directory": script.directory}
+        printed = difference.machine.output[script.printed_before :]
+        # One of a new element has been carried out when that was opened.
+        output, interrupted = await _carry_out(
+            live.LiveCommand.of(command)
+            for command in difference.machine.commands[script.ordered_before :]
+            if command.level is None and command.element not in difference.new
+        )
+        return {
+            **result,
+            "output": [*printed, *output],
+            "directory": script.directory,
+            "interrupted": interrupted,
+        }
+
+
+async def _carry_out(commands: Iterable[live.LiveCommand]) -> tuple[list[str], bool]:
+    """What commands print, and whether one of them was interrupted, which ends them all."""
+    output: list[str] = []
+    try:
+        for command in commands:
+            output.append(await command.carry_out())
+    except Interrupted as interrupted:
+        return [*filter(None, output), str(interrupted)], True
+    return [*filter(None, output)], False
 
 
 def _reader(control: Control, file: str | None, text: str | None) -> Callable[[], CheckedMachine]:

@@ -141,6 +141,25 @@ class Client:
             if isinstance(message, Reply | Failure) and message.id in (number, None):
                 return _result(message)
 
+    def call_interruptibly(self, method: str, /, **parameters: Any) -> Any:
+        """As `call`, for as long as it takes; Ctrl-C has the lab end it, and what it then says is the result.
+
+        A second Ctrl-C waits for nothing.
+        """
+        self._socket.settimeout(None)
+        number, interrupted = self._send(method, parameters), False
+        while True:
+            try:
+                message = self._received()
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                self._send("cancel", {"request": number})
+                continue
+            if isinstance(message, Reply | Failure) and message.id in (number, None):
+                return _result(message)
+
     def stream(self, method: str, /, **parameters: Any) -> Iterator[StreamItem]:
         """The items of a stream, until it ends or the iterator is closed; nothing else is asked meanwhile."""
         number = self._send(method, parameters)

@@ -23,7 +23,7 @@ from tmelink.elements.builtin.addressed_element import (
     default_mac,
 )
 from tmelink.elements.builtin.ping import PING_USAGE, Ping, PingReply, PingResult, parse_ping
-from tmelink.errors import ElementError
+from tmelink.errors import ElementError, Interrupted
 from tmelink.frame import Burst
 from tmelink.stack.interface import Interface
 from tmelink.stack.ipv4 import Ipv4
@@ -163,12 +163,14 @@ class Host(AddressedElement):
         size: int = 56,
         timeout: float = 1.0,  # noqa: ASYNC109 - of each request, not of the call
         on_reply: Callable[[PingReply], None] | None = None,
+        result: PingResult | None = None,
     ) -> PingResult:
         """Send `count` echo requests of `size` data bytes, one every `interval` seconds.
 
         A request without an answer after `timeout` seconds is lost. `on_reply` is called once for every
         request: on its reply, on an ICMP error, or when it is lost; what it raises ends the ping. It begins
         once all that the host is connected to is up, or the destination answers, or after `UP_SECONDS`.
+        `result` is filled as it goes, for whoever may cancel it.
 
         Raises `ElementError` where the host is not open, has no address of that family, or is closed
         meanwhile; `ValueError` for an invalid address.
@@ -194,7 +196,14 @@ class Host(AddressedElement):
 
         identifier = self._free_identifier()
         ping = self._pings[identifier] = Ping(
-            destination, send, count=count, interval=interval, size=size, timeout=timeout, on_reply=on_reply
+            destination,
+            send,
+            count=count,
+            interval=interval,
+            size=size,
+            timeout=timeout,
+            on_reply=on_reply,
+            result=result,
         )
         try:
             return await ping.run()
@@ -225,13 +234,18 @@ class Host(AddressedElement):
         """`ping ADDR [count N] [interval S] [size BYTES] [timeout S]`, `neighbours`, `addresses`."""
         if words and words[0] == "ping":
             request = parse_ping(words[1:])
-            result = await self.ping(
-                request.address,
-                count=request.count,
-                interval=request.interval,
-                size=request.size,
-                timeout=request.timeout,
-            )
+            result = PingResult(request.address)
+            try:
+                await self.ping(
+                    request.address,
+                    count=request.count,
+                    interval=request.interval,
+                    size=request.size,
+                    timeout=request.timeout,
+                    result=result,
+                )
+            except asyncio.CancelledError:
+                raise Interrupted(str(result)) from None
             return str(result)
         if list(words) == ["neighbours"]:
             return "\n".join(self.neighbours()) or "no neighbours"

@@ -103,6 +103,7 @@ class Ping:
         size: int,
         timeout: float,
         on_reply: Callable[[PingReply], None] | None,
+        result: PingResult | None = None,
     ) -> None:
         if not 1 <= count <= MAX_COUNT:
             raise ValueError(f"count {count} is out of range: 1 to {MAX_COUNT}")
@@ -113,7 +114,7 @@ class Ping:
         if not 0 <= size <= MAX_SIZE:
             raise ValueError(f"size {size} is out of range: 0 to {MAX_SIZE}")
         self.data = (bytes(range(256)) * (size // 256 + 1))[:size]
-        self.result = PingResult(destination)
+        self.result = PingResult(destination) if result is None else result
         self._destination = destination.packed
         self._many = destination.is_multicast
         self._send = send
