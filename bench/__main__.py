@@ -19,8 +19,8 @@ from typing import Any
 from bench import chart, costs, loads, report, rounds
 from bench.tunnels import TUNNELS, Tunnel
 
-QUICK = loads.Plan(rounds=3, seconds=1.5, frames_seconds=0.6, streams=(1,), loaded=False)
-FULL = loads.Plan(rounds=5, seconds=4, frames_seconds=2, streams=(1, 4), loaded=True)
+QUICK = loads.Plan(rounds=3, seconds=1.5, frames_seconds=0.6, lossy_seconds=3, streams=(1,), loaded=True)
+FULL = loads.Plan(rounds=5, seconds=4, frames_seconds=2, lossy_seconds=5, streams=(1, 4), loaded=True)
 
 QUICK_TUNNELS = tuple(
     {name: None for goal in report.GOALS for name in (goal.beside, goal.tuned, goal.tunnel)}

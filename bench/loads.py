@@ -26,6 +26,7 @@ class Plan:
     rounds: int
     seconds: float
     frames_seconds: float
+    lossy_seconds: float
     streams: Sequence[int]
     loaded: bool
 
@@ -54,19 +55,19 @@ def round_trips(host: Host, count: int, interval: float = PING_SECONDS) -> list[
     return times
 
 
-def small_frames(pair: Pair, interface: str, seconds: float) -> float:
-    """Frames of 64 bytes a second that arrive."""
-    a, b = pair.hosts
-    keeper = b.start("sleep", "infinity")
-    link = b.run("ip", "-o", "link", "show", interface)
-    found = re.search(r"link/ether ([\da-f:]+)", link)
-    if found is None:
-        raise Failed(f"{interface} has no MAC address: {link}")
-    keeper_in_place(keeper)
-    said = a.run(
-        sys.executable, "-m", "bench.flood", interface, found[1], str(keeper.pid), interface, str(seconds)
-    )
-    keeper.stop()
+def small_frames(sender: Host, interface: str, receivers: Sequence[Host], seconds: float, kind: str) -> float:
+    """Frames, or packets, of 64 bytes a second that arrive at the hosts' interfaces, all together."""
+    targets: list[str] = []
+    keepers = []
+    for host in receivers:
+        keeper = host.start("sleep", "infinity")
+        keepers.append(keeper)
+        destination = host.mac(interface) if kind == "ethernet" else host.inner
+        keeper_in_place(keeper)
+        targets += [destination, str(keeper.pid), interface]
+    said = sender.run(sys.executable, "-m", "bench.flood", interface, str(seconds), *targets)
+    for keeper in keepers:
+        keeper.stop()
     return float(said)
 
 
@@ -83,7 +84,9 @@ def percentile(values: Sequence[float], part: float) -> float:
     return statistics.quantiles(values, n=1000, method="inclusive")[round(part * 1000) - 1]
 
 
-def measure(pair: Pair, interface: str, processes: Sequence[Process], plan: Plan) -> dict[str, float]:
+def measure(
+    pair: Pair, interface: str, processes: Sequence[Process], plan: Plan, kind: str
+) -> dict[str, float]:
     """One round of one tunnel that is up: a number for each thing measured."""
     found: dict[str, float] = {}
     idle = round_trips(pair.hosts[0], PINGS)
@@ -98,7 +101,8 @@ def measure(pair: Pair, interface: str, processes: Sequence[Process], plan: Plan
         if streams == 1 and processes:
             spent = sum(process.cpu_seconds() for process in processes) - before
             found["cpu"] = spent / (sent["bytes"] / 1e9)
-    found["frames"] = small_frames(pair, interface, plan.frames_seconds)
+    first, second = pair.hosts
+    found["frames"] = small_frames(first, interface, [second], plan.frames_seconds, kind)
     if plan.loaded:
         found.update(_loaded(pair, plan.seconds))
     if processes:

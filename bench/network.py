@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.processes import Failed, Process, run
+
+TAP = "tap0"
+"""The tunnel's interface at either host."""
+
+PORT, RELAY_PORT = 1194, 1195
+"""Where each end is, and the relay between them, if there is one."""
 
 OUTER = ("192.168.77.1", "192.168.77.2")
 """Addresses of the hosts on the veth."""
@@ -42,6 +50,14 @@ class Host:
         self._processes.append(process)
         return process
 
+    def mac(self, interface: str) -> str:
+        """The MAC address of an interface."""
+        link = self.run("ip", "-o", "link", "show", interface)
+        found = re.search(r"link/ether ([\da-f:]+)", link)
+        if found is None:
+            raise Failed(f"{interface} has no MAC address: {link}")
+        return found[1]
+
     def stop(self) -> None:
         for process in reversed(self._processes):
             process.stop()
@@ -61,6 +77,8 @@ class Pair:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.hosts = Host(0, directory), Host(1, directory)
+        self.relayed = False
+        """Whether the ends speak to a relay at the second host, and not to each other."""
 
     def open(self) -> None:
         a, b = self.hosts
@@ -73,6 +91,20 @@ class Pair:
             host.run("sysctl", "-q", "-w", "net.ipv6.conf.default.router_solicitations=0")
             host.run("ip", "addr", "add", f"{host.outer}/24", "dev", "eth0")
             host.run("ip", "link", "set", "eth0", "up")
+
+    def relay(self, loss: float, delay: float) -> None:
+        """Put a path between the ends that loses a part of the datagrams, and takes `delay` seconds."""
+        a, b = self.hosts
+        places = [b.outer, str(RELAY_PORT), a.outer, str(PORT), b.outer, str(PORT)]
+        relay = b.start(sys.executable, "-m", "bench.relay", *places, str(loss), str(delay))
+        relay.expect("relays")
+        self.relayed = True
+
+    def remote(self, host: Host) -> list[str]:
+        """OpenVPN's options for where the other end of a host's tunnel is reached."""
+        if self.relayed:
+            return ["--lport", str(PORT), "--remote", self.hosts[1].outer, str(RELAY_PORT)]
+        return ["--remote", self.hosts[1 - host.number].outer]
 
     def close(self) -> None:
         """End every program and remove the namespaces, with all that is in them."""

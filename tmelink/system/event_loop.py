@@ -25,6 +25,12 @@ Ts = TypeVarTuple("Ts")
 EVENTS = 64
 """The most descriptors that one epoll call names; those left out come first in the next."""
 
+SHORT_SECONDS = 0.005
+"""Waits up to this length are kept to the microsecond: epoll alone would round them up to milliseconds."""
+
+MOST_SELECTED = 1024
+"""select(2) takes descriptors below this one (FD_SETSIZE)."""
+
 TURNS = 1000
 """epoll calls after which `select` returns in any case, for what asyncio does only between its turns."""
 
@@ -70,6 +76,7 @@ class DirectSelector(selectors.BaseSelector):
     def __init__(self, report: Callable[[Callable[[], object], Exception], None]) -> None:
         self._report = report
         self._epoll = select.epoll()
+        self._precise = self._epoll.fileno() < MOST_SELECTED
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._readers: dict[int, Callable[[], object]] = {}
         self._waits = False
@@ -102,6 +109,9 @@ class DirectSelector(selectors.BaseSelector):
         self._waits = wait != 0
         poll, readers = self._epoll.poll, self._readers
         for _ in range(TURNS):
+            if 0 < wait < SHORT_SECONDS and self._precise:
+                select.select((self._epoll,), (), (), wait)
+                wait = 0.0
             found = poll(wait, EVENTS)
             if not found:
                 break

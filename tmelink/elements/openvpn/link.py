@@ -23,6 +23,7 @@ from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
 from tmelink.elements.openvpn.driver import SessionDriver, WireWatcher
+from tmelink.elements.openvpn.paced_sender import PacedSender
 from tmelink.elements.openvpn.path_probe import PathProbe
 from tmelink.elements.openvpn.peers import UdpPeer
 from tmelink.elements.openvpn.prompts import answer_challenge, answers, open_browser
@@ -112,7 +113,9 @@ class Link(OpenvpnElement):
         """Notices that are not repeated."""
         self.backoff = 0.0
         self._connector: Connector | None = None
-        self._shaper: FrameShaper | None = None
+        self._shaper: FrameShaper | PacedSender | None = None
+        self._paced: PacedSender | None = None
+        """Over UDP, where --shaper does not set the pace."""
         self._waiting = WaitingLog(self)
         self._probe = PathProbe(self._send_probe)
         self._place = ""
@@ -247,6 +250,10 @@ class Link(OpenvpnElement):
             self._shaper = FrameShaper(
                 self.arguments.shaper, overhead, self._send_shaped, self.hold_machine, self.sent
             )
+        elif self._datagrams:
+            self._paced = PacedSender(
+                self._send_shaped, self.hold_machine, self.sent, self._begin_to_pace, ip=self._ip
+            )
         await self.open_monitoring()
         self._refusals.open()
         if self._unfragmented:
@@ -303,14 +310,20 @@ class Link(OpenvpnElement):
         else:
             self.peer.send_one(frame)
 
-    def _send_shaped(self, frames: Sequence[Frame]) -> None:
+    def _begin_to_pace(self) -> None:
+        """The peer loses what comes as fast as it did."""
+        self._shaper = self._paced
+
+    def _send_shaped(self, frames: Sequence[Item]) -> None:
         if self.peer is None:
-            self.sent.drops["link down"] += len(frames)
+            self.sent.drops["link down"] += frame.count(frames)
         else:
             self.peer.send(frames)
 
     def deliver(self, items: Sequence[Carried]) -> None:
         """Frames from the peer, for the machine; runs are joined where the machine takes super-frames."""
+        if self._paced is not None:
+            self._paced.heard(cast("Sequence[Item]", items))
         if not self.ports:
             self.received.drops["not connected"] += frame.count(items)
             return
@@ -324,6 +337,8 @@ class Link(OpenvpnElement):
 
     def deliver_one(self, frame: Frame) -> None:
         """A frame from the peer, for the machine, that comes alone."""
+        if self._paced is not None:
+            self._paced.heard((frame,))
         if self.ports:
             self.ports[0].send_one(frame)
         else:
