@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit hosts mtu-table coverage properties fuzz recovery chaos soak lint clean
+.PHONY: demo test unit hosts mtu-table coverage properties fuzz recovery chaos host-chaos soak lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/tmelink demo
@@ -55,6 +55,10 @@ recovery: $(VENV)/.test
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.chaos.storm --seconds $(CHAOS_SECONDS) $(ARGS)
+
+# The same for hosts: interfaces, addresses, routes and TAPs that come and go. As root.
+host-chaos: $(VENV)/.test
+	$(BIN)/python -m tests.chaos.host_storm --seconds $(CHAOS_SECONDS) $(ARGS)
 
 soak: $(VENV)/.test
 	$(BIN)/python -m tests.chaos.soak --sessions $(SESSIONS) --joins $(JOINS) $(ARGS)

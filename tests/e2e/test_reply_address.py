@@ -98,3 +98,27 @@ def test_an_address_that_is_taken_away_is_not_insisted_on(net: Net) -> None:
     b.ping(INSIDE[0])
     a.run("ip", "addr", "del", f"{SECOND}/24", "dev", "eth0")
     a.ping(INSIDE[1])
+
+
+@pytest.mark.parametrize("version", ["4", "6"])
+def test_a_tcp_client_whose_address_has_gone_calls_again_from_another(net: Net, version: str) -> None:
+    """Long before --ping-restart: nothing of a connection from a lost address arrives any more."""
+    a, b = net.pair()
+    there, old, new, bits = (
+        ("10.1.0.1", "10.1.0.2", "10.1.0.3", 24) if version == "4" else ("fd01::1", "fd01::2", "fd01::3", 64)
+    )
+    a.tmelink(
+        f"own: tme/host/tun/tap interface own0 inet {INSIDE[0]}/24\n"
+        f"link at own: {LINK} --proto tcp{version}-server --float\n"
+    )
+    client = b.tmelink(
+        f"own: tme/host/tun/tap interface own0 inet {INSIDE[1]}/24\n"
+        f"link at own: {LINK} --proto tcp{version}-client --remote {there} --connect-retry 1 1\n",
+        until="link: up",
+    )
+    seen = len(client.lines)
+    b.run("ip", "addr", "del", f"{old}/{bits}", "dev", "eth0")
+    b.run("ip", "addr", "add", f"{new}/{bits}", "dev", "eth0", *(["nodad"] if version == "6" else []))
+    client.expect(f"{old} has left this computer", since=seen)
+    client.expect("link: up", since=seen)
+    b.ping(INSIDE[0])

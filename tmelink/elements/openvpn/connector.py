@@ -15,6 +15,7 @@ from typing import Protocol
 
 from tmelink import tasks
 from tmelink.elements.openvpn import link_sockets, proxies
+from tmelink.elements.openvpn.own_address import OwnAddress
 from tmelink.elements.openvpn.peers import Over, PeerOwner, PeerTransport, TcpPeer, TcpServer, UdpPeer
 from tmelink.elements.openvpn.proxies import Proxy
 from tmelink.elements.openvpn.sessions import Files
@@ -180,6 +181,7 @@ class Connector:
         beside: Sequence[link_sockets.DialTarget] = (),
     ) -> tuple[Over, bool]:
         """Connect to one address, or `beside` it to others, and stay until the peer is gone."""
+        own: OwnAddress | None = None
         others = [other for _, other in beside if other is not None]
         self._link.waits_for(_place(options, proxy, address, others))
         await self._link.reaching(address, beside=others)
@@ -206,14 +208,20 @@ class Connector:
             sock = await link_sockets.connect(options, family, address, proxy)
             if proxy is not None:
                 address = (options.remotes[0].host, options.remotes[0].port)
-            peer = TcpPeer(self._link, _within_poll_timeout(options, began), sock, address)
+            tcp = TcpPeer(self._link, _within_poll_timeout(options, began), sock, address)
+            own = OwnAddress(sock, tcp.lost)
+            peer = tcp
             through = f" through {proxy}" if proxy is not None else ""
             self._link.log.info("connected: %s%s", sockets.show(address), through)
         self._link.peer = peer
         self._begun.set()
         try:
+            if own is not None:
+                await own.open()
             return await peer.over, peer.heard
         finally:
+            if own is not None:
+                own.close()
             self._link.peer = None
             peer.close()
 

@@ -317,7 +317,7 @@ class TcpPeer(SessionPeer):
         self._stream = Stream(
             sock,
             self._arrived,
-            self._ended,
+            self.lost,
             link.hold_machine,
             link.sent,
             link.received,
@@ -356,7 +356,8 @@ class TcpPeer(SessionPeer):
             self.proven.set_result(None)
         self._driver.do(step)
 
-    def _ended(self, reason: str) -> None:
+    def lost(self, reason: str) -> None:
+        """End with the connection, for this reason."""
         self.end(Restart(f"connection with {sockets.show(self.address)} ended: {reason}"))
 
 
