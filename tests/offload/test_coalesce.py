@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scapy.compat import raw
+from scapy.layers.inet import TCP
+from scapy.packet import Raw
 
 from tests.support.fuzzing import examples
 from tests.support.packets import Flow, flows, noise
@@ -352,3 +355,20 @@ def test_no_broken_piece_raises_or_changes(flow: Flow, changes: list[tuple[int, 
     burst = coalesce([run], ip=flow.ip, udp=True)
     # A frame that was joined had right checksums, so cutting gives its bytes again.
     assert cut_again(burst, ip=flow.ip) == [bytes(piece) for piece in run.pieces()]
+
+
+@pytest.mark.parametrize("flags", ["A", "AE", "AC", "AEC", "AU", "PAU", "AEU"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_marks_of_congestion_and_urgency_come_out_as_they_went_in(version: int, flags: str) -> None:
+    """Each segment with the marks, or every third one; whatever of it is joined."""
+    for marked in (1, 3):
+        flow = Flow(version)
+        frames = []
+        for number in range(4 * FEWEST):
+            own = flags if number % marked == 0 else "A"
+            headers = flow.headers(identification=number, sequence=1000 + 900 * number, flags=own)
+            if "U" in own:
+                headers[TCP].urgptr = 9
+            frames.append(raw(headers / Raw(noise(900, seed=number))))
+        assert cut_again(coalesce(frames)) == frames
+        assert cut_again(coalesce([run_of(frames)])) == frames

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.compat import raw
-from scapy.layers.inet import TCP
+from scapy.layers.inet import IP, TCP, IPOption_NOP
+from scapy.layers.inet6 import (
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+)
+from scapy.layers.l2 import Ether
 
 from tests.support.fuzzing import examples
 from tests.support.packets import Flow, flows
@@ -142,3 +149,32 @@ def test_a_syn_in_pppoe_is_clamped_with_room_for_its_header(version: int, tags: 
     assert clamp_mss(wrapped(1452), 1300, 1280) == wrapped(most)
     for other in (wrapped(most), wrapped(1452, kind=0x21), wrapped(1452, code=7), wrapped(1452)[:40]):
         assert clamp_mss(other, 1300, 1280) is other
+
+
+@pytest.mark.parametrize("options", [1, 4, 10])
+def test_a_syn_behind_ipv4_options_is_clamped(options: int) -> None:
+    """The room for the segment is reckoned without them, as OpenVPN does; they stay as they are."""
+    packet: Any = IP(options=[IPOption_NOP()] * 4 * options) / TCP(flags="S", options=[("MSS", 1460)])
+    frame = raw(Ether() / packet)
+    assert 20 + 4 * options == (frame[14] & 15) * 4
+    packet[TCP].options = [("MSS", 1300)]
+    assert clamp_mss(frame, 1300, 1280) == raw(Ether() / packet)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [IPv6ExtHdrHopByHop()],
+        [IPv6ExtHdrDestOpt()],
+        [IPv6ExtHdrHopByHop(), IPv6ExtHdrRouting(addresses=["fd00::9"], segleft=0), IPv6ExtHdrDestOpt()],
+    ],
+    ids=["hop by hop", "for the destination", "three"],
+)
+def test_a_syn_behind_extension_headers_is_clamped(headers: list[Any]) -> None:
+    def built(mss: int) -> bytes:
+        packet: Any = Ether() / IPv6(src="fd00::1", dst="fd00::2")
+        for header in headers:
+            packet /= header
+        return raw(packet / TCP(flags="S", options=[("MSS", mss)]))
+
+    assert clamp_mss(built(1440), 1300, 1280) == built(1280)

@@ -222,6 +222,37 @@ def test_a_big_tcp_transfer_holds_the_sender_and_loses_nothing() -> None:
     run(body)
 
 
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_a_tcp_peer_that_never_reads_costs_a_bounded_queue(role: str) -> None:
+    """The machine is held; what it sends all the same is dropped and counted, and the end is no slower."""
+
+    async def body() -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        port = free_port(socket.SOCK_STREAM)
+        options = SERVER.format(port=port)
+        if role == "client":
+            there = listening.getsockname()[1]
+            options = f"--dev tap --proto tcp4-client --nobind --remote 127.0.0.1 {there} --disable-occ"
+        async with End(options) as end:
+            peer = await dial(port) if role == "server" else None
+            await end.until_connected()
+            await eventually(lambda: end.link.peer is not None)
+            for number in range(20_000):
+                end.machine.send(frame(number, 1514))
+                if number % 500 == 0:
+                    await asyncio.sleep(0)
+            assert end.machine.held[-1]
+            queued = end.link.details().queued
+            assert queued is not None
+            assert queued < 16 << 20
+            assert end.drops("wire sent")["queue full"] > 1000
+            if peer is not None:
+                peer.close()
+        listening.close()
+
+    run(body)
+
+
 def test_a_passer_by_cannot_end_a_connection_but_the_returned_peer_can() -> None:
     async def body() -> None:
         port = free_port(socket.SOCK_STREAM)
