@@ -10,6 +10,7 @@ from typing import Any
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -77,6 +78,16 @@ class Page:
     def row(self, name: str) -> str:
         """The text of a table's row."""
         return self.find(f'tr[data-key="{name}"]').text
+
+    def prefers(self, scheme: str) -> None:
+        """Let the system's colours be "dark" or "light"."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def keys(self, *keys: str) -> WebElement:
+        """Press keys where the focus is; returns where it is then."""
+        ActionChains(self.browser).send_keys(*keys).perform()
+        return self.browser.switch_to.active_element
 
     def choose(self, name: str) -> None:
         """Show the details of an element or a connection."""

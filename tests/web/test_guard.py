@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
+import sys
+import time
+import urllib.request
 from http.cookies import SimpleCookie
 from pathlib import Path
 
@@ -12,9 +16,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
+from tests.support.netns import Process
 from tmelink.cli import main
+from tmelink.openvpn.tls import keygen
 from tmelink.web.app import STATIC
 from tmelink.web.guard import Guard
+
+TMELINK = [sys.executable, "-m", "tmelink"]
 
 HERE = "127.0.0.1:8080"
 OWN = {"host": HERE, "origin": f"http://{HERE}"}
@@ -27,6 +35,7 @@ def ask(
     *,
     token: str | None = None,
     write: bool = False,
+    certified: bool = False,
 ) -> tuple[int, dict[str, str], str]:
     """Status, headers and body of what the guard, or the page behind it, answers."""
     sent: list[Message] = []
@@ -49,7 +58,7 @@ def ask(
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
-    asyncio.run(Guard(page, token=token, write=write)(scope, receive, send))
+    asyncio.run(Guard(page, token=token, write=write, certified=certified)(scope, receive, send))
     told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], told, sent[1]["body"].decode()
 
@@ -101,7 +110,64 @@ def test_every_answer_says_what_a_browser_may_do_with_it() -> None:
 
 def test_other_computers_need_a_token(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["web", "lab", "--listen", "0.0.0.0:8080"]) == 1
-    assert "so add --token" in capsys.readouterr().err
+    assert "so add --token, or --ca with TLS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cert", "web.crt"], "--cert and --key go together"),
+        (["--ca", "amy.crt"], "--ca needs TLS"),
+        (["--cert", "none.crt", "--key", "none.key"], "none.crt is missing"),
+    ],
+)
+def test_options_of_tls_that_do_not_go_together_are_refused(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["web", "lab", *words]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_with_tls_any_name_is_heard_and_other_sites_are_refused() -> None:
+    far = {"host": "lab.example:8443"}
+    assert ask(far, certified=True)[0] == 200
+    assert ask({**far, "origin": "https://other.example"}, "POST", write=True, certified=True)[0] == 403
+    assert ask(far, "POST", write=True, certified=True)[0] == 403
+    assert ask({**far, "origin": "https://lab.example:8443"}, "POST", write=True, certified=True)[0] == 200
+
+
+def test_only_a_browser_with_a_key_that_is_trusted_sees_the_page(tmp_path: Path) -> None:
+    for name in ("web", "amy", "eve"):
+        pair = keygen.generate(name, time.time())
+        (tmp_path / f"{name}.crt").write_bytes(pair.certificate)
+        (tmp_path / f"{name}.key").write_bytes(pair.private_key)
+        (tmp_path / f"{name}.key").chmod(0o600)
+    (tmp_path / "lab.conf").write_text("host0: tmelink/host inet 10.0.0.1/24\n")
+    lab = Process([*TMELINK, "run", "lab.conf"], cwd=tmp_path)
+    words = ["--listen", "127.0.0.1:0", "--cert", "web.crt", "--key", "web.key", "--ca", "amy.crt"]
+    try:
+        lab.expect("running: ")
+        page = Process([*TMELINK, "web", "lab", *words], cwd=tmp_path)
+        try:
+            address = page.expect("^https://")
+
+            def seen(who: str | None) -> int:
+                context = ssl.create_default_context(cafile=str(tmp_path / "web.crt"))
+                context.check_hostname = False
+                if who is not None:
+                    context.load_cert_chain(tmp_path / f"{who}.crt", tmp_path / f"{who}.key")
+                with urllib.request.urlopen(address, context=context, timeout=20) as answer:
+                    status: int = answer.status
+                    return status
+
+            assert seen("amy") == 200
+            for who in ("eve", None):
+                with pytest.raises(OSError, match=r"alert|EOF|reset|closed"):
+                    seen(who)
+        finally:
+            page.kill()
+    finally:
+        lab.kill()
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_has_no_script_in_it() -> None:
@@ -119,6 +185,6 @@ def test_the_page_loads_nothing_from_elsewhere_and_has_no_script_in_it() -> None
 
 def test_each_library_has_its_licence_beside_it() -> None:
     libraries = list((STATIC / "vendor").glob("*.js"))
-    assert len(libraries) == 3
+    assert len(libraries) == 4
     for library in libraries:
         assert "Permission is hereby granted" in Path(library.with_suffix(".LICENSE")).read_text()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import socket
+import ssl
+from pathlib import Path
 
 from tmelink.cli import completers, files, labs
 from tmelink.cli.addresses import ListenAddress, listen_address
@@ -16,6 +19,10 @@ EPILOG = labs.epilog(
     ("tmelink web lab", "at http://127.0.0.1:8080, and only for looking"),
     ("tmelink web lab --write", "with impairments and changes of the file"),
     ("tmelink web lab --listen 0.0.0.0:8080 --token", "for others, who need the address that is printed"),
+    (
+        "tmelink web lab --listen 0.0.0.0:8443 --cert web.crt --key web.key --ca amy.crt",
+        "with TLS, for whoever has the key of that certificate, or of one that it has signed",
+    ),
 )
 
 ADDRESS = ListenAddress("127.0.0.1", 8080)
@@ -46,11 +53,21 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="ask for this token, or for a new one; needed where other computers reach the page",
     )
 
+    tls = parser.add_argument_group("TLS")
+    tls.add_argument("--cert", metavar="FILE", type=Path, help="the page's own certificate, in PEM")
+    tls.add_argument("--key", metavar="FILE", type=Path, help="the private key of --cert")
+    tls.add_argument(
+        "--ca",
+        metavar="FILE",
+        type=Path,
+        help="certificates in PEM: the page is for browsers that have the key of one of them, or of one that "
+        "it has signed",
+    )
+
 
 def main(options: argparse.Namespace) -> int:
     address: ListenAddress = options.listen
-    if options.token is None and address.host not in ("localhost", "127.0.0.1", "::1"):
-        raise TmelinkError(f"--listen {address}: other computers reach that, so add --token")
+    _check(options, address)
     try:
         import uvicorn
 
@@ -62,17 +79,43 @@ def main(options: argparse.Namespace) -> int:
         pass  # says at once where there is no such lab
     sock = _listening(address)
     here = address._replace(port=sock.getsockname()[1])
-    print(f"http://{here}/" + (f"?token={token}" if token is not None else ""), flush=True)
+    print(
+        f"http{'s' if options.cert else ''}://{here}/" + (f"?token={token}" if token is not None else ""),
+        flush=True,
+    )
     config = uvicorn.Config(
-        application(options.name, write=options.write, token=token),
+        application(options.name, write=options.write, token=token, certified=options.ca is not None),
         log_level="warning",
         access_log=False,
         server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=options.cert,
+        ssl_keyfile=options.key,
+        ssl_ca_certs=None if options.ca is None else str(options.ca),
+        ssl_cert_reqs=ssl.CERT_NONE if options.ca is None else ssl.CERT_REQUIRED,
     )
+    try:
+        config.load()
+    except (OSError, ValueError) as error:  # what OpenSSL says of a file is one of them
+        raise TmelinkError(f"--cert, --key or --ca: {error}") from error
     uvicorn.Server(config).run(sockets=[sock])
     return 0
+
+
+def _check(options: argparse.Namespace, address: ListenAddress) -> None:
+    """Raise `TmelinkError` for options that do not go together, and for files that are missing."""
+    if (options.cert is None) != (options.key is None):
+        raise TmelinkError("--cert and --key go together: 'tmelink keygen web' makes both")
+    if options.ca is not None and options.cert is None:
+        raise TmelinkError("--ca needs TLS: add --cert and --key, which 'tmelink keygen web' makes")
+    for file in (options.cert, options.key, options.ca):
+        if file is not None and not os.access(file, os.R_OK):
+            raise TmelinkError(f"{file} is missing, or not to be read")
+    if options.token is None and options.ca is None and address.host not in ("localhost", "127.0.0.1", "::1"):
+        raise TmelinkError(
+            f"--listen {address}: other computers reach that, so add --token, or --ca with TLS"
+        )
 
 
 def _listening(address: ListenAddress) -> socket.socket:

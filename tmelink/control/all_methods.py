@@ -5,12 +5,13 @@ A feature that can be asked for over the socket adds its registry here, and has 
 
 from __future__ import annotations
 
-from tmelink.control import capturing, changing, doctoring, impairing, lifecycle, observing
+from tmelink.control import capturing, changing, consoles, doctoring, impairing, lifecycle, observing
 
 METHODS = (
     observing.METHODS
     | changing.METHODS
     | capturing.METHODS
+    | consoles.METHODS
     | doctoring.METHODS
     | impairing.METHODS
     | lifecycle.METHODS

@@ -122,13 +122,14 @@ async def start(
     *,
     pass_fds: Sequence[int] = (),
     stdio: int | None = None,
+    terminal: int | None = None,
     cwd: str | None = None,
     user: Account | None = None,
 ) -> Child:
     """Start a program that has `pass_fds` under their own numbers, as `user` (None: as tmelink itself).
 
-    `stdio` is its standard input and output, if given; else it reads nothing, and `line` gets what it writes.
-    Raises `ElementError`.
+    `stdio` is its standard input and output, if given, and `terminal` is those, its standard error and its
+    controlling terminal; else it reads nothing, and `line` gets what it writes. Raises `ElementError`.
     """
     environment = dict(os.environ)
     if user is not None:
@@ -141,6 +142,9 @@ async def start(
     given, numbers = [*pass_fds], [*pass_fds]
     if stdio is not None:
         given, numbers = [*given, stdio, stdio], [*numbers, 0, 1]
+    if terminal is not None:
+        given, numbers = [*given, terminal, terminal, terminal], [*numbers, 0, 1, 2]
+        environment["TERM"] = "xterm"
     minder = _Minder(ours)
     child = Child(minder, output, line)
     try:
@@ -151,6 +155,7 @@ async def start(
                 "cwd": cwd,
                 "user": None if user is None else [user.uid, user.gid, *user.groups],
                 "fds": numbers,
+                "terminal": terminal is not None,
             }
             try:
                 _Keeper.here().ask(request, [theirs.fileno(), written, *given])

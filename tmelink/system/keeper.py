@@ -229,6 +229,8 @@ def _become(message: dict[str, Any], output: int, given: list[int], tell: int, c
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
         tell = _wire(output, given, message["fds"], tell)
+        if message["terminal"]:
+            _control_terminal()
         if message["user"] is not None:
             uid, gid, *groups = message["user"]
             if uid != 0:
@@ -261,6 +263,14 @@ def _wire(output: int, given: list[int], numbers: list[int], tell: int) -> int:
     for fd, number in zip(moved, numbers, strict=True):
         os.dup2(fd, number)
     return tell
+
+
+def _control_terminal() -> None:
+    """Let the terminal on standard input be the session's own (tty_ioctl(4)): it sends signals for Ctrl-C."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 # Who is whose child

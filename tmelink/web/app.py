@@ -25,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 
 from tmelink.control import Client, ControlError, connect
 from tmelink.control.protocol import StreamItem
+from tmelink.web import wireshark
 from tmelink.web.guard import Guard
 
 STATIC = Path(__file__).parent / "static"
@@ -39,7 +40,10 @@ BODY_BYTES = 4 << 20
 """The most bytes of a request: a machine file, which is a hundred times shorter."""
 
 CAPTURES = 32
-"""The most captures at once; each waits in a thread for its frames."""
+"""The most captures and consoles at once; each waits in a thread for what comes."""
+
+DOCTOR_SECONDS = 60.0
+"""For all findings: some ask name servers and the network."""
 
 _CAPTURING = ThreadPoolExecutor(CAPTURES, thread_name_prefix="capture")
 
@@ -60,6 +64,10 @@ class LabPage:
             Route("/api/live", self.live),
             Route("/api/capture", self.capture),
             Route("/api/file", self.file),
+            Route("/api/doctor", self.doctor),
+            Route("/api/console", self.console),
+            Route("/api/console", self.type, methods=["POST"]),
+            Route("/api/wireshark", self.wireshark, methods=["POST"]),
             Route("/api/impair", self.impair, methods=["POST"]),
             Route("/api/apply", self.apply, methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
@@ -73,7 +81,8 @@ class LabPage:
         while True:
             try:
                 with connect(self._name) as lab:
-                    yield _event("hello", {"name": lab.lab.name, "write": self._write})
+                    can = {"write": self._write, "wireshark": self._write and wireshark.can_open()}
+                    yield _event("hello", {"name": lab.lab.name, **can})
                     yield from self._follow(lab)
             except ControlError as error:
                 yield _event("gone", {"message": str(error)})
@@ -84,6 +93,7 @@ class LabPage:
         while True:
             status = lab.call("status")
             status["impairments"] = lab.call("impairments")
+            status["consoles"] = lab.call("consoles") if self._write else []
             status["time"] = time.time()
             yield _event("status", status)
             events = [item.value for item in lab.stream("events", since=since, follow=False)]
@@ -120,6 +130,40 @@ class LabPage:
             headers={"Content-Disposition": f'attachment; filename="{file}"'},
         )
 
+    async def doctor(self, request: Request) -> Response:
+        """Why nothing flows: `tmelink doctor`'s findings."""
+        return await self._answer(lambda lab: lab.call("doctor", wait=DOCTOR_SECONDS))
+
+    async def console(self, request: Request) -> Response:
+        """What an emulator writes on its console, in base64, as server-sent events; only with `write`."""
+        if not self._write:
+            return JSONResponse({"message": "consoles are for 'tmelink web --write'"}, HTTPStatus.FORBIDDEN)
+        try:
+            lab = await run_in_threadpool(connect, self._name)
+        except ControlError as error:
+            return _failed(error)
+        items = lab.stream("console", element=request.query_params.get("element", ""))
+        return StreamingResponse(_written(lab, items), media_type="text/event-stream")
+
+    async def type(self, request: Request) -> Response:
+        """Type a `text` at the console of an `element`."""
+        asked = await _json(request)
+        return await self._answer(lambda lab: lab.call("type", **_only(asked, "element", "text")))
+
+    async def wireshark(self, request: Request) -> Response:
+        """Open Wireshark on this computer's screen, with a capture of a `connection` that goes on."""
+        asked = await _json(request)
+
+        def opened(lab: Client) -> dict[str, str]:
+            names = [row["name"] for row in lab.call("connections")]
+            name = _shown(names, str(asked.get("connection", "")))
+            if name is None:
+                raise ControlError("there is no such connection")
+            wireshark.open_for(lab.lab.name, name)
+            return {"connection": name}
+
+        return await self._answer(opened)
+
     async def file(self, request: Request) -> Response:
         """The lab's file as it was read last."""
         return await self._answer(lambda lab: lab.call("source"))
@@ -145,9 +189,28 @@ class LabPage:
             return _failed(error)
 
 
-def application(name: str | None, *, write: bool, token: str | None) -> Guard:
-    """The page as an ASGI application."""
-    return Guard(Starlette(routes=LabPage(name, write=write).routes()), token=token, write=write)
+def application(name: str | None, *, write: bool, token: str | None, certified: bool = False) -> Guard:
+    """The page as an ASGI application; `certified` says that TLS lets only those with a certificate ask."""
+    routes = LabPage(name, write=write).routes()
+    return Guard(Starlette(routes=routes), token=token, write=write, certified=certified)
+
+
+def _shown(names: list[str], asked: str) -> str | None:
+    """A connection as `capture` names it, asked for from either end."""
+    one, _, other = asked.partition(":")
+    return next((name for name in names if name in (asked, f"{other}:{one}")), None)
+
+
+async def _written(lab: Client, items: Iterator[StreamItem]) -> AsyncIterator[str]:
+    """What is written on a console, until the browser or the lab has gone."""
+    loop = asyncio.get_running_loop()
+    try:
+        while (item := await loop.run_in_executor(_CAPTURING, next, items, None)) is not None:
+            yield _event("output", item.value["output"])
+    except ControlError as error:
+        yield _event("gone", {"message": str(error)})
+    finally:
+        lab.interrupt()
 
 
 async def _blocks(lab: Client, first: StreamItem, items: Iterator[StreamItem]) -> AsyncIterator[bytes]:

@@ -43,14 +43,15 @@ class Guard:
     """Lets a request pass to `app`, or refuses it.
 
     Without a token only this computer's own names are heard. With one, whoever shows it: once as `?token=…`,
-    afterwards as a cookie, or as `Authorization: Bearer …`. Methods that change something pass only with
-    `write`.
+    afterwards as a cookie, or as `Authorization: Bearer …`. Where TLS asks for a certificate (`certified`)
+    any name is heard. Methods that change something pass only with `write`.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, write: bool) -> None:
+    def __init__(self, app: ASGIApp, *, token: str | None, write: bool, certified: bool = False) -> None:
         self._app = app
         self._token = token
         self._write = write
+        self._certified = certified
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
@@ -69,7 +70,8 @@ class Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "")
-        if self._token is None and urlsplit(f"//{host}").hostname not in LOOPBACK:
+        anyone = self._token is None and not self._certified
+        if anyone and urlsplit(f"//{host}").hostname not in LOOPBACK:
             return _refused("this page is for this computer alone: use http://127.0.0.1 with its port")
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
@@ -95,7 +97,8 @@ class Guard:
         if request.method != "GET" or not hmac.compare_digest(given.encode(), (self._token or "").encode()):
             return _refused("open the address with the token that 'tmelink web' has printed", unknown=True)
         answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
-        answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
+        encrypted = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, given, httponly=True, samesite="strict", secure=encrypted)
         return answer
 
 

@@ -351,11 +351,10 @@ nic = socket.socket(fileno=int(re.search(r"addr.str=(\\d+)", line)[1]))
 def say(what): qmp.sendall(json.dumps(what).encode() + b"\\n")
 say({{"QMP": {{}}}})
 nic.sendall(b"\\0\\0\\0\\x3c" + bytes(60))
+console = socket.socket(fileno=int(re.search(r"id=console,fd=(\\d+)", line)[1]))
+console.sendall(b"login: ")
 for text in qmp.makefile():
     command = json.loads(text)["execute"]
-    if command == "query-chardev":
-        say({{"return": [{{"label": "console", "filename": "pty:/dev/pts/9"}}]}})
-        continue
     if command == "system_reset":
         say({{"event": "RESET", "data": {{"reason": "guest-reset"}}}})
     if command == "system_powerdown":
@@ -386,7 +385,14 @@ def test_qemu_is_told_to_quit_and_what_it_cannot_is_said(fake: Path, tmp_path: P
         async with running(element, 1) as (events, (machine,)):
             assert (await events.next())[0] == "up"
             await machine.until(lambda: len(machine.got) == 1)
-            assert await element.command(["console"]) == "/dev/pts/9"
+            assert isinstance(element, Qemu)
+            path = await element.command(["console"])
+            assert element.console is not None
+            assert path == element.console.path
+            assert path.startswith("/dev/pts/")
+            written: list[bytes] = []
+            element.console.watch(written.append)
+            await eventually(lambda: b"".join(written) == b"login: ")
             assert await element.command(["reset"]) == ""
             with pytest.raises(ElementError, match="refuses system_powerdown: no button"):
                 await element.command(["powerdown"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
+import termios
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -13,6 +15,7 @@ from tmelink import values
 from tmelink.arguments import ArgumentError, flag, keyword, rest
 from tmelink.element import Element, Port
 from tmelink.elements.emulators.cable import Endpoint
+from tmelink.elements.emulators.console import COLUMNS, ROWS, EmulatorConsole
 from tmelink.elements.emulators.stream_carrier import StreamCarrier, StreamServer
 from tmelink.elements.emulators.supervisor import ALWAYS, NEVER, ON_FAILURE, ProcessDetails, Supervisor
 from tmelink.elements.emulators.udp_carrier import UdpCarrier
@@ -65,6 +68,9 @@ class Process(Element):
             help="as whom it runs; otherwise, where root runs tmelink, as the user tmelink, or else nobody",
         )
         stdio: bool = flag(help="frames are on the program's standard input and output")
+        terminal: bool = flag(
+            help="the program has a terminal, which 'tmelink web --write' shows; else its output is logged"
+        )
         framing: str = keyword(
             "be16|le16|be32",
             values.choice(*FRAMINGS),
@@ -78,6 +84,8 @@ class Process(Element):
                 raise ArgumentError("command", "missing argument: the program to start")
             if self.stdio and self.blanks():
                 raise ArgumentError("stdio", "with 'stdio' the command has no placeholders for sockets")
+            if self.stdio and self.terminal:
+                raise ArgumentError("terminal", "with 'stdio' the program's standard streams carry frames")
             if not self.stdio and self.framing != "be16":
                 raise ArgumentError("framing", "'framing' is for 'stdio'")
 
@@ -102,6 +110,7 @@ class Process(Element):
         self._directory: File | None = None
         self._account: Account | None = None
         self._supervisor = Supervisor(self, self._launch, arguments.restart)
+        self.console = EmulatorConsole() if arguments.terminal else None
 
     def port(self, words: Sequence[object] = ()) -> Port:
         """A NIC of the emulator."""
@@ -175,6 +184,8 @@ class Process(Element):
     async def close(self) -> None:
         """End the program and close the sockets."""
         await self._supervisor.close()
+        if self.console is not None:
+            self.console.close()
         if self._directory is not None and self._account is not None:
             await children.empty(self._directory, self._account)
         for end in self._ends:
@@ -196,7 +207,7 @@ class Process(Element):
     async def _launch(self) -> _Program:
         words = filled(self.arguments.command, self._filled)
         if not self.arguments.stdio:
-            child = await self._start(words)
+            child = await self._start(words) if self.console is None else await self._at(self.console, words)
             self.log.info("%s runs as process %d", words[0], child.pid)
             return _Program(child)
         ours, theirs = socket.socketpair()
@@ -209,13 +220,30 @@ class Process(Element):
         self._supervisor.came_up(f"{words[0]} runs as process {child.pid}")
         return _Program(child, StreamCarrier(self._endpoints[0], ours, FRAMINGS[self.arguments.framing]))
 
-    async def _start(self, words: list[str], stdio: socket.socket | None = None) -> Child:
-        """Start the program, on `stdio` as its standard input and output where it is given."""
+    async def _at(self, console: EmulatorConsole, words: list[str]) -> Child:
+        """Start the program at a terminal, the other side of which is the console."""
+        ours, theirs = os.openpty()
+        try:
+            termios.tcsetwinsize(theirs, (ROWS, COLUMNS))
+            child = await self._start(words, terminal=theirs)
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        console.attach(ours)
+        return child
+
+    async def _start(
+        self, words: list[str], stdio: socket.socket | None = None, terminal: int | None = None
+    ) -> Child:
+        """Start the program, on `stdio` as its standard input and output, or at a terminal."""
         own = self._account is not None and self._account.uid != 0
         return await children.start(
             words,
             lambda line: self.log.info("%s", line),
             stdio=None if stdio is None else stdio.fileno(),
+            terminal=terminal,
             cwd=self.arguments.directory or (str(self._directory) if own else None),
             user=self._account,
         )

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tmelink import arguments as declaration
-from tmelink import tasks
 from tmelink.element import Claim, Element, Port
 from tmelink.elements.emulators import qemu_command
 from tmelink.elements.emulators.cable import Endpoint
+from tmelink.elements.emulators.console import EmulatorConsole
 from tmelink.elements.emulators.qemu_command import LOG, PTY, Handed, QemuNic, Wiring
 from tmelink.elements.emulators.stream_carrier import StreamCarrier
 from tmelink.elements.emulators.supervisor import ProcessDetails, Supervisor
@@ -70,6 +70,11 @@ class Qemu(Element):
         self._account: Account | None = None
         self._folder: Path | None = None
         self._supervisor = Supervisor(self, self._launch, arguments.restart)
+        self.console: EmulatorConsole | None = None
+        if arguments.console == PTY:
+            self.console = EmulatorConsole(terminal=True)
+        elif arguments.console == LOG:
+            self.console = EmulatorConsole(line=lambda text: self.log.info("console: %s", text))
 
     @classmethod
     def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Any:
@@ -127,11 +132,15 @@ class Qemu(Element):
                 if self.arguments.accel == "kvm":
                     group = os.stat("/dev/kvm").st_gid
                     self._account = replace(self._account, groups=(*self._account.groups, group))
+        if self.console is not None:
+            self.console.open()
         await self._supervisor.open()
 
     async def close(self) -> None:
         """End QEMU."""
         await self._supervisor.close()
+        if self.console is not None:
+            self.console.close()
         with contextlib.suppress(OSError):
             if self._listens:
                 remains.remove(Path(self.arguments.console))
@@ -161,9 +170,15 @@ class Qemu(Element):
         if not isinstance(running, _Guest):
             raise ElementError(f"{self.name} does not run")
         if words[0] == "console":
-            return await running.console(self.arguments.console)
+            return self._console()
         await running.qmp.execute(f"system_{words[0]}")
         return ""
+
+    def _console(self) -> str:
+        """Where the serial console is, for a person to use."""
+        if self.arguments.console == LOG:
+            return "the console is in this log"
+        return self.arguments.console if self.console is None else self.console.path or ""
 
     async def _launch(self) -> _Guest:
         """Start QEMU with fresh sockets, and wait until it answers."""
@@ -176,8 +191,10 @@ class Qemu(Element):
             with contextlib.ExitStack() as stack:
                 # QEMU's ends are closed here once it has them, so that its end is noticed.
                 child = await self._start(stack, opened)
-            control, printed = opened[0], opened[1] if given.console == LOG else None
-            guest = _Guest(self, child, printed)
+            control = opened[0]
+            if self.console is not None:
+                self.console.attach(opened[1].detach())
+            guest = _Guest(self, child)
             try:
                 await guest.greet(control)
             except BaseException:
@@ -204,7 +221,7 @@ class Qemu(Element):
             return fds[-1]
 
         qmp = pair()
-        console = pair() if given.console == LOG else None
+        console = None if self.console is None else pair()
         wirings = []
         for number, (nic, _endpoint) in enumerate(self._nics):
             fd = pair(socket.SOCK_STREAM if nic.format == "stream" else socket.SOCK_DGRAM)
@@ -258,13 +275,12 @@ class Qemu(Element):
 class _Guest:
     """One QEMU from its start to its end."""
 
-    def __init__(self, element: Qemu, child: Child, printed: socket.socket | None) -> None:
+    def __init__(self, element: Qemu, child: Child) -> None:
         self.qmp = Qmp(self._log_event)
         self._element = element
         self._child = child
         self._carriers: list[StreamCarrier | UnixDatagrams] = []
         self._endpoints: list[Endpoint] = []
-        self._printing = None if printed is None else asyncio.create_task(self._print(printed))
 
     @property
     def pid(self) -> int:
@@ -321,19 +337,7 @@ class _Guest:
             carrier.close()
         if kill:
             await self._child.stop(kill=True)
-        await tasks.end(self._printing)
         await self.qmp.close()
-
-    async def console(self, request: str) -> str:
-        """The address of the serial console, for a person to use."""
-        if request == LOG:
-            return "the console is in this log"
-        if request != PTY:
-            return request
-        for chardev in await self.qmp.execute("query-chardev"):
-            if chardev["label"] == "console":
-                return str(chardev["filename"]).removeprefix("pty:")
-        raise ElementError("QEMU has no console")
 
     def _log_event(self, event: str, data: dict[str, Any]) -> None:
         if event in EVENTS:
@@ -341,25 +345,3 @@ class _Guest:
             self._element.log.info(
                 "guest: %s", event.lower().replace("_", " ") + (f" ({reason})" if reason else "")
             )
-
-    async def _print(self, printed: socket.socket) -> None:
-        """The console's lines to the log, which bounds them."""
-        reader, writer = await asyncio.open_unix_connection(sock=printed)
-        try:
-            with contextlib.suppress(OSError):
-                while line := await _line(reader):
-                    text = line.decode(errors="replace").strip()
-                    if text:
-                        self._element.log.info("console: %s", text)
-        finally:
-            writer.close()
-
-
-async def _line(reader: asyncio.StreamReader) -> bytes:
-    """The next line, or as much of a long one as fits."""
-    try:
-        return await reader.readuntil(b"\n")
-    except asyncio.IncompleteReadError as error:
-        return error.partial
-    except asyncio.LimitOverrunError as error:
-        return await reader.read(error.consumed)

@@ -178,8 +178,6 @@ def _console(console: str, fd: int | None, listening: int | None) -> str:
         return f"socket,id=console,fd={listening},server=on,wait=off"
     if fd is not None:
         return f"socket,id=console,fd={fd}"
-    if console == PTY:
-        return "pty,id=console"
     return f"socket,id=console,path={_escaped(console)},server=on,wait=off"
 
 

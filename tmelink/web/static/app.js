@@ -2,6 +2,7 @@
 
 import { bits, element } from "./dom.js";
 import { Details } from "./details.js";
+import { Doctor } from "./doctor.js";
 import { FileEditor } from "./file.js";
 import { History } from "./history.js";
 import { Topology } from "./topology.js";
@@ -10,6 +11,7 @@ const MOST_EVENTS = 500;
 const history = new History();
 const topology = new Topology(document.getElementById("topology"), choose);
 const details = new Details(document.getElementById("details"), history);
+const doctor = new Doctor(document.getElementById("doctor"));
 const editor = new FileEditor(document.getElementById("file"));
 let status = null;
 let chosen = null;
@@ -94,8 +96,10 @@ live.addEventListener("hello", (message) => {
   document.title = `${hello.name} – tmelink`;
   document.getElementById("log").replaceChildren();
   details.write = hello.write;
+  details.wireshark = hello.wireshark;
   details.lab = hello.name;
   if (hello.write) editor.open();
+  doctor.look();
 });
 live.addEventListener("status", (message) => showStatus(JSON.parse(message.data)));
 live.addEventListener("happened", (message) => showEvent(JSON.parse(message.data)));

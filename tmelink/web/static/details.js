@@ -1,7 +1,8 @@
 // What is known of the element or the connection that was chosen, and what can be done to it.
 
 import uPlot from "./vendor/uplot.js";
-import { bits, element } from "./dom.js";
+import { ask, bits, element } from "./dom.js";
+import { Console } from "./console.js";
 import { sliders } from "./impair.js";
 
 export class Details {
@@ -9,18 +10,23 @@ export class Details {
     this.place = place;
     this.history = history;
     this.write = false;
+    this.wireshark = false;
     this.lab = "";
     this.plot = null;
+    this.console = null;
   }
 
   show(chosen, status) {
     this.plot?.destroy();
     this.plot = null;
+    this.console?.close();
+    this.console = null;
     this.facts = element("dl");
     const title = element("h2", { id: "details-title" }, `${chosen.kind === "element" ? "Element" : "Connection"} ${chosen.name}`);
     this.place.replaceChildren(title, this.facts);
     this.observer?.disconnect();
     if (chosen.kind === "connection") this.addConnection(chosen.name);
+    if (chosen.kind === "element" && status.consoles.includes(chosen.name)) this.console = new Console(this.place, chosen.name);
     this.update(chosen, status);
   }
 
@@ -84,9 +90,30 @@ export class Details {
       link.click();
       link.remove();
     });
-    this.place.append(element("h3", {}, "Capture"),
-      element("div", { class: "buttons" }, element("label", { for: "filter" }, "Filter"), filter,
-        element("label", { for: "count" }, "Frames"), count, start),
-      element("p", { class: "hint" }, "Live in Wireshark: ", element("code", {}, `wireshark -k -i tmelink:${this.lab}:${name}`)));
+    const said = element("p", { role: "status", class: "hint" });
+    const buttons = element("div", { class: "buttons" }, element("label", { for: "filter" }, "Filter"), filter,
+      element("label", { for: "count" }, "Frames"), count, start);
+    this.place.append(element("h3", {}, "Capture"), buttons, said);
+    const command = `tmelink capture ${this.lab} ${name} -w - | wireshark -k -i -`;
+    if (this.wireshark) {
+      const open = element("button", { type: "button", id: "wireshark" }, "Open in Wireshark");
+      open.addEventListener("click", async () => {
+        try {
+          await ask("/api/wireshark", { connection: name });
+          said.textContent = "Wireshark opens on the computer that this page comes from";
+        } catch (error) {
+          said.textContent = error.message;
+        }
+      });
+      buttons.append(open);
+    } else {
+      const copy = element("button", { type: "button", id: "wireshark" }, "Copy the command for Wireshark");
+      copy.addEventListener("click", async () => {
+        await navigator.clipboard?.writeText(command);
+        said.textContent = navigator.clipboard ? "copied" : "the browser lets no page copy here";
+      });
+      buttons.append(copy);
+      this.place.append(element("p", { class: "hint" }, "Live in Wireshark: ", element("code", {}, command)));
+    }
   }
 }
