@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench import loads, network
-from bench.network import Host, Pair
+from bench.network import TAP, Host, Pair
 from bench.processes import Failed, Process
 from bench.report import aligned
-from bench.tunnels import TAP
 
 ROUNDS, SECONDS = 3, 2.0
 SCRAPES = 5
