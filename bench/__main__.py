@@ -13,18 +13,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bench import chart, costs, loads, report, rounds
 from bench.tunnels import TUNNELS, Tunnel
 
-QUICK = loads.Plan(rounds=3, seconds=1.5, frames_seconds=0.6, lossy_seconds=3, streams=(1,), loaded=True)
+QUICK = loads.Plan(rounds=3, seconds=1.5, frames_seconds=0.6, lossy_seconds=2.5, streams=(1,), loaded=True)
 FULL = loads.Plan(rounds=5, seconds=4, frames_seconds=2, lossy_seconds=5, streams=(1, 4), loaded=True)
 
-QUICK_TUNNELS = tuple(
-    {name: None for goal in report.GOALS for name in (goal.beside, goal.tuned, goal.tunnel)}
-)
+QUICK_TUNNELS = tuple({name: None for goal in report.GOALS for name in (goal.beside, goal.tunnel)})
 """Those that the table of ratios needs."""
 
 
@@ -48,7 +47,9 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="only what the table of ratios needs: 3 minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="only what the table of ratios needs: 11 minutes"
+    )
     parser.add_argument("--only", metavar="TEXT", action="append", help="tunnels whose name contains TEXT")
     parser.add_argument("--rounds", type=int, help="measure every tunnel so many times")
     parser.add_argument("--seconds", type=float, help="how long each transfer lasts")
@@ -78,7 +79,7 @@ def _compare(options: argparse.Namespace) -> int:
     results, failures = rounds.measured([t for t in wanted if not missing[t.name]], plan)
     figures = rounds.medians(results)
     print(f"{_machine()}; medians of {plan.rounds} rounds, {plan.seconds:g} s each\n")
-    print(report.figures_table(figures))
+    print(report.figures_table(figures, _builds(wanted)))
     print()
     print(report.goals_table(figures))
     for name, program in missing.items():
@@ -89,13 +90,14 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         options.json.write_text(json.dumps(_record(plan, wanted, results, figures), indent=1) + "\n")
     if options.svg:
-        draw(figures, options.svg)
+        draw(figures, options.svg, quick=options.quick)
     return 1 if failures else 0
 
 
-def draw(figures: report.Figures, folder: Path) -> None:
-    """Write every picture."""
-    for name, text in chart.pictures(figures).items():
+def draw(figures: report.Figures, folder: Path, *, quick: bool = False) -> None:
+    """Write the pictures; of a quick run only the one of what it measures."""
+    (folder / "performance-ratios.svg").write_text(chart.ratios(figures))
+    for name, text in () if quick else chart.pictures(figures).items():
         (folder / name).write_text(text)
 
 
@@ -111,6 +113,20 @@ def _machine() -> str:
     )
 
 
+def _builds(tunnels: Sequence[Tunnel]) -> dict[str, str]:
+    """What ran, by tunnel: a program and its version, tmelink with what runs it."""
+    versions = dict(_versions(tunnels))
+    own = f"{version('tmelink')}, {platform.python_implementation()} {platform.python_version()}"
+    builds = {}
+    for tunnel in tunnels:
+        used = [program for program in versions if program in tunnel.name or program == tunnel.program]
+        parts = [f"{program} {versions[program]}" for program in used]
+        if "tmelink" in tunnel.name:
+            parts.append(f"tmelink {own}")
+        builds[tunnel.name] = " + ".join(parts) or f"Linux {platform.release().partition('-')[0]}"
+    return builds
+
+
 def _versions(tunnels: Sequence[Tunnel]) -> Iterator[tuple[str, str]]:
     for program in sorted({tunnel.program for tunnel in tunnels if tunnel.program and not tunnel.missing()}):
         said = subprocess.run(
@@ -119,8 +135,8 @@ def _versions(tunnels: Sequence[Tunnel]) -> Iterator[tuple[str, str]]:
             text=True,
             check=False,
         )
-        version = re.search(r"\d+(\.\d+)+|\bv\d+", said.stdout + said.stderr)
-        yield program, version.group() if version else ""
+        number = re.search(r"\d+(\.\d+)+|\bv\d+", said.stdout + said.stderr)
+        yield program, number.group() if number else ""
 
 
 def _record(
@@ -129,7 +145,7 @@ def _record(
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": _machine(),
-        "versions": dict(_versions(tunnels)),
+        "builds": _builds(tunnels),
         "plan": vars(plan),
         "units": {what: unit for what, _title, unit, _places in report.COLUMNS},
         "medians": figures,

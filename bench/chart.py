@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-from bench.report import Figures
+from bench.report import GOALS, Figures, Goal
 
 WIDTH = 760
 BAR, GAP, TITLE, FOOT = 15, 5, 60, 30
@@ -150,6 +150,47 @@ def bars(title: str, note: str, values: Mapping[str, float], places: int) -> str
             y += BAR + 2
         y += GAP * 2
     return picture(parts, y)
+
+
+def ratios(figures: Figures) -> str:
+    """For each goal beside OpenVPN a point on an axis of doublings, further right the better."""
+    found = [
+        (goal, _better(goal, ratio), _better(goal, goal.most or goal.least))
+        for goal in GOALS
+        if goal.beside.startswith("openvpn") and (ratio := goal.ratio(figures))
+    ]
+    values = [value for _goal, *both in found for value in both]
+    low = math.floor(math.log2(min(values, default=1.0)))
+    high = max(math.ceil(math.log2(max(values, default=1.0) * 1.1)), low + 1)
+    left, right = _column(goal.work for goal, *_ in found), _column(["00.00 ×"])
+    bottom = TITLE + len(found) * (BAR + GAP)
+
+    def place(value: float) -> float:
+        return left + (WIDTH - left - right) * (math.log2(value) - low) / (high - low)
+
+    parts = _head(
+        "tmelink beside OpenVPN, in one look",
+        "how many times better: 1 is OpenVPN's own; the stroke is what is wanted",
+    )
+    for power in range(low, high + 1):
+        x, strong = place(2.0**power), ' style="stroke-width: 3"' if power == 0 else ""
+        parts.append(f'<line{strong} x1="{x:.1f}" y1="{TITLE - 4}" x2="{x:.1f}" y2="{bottom}"/>')
+        named = f"{2**power}" if power >= 0 else f"1/{2**-power}"
+        parts.append(f'<text class="note" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{named}</text>')
+    for number, (goal, value, wanted) in enumerate(found):
+        y = TITLE + number * (BAR + GAP) + BAR / 2
+        kind = "ours" if value >= wanted else "openvpn"
+        mark = place(wanted)
+        parts.append(f'<text x="{left - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(goal.work)}</text>')
+        parts.append(f'<rect class="other" x="{mark - 1:.1f}" y="{y - 8:.1f}" width="3" height="16"/>')
+        parts.append(f'<circle class="{kind}" cx="{place(value):.1f}" cy="{y:.1f}" r="6"/>')
+        parts.append(f'<text x="{place(value) + 11:.1f}" y="{y + 4:.1f}">{value:.2f} ×</text>')
+    return picture(parts, bottom + FOOT)
+
+
+def _better(goal: Goal, ratio: float) -> float:
+    """A ratio as one of which more is better."""
+    return 1 / ratio if goal.most else ratio
 
 
 def _times(kind: str, value: float, first: float | None) -> str:

@@ -24,7 +24,6 @@ OUTER = ("192.168.77.1", "192.168.77.2")
 """Addresses of the hosts on the veth."""
 
 INNER = ("10.77.0.1", "10.77.0.2")
-INNER6 = ("fd77::1", "fd77::2")
 """Addresses of the hosts in the tunnel."""
 
 
@@ -34,8 +33,8 @@ class Host:
     def __init__(self, number: int, directory: Path) -> None:
         self.number = number
         self.name = f"bench{os.getpid()}-{number}"
-        self.outer = OUTER[number]
-        self.inner, self.inner6 = INNER[number], INNER6[number]
+        self.outer = f"192.168.77.{number + 1}"
+        self.inner, self.inner6 = f"10.77.0.{number + 1}", f"fd77::{number + 1}"
         self.directory = directory
         self._logs = itertools.count(1)
         self._processes: list[Process] = []
@@ -120,6 +119,41 @@ class Pair:
                 self.hosts[0].run("ping", "-c", "1", "-W", "0.2", addresses[1])
                 return
         raise Failed(f"nothing comes back from {addresses[1]}:\n{self.logs()}")
+
+    def logs(self) -> str:
+        """What the programs wrote, for an error."""
+        return "\n".join(path.read_text(errors="replace")[-2000:] for path in self.directory.glob("*.log"))
+
+
+class Star:
+    """A server's host and those of its clients, each on a wire of its own to one bridge."""
+
+    def __init__(self, directory: Path, clients: int) -> None:
+        self.directory = directory
+        self.hosts = [Host(number, directory) for number in range(clients + 1)]
+
+    def open(self) -> None:
+        server, *clients = self.hosts
+        for host in self.hosts:
+            run("ip", "netns", "add", host.name)
+            host.run("ip", "link", "set", "lo", "up")
+            host.run("sysctl", "-q", "-w", "net.ipv6.conf.default.router_solicitations=0")
+        server.run("ip", "link", "add", "eth0", "type", "bridge")
+        for client in clients:
+            port = f"port{client.number}"
+            peer = ["peer", "name", "eth0", "netns", client.name]
+            server.run("ip", "link", "add", port, "type", "veth", *peer)
+            server.run("ip", "link", "set", port, "master", "eth0", "up")
+        for host in self.hosts:
+            host.run("ip", "addr", "add", f"{host.outer}/24", "dev", "eth0")
+            host.run("ip", "link", "set", "eth0", "up")
+
+    def close(self) -> None:
+        """End every program and remove the namespaces."""
+        for host in self.hosts:
+            host.stop()
+        for host in self.hosts:
+            subprocess.run(["ip", "netns", "del", host.name], capture_output=True, check=False)
 
     def logs(self) -> str:
         """What the programs wrote, for an error."""

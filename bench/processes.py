@@ -47,6 +47,13 @@ class Process:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended by itself."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"{' '.join(self.arguments)} does not end") from error
+
     def cpu_seconds(self) -> float:
         """Processor time, user's and system's, that it has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from bench import others
+from bench import others, servers
 from bench.network import TAP, Host, Pair
 from bench.processes import Process
+from bench.servers import Measure
 from tmelink.openvpn import keys
 from tmelink.openvpn.tls import keygen
 
@@ -42,13 +43,15 @@ class Tunnel:
 
     name: str
     program: str
-    start: Callable[[Pair], Sequence[Process]]
+    start: Callable[[Pair], Sequence[Process]] | None = None
     interface: str = TAP
     beside: str | None = None
     """The tunnel whose figures are 1 in the table of ratios."""
     path: Path | None = None
     """Only the goodput of one stream is measured over it."""
     kind: Literal["ethernet", "ip"] = "ethernet"
+    measure: Measure | None = None
+    """What is measured in place of the usual, on hosts of its own."""
 
     def missing(self) -> str | None:
         """The program that has to be installed first."""
@@ -159,6 +162,20 @@ def _mixed(sender: str, receiver: str, mode: str) -> Callable[[Pair], list[Proce
     return start
 
 
+def _servers() -> tuple[Tunnel, ...]:
+    """Servers of both programs."""
+    found = []
+    for what, measure in (
+        ("10 clients, tap", lambda program: servers.with_clients(program, "tap")),
+        ("10 clients, tun", lambda program: servers.with_clients(program, "tun")),
+        ("handshakes", servers.greetings),
+    ):
+        theirs = f"openvpn server, {what}"
+        found.append(Tunnel(theirs, "openvpn", measure=measure("openvpn")))
+        found.append(Tunnel(f"tmelink server, {what}", "", measure=measure("tmelink"), beside=theirs))
+    return tuple(found)
+
+
 def _lossy() -> tuple[Tunnel, ...]:
     """Both programs over paths of 2 ms that lose some datagrams."""
     found = []
@@ -248,5 +265,6 @@ TUNNELS = (
     Tunnel("tinc", "tincd", others.tinc, beside="openvpn udp AES-256-CBC"),
     Tunnel("kernel VXLAN", "", others.vxlan, "vxlan0", beside="openvpn udp plain"),
     Tunnel("bare veth", "", others.veth, "eth0", beside="openvpn udp plain"),
+    *_servers(),
     *_lossy(),
 )
