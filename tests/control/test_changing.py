@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.sockets import free_port
-from tmelink import machine
+from tests.support.traffic import Traffic, running, traffic_lab
 from tmelink.control import changing
 from tmelink.control.control import Control
 from tmelink.control.methods import RequestError
 from tmelink.element import Element
-from tmelink.elements.builtin.nic import Nic
 from tmelink.errors import MachineError
 from tmelink.runtime import Lab
 
-FRAMES = 400
-"""Frames that cross the link that nobody touches, while a change is made."""
-
-PORT_A, PORT_B, PORT_C = free_port(), free_port(), free_port()
+PORT_C = free_port()
 LINK = "tme/host/openvpn/socket/link --dev tap --local 127.0.0.1"
 
-TRAFFIC = f"""\
-out: tmelink/nic
-in: tmelink/nic
-link_a at out: {LINK} --lport {PORT_A} --remote 127.0.0.1 {PORT_B}
-link_b at in: {LINK} --lport {PORT_B} --remote 127.0.0.1 {PORT_A}
-"""
+TRAFFIC = traffic_lab()
 
 REST = f"""\
 sw0: tmelink/switch
@@ -42,61 +32,6 @@ le1 at sw0: tmelink/host inet 10.0.77.2/24
 other at sw0: tme/host/openvpn/socket/link --dev tap --local 127.0.0.1 --lport {PORT_C} --remote 127.0.0.1 9
 program: tmelink/process restart never sleep 60
 """
-
-
-@contextlib.asynccontextmanager
-async def running(text: str, folder: Path) -> AsyncIterator[Control]:
-    file = folder / "lab.conf"
-    file.write_text(text)
-    lab = Lab(machine.load(file))
-    control = Control(lab, "lab", str(file), None, lambda: machine.load(file))
-    async with lab:
-        yield control
-
-
-class Traffic:
-    """Numbered frames through the link that nobody touches."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.out, self.into = lab["out"], lab["in"]
-        assert isinstance(self.out, Nic)
-        assert isinstance(self.into, Nic)
-        self.sent = 0
-        self.got: list[int] = []
-
-    async def up(self) -> None:
-        """Until the first frame has crossed."""
-        async with asyncio.timeout(20):
-            while not self.got:
-                self.send()
-                await asyncio.sleep(0.01)
-                self.take()
-        await asyncio.sleep(0.05)
-        self.take()
-        self.sent, self.got = 0, []
-
-    def send(self) -> None:
-        assert isinstance(self.out, Nic)
-        self.sent += 1
-        self.out.send(
-            b"\xff" * 6 + b"\x02\0\0\0\0\x01" + b"\x88\xb5" + self.sent.to_bytes(4, "big") + bytes(46)
-        )
-
-    def take(self) -> None:
-        assert isinstance(self.into, Nic)
-        while self.into.waiting:
-            self.got.append(int.from_bytes(self.into.waiting.popleft()[14:18], "big"))
-
-    async def run(self, change: asyncio.Task[Any]) -> None:
-        """Send while a change is made, and after."""
-        while self.sent < FRAMES or not change.done():
-            self.send()
-            await asyncio.sleep(0.001)
-            self.take()
-        async with asyncio.timeout(20):
-            while len(self.got) < self.sent:
-                await asyncio.sleep(0.01)
-                self.take()
 
 
 CHANGES: dict[str, tuple[Callable[[str], str], list[str]]] = {

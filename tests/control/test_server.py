@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.raw_client import Raw
 from tmelink.control import lab_names, server
 from tmelink.control.client import Client, ControlError, NotRunning, connect
 from tmelink.control.lab_names import NameLock, NameTaken
@@ -107,36 +108,6 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-
-
-class Raw:
-    """A client that says what a test wants, and reads when it wants."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def connect(cls, name: str = "lab") -> Raw:
-        raw = cls(*await asyncio.open_unix_connection(str(lab_names.socket_path(name)), limit=1 << 26))
-        assert (await raw.read())["method"] == "hello"
-        return raw
-
-    def write(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    def ask(self, identity: object, method: str, **params: object) -> None:
-        message = {"jsonrpc": "2.0", "id": identity, "method": method, "params": params}
-        self.write(json.dumps(message).encode() + b"\n")
-
-    async def read(self) -> dict[str, Any]:
-        async with asyncio.timeout(20):
-            message: dict[str, Any] = json.loads(await self.reader.readline())
-            return message
-
-    async def close(self) -> None:
-        self.writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self.writer.wait_closed()
 
 
 # The socket
