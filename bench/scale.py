@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +23,10 @@ import tmelink
 from bench.chart import Line, lines
 from bench.processes import TICKS
 from bench.report import aligned
+from tmelink.control import connect
+from tmelink.control.all_methods import METHODS
+from tmelink.control.control import Control
+from tmelink.control.lab_names import NameLock
 from tmelink.element import Element, Port
 from tmelink.frame import Burst
 
@@ -34,6 +41,9 @@ FIRST_PORT = 20_000
 SETTLE_SECONDS = 12
 """From start to the measurement of idleness: hosts have announced themselves, links have compared options."""
 
+STATUS_TIMES = 7
+"""Times that a lab's status is asked for; the median counts."""
+
 BURST = 32
 """Frames that are under way together when the cost of one is measured."""
 
@@ -44,6 +54,7 @@ COLUMNS = (
     ("memory", "KiB a link and host", 0),
     ("idle", "idle, % of a core", 2),
     ("frame", "a frame, us", 2),
+    ("status", "status, s", 3),
 )
 
 
@@ -109,6 +120,26 @@ async def frame_cost(lab: tmelink.Lab, seconds: float) -> float:
     return cost
 
 
+async def status_seconds(lab: tmelink.Lab) -> float:
+    """How long `tmelink status` waits for the answer, by the control socket."""
+    name = f"scale{os.getpid()}"
+    control = Control(lab, name, "lab.conf", None, lambda: lab.machine)
+
+    def ask() -> float:
+        with connect(name) as client:
+            begun = time.perf_counter()
+            client.call("status")
+            return time.perf_counter() - begun
+
+    with tempfile.TemporaryDirectory(prefix="tm-") as folder:
+        os.environ["TMELINK_RUNTIME_DIR"] = folder
+        lock = NameLock.take(name, "lab.conf", None)
+        async with control.serving(lock, METHODS):
+            taken = [await asyncio.to_thread(ask) for _ in range(STATUS_TIMES)]
+        lock.leave()
+    return statistics.median(taken)
+
+
 async def measured(count: int, idle_seconds: float) -> dict[str, float]:
     bare = resident()
     at = time.perf_counter()
@@ -128,6 +159,7 @@ async def measured(count: int, idle_seconds: float) -> dict[str, float]:
             "memory": memory / count / 1024,
             "idle": idle * 100,
             "frame": await frame_cost(running, 2),
+            "status": await status_seconds(running),
         }
 
 

@@ -66,7 +66,7 @@ def test_fifty_clients_and_those_that_never_read_cost_no_frame(tmp_path: Path) -
         deaf = [await never_read() for _ in range(3)]
         await asyncio.gather(*(ask(number) for number in range(CLIENTS)))
         for client in deaf:
-            client.writer.transport.abort()  # type: ignore[attr-defined]
+            client.writer.transport.abort()
 
     async def main() -> int:
         own = taken_name()

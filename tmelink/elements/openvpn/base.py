@@ -108,7 +108,7 @@ class OpenvpnElement(Element, ABC):
         """Frames that crossed the wire, and those dropped there."""
         sent = Counters(self.sent.frames, self.sent.bytes, Counter(self.sent.drops))
         received = Counters(self.received.frames, self.received.bytes, Counter(self.received.drops))
-        for drops in self.session_drops():
+        for drops in filter(None, self.session_drops()):
             sent.drops.update(reasons.outgoing(drops))
             received.drops.update(reasons.incoming(drops))
         return {"wire sent": sent, "wire received": received}

@@ -36,6 +36,8 @@ class TunnelNetwork:
         self._task: asyncio.Task[None] | None = None
         self._names: dict[str, IPAddress] = {}
         self._told: Tunnel | None = None
+        self._dns: tuple[NetworkOptions, Dns | None] | None = None
+        """What the options that it stands beside say of name servers."""
         self._warned = False
 
     async def reaching(self, address: Address | None, *relays: Address) -> None:
@@ -54,7 +56,9 @@ class TunnelNetwork:
     @property
     def dns(self) -> Dns | None:
         """The name servers and domains of the tunnel, as far as they are known."""
-        return network_options.name_servers(self._network)
+        if self._dns is None or self._dns[0] is not self._network:
+            self._dns = self._network, network_options.name_servers(self._network)
+        return self._dns[1]
 
     def may_enter_link(self, address: Address) -> bool:
         """Whether packets to this address might enter the tunnel, until `reaching` has returned."""
