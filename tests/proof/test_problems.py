@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -367,4 +368,6 @@ def test_the_time_of_a_check_grows_with_the_hosts_and_no_faster() -> None:
 
 
 def test_two_thousand_hosts_are_checked_within_two_seconds() -> None:
-    assert min(sum(seconds_to_check(2000)) for _ in range(3)) < 2
+    # Coverage's tracing takes several times as long.
+    limit = 2 if sys.gettrace() is None else 10
+    assert min(sum(seconds_to_check(2000)) for _ in range(3)) < limit

@@ -150,6 +150,11 @@ def _run(words: Sequence[str]) -> int:
     options = parser(_needed(words)).parse_args(words)
     configure(options.verbose - options.quiet)
     try:
+        if getattr(options, "all_hosts", False):
+            # Only then, since it knows all elements and the files of hosts.
+            from tmelink.cli.all_hosts import main as on_all_hosts
+
+            return on_all_hosts(options, words)
         return int(options.command.main(options))
     except MachineError as error:
         streams.complain(error)

@@ -33,6 +33,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     completers.offer(subject, completers.labs_and_files)
     files.declare_host(parser, "of a file, only the part for this host")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    labs.declare_all_hosts(parser)
 
 
 def main(options: argparse.Namespace) -> int:

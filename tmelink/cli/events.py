@@ -23,6 +23,7 @@ _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser)
+    labs.declare_all_hosts(parser)
     parser.add_argument(
         "--since",
         metavar="AGO|TIME",

@@ -25,6 +25,7 @@ INTERRUPTED = 130
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser, required=True)
+    labs.declare_all_hosts(parser)
     parser.add_argument(
         "statements", metavar="STATEMENT", nargs="*", help="each a line; without any, standard input is read"
     )

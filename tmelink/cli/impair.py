@@ -20,6 +20,7 @@ EPILOG = labs.epilog(
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser, required=True)
+    labs.declare_all_hosts(parser)
     words = parser.add_argument(
         "words",
         metavar="ELEMENT at OTHER WORDS",

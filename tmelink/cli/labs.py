@@ -34,6 +34,15 @@ def declare(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def declare_all_hosts(parser: argparse.ArgumentParser) -> None:
+    """Add --all-hosts, with which `tmelink.cli.all_hosts` runs the command."""
+    parser.add_argument(
+        "--all-hosts",
+        action="store_true",
+        help="NAME is a deployed machine file: ask the lab on each of its hosts, over ssh",
+    )
+
+
 def control(options: argparse.Namespace) -> Client:
     """The lab that the options name; raises `NotRunning`."""
     return connect(options.name)

@@ -24,6 +24,7 @@ LOOK_SECONDS = 0.02
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser)
+    labs.declare_all_hosts(parser)
 
 
 def main(options: argparse.Namespace) -> int:

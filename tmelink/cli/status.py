@@ -27,6 +27,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser)
+    labs.declare_all_hosts(parser)
     element = parser.add_argument(
         "element", metavar="ELEMENT", nargs="?", help="one element, with all its details"
     )

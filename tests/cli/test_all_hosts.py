@@ -1,0 +1,134 @@
+"""`--all-hosts`: one command for the labs on all hosts of a file, with a stand-in for ssh."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.places import free_port
+from tmelink.cli import main
+from tmelink.deploy import over_ssh
+from tmelink.errors import TmelinkError
+from tmelink.tmesh.host_access import SshTarget
+
+SSH = f"""#!{sys.executable}
+# ssh [OPTION VALUE]… HOST COMMAND: each host has the running labs of a folder of its name.
+import os, sys
+words = sys.argv[1:]
+while words[0].startswith("-"):
+    words = words[1 if words[0] == "-T" else 2:]
+host, command = words
+if host == "away":
+    print("ssh: connect to host away port 22: No route to host", file=sys.stderr)
+    sys.exit(255)
+os.environ["TMELINK_RUNTIME_DIR"] = os.path.join(os.environ["HOSTS"], host)
+os.execv("/bin/sh", ["sh", "-c", command])
+"""
+
+FILE = """\
+host north address 127.0.0.1 ssh root@north:2222 {{
+    le0: tmelink/host inet 10.0.77.1/24
+    link0 at le0: tme/host/openvpn/socket/link --dev tap --local 127.0.0.1 --lport {north} \\
+        --remote 127.0.0.1 {south}
+}}
+host south address 127.0.0.1 ssh south {{
+    le1: tmelink/host inet 10.0.77.2/24
+    link1 at le1: tme/host/openvpn/socket/link --dev tap --local 127.0.0.1 --lport {south} \\
+        --remote 127.0.0.1 {north}
+}}
+"""
+
+
+def program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file for two hosts, and its lab on each of them."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program(programs / "ssh", SSH)
+    program(programs / "sudo", '#!/bin/sh\n[ "$1" = -n ] && shift\nexec "$@"\n')
+    program(programs / "tmelink", f'#!/bin/sh\nexec {sys.executable} -m tmelink "$@"\n')
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOSTS", str(tmp_path))
+    path = tmp_path / "lab.conf"
+    path.write_text(FILE.format(north=free_port(), south=free_port()))
+    running = []
+    for host in ("north", "south"):
+        (tmp_path / host).mkdir(mode=0o700)
+        lab = subprocess.Popen(
+            [sys.executable, "-m", "tmelink", "run", str(path), "--name", "lab", "--host", host],
+            env=os.environ | {"TMELINK_RUNTIME_DIR": str(tmp_path / host)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(lab)
+    try:
+        for lab in running:
+            assert lab.stderr is not None
+            assert any("running:" in line for line in lab.stderr)
+        yield path
+    finally:
+        for lab in running:
+            lab.terminate()
+            lab.communicate(timeout=20)
+
+
+def test_every_host_answers_under_its_name(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["exec", str(file), "le0 ping 10.0.77.2 count 1", "--all-hosts"]) == 1
+    said = capfd.readouterr().out
+    # le0 is on one of them alone.
+    north, south = said.split("south:")
+    assert north.startswith("north:\n")
+    assert "1 received" in north
+    assert "le0" in south
+    main(["status", str(file), "--all-hosts", "--json"])
+    found = json.loads(capfd.readouterr().out)
+    assert {host: [row["name"] for row in status["elements"]] for host, status in found.items()} == {
+        "north": ["le0", "link0"],
+        "south": ["le1", "link1"],
+    }
+    assert main(["events", str(file), "--all-hosts", "--since", "1h", "--no-follow"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} == {"north", "south"}
+
+
+def test_the_two_ends_of_a_link_are_compared(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", str(file), "--all-hosts"])
+    assert capfd.readouterr().out.endswith("between the hosts:\nnothing found\n")
+    assert main(["stop", str(file), "--all-hosts"]) == 0
+    assert main(["status", str(file), "--all-hosts"]) == 3
+
+
+def test_a_host_that_ssh_cannot_reach_is_named(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "other" / "lab.conf"
+    gone.parent.mkdir()
+    gone.write_text(file.read_text().replace("ssh south", "ssh away"))
+    assert main(["status", str(gone), "--all-hosts", "--json"]) != 0
+    captured = capfd.readouterr()
+    assert captured.err == "south: ssh away: ssh: connect to host away port 22: No route to host\n"
+    assert list(json.loads(captured.out)) == ["north", "south"]
+
+
+def test_ssh_gets_what_the_file_says() -> None:
+    command = over_ssh.ssh_command(SshTarget("h", "amy", 2222), ["exec", "lab", "le0 ping 10.0.0.1"])
+    assert command[-6:-1] == ["-p", "2222", "-l", "amy", "h"]
+    assert command[-1].endswith("sh tmelink exec lab 'le0 ping 10.0.0.1'")
+
+
+def test_a_file_without_hosts_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lab.conf"
+    path.write_text("le0: tmelink/host inet 10.0.0.1/24\n")
+    with pytest.raises(TmelinkError, match="has no host that ssh could find"):
+        over_ssh.deployed(path)

@@ -1,0 +1,109 @@
+"""`--all-hosts`: a command for running labs, on every host of a deployed file over ssh.
+
+The command runs on the hosts as it is; here its answers are put together under the hosts' names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tmelink.cli import colours, labs
+from tmelink.deploy import over_ssh
+from tmelink.deploy.over_ssh import SSH_FAILED, DeployedFile, HostReply
+from tmelink.elements.openvpn.link import Link
+from tmelink.errors import TmelinkError
+from tmelink.proof.topology import Topology
+
+FOUND = 4
+"""The exit code of `doctor` where it has found something, and of `status` where something is not up."""
+
+
+def main(options: argparse.Namespace, words: Sequence[str]) -> int:
+    """Run the command that `words` say on all hosts of the file that stands for the lab's name."""
+    name = getattr(options, "name", None) or getattr(options, "subject", None)
+    if name is None:
+        raise TmelinkError("--all-hosts needs the machine file that was deployed in the place of NAME")
+    deployed = over_ssh.deployed(Path(name))
+    asked = [word for word in words if word != "--all-hosts"]
+    asked[asked.index(name)] = deployed.lab
+    follows = words[0] == "events"
+    line = (lambda host, text: _event(host, text, options.json)) if follows else None
+    replies = asyncio.run(over_ssh.run(deployed.targets, asked, line))
+    if not follows:
+        _show(replies, as_json=bool(getattr(options, "json", False)))
+    for host, reply in replies.items():
+        if reply.status == SSH_FAILED:
+            print(f"{host}: ssh {deployed.targets[host]}: {reply.trouble}", file=sys.stderr)
+    between = []
+    if words[0] == "doctor" and not options.json:
+        between = asyncio.run(_compare(deployed))
+        print("\n".join([colours.bold("between the hosts:"), *(between or ["nothing found"])]))
+    worst = max((1 if reply.status == SSH_FAILED else reply.status for reply in replies.values()), default=0)
+    return max(worst, FOUND if between else 0)
+
+
+def _event(host: str, text: str, as_json: bool) -> None:
+    if as_json:
+        try:
+            print(json.dumps({"host": host, **json.loads(text)}), flush=True)
+        except ValueError:
+            print(text, flush=True)
+        return
+    print(f"{host}  {text}", flush=True)
+
+
+def _show(replies: dict[str, HostReply], *, as_json: bool) -> None:
+    """Each host's answer below its name, or one JSON object with a member for each host."""
+    if as_json:
+        labs.dump({host: _parsed(reply) for host, reply in replies.items()})
+        return
+    for number, (host, reply) in enumerate(replies.items()):
+        if number:
+            print()
+        print(colours.bold(f"{host}:"))
+        if reply.status != SSH_FAILED:
+            print((reply.output + reply.errors).rstrip("\n"))
+
+
+def _parsed(reply: HostReply) -> Any:
+    try:
+        return json.loads(reply.output)
+    except ValueError:
+        return {"error": reply.trouble or reply.output.strip()}
+
+
+async def _compare(deployed: DeployedFile) -> list[str]:
+    """What the two ends of each link say of it, where they do not say the same."""
+    replies = await over_ssh.run(deployed.targets, ["status", deployed.lab, "--json"])
+    rows = {
+        (host, row["name"]): row
+        for host, reply in replies.items()
+        for row in (_parsed(reply).get("elements") or [])
+    }
+    return list(_differences(Topology(deployed.machine), rows))
+
+
+def _differences(topology: Topology, rows: dict[tuple[str, str], Any]) -> Iterator[str]:
+    for link in topology.elements():
+        if not isinstance(link, Link):
+            continue
+        for other in topology.link_ends(link):
+            ends = [(topology.home(end) or "", end.name) for end in (link, other)]
+            if isinstance(other, Link) and ends[1] < ends[0]:
+                continue  # told with the other end's name first
+            known = [rows.get(end) for end in ends]
+            up = [row is not None and row["state"] == "up" for row in known]
+            if up[0] == up[1]:
+                continue
+            (host, name), row = next(
+                (end, row) for end, row, fine in zip(ends, known, up, strict=True) if not fine
+            )
+            standing = ends[up.index(True)]
+            why = row["reason"] if row is not None else "its host did not answer"
+            yield f"{standing[1]} on {standing[0]} is up, but {name} on {host} is not: {why}"
