@@ -65,6 +65,11 @@ def _scraped(host: Host) -> Iterator[None]:
         process.stop()
 
 
+def _asked(host: Host) -> contextlib.AbstractContextManager[None]:
+    """A client of the control socket asks for everything."""
+    return _program(host, "status", host.name, "--watch", says="link0")
+
+
 @contextlib.contextmanager
 def _followed(host: Host) -> Iterator[None]:
     """A browser shows the page."""
@@ -90,6 +95,7 @@ COSTS = (
     Cost("impair … loss 0.001%", lines=_impaired("loss 0.001% limit 100000")),
     Cost("impair … match 'udp port 53' loss 1%", lines=_impaired('match "udp port 53" loss 1%')),
     Cost(f"metrics, read {SCRAPES} times a second", run=("--metrics", "127.0.0.1:9273"), beside=_scraped),
+    Cost("status, asked for every 2 s", beside=_asked),
     Cost("web page, open in a browser", beside=_followed),
 )
 """Filters are the rows with an expression: libpcap looks at each frame."""

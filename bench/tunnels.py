@@ -72,7 +72,7 @@ def _tmelink(kind: str = "tap", device: str = "") -> Begin:
             f"own: tme/host/tun/{kind} interface {TAP} {addresses} {device}\n"
             f"link0 at own: tme/host/openvpn/socket/link {link}\n",
         )
-        process = host.start(sys.executable, "-m", "tmelink", "run", "--name", host.name, machine)
+        process = host.start(sys.executable, "-m", "tmelink", "run", machine)
         process.expect("running:")
         return process
 
@@ -147,18 +147,6 @@ def _both(
     return start
 
 
-def _watched(start: Callable[[Pair], list[Process]]) -> Callable[[Pair], list[Process]]:
-    """A tunnel of tmelink's, both of whose labs are asked for their status again and again meanwhile."""
-
-    def begin(pair: Pair) -> list[Process]:
-        processes = start(pair)
-        for host in pair.hosts:
-            host.start(sys.executable, "-m", "tmelink", "status", host.name, "--watch", "--json")
-        return processes
-
-    return begin
-
-
 def _mixed(sender: str, receiver: str, mode: str) -> Callable[[Pair], list[Process]]:
     """tmelink at one end and OpenVPN at the other; transfers go from the sender to the receiver."""
     begin = {"openvpn": _openvpn(), "tmelink": _tmelink()}
@@ -207,12 +195,6 @@ TUNNELS = (
         "openvpn udp plain, tuned", "openvpn", _both("openvpn", "plain", TUNED), beside="openvpn udp plain"
     ),
     Tunnel("tmelink udp plain", "", _both("tmelink", "plain"), beside="openvpn udp plain"),
-    Tunnel(
-        "tmelink udp plain, status asked for",
-        "",
-        _watched(_both("tmelink", "plain")),
-        beside="openvpn udp plain",
-    ),
     Tunnel(
         "tmelink udp plain, --udp-offload off",
         "",

@@ -156,7 +156,10 @@ REASONS: Final[Mapping[str, Reason]] = {
     "client cannot repeat its key (OpenVPN 2.5)": Reason(
         "in", "an old client, and --tls-crypt-v2 without cookies is not allowed", "update the client"
     ),
-    "reset that is not the first packet": Reason("in", "a session begins with a packet that is not its first", _ATTACK),
+    "reset that is not the first packet": Reason(
+        "in", "a session begins with a packet that is not its first: one end has --tls-crypt, the other not, or an "
+        "old packet came again", _CONTROL_KEY,
+    ),
     "reset of a peer that is alive": Reason("in", "a session begins while the present one is heard", _ATTACK),
     "more resets than one a second": Reason("in", "sessions begin faster than they are answered", _ATTACK),
     "more resets than --connect-freq-initial": Reason("in", "too many sessions begin", _ATTACK),

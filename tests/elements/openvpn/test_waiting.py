@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("keys")
     for name in ("one", "two"):
         assert main(["genkey", "secret", str(folder / name)]) == 0
+    assert main(["keygen", str(folder / "own")]) == 0
     return str(folder / "one"), str(folder / "two")
 
 
@@ -117,6 +119,24 @@ CASES = {
     ),
     "a key against plain": (f"{STATIC} ONE", "", "may have no key", "does not look like Ethernet"),
     "fragment": ("--fragment 1200", "", "header of a fragment is impossible", "does not look like Ethernet"),
+    "tls-crypt": (
+        "--tls-server TLS --tls-crypt ONE",
+        "--tls-client TLS --tls-crypt TWO",
+        "key does not verify it: compare --tls-crypt",
+        "or its --tls-crypt or --tls-auth key is another one",
+    ),
+    "tls-auth": (
+        "--tls-server TLS --tls-auth ONE",
+        "--tls-client TLS --tls-auth TWO",
+        "key does not verify it: compare --tls-crypt",
+        "or its --tls-crypt or --tls-auth key is another one",
+    ),
+    "tls-crypt at one end": (
+        "--tls-server TLS",
+        "--tls-client TLS --tls-crypt TWO",
+        "one end has --tls-crypt",
+        "or its --tls-crypt or --tls-auth key is another one",
+    ),
     "compression": ("--compress stub-v2", "", "'comp-lzo' is present in loc", "'comp-lzo' is present in rem"),
 }
 
@@ -125,6 +145,9 @@ CASES = {
 def test_what_does_not_fit_is_said_in_words_at_both_ends(case: str, keys: tuple[str, str]) -> None:
     mine, others, here, there = CASES[case]
     mine, others = (text.replace("ONE", keys[0]).replace("TWO", keys[1]) for text in (mine, others))
+    own = str(Path(keys[0]).with_name("own"))
+    tls = f"--key {own}.key --cert {own}.crt --peer-fingerprint {'00:' * 31}00"
+    mine, others = (text.replace("TLS", tls) for text in (mine, others))
 
     async def body() -> None:
         a, b = pair(mine, others)

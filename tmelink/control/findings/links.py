@@ -147,5 +147,9 @@ async def nothing_heard(subject: Subject) -> AsyncIterator[Finding]:
         if not received.frames and not any(reason in BY_REASON for reason in sent.drops):
             evidence = f"{sent.frames} datagrams sent, none received"
             remedy = "start the other end; allow the port in both firewalls, and in a router before it"
+            if link.arguments.tls is not None:
+                remedy += (
+                    "; compare --tls-crypt and --tls-auth, since an end with another key answers nothing"
+                )
             text = "nothing is heard from the peer, and nothing says why"
             yield Finding("nothing heard", link.name, text, evidence, remedy, 70)

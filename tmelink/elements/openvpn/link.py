@@ -116,7 +116,8 @@ class Link(OpenvpnElement):
         self._shaper: FrameShaper | PacedSender | None = None
         self._paced: PacedSender | None = None
         """Over UDP, where --shaper does not set the pace."""
-        self._waiting = WaitingLog(self)
+        wrapped = arguments.tls_crypt or arguments.tls_auth or arguments.tls_crypt_v2
+        self._waiting = WaitingLog(self, wrapped=wrapped is not None)
         self._probe = PathProbe(self._send_probe)
         self._place = ""
         self.failure = ""

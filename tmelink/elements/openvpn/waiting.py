@@ -53,8 +53,22 @@ class Watched(Protocol):
         """As of every element."""
 
 
-def why(sent: Mapping[str, int], received: Mapping[str, int], heard: int, stranger: str | None) -> str:
-    """Why a peer is not heard, by what has been dropped since, and how many datagrams came."""
+WRAPPED = (
+    "or its --tls-crypt or --tls-auth key is another one: then it answers nothing, and its own log says so"
+)
+
+
+def why(
+    sent: Mapping[str, int],
+    received: Mapping[str, int],
+    heard: int,
+    stranger: str | None,
+    silence: str = NOTHING_HEARD,
+) -> str:
+    """Why a peer is not heard, by what has been dropped since, and how many datagrams came.
+
+    `silence` is what to say where none came.
+    """
     refused = [(count, reason) for reason, count in received.items() if count > 0 and _is_telling(reason)]
     if refused:
         reason = max(refused)[1]
@@ -64,7 +78,7 @@ def why(sent: Mapping[str, int], received: Mapping[str, int], heard: int, strang
     lost = [(count, reason) for reason, count in sent.items() if count > 0 and _is_telling(reason)]
     if lost:
         return explained(max(lost)[1])
-    return HEARD if heard else NOTHING_HEARD
+    return HEARD if heard else silence
 
 
 def _is_telling(reason: str) -> bool:
@@ -73,9 +87,13 @@ def _is_telling(reason: str) -> bool:
 
 
 class WaitingLog:
-    """One link's waiting. `stranger` is where datagrams come from that are not the peer's, if any do."""
+    """One link's waiting. `stranger` is where datagrams come from that are not the peer's, if any do.
 
-    def __init__(self, owner: Watched) -> None:
+    With `wrapped` control packets are protected by a key, and an end with another one says nothing.
+    """
+
+    def __init__(self, owner: Watched, *, wrapped: bool = False) -> None:
+        self._silence = f"{NOTHING_HEARD}, {WRAPPED}" if wrapped else NOTHING_HEARD
         self.stranger: str | None = None
         self._owner = owner
         self._where = ""
@@ -123,8 +141,8 @@ class WaitingLog:
         heard = sum(now[name].frames - _frames(before, name) for name in now if "received" in name)
         sent = sum((grown[name] for name in grown if "sent" in name), Counter[str]())
         received = sum((grown[name] for name in grown if "received" in name), Counter[str]())
-        found = why(sent, received, heard, self.stranger)
-        if found != NOTHING_HEARD or not self._reason:
+        found = why(sent, received, heard, self.stranger, self._silence)
+        if found != self._silence or not self._reason:
             self._reason = found
         return self._reason
 
