@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 _MAC = re.compile(r"[0-9A-Fa-f]{1,2}([:-])[0-9A-Fa-f]{1,2}(\1[0-9A-Fa-f]{1,2}){4}")
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!\d+$){_LABEL}")
-_INTERFACE = re.compile(r"[^\s/:]{1,15}")
+_INTERFACE = re.compile(r"[^\s/:%]{1,15}")
 
 
 def text(word: str) -> str:
@@ -40,9 +40,16 @@ def unicast_mac(word: str) -> bytes:
 
 
 def interface_name(word: str) -> str:
-    """A network interface's name: 1 to 15 characters without blanks, `/` and `:`."""
+    """A network interface's name: 1 to 15 characters without blanks, `/`, `:` and `%`.
+
+    Linux takes `%d` for a number of its choice, and has settings for `all` interfaces and by `default`.
+    """
+    if word in ("all", "default"):
+        raise ValueError(f"'{word}' is not a valid interface name: Linux keeps it for settings")
     if not _INTERFACE.fullmatch(word) or word in (".", ".."):
-        raise ValueError(f"'{word}' is not a valid interface name: 1 to 15 characters, no blank, '/' or ':'")
+        raise ValueError(
+            f"'{word}' is not a valid interface name: 1 to 15 characters, no blank, '/', ':' or '%'"
+        )
     return word
 
 

@@ -172,3 +172,9 @@ def test_another_system_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(UnsupportedHere, match="needs Linux, and this is darwin"):
         asyncio.run(Tap("tap1", Tap.Arguments()).open())
+
+
+@pytest.mark.parametrize("name", ["all", "default", "tap%d", "50%", ".", "..", "a:b", "sixteen-letters-"])
+def test_names_that_the_kernel_does_not_take_are_mistakes(name: str) -> None:
+    [mistake] = mistakes(Tap, f"interface {name}")
+    assert "is not a valid interface name" in mistake
