@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import tracemalloc
 
 import pytest
 
 from tests.support.aio import eventually, run
-from tests.support.links import OCC, PING, End, listening
-from tests.support.machines import Events, frame
+from tests.support.links import OCC, PING, End, link, listening
+from tests.support.machines import Events, Machine, frame, opened
 from tests.support.sockets import bare_peer, dial, framed, free_port, received
+from tmelink.element import connect
+from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.openvpn import connector
 from tmelink.errors import ElementError
 
@@ -218,6 +221,44 @@ def test_a_big_tcp_transfer_holds_the_sender_and_loses_nothing() -> None:
             await end.machine.until(lambda: end.machine.held == [True, False])
             assert end.drops("wire sent") == {}
             peer.close()
+
+    run(body)
+
+
+def test_three_links_between_two_switches_take_bounded_memory() -> None:
+    """A broadcast goes round and round between two processes; what is sent beside it still arrives."""
+
+    async def body() -> None:
+        one, two = Switch("one", Switch.Arguments()), Switch("two", Switch.Arguments())
+        stations = [Machine(offload=False) for _ in range(2)]
+        links = []
+        for station, switch in zip(stations, (one, two), strict=True):
+            connect(station.port(), switch.port())
+        for _ in range(3):
+            ports = free_port(), free_port()
+            for own, peer, switch in ((ports[0], ports[1], one), (ports[1], ports[0], two)):
+                end = link(
+                    f"--dev tap --local 127.0.0.1 --lport {own} --remote 127.0.0.1 {peer} --disable-occ"
+                )
+                connect(end.port(), switch.port())
+                links.append(end)
+        async with opened(one, two, *links):
+            stations[0].send(b"\xff" * 6 + b"\2\0\0\0\0\1" + bytes(48))
+            crossed = links[0].counters()["wire sent"]
+            tracemalloc.start()
+            try:
+                await eventually(lambda: links[0].counters()["wire sent"].frames > crossed.frames + 200)
+                before, _ = tracemalloc.get_traced_memory()
+                await eventually(lambda: links[0].counters()["wire sent"].frames > crossed.frames + 800)
+                after, _ = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            # What the stations' own machines keep of the copies that reach them is the test's.
+            kept = sum(len(station.frames) for station in stations) * 200
+            assert after - before < (1 << 20) + kept
+            stations[1].frames.clear()
+            stations[0].send(frame(7))
+            await stations[1].until(lambda: frame(7) in stations[1].frames)
 
     run(body)
 
