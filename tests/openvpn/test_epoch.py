@@ -104,7 +104,7 @@ def test_a_forged_epoch_moves_nothing() -> None:
 
 
 def test_a_used_up_epoch_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(epoch, "USAGE_LIMIT", 150)
+    monkeypatch.setattr(epoch, "EPOCH_LIMIT", 150)
     one, other, drops = pair()
     epochs = []
     for _ in range(10):

@@ -85,6 +85,7 @@ class Datagrams:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._arena = arena()
+        self._lone = [self._arena[:DATAGRAM]]
         self._waiting = False
         self._read_at = 0.0
         self._too_long: int | None = None
@@ -112,13 +113,42 @@ class Datagrams:
     # Reading
 
     def _read(self) -> None:
+        if monotonic() < self._read_at + BUSY_SECONDS:
+            self._read_many(READS)
+        elif self.receive_one is None or self._replies is not None:
+            self._read_many(1)
+        else:
+            self._read_lone(self.receive_one)
+        self._read_at = monotonic()
+
+    def _read_lone(self, receive_one: ReceiveOne) -> None:
+        """Read a datagram that is likely to be alone: the same as `_read_many`, with fewer steps."""
+        try:
+            length, control, _flags, address = self.sock.recvmsg_into(self._lone, self._room)
+        except BlockingIOError:
+            self._read_errors()
+            return
+        except OSError as error:
+            self._late_error(error)
+            return
+        received = self.received
+        received.bytes += length
+        data = self._lone[0][:length]
+        if control and 0 < (size := _segment_size(control)) < length:
+            received.frames += math.ceil(length / size)
+            self.receive([Run(data, size)], address)
+        else:
+            received.frames += 1
+            receive_one(data, address)
+
+    def _read_many(self, reads: int) -> None:
         arena, at = self._arena, 0
         items: list[Frame | Run] = []
         sender: Address | None = None
         received = self.received
         room, replies = self._room, self._replies
         recvmsg_into = self.sock.recvmsg_into
-        for _ in range(READS if monotonic() < self._read_at + BUSY_SECONDS else 1):
+        for _ in range(reads):
             try:
                 length, control, _flags, address = recvmsg_into([arena[at : at + DATAGRAM]], room)
             except BlockingIOError:
@@ -155,7 +185,6 @@ class Datagrams:
                 self.receive_one(items[0], sender)
             else:
                 self.receive(items, sender)
-        self._read_at = monotonic()
 
     # What the network says of what was sent
 
@@ -302,6 +331,14 @@ class Datagrams:
         self._loop.remove_writer(self.sock.fileno())
         self._waiting = False
         self._hold(False)
+
+
+def _segment_size(control: Sequence[AncillaryItem]) -> int:
+    """The size of a run's pieces, from what the kernel tells beside it; 0 for a single datagram."""
+    for level, kind, value in control:
+        if kind == UDP_GRO and level == socket.IPPROTO_UDP:
+            return int(struct.unpack_from("=i", value)[0])
+    return 0
 
 
 def _size(item: Frame | Run) -> int:

@@ -338,8 +338,9 @@ class Link(OpenvpnElement):
 
     def deliver_one(self, frame: Frame) -> None:
         """A frame from the peer, for the machine, that comes alone."""
-        if self._paced is not None:
-            self._paced.heard((frame,))
+        paced = self._paced
+        if paced is not None and self.sent.frames >= paced.look_at:
+            paced.heard((frame,))
         if self.ports:
             self.ports[0].send_one(frame)
         else:

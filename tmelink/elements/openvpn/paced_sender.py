@@ -22,6 +22,9 @@ PIECES = 16
 LOOKED_AT = 4
 """Frames at the end of a burst that are looked at for signs of loss."""
 
+EVERY = 16
+"""Datagrams that are sent between two looks at frames that come alone: an idle tunnel pays nothing."""
+
 
 class PacedSender:
     """Passes frames to `send`, which counts in `sent` what goes on the wire.
@@ -47,11 +50,14 @@ class PacedSender:
         self._queue: deque[tuple[list[Item], int]] = deque()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self.look_at = 0
+        """How many datagrams have to have been sent before a frame that comes alone is looked at."""
 
     def heard(self, items: Sequence[Item]) -> None:
         """Frames from the peer, whose TCP may ask for what was lost."""
         now, pace, ip = self._loop.time(), self._pace, self._ip
         pace.sample(self._sent.frames, now)
+        self.look_at = self._sent.frames + EVERY
         for item in items[-LOOKED_AT:]:
             if not isinstance(item, Run) and reports_loss(item, ip=ip):
                 limited = pace.limited

@@ -18,6 +18,9 @@ from tmelink.openvpn.data.replay import USUAL, Lateness
 FUTURE = 4
 """Epochs ahead of the peer's current one whose packets are taken, as OpenVPN does."""
 
+EPOCH_LIMIT = USAGE_LIMIT - (1 << 20)
+"""The usage at which an epoch ends, early enough for packets that are not looked at one by one."""
+
 WORN_EPOCH = 0xF000
 """The epoch at which a renegotiation is due (OpenVPN's ssl.c)."""
 
@@ -118,9 +121,9 @@ class EpochKeys(AeadKeys):
         send, receive = self._send, self._receive
         if self._sending_epochs.epoch >= 0xFFFF:
             return send
-        tired = self._limited and send.usage(send.number) > USAGE_LIMIT
+        tired = self._limited and send.usage(send.number) > EPOCH_LIMIT
         if not tired and send.base == receive.base:
-            tired = self._limited and receive.usage(receive.window.top) > USAGE_LIMIT
+            tired = self._limited and receive.usage(receive.window.top) > EPOCH_LIMIT
         if tired or send.number >= LAST_COUNT:
             self._send = self._sending_epochs.advance()
         return self._send

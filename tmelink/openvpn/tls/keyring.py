@@ -7,12 +7,13 @@ do, so that no frame is lost between keys. Counts what keys have carried. Knows 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tmelink import frame
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data import direction
 from tmelink.openvpn.data import keys as data_keys
+from tmelink.openvpn.data.aead import AeadKeys
 from tmelink.openvpn.data.keys import DataKeys
 from tmelink.openvpn.data.packet import DATA_V1, DATA_V2
 from tmelink.openvpn.data.replay import Lateness
@@ -39,6 +40,12 @@ class Keyring:
         self._opening: dict[int, Negotiation] = {}
         self._head = b""
         self._skip = 0
+        limits = settings.control
+        self._counts = limits.reneg_bytes > 0 or limits.reneg_pkts > 0
+        """Whether each packet may be the one at which new keys are due."""
+        self._seal_one: Callable[[bytes, int, Frame], bytes | None] | None = None
+        self._openers: dict[int, tuple[Negotiation, AeadKeys, int, int]] = {}
+        """How a data packet that comes alone is opened, by its first byte."""
         self.switch_at: float | None = None
 
     def follow(self, control_session: ControlSession | None, now: float) -> None:
@@ -46,12 +53,17 @@ class Keyring:
         self._control_session = control_session
         negotiations = [] if control_session is None else control_session.negotiations()
         self._opening = {n.key_id: n for n in negotiations if n.keys is not None}
+        self._openers = {}
+        for key_id, negotiation in self._opening.items():
+            if isinstance(negotiation.keys, AeadKeys) and not self._counts:
+                self._openers[DATA_V1 << 3 | key_id] = negotiation, negotiation.keys, 1, 1
+                self._openers[DATA_V2 << 3 | key_id] = negotiation, negotiation.keys, 4, 0
         self.choose(now)
 
     def choose(self, now: float) -> None:
         """Choose what seals."""
         control_session = self._control_session
-        self.switch_at = self._sealing = None
+        self.switch_at = self._sealing = self._seal_one = None
         if control_session is None or control_session.negotiated is None:
             return
         new, old = control_session.current, control_session.previous
@@ -67,6 +79,8 @@ class Keyring:
         self._sealing = chosen
         if chosen is not None:
             self._head, self._skip = _head(control_session.negotiated, chosen.key_id)
+            lasts = self.switch_at is None and not self._counts
+            self._seal_one = chosen.keys.seal_one if lasts and isinstance(chosen.keys, AeadKeys) else None
 
     def _patience(self) -> float:
         """How long after a negotiation began the peer surely has its keys (as OpenVPN reckons)."""
@@ -94,6 +108,32 @@ class Keyring:
         sealing.bytes += frame.size(wire)
         sealing.packets += frame.count(wire)
         return wire
+
+    def seal_one(self, payload: Frame) -> bytes | None:
+        """The data packet of a payload that goes alone, under keys that last; None leaves it to `seal`."""
+        sealing, seal = self._sealing, self._seal_one
+        if seal is None or sealing is None:
+            return None
+        packet = seal(self._head, self._skip, payload)
+        if packet is not None:
+            sealing.bytes += len(packet)
+            sealing.packets += 1
+        return packet
+
+    def open_one(self, packet: Frame, now: float) -> bytes | None:
+        """The payload of a data packet that came alone; None leaves it to `open`.
+
+        Empty for one that is counted and dropped.
+        """
+        opener = self._openers.get(packet[0])
+        if opener is None or not opener[0].used_by_peer:
+            return None
+        negotiation, keys, at, skip = opener
+        payload = keys.open_one(at, skip, packet, now)
+        if payload:
+            negotiation.bytes += len(payload)
+            negotiation.packets += 1
+        return payload
 
     def open(self, first: int, packets: Run | Sequence[Frame], now: float) -> Sequence[Item]:
         """The payloads of data packets that all begin with the byte `first`."""

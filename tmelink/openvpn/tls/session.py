@@ -238,17 +238,14 @@ class TlsSession:
 
     def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:
         """The data packet of an ordinary frame, under keys that last."""
-        keyring, liveness = self._keyring, self._liveness
-        if (
-            self._ended
-            or liveness.quiet_seconds
-            or not self._payloads.passes(frame)
-            or not keyring.ready(now)
-            or keyring.needs_rekey()
-        ):
+        liveness = self._liveness
+        if self._ended or liveness.quiet_seconds or not self._payloads.passes(frame):
+            return None
+        packet = self._keyring.seal_one(frame)
+        if packet is None:
             return None
         liveness.last_sent = now
-        return keyring.seal([frame])
+        return [packet]
 
     def open_one(self, datagram: Frame, now: float, source: Hashable = None) -> Frame | Step:
         """The frame of a data packet from where the peer is, under keys that last."""
@@ -260,19 +257,17 @@ class TlsSession:
             or liveness.unheard
             or liveness.quiet_seconds
             or not len(datagram)
-            or not is_data(datagram[0])
-            or self._keyring.needs_rekey()
+            or (payload := self._keyring.open_one(datagram, now)) is None
         ):
             return self.receive([datagram], now, source)
+        if not payload:
+            return NOTHING
+        liveness.last_received = now
+        if self._payloads.is_plain_frame(payload):
+            return payload
         frames: list[Carried] = []
-        opened = self._keyring.open(datagram[0], (datagram,), now)
-        if opened:
-            liveness.last_received = now
-            payload = opened[0]
-            if self._payloads.is_plain_frame(payload) and not self._keyring.needs_rekey():
-                return payload
-            self._sort_payloads(opened, frames, now)
-        return self._after_data(frames, bool(opened), now)
+        self._sort_payloads((payload,), frames, now)
+        return self._after_data(frames, True, now)
 
     def tick(self, now: float) -> Step:
         """What time asks for: repetitions, new keys, pings, the end of what took too long."""
