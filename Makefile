@@ -63,6 +63,14 @@ host-chaos: $(VENV)/.test
 soak: $(VENV)/.test
 	$(BIN)/python -m tests.chaos.soak --sessions $(SESSIONS) --joins $(JOINS) $(ARGS)
 
+.PHONY: docs
+
+# The documentation as a site in build/site: strictly, with every link and anchor looked up.
+docs: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python docs/site/check.py build/site
+
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

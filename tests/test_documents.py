@@ -95,15 +95,3 @@ def test_the_examples_on_embedding_run() -> None:
     results = doctest.testfile(str(ROOT / "docs/embedding.md"), module_relative=False)
     assert results.attempted > 5
     assert not results.failed
-
-
-@pytest.mark.parametrize(
-    ("document", "text"),
-    [
-        (document.name, text)
-        for document in DOCUMENTS
-        for text in re.findall(r"```tmesh\n(.*?)```", document.read_text(), flags=re.DOTALL)
-    ],
-)
-def test_machine_files_in_documents_check(document: str, text: str) -> None:
-    machine.load(text)

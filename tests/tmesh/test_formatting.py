@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 
+from tests.support.documents import Block, blocks
 from tests.support.fuzzing import examples
 from tests.support.machine_texts import SOUP, bare, read, spelled
 from tmelink.cli import main
@@ -16,8 +16,6 @@ from tmelink.resources import folder
 from tmelink.source import Source
 from tmelink.tmesh.formatting import formatted
 from tmelink.tmesh.language import parse
-
-DOCUMENTS = Path(__file__).parents[2] / "docs"
 
 
 def done(text: str) -> str:
@@ -77,16 +75,9 @@ def test_every_sample_is_formatted(sample: Path) -> None:
     assert done(sample.read_text()) == sample.read_text()
 
 
-@pytest.mark.parametrize(
-    ("page", "text"),
-    [
-        (page.name, text)
-        for page in sorted(DOCUMENTS.glob("**/*.md"))
-        for text in re.findall(r"^```tmesh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    ],
-)
-def test_what_the_documents_show_is_formatted(page: str, text: str) -> None:
-    assert done(text) == text
+@pytest.mark.parametrize("block", blocks("tmesh"), ids=str)
+def test_what_the_documents_show_is_formatted(block: Block) -> None:
+    assert done(block.text) == block.text
 
 
 def the_same(text: str) -> None:
