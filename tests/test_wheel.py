@@ -112,6 +112,7 @@ def test_the_wheel_holds_grammar_samples_licence_and_nothing_of_the_tests(wheel:
     info, data = f"{name}.dist-info", f"{name}.data"
     assert {name.split("/")[0] for name in names} == {"tmelink", info, data}
     assert f"{info}/licenses/LICENSE" in names
+    assert f"{data}/data/lib/systemd/system/tmelink@.service" in names
     share = [path for path in (CHECKOUT / "share").rglob("*") if path.is_file()]
     assert {f"{data}/data/share/{path.relative_to(CHECKOUT / 'share')}" for path in share} <= names
 

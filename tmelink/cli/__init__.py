@@ -11,6 +11,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 from tmelink.cli import completers, labs, streams
@@ -90,7 +91,8 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     top.add_argument("--version", action=_VersionAction, nargs=0, help="the version, and what works here")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name in names:
-        command = import_module(f"tmelink.cli.{name}")
+        # `import` is a word of Python's, which no module can have as its name.
+        command = import_module(f"tmelink.cli.{name}{'_' * iskeyword(name)}")
         sub = commands.add_parser(
             command.NAME,
             help=command.HELP,
