@@ -228,6 +228,9 @@ class Element:
     carried_by: Port | None = None
     """Of a tunnel, its connection to what carries its outer packets, where that is in the same process."""
 
+    is_station: ClassVar[bool] = False
+    """Whether what it leads to is a single machine, so that no path goes on from there."""
+
     takes_on_mtu: ClassVar[bool] = False
     """Whether it takes on the MTU of what it is connected to, where its `mtu` returns None.
 

@@ -18,11 +18,12 @@ from pathlib import Path
 from tmelink import registry
 from tmelink.element import Claim, Element, Port, connect
 from tmelink.errors import ElementError, MachineError, PortError, TmelinkError, UnknownElement
+from tmelink.inline import filters
 from tmelink.inline.netem_words import Impairment, ImpairmentRequest, WordError
 from tmelink.inline.netem_words import request as impairment_request
 from tmelink.inline.pcap_filter import PcapFilter
 from tmelink.source import Mistake, Place, Source, Word, suggestion
-from tmelink.tmesh.declared import Declared, DeclaredImpairment, Join, Order
+from tmelink.tmesh.declared import Declared, DeclaredRule, Join, Order
 from tmelink.tmesh.host_access import HostAccess
 from tmelink.tmesh.layout import Layout
 from tmelink.tmesh.source_file import read, unreadable
@@ -60,6 +61,15 @@ class ConnectionImpairment:
     request: ImpairmentRequest
 
 
+@dataclass(frozen=True)
+class ConnectionFilter:
+    """`filter ELEMENT at OTHER words…`: both elements' names, and what passes, seen from the first."""
+
+    element: str
+    other: str
+    request: filters.FilterRequest
+
+
 @dataclass(eq=False)
 class CheckedMachine:
     """A checked machine file, which a runtime opens, runs and closes.
@@ -78,6 +88,7 @@ class CheckedMachine:
     connections: list[tuple[Port, Port]] = field(default_factory=list)
     commands: list[ElementCommand] = field(default_factory=list)
     impairments: list[ConnectionImpairment] = field(default_factory=list)
+    filters: list[ConnectionFilter] = field(default_factory=list)
     hosts: dict[str, str] = field(default_factory=dict)
     access: dict[str, HostAccess] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
@@ -224,6 +235,8 @@ class _Assembly:
                 machine.commands.append(ElementCommand(target.element, order.words, order.level, order.place))
         for impairment in layout.impairments:
             self.impair(impairment)
+        for declared_filter in layout.filters:
+            self.filter(declared_filter)
         machine.hosts = {name: host.address for name, host in layout.hosts.items()}
         machine.access = {name: host.access for name, host in layout.hosts.items()}
         machine.output = layout.output
@@ -377,7 +390,7 @@ class _Assembly:
             hint = suggestion(word.text, known) or takes
             self.layout.complain(word.place, f"'{word}' is not a command of {element.name}", hint)
 
-    def impair(self, declared: DeclaredImpairment) -> None:
+    def impair(self, declared: DeclaredRule) -> None:
         """An impairment of a connection of the file; mistakes are told at their words."""
         words = declared.words
         try:
@@ -391,17 +404,47 @@ class _Assembly:
         except (ValueError, ElementError) as error:
             self.layout.complain(words[0].place if words else declared.place, str(error))
             return
+        if (ports := self.ends(declared, "an impairment")) is not None:
+            names = ports[0].element.name, ports[1].element.name
+            self.machine.impairments.append(ConnectionImpairment(*names, request))
+
+    def filter(self, declared: DeclaredRule) -> None:
+        """A filter of a connection of the file; mistakes are told at their words."""
+        words = declared.words
+        ports = self.ends(declared, "a filter")
+        taken = [word.text for word in words]
+        try:
+            request = filters.request(taken)
+            if ports is not None and request.words:
+                taken = list(request.words)
+                filters.Selection(taken, ports[0].kind)
+        except WordError as error:
+            wrong = taken[error.index] if taken else ""
+            place = next((word.place for word in words if word.text == wrong), declared.place)
+            self.layout.complain(place, str(error), error.hint)
+            return
+        except ElementError as error:
+            self.layout.complain(words[0].place if words else declared.place, str(error))
+            return
+        if ports is not None:
+            names = ports[0].element.name, ports[1].element.name
+            self.machine.filters.append(ConnectionFilter(*names, request))
+
+    def ends(self, declared: DeclaredRule, what: str) -> tuple[Port, Port] | None:
+        """A connection between the two elements that a rule names, the first one's port first."""
         first, second = (self.made.get(end) for end in declared.ends)
         if first is None or second is None or first.element is None or second.element is None:
-            return
-        both = {first.element, second.element}
-        if not any({port.element for port in pair} == both for pair in self.machine.connections):
-            ends = " and ".join(end.path for end in declared.ends)
-            hint = "an impairment needs a connection of the file"
-            self.layout.complain(declared.place, f"{ends} are not connected", hint)
-            return
-        names = first.element.name, second.element.name
-        self.machine.impairments.append(ConnectionImpairment(*names, request))
+            return None
+        for a, b in self.machine.connections:
+            if (a.element, b.element) == (first.element, second.element):
+                return a, b
+            if (b.element, a.element) == (first.element, second.element):
+                return b, a
+        ends = " and ".join(end.path for end in declared.ends)
+        self.layout.complain(
+            declared.place, f"{ends} are not connected", f"{what} needs a connection of the file"
+        )
+        return None
 
     def port(self, element: Element, side: Side) -> Port | None:
         try:

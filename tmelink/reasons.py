@@ -176,7 +176,24 @@ REASONS: Final[Mapping[str, Reason]] = {
     "not open": Reason("out", "the element is not open yet, or no more"),
     "closed": Reason("out", "the interface is closed"),
     "not taken": Reason("out", "the element takes no frames"),
+    "filtered": Reason("out", "the connection's filter does not let it pass", "see docs/switch.md"),
     "switch loop": Reason("out", "frames come back to a switch that sent them", "remove one of the paths between"),
+    "loop cut": Reason(
+        "out", "the connection closes a loop, and is cut while that lasts", "remove one of the paths between"
+    ),
+    "storm": Reason(
+        "out", "more broadcast, multicast and unknown frames a second than the connection may have flooded",
+        "'storm FRAMES' beside the switch, where that many are meant",
+    ),
+    "parted by the switch": Reason("out", "the two connections are isolated, or of one mesh"),
+    "VLAN not here": Reason("out", "the connection does not have the frame's VLAN", "'vlan' beside the switch"),
+    "no VLAN without a tag": Reason("out", "the connection is a trunk without 'native'", "add 'native VLAN'"),
+    "its station is pinned elsewhere": Reason("out", "'macs' of another connection name the sender"),
+    "its station is not of those here": Reason("out", "'macs' of the connection do not name the sender"),
+    "more stations than mac-limit": Reason("out", "the connection has as many stations as it may have", _ATTACK),
+    "frame check sequence is wrong": Reason(
+        "out", "the frame was damaged, or has no check sequence", "leave out 'fcs' where frames have none"
+    ),
     "reserved for the nearest bridge": Reason("out", "addresses 01:80:c2:00:00:00 to -0f are not forwarded (IEEE 802.1D)"),
     "table full": Reason("in", "the switch knows as many stations as it keeps", _ATTACK),
     "short frame": Reason("both", "it is shorter than an Ethernet header"),

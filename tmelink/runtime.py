@@ -25,6 +25,7 @@ from tmelink.frame import Counters
 from tmelink.inline import chain
 from tmelink.inline.capture import SNAPLEN, CaptureOptions
 from tmelink.inline.capture_file import CaptureFile
+from tmelink.inline.filters import FilterRequest, set_filter
 from tmelink.inline.impairment import impair
 from tmelink.inline.netem_words import Impairment, WordError
 from tmelink.inline.netem_words import request as impairment_request
@@ -150,6 +151,7 @@ class Lab(Mapping[str, Element]):
         self._set_levels()
         joined = difference.join()
         self._renew_impairments(impairments, joined)
+        self._renew_filters()
         failed_before = set(self.failures)
         self._keep_going, keep_going = True, self._keep_going
         try:
@@ -247,6 +249,19 @@ class Lab(Mapping[str, Element]):
         for pair in changed:
             self._impair(new.get(pair, ()))
 
+    def _renew_filters(self) -> None:
+        """Filter every connection as the file says now."""
+        held: dict[Port, FilterRequest] = {}
+        for each in self.machine.filters:
+            for port in self.ports_between(each.element, each.other):
+                assert port.peer is not None, "it is connected"
+                for direction, end in (("out", port), ("in", port.peer)):
+                    if each.request.direction in (direction, "both"):
+                        held[end] = each.request
+        for pair in self.machine.connections:
+            for end in pair:
+                set_filter(end, held[end].words if end in held else ())
+
     def _announce_connections(self, *ports: Port) -> None:
         for port in dict.fromkeys(ports):
             port.element.carrier(port)
@@ -294,6 +309,7 @@ class Lab(Mapping[str, Element]):
         await namespaces.run(recovery.recover)
         self._set_levels()
         self._impair(self.machine.impairments)
+        self._renew_filters()
         # All at once, since one may wait for what another creates (a packet tap on a TAP's interface).
         tasks = [asyncio.create_task(self._open_one(e)) for e in self.machine.elements.values()]
         try:

@@ -14,6 +14,7 @@ from tmelink.control.protocol import Json
 from tmelink.control.rates import ELEMENTS_A_TURN, Key
 from tmelink.element import Element, Port
 from tmelink.frame import Counters
+from tmelink.inline.filters import filter_of
 from tmelink.state import Event
 
 METHODS = Methods()
@@ -131,6 +132,11 @@ def _connection(control: Control, port: Port, now: float) -> Json:
         "to": there,
         "sent": _counters(control, (here, port.index), port.sent, now),
         "received": _counters(control, (there, peer.index), peer.sent, now),
+        "filters": {
+            direction: " ".join(stage.selection.words)
+            for direction, end in (("out", port), ("in", peer))
+            if (stage := filter_of(end)) is not None
+        },
     }
 
 

@@ -7,9 +7,9 @@ The words and their meaning are those of tc-netem(8), with `burst`, `drop every`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, cast
 
 from tmelink.source import suggestion
 
@@ -136,13 +136,9 @@ class ImpairmentRequest:
         return _Reader(self.words).read(Impairment() if self.clear else before)
 
 
-def request(words: list[str]) -> ImpairmentRequest:
-    """Read a whole request; raises `WordError`.
-
-    `clear` alone takes every impairment away. `direction in|out|both` may stand anywhere; "both" is meant
-    without it.
-    """
-    rest, direction, clear = list(words), "both", False
+def directed(words: Sequence[str]) -> tuple[list[str], Direction]:
+    """The words without `direction in|out|both`, and that direction; "both" where there is none."""
+    rest, direction = list(words), "both"
     while "direction" in rest:
         at = rest.index("direction")
         choice = rest[at + 1] if at + 1 < len(rest) else ""
@@ -150,10 +146,21 @@ def request(words: list[str]) -> ImpairmentRequest:
             raise WordError(min(at + 1, len(rest) - 1), "direction is in, out or both")
         direction = choice
         del rest[at : at + 2]
+    return rest, cast(Direction, direction)
+
+
+def request(words: list[str]) -> ImpairmentRequest:
+    """Read a whole request; raises `WordError`.
+
+    `clear` alone takes every impairment away. `direction in|out|both` may stand anywhere; "both" is meant
+    without it.
+    """
+    rest, direction = directed(words)
+    clear = False
     if rest[:1] == ["clear"]:
         clear = True
         del rest[0]
-    asked = ImpairmentRequest(direction, clear, tuple(rest))  # type: ignore[arg-type]
+    asked = ImpairmentRequest(direction, clear, tuple(rest))
     try:
         asked.applied(Impairment())
     except WordError as error:

@@ -67,6 +67,27 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+_LONGEST_HEADER = 60
+"""Bytes of the longest IPv4 header, which is what a program adds to an offset."""
+
+
+def _looks_at(program: _BpfProgram) -> int:
+    """How many bytes of a frame a program looks at, at most (the instructions are those of bpf(4))."""
+    most, computed = 0, False
+    for index in range(program.length):
+        each = program.instructions[index]
+        kind, mode, size = (
+            each.code & 0x07,
+            each.code & 0xE0,
+            {0x00: 4, 0x08: 2, 0x10: 1}.get(each.code & 0x18),
+        )
+        if kind in (0, 1) and mode in (0x20, 0x40, 0xA0):  # LD or LDX, of ABS, IND or MSH
+            most = max(most, each.k + (size or 1) + (_LONGEST_HEADER if mode == 0x40 else 0))
+        # An offset from anything but the length of a header: TAX, or LDX from memory.
+        computed = computed or (kind == 7 and not each.code & 0xF8) or (kind == 1 and mode == 0x60)
+    return SNAPLEN if computed else min(most, SNAPLEN)
+
+
 class PcapFilter:
     """A compiled expression: `matches(frame)`. Raises `ValueError` with libpcap's message for a wrong one."""
 
@@ -84,10 +105,11 @@ class PcapFilter:
         finally:
             self._library.pcap_close(handle)
         self._run = self._library.bpf_filter
+        self._looks_at = _looks_at(self._program)
 
     def matches(self, frame: Frame) -> bool:
-        """Whether the expression holds for a frame; of a super-frame, `SNAPLEN` bytes are looked at."""
-        data = frame if isinstance(frame, bytes) else bytes(frame[:SNAPLEN])
+        """Whether the expression holds for a frame."""
+        data = frame if isinstance(frame, bytes) else bytes(frame[: self._looks_at])
         return bool(self._run(self._program.instructions, data, len(frame), len(data)))
 
     def matching(self, frames: Sequence[Frame]) -> list[bool]:

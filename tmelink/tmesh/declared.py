@@ -50,8 +50,8 @@ class Order:
 
 
 @dataclass(frozen=True)
-class DeclaredImpairment:
-    """`impair ELEMENT at OTHER words…`."""
+class DeclaredRule:
+    """`impair ELEMENT at OTHER words…`, or the same with `filter`."""
 
     ends: tuple[Declared, Declared]
     words: tuple[Word, ...]

@@ -160,6 +160,10 @@ class _Builder:
         element, other, *words = map(self.word, children)
         return st.Impair(element, other, tuple(words))
 
+    def filter(self, children: list[Any]) -> Statement:
+        element, other, *words = map(self.word, children)
+        return st.Filter(element, other, tuple(words))
+
     def word(self, token: Token) -> Word:
         return Word(_unquoted(token), self.place(token))
 

@@ -18,7 +18,7 @@ from tmelink import values
 from tmelink.source import Mistake, Place, Report, Source, Word, suggestion
 from tmelink.tmesh import host_access
 from tmelink.tmesh import statements as st
-from tmelink.tmesh.declared import Declared, DeclaredHost, DeclaredImpairment, Join, Order
+from tmelink.tmesh.declared import Declared, DeclaredHost, DeclaredRule, Join, Order
 from tmelink.tmesh.directory import Directory, Missing, Named, PathError, Tree
 from tmelink.tmesh.host_access import HostAccess
 from tmelink.tmesh.language import Script, parse
@@ -45,7 +45,7 @@ class _File:
 
 
 class Layout:
-    """Runs statements. `elements`, `joins`, `orders`, `impairments`, `output` and `hosts` are the results.
+    """Runs statements; what results are the public lists and dicts, from `elements` to `hosts`.
 
     With `host`, the parts of all other hosts count as `elsewhere`. `unchecked` says which elements have
     connections that are not checked. `named` is called for each word that names an element, with the element.
@@ -66,7 +66,8 @@ class Layout:
         self.elements: list[Declared] = []
         self.joins: list[Join] = []
         self.orders: list[Order] = []
-        self.impairments: list[DeclaredImpairment] = []
+        self.impairments: list[DeclaredRule] = []
+        self.filters: list[DeclaredRule] = []
         self.output: list[str] = []
         self.hosts: dict[str, DeclaredHost] = {}
         self.positions: dict[Source, tuple[int, ...]] = {}
@@ -201,7 +202,9 @@ class Layout:
             case st.Log(element, level):
                 self._log(element, level)
             case st.Impair(element, other, words):
-                self._impair(element, other, words)
+                self._rule(self.impairments, element, other, words)
+            case st.Filter(element, other, words):
+                self._rule(self.filters, element, other, words)
             case st.MachineBlock():
                 self._machine(statement)
             case st.HostBlock():
@@ -329,10 +332,10 @@ class Layout:
             number = 0
         self._order(element, (level,), number)
 
-    def _impair(self, element: Word, other: Word, words: tuple[Word, ...]) -> None:
+    def _rule(self, rules: list[DeclaredRule], element: Word, other: Word, words: tuple[Word, ...]) -> None:
         ends = self._element(element), self._element(other)
         if ends[0] is not None and ends[1] is not None:
-            self.impairments.append(DeclaredImpairment((ends[0], ends[1]), words, element.place))
+            rules.append(DeclaredRule((ends[0], ends[1]), words, element.place))
 
     def _list(self, options: Word | None, path: Word | None) -> None:
         flags = options.text[1:] if options else ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tmelink.source import Place, Word
 
 RESERVED = frozenset(
-    {"alias", "at", "cd", "command", "connect", "impair", "log"}
+    {"alias", "at", "cd", "command", "connect", "filter", "impair", "log"}
     | {"ls", "mkdir", "mv", "pwd", "rm", "rmdir", "source"}
 )
 """Words that cannot name anything."""
@@ -138,6 +138,15 @@ class Impair:
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """`filter ELEMENT at OTHER [WORD…]`."""
+
+    element: Word
+    other: Word
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MachineBlock:
     """`machine NAME { … }`; the name is empty where the file has a mistake there."""
 
@@ -170,6 +179,7 @@ Statement = (
     | Command
     | Log
     | Impair
+    | Filter
     | MachineBlock
     | HostBlock
 )
@@ -227,8 +237,9 @@ def _lines(statement: Statement) -> list[str]:
             return [" ".join(filter(None, ("command", quoted_name(element.text), _words(words))))]
         case Log(element, level):
             return [f"log {quoted_name(element.text)} {quoted(level.text)}"]
-        case Impair(element, other, words):
-            head = f"impair {quoted_name(element.text)} at {quoted(other.text)}"
+        case Impair(element, other, words) | Filter(element, other, words):
+            verb = "impair" if isinstance(statement, Impair) else "filter"
+            head = f"{verb} {quoted_name(element.text)} at {quoted(other.text)}"
             return [" ".join(filter(None, (head, _words(words))))]
         case _:
             return [f"{_PATH_COMMANDS[type(statement)]} {quoted_name(statement.path.text)}"]

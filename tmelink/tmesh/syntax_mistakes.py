@@ -53,6 +53,7 @@ _OPERANDS = {
     "_LOG": ("log", "an element's name and a level"),
     "_CONNECT": ("connect", "an element's name"),
     "_IMPAIR": ("impair", "a connection, 'ELEMENT at OTHER', and what happens to its frames"),
+    "_FILTER": ("filter", "a connection, 'ELEMENT at OTHER', and which frames pass"),
     "PWD": ("pwd", "nothing"),
     "LS": ("ls", "at most options and one path"),
 }

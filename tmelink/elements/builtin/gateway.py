@@ -38,6 +38,7 @@ class Gateway(AddressedElement):
     """
 
     commands = ("neighbours",)
+    is_station = True
 
     @dataclass(frozen=True)
     class Arguments(AddressArguments):

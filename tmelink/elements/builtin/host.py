@@ -65,6 +65,7 @@ class Host(AddressedElement):
     """
 
     commands = ("ping", "neighbours", "addresses")
+    is_station = True
 
     @dataclass(frozen=True)
     class Arguments(AddressArguments):

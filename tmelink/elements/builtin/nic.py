@@ -72,6 +72,7 @@ class Nic(Element):
         )
 
     arguments: Arguments
+    is_station = True
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)

@@ -2,23 +2,35 @@
 
 As IEEE 802.1D describes one: it learns behind which connection a station is from the frames the station
 sends, forgets it after a while, sends frames for a known station there alone and all others everywhere but
-back. It looks at MAC addresses only: VLAN tags pass through, and it does not take part in spanning tree.
+back. Where no connection has words of its own it looks at MAC addresses only, and VLAN tags pass through.
+What the words mean is `tmelink.elements.builtin.port_rules`'; what becomes of tags, of floods and of loops
+is in modules of their own beside it. It does not take part in spanning tree.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from struct import Struct, error
 
+from tmelink import arguments as declaration
 from tmelink import ethernet, values
 from tmelink.arguments import flag, keyword
-from tmelink.element import Element, OuterMtu, Port
+from tmelink.element import Port
+from tmelink.elements.builtin import vlans
+from tmelink.elements.builtin.loop_guard import LoopGuard
+from tmelink.elements.builtin.loop_probe import GROUP, INTERVAL
 from tmelink.elements.builtin.loop_watch import LoopWatch, behind
-from tmelink.elements.builtin.segment_mtu import SegmentMtu
-from tmelink.errors import ElementError
-from tmelink.frame import MIN_FRAME, Burst, Counters
+from tmelink.elements.builtin.port_rules import EVERY_VLAN, NO_RULES, PortRules, VlanMembers, read_rules
+from tmelink.elements.builtin.shared_segment import SharedSegment
+from tmelink.elements.builtin.storm import DEFAULT_RATE, StormLimit
+from tmelink.elements.builtin.wire_form import from_wire, to_wire
+from tmelink.errors import ElementError, PortError
+from tmelink.frame import MIN_FRAME, Burst, Counters, Frame
+from tmelink.source import Word
 from tmelink.state import Details
 
 AGEING = 300.0
@@ -56,6 +68,7 @@ class StationDetails(Details):
     behind: str
     port: int
     age: float
+    vlan: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +85,15 @@ class SwitchDetails(Details):
         return f"{count}; {self.trouble}" if self.trouble else count
 
 
-class Switch(Element):
+class Switch(SharedSegment):
     """A learning bridge with any number of connections; no frame goes back to where it came from.
 
-    `command SWITCH table` prints which station is behind which connection. VLAN tags pass through and play no
-    part. It does not speak spanning tree: connections of switches must not form a loop, though a loop within
-    a process only costs copies. Frames for the nearest bridge (spanning tree, LACP, LLDP, pause) end here as
-    IEEE 802.1D asks; with `transparent` they pass, for emulated switches that want to see each other.
+    `command SWITCH table` prints which station is behind which connection. Words on the switch's side of a
+    connection set it apart: `le0 at sw0 vlan access 10`. Where no connection names a VLAN, tags pass through
+    and play no part. It does not speak spanning tree: its own probes find loops of connections, and the
+    newest connection of a loop is cut for as long as the loop lasts. Frames for the nearest bridge (spanning
+    tree, LACP, LLDP, pause) end here as IEEE 802.1D asks; with `transparent` they pass, for emulated switches
+    that want to see each other.
     """
 
     commands = ("table",)
@@ -97,10 +112,14 @@ class Switch(Element):
             help="also forward 01:80:c2:00:00:00 to 0f (spanning tree, LACP, LLDP), as a cable would; "
             "a bridge keeps these to itself"
         )
+        loop_probe: float = keyword(
+            "SECONDS",
+            values.seconds(0, 3600, "time between probes"),
+            default=INTERVAL,
+            help="between two probes for loops through each connection that leads further; 0 for none",
+        )
 
     arguments: Arguments
-    capacity = None
-    takes_on_mtu = True
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
@@ -111,71 +130,61 @@ class Switch(Element):
         self._swept = 0.0
         self._under_way: list[Burst] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asking = self._telling = False
-        self._segment: SegmentMtu | None = None
-        self._told: tuple[object, ...] | None = None
         self._watch = LoopWatch(self.log)
+        self._loops = LoopGuard(self, arguments.loop_probe, self._send_probe, self._relearn)
+        self._cut = self._loops.cut
+        self._rules: dict[Port, PortRules] = {}
+        self._has_vlans = False
+        self._pinned: dict[bytes, Port] = {}
+        self._limited: dict[Port, set[bytes]] = {}
+        """The stations of connections with a limit."""
+        self._storms: dict[Port, StormLimit] = {}
 
-    def make_port(self) -> Port:
-        """A port that takes super-frames; `Port.send` cuts them where the next one does not."""
-        return Port(self, offload=True)
+    @classmethod
+    def reference(cls) -> list[tuple[str, str]]:
+        """The element's arguments, and the words of a connection."""
+        words = declaration.reference(PortRules)
+        return super().reference() + [(f"… at … {how}", what) for how, what in words]
 
-    def longest(self, port: Port) -> int | None:
-        """The smallest size that the elements behind the other connections ask for."""
-        if self._asking:
-            return None
-        self._asking = True
-        try:
-            peers = [other.peer for other in self.ports if other is not port and other.peer is not None]
-            wishes = [wish for peer in peers if (wish := peer.element.longest(peer)) is not None]
-        finally:
-            self._asking = False
-        return min(wishes, default=None)
+    def port(self, words: Sequence[Word] = ()) -> Port:
+        """A connection, with the rules that `words` are; raises `PortError`."""
+        rules = read_rules(words) if words else NO_RULES
+        port = super().port()
+        if rules == NO_RULES:
+            return port
+        for mac in rules.macs:
+            holder = self._pinned.setdefault(mac, port)
+            if holder is not port:
+                raise PortError(f"{ethernet.text(mac)} is at another connection of {self.name} already")
+        self._rules[port] = rules
+        self._has_vlans = self._has_vlans or rules.vlan
+        if rules.mac_limit is not None:
+            self._limited[port] = set()
+        return port
 
-    def mtu(self, port: Port, outer: OuterMtu | None = None) -> int | None:
-        """The smallest that the elements behind the other connections take; None where they take any."""
-        if self._asking:
-            return None  # switches in a loop
-        segment = self._segment
-        if segment is None or segment.outer != outer or (outer is None and self._loop is None):
-            segment = self._segment = SegmentMtu(outer)
-        self._asking = True
-        try:
-            return segment.without(port, self.ports)
-        finally:
-            self._asking = False
+    def rules_of(self, port: Port) -> PortRules:
+        """What the words of a connection say."""
+        return self._rules.get(port, NO_RULES)
 
-    def mtu_changed(self, port: Port) -> None:
-        """What one of the others takes has changed: soon all are told, once for all that changes now."""
-        self._segment = None
-        if self._loop is not None and not self._telling:
-            self._telling = True
-            self._loop.call_soon(self._tell_others)
+    def members(self, port: Port) -> VlanMembers | None:
+        """The VLANs of a connection; None where the switch knows of none."""
+        return (self.rules_of(port).vlans or EVERY_VLAN) if self._has_vlans else None
 
     def carrier(self, port: Port) -> None:
-        """A connection came, went, came up or went down: it may take other packets than before."""
-        self.mtu_changed(port)
-
-    def _tell_others(self) -> None:
-        self._telling = False
-        if self._loop is None:
-            return
-        segment = self._segment = SegmentMtu(None)
-        self._asking = True
-        try:
-            before, self._told = self._told, segment.summary(self.ports)
-        finally:
-            self._asking = False
-        if before != self._told:
-            self.tell_mtu(*self.ports)
+        """A connection came, went, came up or went down."""
+        super().carrier(port)
+        self._loops.changed()
 
     async def open(self) -> None:
         """Start the clock by which stations are forgotten."""
         self._loop = asyncio.get_running_loop()
-        self._segment = self._told = None
+        self.segment_opened(self._loop)
+        self._loops.open(self._loop)
 
     async def close(self) -> None:
         """Stop forwarding and forget every station."""
+        self._loops.close()
+        self.segment_opened(None)
         self._loop = None
         self._stations.clear()
 
@@ -190,7 +199,10 @@ class Switch(Element):
             return
         self._under_way.append(burst)
         try:
-            self._forward(port, burst, self._loop.time())
+            if self._rules:
+                self._forward_by_rules(port, burst, self._loop.time())
+            else:
+                self._forward(port, burst, self._loop.time())
         finally:
             self._under_way.pop()
 
@@ -204,7 +216,46 @@ class Switch(Element):
             return True
         return any(frame is first for earlier in self._under_way for frame in earlier.frames)
 
-    def _forward(self, port: Port, burst: Burst, now: float) -> None:
+    def _forward_by_rules(self, port: Port, burst: Burst, now: float) -> None:
+        """As `_forward`, for each VLAN by itself."""
+        if min(map(len, burst.frames), default=MIN_FRAME) < MIN_FRAME:
+            burst = _without_short(port, burst)
+        if self.rules_of(port).fcs:
+            burst = from_wire(port, burst)
+        members = self.members(port)
+        if members is None:
+            self._forward(port, burst, now, send=self._send)
+            return
+        for found in vlans.by_vlan(port, members, burst):
+            tagger = vlans.Tagger(found)
+            suffix = found.vlan.to_bytes(2, "big")
+            self._forward(port, found.burst, now, suffix, partial(self._send_tagged, tagger))
+
+    def _send_tagged(self, tagger: vlans.Tagger, other: Port, burst: Burst) -> None:
+        members = self.members(other)
+        assert members is not None, "VLANs are known here"
+        self._send(other, tagger.as_for(members, burst))
+
+    def _send(self, other: Port, burst: Burst) -> None:
+        rules = self.rules_of(other)
+        other.send(to_wire(other, burst, pad=rules.pad, fcs=rules.fcs) if rules.pad or rules.fcs else burst)
+
+    def _send_probe(self, port: Port, frame: Frame) -> None:
+        members = self.members(port)
+        burst = Burst([frame])
+        if members is not None and members.untagged is None:
+            burst = vlans.with_tag(burst, min(members.tagged))
+        self._send(port, burst)
+
+    def _forward(
+        self,
+        port: Port,
+        burst: Burst,
+        now: float,
+        vlan: bytes = b"",
+        send: Callable[[Port, Burst], None] = Port.send,
+    ) -> None:
+        """Learn and forward; stations are known by their address and `vlan`, the two bytes of its number."""
         frames = burst.frames
         try:
             heads: list[tuple[bytes, bytes]] = list(map(_ADDRESSES.unpack_from, frames))
@@ -214,12 +265,21 @@ class Switch(Element):
             heads = list(map(_ADDRESSES.unpack_from, frames))
         if not heads:
             return
-        routes = {head: self._route(port, *head, now, heads) for head in dict.fromkeys(heads)}
+        if vlan:
+            heads = [(destination + vlan, source + vlan) for destination, source in heads]
+        if self._cut and port in self._cut:
+            for each, (destination, _source) in zip(frames, heads, strict=True):
+                if destination[:6] == GROUP:
+                    self._loops.arrived(each, port)
+                else:
+                    port.drop("loop cut")
+            return
+        routes = {head: self._route(port, *head, now, heads, frames, send) for head in dict.fromkeys(heads)}
         first, *others = routes.values()
         if all(route == first for route in others):
             # Most bursts go on as they are.
             for other in first:
-                other.send(burst)
+                send(other, burst)
             return
         queues: dict[Port, list[int]] = {other: [] for route in routes.values() for other in route}
         appends = {head: [queues[other].append for other in route] for head, route in routes.items()}
@@ -227,51 +287,151 @@ class Switch(Element):
             for append in route:
                 append(index)
         for other, queue in queues.items():
-            other.send(burst.part(queue))
+            send(other, burst.part(queue))
 
     def _route(
-        self, port: Port, destination: bytes, source: bytes, now: float, heads: list[tuple[bytes, bytes]]
+        self,
+        port: Port,
+        destination: bytes,
+        source: bytes,
+        now: float,
+        heads: list[tuple[bytes, bytes]],
+        frames: Sequence[Frame],
+        send: Callable[[Port, Burst], None],
     ) -> Sequence[Port]:
         """Learn `source`; the ports that frames for `destination` go to."""
+        if destination[0] == GROUP[0] and destination[:6] == GROUP:
+            probes = [
+                each for each, found in zip(frames, heads, strict=True) if found == (destination, source)
+            ]
+            self._hand_on(port, probes, destination[6:], send)
+            return ()
         refused = self._locate(source, port, now)
         if refused:
             port.drop(refused, heads.count((destination, source)))
             return ()
         if not destination[0] & 1:
             station = self._stations.get(destination)
-            if station is None:
-                return self._unknown(port, destination)
-            if now - station.heard > self._ageing or station.port.peer is None:
+            if station is not None and self._is_lost(station, now):
                 self._forget(destination)
-                return self._unknown(port, destination)
-            return () if station.port is port else (station.port,)
+                station = None
+            if station is None:
+                flooded = self._unknown(port, destination)
+                return self._calm(port, flooded, now, (destination, source), heads)
+            if station.port is port:
+                return ()
+            if (self._rules or self._cut) and not self._may_pass(port, station.port, destination[6:]):
+                port.drop("parted by the switch", heads.count((destination, source)))
+                return ()
+            return (station.port,)
         if destination[:5] == ethernet.RESERVED[:5] and destination[5] < 16 and not self._transparent:
             port.drop("reserved for the nearest bridge", heads.count((destination, source)))
             return ()
-        return self._others(port)
+        flooded = self._others(port, destination[6:])
+        return self._calm(port, flooded, now, (destination, source), heads)
 
-    def _others(self, port: Port) -> list[Port]:
-        return [other for other in self.ports if other is not port and other.peer is not None]
+    def _is_lost(self, station: Station, now: float) -> bool:
+        where = station.port
+        return now - station.heard > self._ageing or where.peer is None or where in self._cut
+
+    def _others(self, port: Port, vlan: bytes = b"") -> list[Port]:
+        others = [other for other in self.ports if other is not port and other.peer is not None]
+        if self._rules or self._cut:
+            return [other for other in others if self._may_pass(port, other, vlan)]
+        return others
+
+    def _may_pass(self, port: Port, other: Port, vlan: bytes) -> bool:
+        """Whether frames of a VLAN may pass from one port to another."""
+        if other in self._cut or self.rules_of(port).parts(self.rules_of(other)):
+            return False
+        return not vlan or int.from_bytes(vlan, "big") in (self.rules_of(other).vlans or EVERY_VLAN)
 
     def _unknown(self, port: Port, destination: bytes) -> Sequence[Port]:
         """The ports for a frame from `port` to an unknown station."""
-        return self._others(port)
+        others = self._others(port, destination[6:])
+        return [other for other in others if not self.rules_of(other).no_flood] if self._rules else others
+
+    def _calm(
+        self,
+        port: Port,
+        flooded: Sequence[Port],
+        now: float,
+        head: tuple[bytes, bytes],
+        heads: list[tuple[bytes, bytes]],
+    ) -> Sequence[Port]:
+        """The same ports, or none while more is flooded from `port` than it may have."""
+        own = self.rules_of(port).storm
+        if own is None and len(flooded) < 2:
+            return flooded  # nothing is multiplied
+        limit = self._storms.get(port)
+        if limit is None:
+            limit = self._storms[port] = StormLimit(DEFAULT_RATE if own is None else own)
+        count = heads.count(head)
+        if limit.takes(count, now):
+            return flooded
+        port.drop("storm", count)
+        if limit.warns(now):
+            self.log.warning(
+                "a storm at %s: more than %d broadcast, multicast or unknown frames a second are dropped; "
+                "'storm FRAMES' beside the switch sets how many",
+                behind(port),
+                limit.rate,
+            )
+        return ()
+
+    def _hand_on(
+        self, port: Port, probes: Sequence[Frame], vlan: bytes, send: Callable[[Port, Burst], None]
+    ) -> None:
+        """Send probes for loops onward, which no station sends."""
+        for each in probes:
+            onward = self._loops.arrived(each, port)
+            if onward is not None:
+                for other in self._others(port, vlan):
+                    send(other, Burst([onward]))
 
     def _locate(self, source: bytes, port: Port, now: float) -> str:
         """Note that a station is behind `port`; returns the reason if its frames are not accepted there."""
         if source[0] & 1:
             return ""
+        if self._rules and (refused := self._not_here(source, port, now)):
+            return refused
         station = self._stations.get(source)
         if station is None:
             self._learn(source, port, now)
         else:
             if station.port is not port:
-                self._watch.moved(source, station.port, port, now)
+                self._watch.moved(source[:6], station.port, port, now)
+                for limited, had in self._limited.items():
+                    (had.add if limited is port else had.discard)(source)
                 station.port = port
             station.heard = now
         return ""
 
+    def _not_here(self, source: bytes, port: Port, now: float) -> str:
+        """Why a station may not be behind `port`, by the words of connections; empty where it may."""
+        rules = self.rules_of(port)
+        holder = self._pinned.get(source[:6])
+        if holder is not None and holder is not port:
+            return "its station is pinned elsewhere"
+        if rules.macs and holder is None:
+            return "its station is not of those here"
+        had = self._limited.get(port)
+        if (
+            had is not None
+            and source not in had
+            and rules.mac_limit is not None
+            and len(had) >= rules.mac_limit
+        ):
+            if now - self._swept >= SWEEP:
+                self._swept = now
+                self._sweep(now)
+            if len(had) >= rules.mac_limit:
+                return "more stations than mac-limit"
+        return ""
+
     def _forget(self, mac: bytes) -> None:
+        for had in self._limited.values():
+            had.discard(mac)
         del self._stations[mac]
 
     def _learn(self, source: bytes, port: Port, now: float) -> None:
@@ -284,6 +444,13 @@ class Switch(Element):
                 return
         self.learning.frames += 1
         self._stations[source] = Station(port, now)
+        if port in self._limited:
+            self._limited[port].add(source)
+
+    def _relearn(self, ports: AbstractSet[Port]) -> None:
+        """Forget the stations behind some ports."""
+        for mac in [mac for mac, station in self._stations.items() if station.port in ports]:
+            self._forget(mac)
 
     def _sweep(self, now: float) -> None:
         old = [mac for mac, station in self._stations.items() if now - station.heard > self._ageing]
@@ -295,21 +462,35 @@ class Switch(Element):
         return {"learning": self.learning}
 
     def table(self) -> list[tuple[bytes, Port, float]]:
-        """Every known station: its MAC address, the port it is behind, and seconds since it was heard."""
+        """Every known station: its MAC address, the port it is behind, and seconds since it was heard.
+
+        In a switch with VLANs the number of one, two bytes, follows the address.
+        """
         if self._loop is None:
             return []
         now = self._loop.time()
         self._sweep(now)
         return [(mac, station.port, now - station.heard) for mac, station in self._stations.items()]
 
+    def _trouble(self) -> str:
+        """What keeps it from knowing where stations are, in words."""
+        assert self._loop is not None, "only an open switch has trouble"
+        return self._loops.trouble() or self._watch.trouble(self._loop.time())
+
     def details(self) -> SwitchDetails:
         """The table, in the order in which stations were learnt."""
         return SwitchDetails(
             tuple(
-                StationDetails(mac, port.peer.element.name if port.peer else "", port.index, round(age, 1))
+                StationDetails(
+                    mac[:6],
+                    port.peer.element.name if port.peer else "",
+                    port.index,
+                    round(age, 1),
+                    int.from_bytes(mac[6:], "big") or None,
+                )
                 for mac, port, age in self.table()
             ),
-            self._watch.trouble(self._loop.time()) if self._loop is not None else "",
+            self._trouble() if self._loop is not None else "",
         )
 
     async def command(self, words: Sequence[str]) -> str:
@@ -317,10 +498,14 @@ class Switch(Element):
         if list(words) != ["table"]:
             raise ElementError(f"{self.name} knows the command: table")
         rows = [
-            f"{ethernet.text(mac)}  {behind(port)}  {age:.0f} s"
+            f"{ethernet.text(mac[:6])}  {behind(port)}  {_vlan_text(mac)}{age:.0f} s"
             for mac, port, age in sorted(self.table(), key=lambda row: (row[1].index, row[0]))
         ]
         return "\n".join([f"{len(rows)} of {TABLE_SIZE} stations", *rows])
+
+
+def _vlan_text(key: bytes) -> str:
+    return f"VLAN {int.from_bytes(key[6:], 'big')}  " if key[6:] else ""
 
 
 def _without_short(port: Port, burst: Burst) -> Burst:

@@ -38,6 +38,7 @@ class VirtioNet(Element):
         )
 
     arguments: Arguments
+    is_station = True
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)

@@ -102,6 +102,7 @@ class Passt(Cable):
             return words + [word for group in self.extra for word in group]
 
     arguments: Arguments
+    is_station = True
     program = True
 
     def __init__(self, name: str, arguments: Arguments) -> None:

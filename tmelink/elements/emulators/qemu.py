@@ -58,6 +58,7 @@ class Qemu(Element):
     """
 
     commands = ("console", "powerdown", "reset")
+    is_station = True
     Arguments = qemu_command.Arguments
     arguments: qemu_command.Arguments
     program = True

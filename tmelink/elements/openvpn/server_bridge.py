@@ -54,7 +54,7 @@ class ServerBridge:
     ) -> None:
         self.switch = GuardedSwitch(
             name,
-            Switch.Arguments(ageing=ageing or AGEING, transparent=True),
+            Switch.Arguments(ageing=ageing or AGEING, transparent=True, loop_probe=0.0),
             own=self._own_stations,
             quota=quota,
             isolated=not client_to_client,

@@ -1,0 +1,161 @@
+"""Keeps loops of connections from melting a switch: sends probes, cuts what closes a loop, and heals it.
+
+The rules are `tmelink.elements.builtin.loop_probe`'s; this module has the clock, the ports and the log. A
+switch with fewer than two connections that lead further sends no probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Set
+
+from tmelink.element import Element, Port
+from tmelink.elements.builtin.loop_probe import NODE, LoopFinder, handed_on, parse_probe
+from tmelink.elements.builtin.loop_watch import behind
+from tmelink.frame import Frame
+
+SOON = 0.1
+"""Seconds after which a connection that came up is probed."""
+
+
+class LoopGuard:
+    """The loops of `switch`. `send(port, frame)` sends a probe; `interval` in seconds, 0 for no probes.
+
+    `relearn(ports)` forgets what a loop has taught: where stations are that were heard there.
+
+    `cut` are the ports that take and get nothing but probes.
+    """
+
+    def __init__(
+        self,
+        switch: Element,
+        interval: float,
+        send: Callable[[Port, Frame], None],
+        relearn: Callable[[Set[Port]], None],
+    ) -> None:
+        self.cut: set[Port] = set()
+        self._switch = switch
+        self._interval = interval
+        self._send = send
+        self._relearn = relearn
+        self._was_looping = False
+        self._finder = LoopFinder(secrets.token_bytes(NODE), interval)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tick_at: asyncio.TimerHandle | None = None
+        self._healing: asyncio.TimerHandle | None = None
+        self._up: set[Port] = set()
+        self._text = ""
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look for loops from now on."""
+        if self._interval:
+            self._loop = loop
+            self.changed()
+
+    def close(self) -> None:
+        """Look no more, and cut nothing."""
+        for timer in (self._tick_at, self._healing):
+            if timer is not None:
+                timer.cancel()
+        self._loop = self._tick_at = self._healing = None
+        self._up.clear()
+        self.cut.clear()
+
+    def changed(self) -> None:
+        """Connections came or went, or what they lead to came up or went down."""
+        if self._loop is None:
+            return
+        now = self._loop.time()
+        up = {port for port in self._switch.ports if _leads_on(port)}
+        for port in self._up - up:
+            self._finder.went(port.index)
+            self.cut.discard(port)
+        for port in up - self._up:
+            self._finder.came_up(port.index, now)
+        new, self._up = up - self._up, up
+        if len(up) < 2:
+            for port in list(self.cut):
+                self._finder.cut.pop(port.index, None)
+                self._whole(port)
+            if self._tick_at is not None:
+                self._tick_at.cancel()
+                self._tick_at = None
+        elif new or self._tick_at is None:
+            self._probe_in(SOON)
+
+    def trouble(self) -> str:
+        """Which connections are cut, in words; empty where none is."""
+        return self._text if self.cut else ""
+
+    def arrived(self, frame: Frame, port: Port) -> Frame | None:
+        """A probe of some switch arrived; what to hand on, or None."""
+        probe = parse_probe(frame)
+        if probe is None:
+            return None if port in self.cut else frame
+        if probe.node == self._finder.node:
+            if self._loop is not None:
+                found = self._finder.came_back(probe, port.index)
+                if found is not None:
+                    self._cut_one(*found)
+                elif self._finder.loop_seen and not self._was_looping:
+                    self._was_looping = True
+                    self._probe_in(SOON)
+            return None
+        if port in self.cut or not self._finder.is_new(probe):
+            return None
+        return handed_on(frame, probe, self._finder.node)
+
+    def _probe_in(self, seconds: float) -> None:
+        assert self._loop is not None, "it is open"
+        if self._tick_at is not None:
+            self._tick_at.cancel()
+        self._tick_at = self._loop.call_later(seconds, self._tick)
+
+    def _tick(self) -> None:
+        assert self._loop is not None, "the timer goes with it"
+        self._probe_in(self._interval * self._finder.jitter.uniform(0.75, 1.25))
+        if self._was_looping and not self._finder.loop_seen:
+            self._relearn(self._up)
+        self._was_looping, self._finder.loop_seen = self._finder.loop_seen, False
+        for number, frame in self._finder.probes(sorted(port.index for port in self._up)):
+            self._send(self._port(number), frame)
+        if self.cut:
+            # What comes back of these probes comes before the connection is whole again.
+            self._healing = self._loop.call_later(min(SOON, self._interval / 2), self._heal)
+
+    def _heal(self) -> None:
+        assert self._loop is not None, "the timer goes with it"
+        for number in self._finder.healed(self._loop.time()):
+            self._whole(self._port(number))
+            self._probe_in(SOON)
+
+    def _whole(self, port: Port) -> None:
+        self.cut.discard(port)
+        self._switch.log.info("%s is whole again: the loop is gone", behind(port))
+        self._switch.happened("loop", f"{behind(port)} is whole again", port=port.index)
+
+    def _port(self, number: int) -> Port:
+        return next(port for port in self._up if port.index == number)
+
+    def _cut_one(self, newest: int, other: int) -> None:
+        ports = {port.index: port for port in self._up}
+        if newest not in ports or other not in ports:
+            self._finder.cut.pop(newest, None)
+            return
+        self.cut.add(ports[newest])
+        one, two = behind(ports[other]), behind(ports[newest])
+        self._text = (
+            f"the connections form a loop between {one} and {two}: the newer one, {two}, is cut while that "
+            "lasts"
+        )
+        self._switch.log.warning("%s", self._text)
+        self._switch.happened("loop", self._text, cut=newest, other=other)
+        self._relearn(self._up)
+        self._was_looping = True
+        self._probe_in(SOON)
+
+
+def _leads_on(port: Port) -> bool:
+    """Whether a connection is up and leads to more than one machine."""
+    return port.peer is not None and port.up and not port.peer.element.is_station

@@ -1,0 +1,133 @@
+"""What the words beside a switch in a connection say: `le0 at sw0 vlan access 10 isolated`.
+
+A declaration, and the VLANs of a connection as sets of numbers (IEEE 802.1Q). Knows no frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from tmelink import arguments as declaration
+from tmelink import values
+from tmelink.arguments import ArgumentError, flag, keyword
+from tmelink.errors import PortError
+from tmelink.source import Mistake, Place, Source, Word
+
+HIGHEST_VLAN: Final = 4094
+"""VLAN 0 means none, and 4095 is reserved (IEEE 802.1Q, table 9-2)."""
+
+DEFAULT_VLAN: Final = 1
+"""What frames without a tag belong to where a connection says nothing."""
+
+
+class VlanMembers(NamedTuple):
+    """The VLANs of a connection: those whose frames have a tag there, and the one whose frames have none."""
+
+    tagged: frozenset[int]
+    untagged: int | None
+
+    def __contains__(self, vlan: object) -> bool:
+        return vlan == self.untagged or vlan in self.tagged
+
+
+EVERY_VLAN: Final = VlanMembers(frozenset(range(1, HIGHEST_VLAN + 1)) - {DEFAULT_VLAN}, DEFAULT_VLAN)
+"""Of a connection that says nothing, at a switch where another one names VLANs."""
+
+
+def vlan_list(word: str) -> frozenset[int]:
+    """VLANs as `1,10-20`; raises `ValueError`."""
+    found: set[int] = set()
+    for part in word.split(","):
+        first, dash, last = part.partition("-")
+        low = _vlan(first)
+        high = _vlan(last) if dash else low
+        if high < low:
+            raise ValueError(f"'{part}' is not a range: its end is before its start")
+        found.update(range(low, high + 1))
+    return frozenset(found)
+
+
+def macs_list(word: str) -> frozenset[bytes]:
+    """MAC addresses of stations, with commas between them; raises `ValueError`."""
+    return frozenset(map(values.unicast_mac, word.split(",")))
+
+
+_vlan = values.integer(1, HIGHEST_VLAN, "VLAN")
+
+
+@dataclass(frozen=True)
+class PortRules:
+    """The words of a connection at a switch."""
+
+    vlan: bool = flag(help="the next words say which VLANs the connection has")
+    access: int | None = keyword("VLAN", _vlan, default=None, help="one VLAN, whose frames have no tag here")
+    trunk: frozenset[int] | None = keyword(
+        "VLANS", vlan_list, default=None, help="several, as 1,10-20, whose frames have their tag here"
+    )
+    native: int | None = keyword(
+        "VLAN", _vlan, default=None, help="on a trunk, the VLAN of frames without a tag; without, they drop"
+    )
+    mesh: str = keyword("NAME", values.text, default="", help="nothing passes between links of one mesh")
+    isolated: bool = flag(help="nothing passes between isolated connections")
+    no_flood: bool = flag(help="frames for unknown stations are not sent here")
+    macs: frozenset[bytes] = keyword(
+        "MAC,…",
+        macs_list,
+        default=frozenset(),
+        help="these stations are here and nowhere else, and no others",
+    )
+    mac_limit: int | None = keyword(
+        "NUMBER", values.integer(1, 8192), default=None, help="no more stations than that"
+    )
+    storm: int | None = keyword(
+        "FRAMES", values.integer(0, 10_000_000), default=None,
+        help="broadcast, multicast and unknown frames a second that are taken from here; 0 for any number",
+    )  # fmt: skip
+    pad: bool = flag(help="shorter frames are padded to 60 bytes here")
+    fcs: bool = flag(help="frames have a frame check sequence here: checked and removed, and added")
+
+    def __post_init__(self) -> None:
+        if self.vlan != (self.access is not None or self.trunk is not None):
+            written = "vlan access VLAN, or vlan trunk VLANS native VLAN"
+            argument = "vlan" if self.vlan else "access" if self.access is not None else "trunk"
+            raise ArgumentError(argument, f"write '{written}'")
+        if self.access is not None and (self.trunk is not None or self.native is not None):
+            raise ArgumentError(
+                "access", "'access' is for one VLAN without tags, and excludes 'trunk' and 'native'"
+            )
+        if self.native is not None and self.trunk is None:
+            raise ArgumentError("native", "'native' needs 'vlan trunk VLANS' before it")
+
+    @property
+    def vlans(self) -> VlanMembers | None:
+        """The VLANs that the words name; None where they name none."""
+        if self.access is not None:
+            return VlanMembers(frozenset(), self.access)
+        if self.trunk is not None:
+            return VlanMembers(self.trunk - {self.native}, self.native)
+        return None
+
+    def parts(self, other: PortRules) -> str:
+        """Why nothing passes between two such connections, in any VLAN; empty where it does."""
+        if self.isolated and other.isolated:
+            return "both are isolated"
+        if self.mesh and self.mesh == other.mesh:
+            return f"both are of mesh {self.mesh}"
+        return ""
+
+
+NO_RULES: Final = PortRules()
+
+
+def read_rules(words: Sequence[Word]) -> PortRules:
+    """The words of a connection; raises `PortError`."""
+    mistakes: list[Mistake] = []
+    place = words[0].place if words else Place(Source("", ""), 1, 1)
+    rules = declaration.parse(PortRules, words, place, mistakes.append)
+    if rules is None:
+        raise PortError(
+            "; ".join(f"{each.message} ({each.hint})" if each.hint else each.message for each in mistakes)
+        )
+    return rules
