@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tmelink.element import Element, Port
 from tmelink.elements.builtin.gateway import Gateway
@@ -22,8 +22,7 @@ from tmelink.elements.tunnels.point_to_point import PointToPointTunnel
 from tmelink.elements.tunnels.vxlan import Vxlan
 
 
-@dataclass(frozen=True, slots=True)
-class Ingress:
+class Ingress(NamedTuple):
     """Where a frame enters an element: through `port`, or for None from its far side (wire, interface)."""
 
     element: Element
@@ -103,6 +102,30 @@ def switch(element: Switch, port: Port | None, around: ForwardingContext) -> For
         return Forwarding("a switch: to its only other connection", others)
     count = f"{len(others)} other connections"
     return Forwarding(f"a switch: by MAC address, and to all {count} while it does not know where", others)
+
+
+def switched(element: Switch, come_in: Port | None, out: Port, vlan: int | None) -> int | str | None:
+    """As `ElementKind.passes`, by the words of a switch's connections."""
+    if come_in is None:
+        return vlan
+    parted = element.rules_of(come_in).parts(element.rules_of(out))
+    if parted:
+        return parted
+    mine, theirs = element.members(come_in), element.members(out)
+    if mine is None or theirs is None:
+        return vlan
+    number = mine.untagged if vlan is None else vlan
+    if number is None:
+        return f"the connection with {_behind(come_in)} is a trunk without 'native'"
+    if number not in mine or (vlan is not None and not mine.tagged):
+        return f"VLAN {number} is not at its connection with {_behind(come_in)}"
+    if number not in theirs:
+        return f"it is in VLAN {number}, which is not at the connection with {_behind(out)}"
+    return None if number == theirs.untagged else number
+
+
+def _behind(port: Port) -> str:
+    return port.peer.element.name if port.peer is not None else "nothing"
 
 
 def link(element: Link, port: Port | None, around: ForwardingContext) -> Forwarding:

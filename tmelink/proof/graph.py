@@ -7,12 +7,13 @@ lab, the reply to `status`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from tmelink.element import Element
+from tmelink.element import Element, Port
+from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 from tmelink.machine import CheckedMachine
@@ -59,10 +60,12 @@ def graph(machine: CheckedMachine, status: Mapping[str, Any] | None = None) -> G
     states = {row["name"]: row["state"] for row in (status or {}).get("elements", ())}
     nodes = tuple(_node(machine, path, element, states) for path, element in machine.elements.items())
     rates = {(row["from"], row["to"]): row for row in (status or {}).get("connections", ())}
-    edges = [
-        Edge(a.element.name, b.element.name, _rates(rates.get((a.element.name, b.element.name))))
-        for a, b in machine.connections
-    ]
+    edges = []
+    for a, b in machine.connections:
+        names = a.element.name, b.element.name
+        edges.append(
+            Edge(*names, "\n".join(filter(None, (*_words(topology, a, b), _rates(rates.get(names))))))
+        )
     seen: set[frozenset[str]] = set()
     for element in machine.elements.values():
         if not isinstance(element, Link | Server):
@@ -131,6 +134,15 @@ def _security(options: Options) -> str:
 
 def _remote(options: Options) -> str:
     return " or ".join(dict.fromkeys(f"{remote.host} port {remote.port}" for remote in options.remotes))
+
+
+def _words(topology: Topology, *ends: Port) -> Iterator[str]:
+    """What a connection's words at a switch and its filters say."""
+    for port in ends:
+        if isinstance(port.element, Switch):
+            yield " ".join(word.text for word in port.words)
+        if (selection := topology.filters.get(port)) is not None and port.peer is not None:
+            yield f"to {port.peer.element.name}: {' '.join(selection.words)}"
 
 
 def _rates(row: Mapping[str, Any] | None) -> str:

@@ -48,12 +48,20 @@ def _nowhere(element: Any) -> str:
     return "nowhere"
 
 
+def _as_it_is(element: Any, come_in: Port | None, out: Port, vlan: int | None) -> int | str | None:
+    return vlan
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElementKind:
     """One kind of element, by what the proof asks of it."""
 
     forward: Callable[[Any, Port | None, ForwardingContext], Forwarding] = forwarding.taken
     """What happens to a frame that enters through a port, or for None from the element's far side."""
+
+    passes: Callable[[Any, Port | None, Port, int | None], int | str | None] = _as_it_is
+    """What VLAN's tag a frame has that leaves by a port, given where it came in and its tag there; None for
+    none. A text where it does not leave there, and why."""
 
     has_host: bool = True
     """Whether a host that sends and receives IP packets is behind each connection; not where it passes on."""
@@ -162,7 +170,7 @@ KINDS: Mapping[type[Any], ElementKind] = {
     Nic: ElementKind(forward=forwarding.nic),
     Gateway: ElementKind(forward=forwarding.gateway),
     TunTap: ElementKind(forward=forwarding.interface),
-    Switch: ElementKind(forward=forwarding.switch, has_host=False),
+    Switch: ElementKind(forward=forwarding.switch, passes=forwarding.switched, has_host=False),
     Bpf: ElementKind(forward=forwarding.packet_tap, has_host=False),
     Link: ElementKind(
         forward=forwarding.link,

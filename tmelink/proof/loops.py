@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from tmelink.element import Element, Port
 from tmelink.elements.builtin.gateway import Gateway
+from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.host_interfaces.bpf import Bpf
 from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
@@ -174,16 +177,91 @@ def _literal(option: str, words: Sequence[str]) -> IPNetwork | None:
 # Ethernets
 
 
+class _Wire(NamedTuple):
+    """Something that passes frames both ways between two sides; of a connection also its ports."""
+
+    one: Hashable
+    other: Hashable
+    place: Place
+    what: str
+    ports: tuple[Port, Port] | None = None
+
+
 def wires(topology: Topology) -> Iterator[Mistake]:
     """Connections that close a loop, in which a broadcast would circulate for ever."""
     circuit = _Groups()
-    for one, other, place, what in _wires(topology):
-        if not circuit.join(one, other):
-            yield Mistake(
-                place,
-                f"{what} closes a loop of the Ethernet: a broadcast circulates in it for ever",
-                "remove one connection of the loop; tmelink does not speak spanning tree",
-            )
+    found = list(_wires(topology))
+    around: _Circuits | None = None
+    for wire in found:
+        if circuit.join(wire.one, wire.other):
+            continue
+        if any(isinstance(side, Switch) and side.has_rules for side in circuit.sides):
+            around = around or _Circuits(found)
+            if not around.lead_back(wire):
+                continue  # Its switches pass nothing round: a mesh, or VLANs that are apart.
+        yield Mistake(
+            wire.place,
+            f"{wire.what} closes a loop of the Ethernet: a broadcast circulates in it for ever",
+            "remove one connection of the loop, or give both the words 'mesh NAME'; switches here cut the "
+            "newest one",
+        )
+
+
+class _Circuits:
+    """Paths of frames along wires, where switches do not pass everything from each connection to each."""
+
+    def __init__(self, found: Sequence[_Wire]) -> None:
+        self._at: dict[Hashable, list[_Wire]] = defaultdict(list)
+        for wire in found:
+            for side in {wire.one, wire.other}:
+                self._at[side].append(wire)
+
+    def lead_back(self, wire: _Wire) -> bool:
+        """Whether a frame that crosses a wire may cross it again in the same direction."""
+        starts = [(wire, side, vlan) for side in (wire.one, wire.other) for vlan in _vlans_on(wire)]
+        return any(map(self._leads_back, starts))
+
+    def _leads_back(self, start: _Crossing) -> bool:
+        """Whether a frame that crosses a wire to a side, with a tag, comes to do so again."""
+        seen: set[_Crossing] = {start}
+        waiting = [start]
+        for wire, side, vlan in waiting:  # it grows
+            come_in = _port_at(wire, side)
+            for onward in self._at[side]:
+                out = _port_at(onward, side)
+                if onward is wire and wire.one is not wire.other:
+                    continue
+                found: int | str | None = vlan
+                if isinstance(side, Switch) and out is not None:
+                    found = kind_of(side).passes(side, come_in, out, vlan)
+                if isinstance(found, str):
+                    continue
+                crossing = (onward, onward.other if onward.one == side else onward.one, found)
+                if crossing == start:
+                    return True
+                if crossing not in seen:
+                    seen.add(crossing)
+                    waiting.append(crossing)
+        return False
+
+
+_Crossing = tuple[_Wire, Hashable, int | None]
+
+MOST_TAGS: Final = 32
+"""Of the VLANs of one connection so many are followed: a loop is usually one of all of them."""
+
+
+def _port_at(wire: _Wire, side: Hashable) -> Port | None:
+    return next((port for port in wire.ports or () if port.element is side), None)
+
+
+def _vlans_on(wire: _Wire) -> list[int | None]:
+    """Tags that frames on a connection may have, and None for those without."""
+    found: list[int | None] = [None]
+    for port in wire.ports or ():
+        if isinstance(port.element, Switch) and (members := port.element.rules_of(port).vlans) is not None:
+            found += sorted(members.tagged)[:MOST_TAGS]
+    return found
 
 
 class _Groups:
@@ -191,6 +269,11 @@ class _Groups:
 
     def __init__(self) -> None:
         self._up: dict[Hashable, Hashable] = {}
+
+    @property
+    def sides(self) -> Iterable[Hashable]:
+        """All that has been joined."""
+        return self._up
 
     def join(self, one: Hashable, other: Hashable) -> bool:
         """Join two; False where they were connected already."""
@@ -204,28 +287,24 @@ class _Groups:
         return of
 
 
-def _wires(topology: Topology) -> Iterator[tuple[Hashable, Hashable, Place, str]]:
-    """Everything that passes frames in both directions, as pairs of what it joins."""
+def _wires(topology: Topology) -> Iterator[_Wire]:
+    """Everything that passes frames in both directions."""
     for port, peer in topology.machine.connections:
         one, other = port.element, peer.element
         if one is not other and port.kind == "ethernet" and not isinstance(one, Gateway) \
                 and not isinstance(other, Gateway):  # fmt: skip
             place = port.place or topology.place(one)
-            yield _side(port), _side(peer), place, f"{one.name} at {other.name}"
+            yield _Wire(_side(port), _side(peer), place, f"{one.name} at {other.name}", (port, peer))
     ends = _Groups()
     for tunnel in _carriers(topology):
         for other in topology.other_ends(tunnel) if _carries_ethernet(tunnel) else ():
             # All ends of one vxlan, or of a server, are one Ethernet, and no frame circulates in it.
             if ends.join(tunnel, other):
-                yield (
-                    tunnel,
-                    other,
-                    topology.place(other),
-                    f"the {_kind(tunnel)} {tunnel.name} to {other.name}",
-                )
+                what = f"the {_kind(tunnel)} {tunnel.name} to {other.name}"
+                yield _Wire(tunnel, other, topology.place(other), what)
     for element in topology.machine.elements.values():
         if isinstance(element, Bpf | TunTap) and element.interface is not None:
-            yield element, topology.interface(element), topology.place(element), element.name
+            yield _Wire(element, topology.interface(element), topology.place(element), element.name)
 
 
 def _side(port: Port) -> Hashable:

@@ -19,6 +19,7 @@ from tmelink.proof import loops, pairs
 from tmelink.proof.hosts import HostModel
 from tmelink.proof.leftovers import leftovers
 from tmelink.proof.paths import Towards, nowhere, outer_version
+from tmelink.proof.switched import switch_problems
 from tmelink.proof.topology import Topology
 from tmelink.sizes import IP_HEADER, PATH, UDP_HEADER
 from tmelink.source import Mistake
@@ -36,6 +37,7 @@ def problems(machine: CheckedMachine, towards: Towards = nowhere) -> list[Mistak
         *_ethernets(topology),
         *loops.tunnels(topology),
         *loops.wires(topology),
+        *switch_problems(topology),
     ]
     order = {id(place.source): at for at, place in enumerate(machine.places.values())}
     return sorted(dict.fromkeys(found), key=lambda m: (order.get(id(m.place.source), 0), m.place.line))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tmelink.element import Element, Port
@@ -12,6 +12,7 @@ from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 from tmelink.machine import CheckedMachine
+from tmelink.proof.filtered import selections
 from tmelink.proof.forwarding import Away, Egress, Forwarding, Ingress
 from tmelink.proof.hosts import HostModel, hosts, outer_address
 from tmelink.proof.kinds import kind_of
@@ -28,6 +29,8 @@ class TraceStep:
     ingress: Ingress
     forwarding: Forwarding
     before: TraceStep | None = None
+    vlan: int | None = None
+    """Of the tag that the frame has as it enters."""
 
     def trail(self) -> list[TraceStep]:
         """The steps from the first to this one."""
@@ -41,11 +44,15 @@ class TraceStep:
 
 @dataclass(slots=True)
 class Reach:
-    """How far a frame gets: the hosts that hear it, the steps where it leaves the file, and dead ends."""
+    """How far a frame gets: the hosts that hear it, the steps where it leaves the file, and dead ends.
+
+    `stopped` has the connections that a switch keeps it from, and why.
+    """
 
     hosts: dict[HostModel, TraceStep] = field(default_factory=dict)
     away: list[tuple[TraceStep, Away]] = field(default_factory=list)
     ends: list[TraceStep] = field(default_factory=list)
+    stopped: list[tuple[TraceStep, Port, str]] = field(default_factory=list)
 
 
 class Topology:
@@ -73,6 +80,7 @@ class Topology:
             for server in servers
             if meet(self.end(link), self.end(server))
         }
+        self.filters = selections(machine)
         self._by_port = {(each.element, each.port): each for each in self.hosts}
         self._reaches: dict[Hashable, Reach] = {}
         self._at_interface: dict[Hashable, list[Element]] = {}
@@ -160,7 +168,8 @@ class Topology:
         hear a frame is not: no host hears its own.
         """
         peer = None if sender.port is None else sender.port.peer
-        alone = peer is None or not isinstance(peer.element, Switch) or self._is_tapped(sender)
+        shared = peer is not None and isinstance(peer.element, Switch) and not peer.element.has_rules
+        alone = not shared or self._is_tapped(sender)
         key: Hashable = sender if alone or peer is None else peer.element
         found = self._reaches.get(key)
         if found is None:
@@ -170,17 +179,20 @@ class Topology:
     def _is_tapped(self, sender: HostModel) -> bool:
         return isinstance(sender.element, TunTap) and bool(self.at_interface(sender.element))
 
-    def reach(self, sender: HostModel) -> Reach:
-        """Everywhere that a frame from a host gets, with the shortest trail to each other host."""
+    def reach(self, sender: HostModel, *, freely: bool = False) -> Reach:
+        """Everywhere that a frame from a host gets, with the shortest trail to each other host.
+
+        With `freely` no switch keeps it from any connection.
+        """
         reach = Reach()
-        seen: set[tuple[Element, int | None]] = set()
-        waiting: list[tuple[Egress, TraceStep | None]] = []
+        seen: set[tuple[Element, int | None, int | None]] = set()
+        waiting: list[tuple[Egress, TraceStep | None, int | None]] = []
         if sender.port is not None:
-            waiting.append((sender.port, None))
+            waiting.append((sender.port, None, None))
         if sender.computer is not None:
             assert isinstance(sender.element, TunTap), "a computer's host model is an interface"
-            waiting += [(Ingress(each, None), None) for each in self.at_interface(sender.element)]
-        for onward, before in waiting:  # it grows
+            waiting += [(Ingress(each, None), None, None) for each in self.at_interface(sender.element)]
+        for onward, before, vlan in waiting:  # it grows
             if isinstance(onward, Away):
                 assert before is not None, "a host's first step is in the file"
                 reach.away.append((before, onward))
@@ -190,20 +202,35 @@ class Topology:
                 if before is not None:
                     reach.ends.append(before)
                 continue
-            mark = (ingress.element, None if ingress.port is None else ingress.port.index)
+            mark = (ingress.element, None if ingress.port is None else ingress.port.index, vlan)
             if mark in seen or (isinstance(ingress.element, Bpf) and self._own_echo(ingress, before)):
                 continue
             seen.add(mark)
             does = kind_of(ingress.element).forward(ingress.element, ingress.port, self)
-            step = TraceStep(ingress, does, before)
-            if does.takes:
+            step = TraceStep(ingress, does, before, vlan)
+            if does.takes and vlan is None:
                 taker = self._by_port.get((ingress.element, ingress.port))
                 if taker is not None and taker is not sender:
                     reach.hosts.setdefault(taker, step)
             elif not does.to:
                 reach.ends.append(step)
-            waiting += [(to, step) for to in does.to]
+            waiting += self._exits(step, reach, freely)
         return reach
+
+    @staticmethod
+    def _exits(step: TraceStep, reach: Reach, freely: bool) -> Iterator[tuple[Egress, TraceStep, int | None]]:
+        """Where a frame leaves an element, and with which tag; what keeps it back is noted."""
+        element, port = step.ingress
+        passes = kind_of(element).passes
+        for to in step.forwarding.to:
+            found: int | str | None = step.vlan
+            if isinstance(to, Port) and not freely:
+                found = passes(element, port, to, step.vlan)
+            if isinstance(found, str):
+                assert isinstance(to, Port), "only connections are kept back"
+                reach.stopped.append((step, to, found))
+            else:
+                yield to, step, found
 
     @staticmethod
     def _ingress(onward: Port | Ingress) -> Ingress | None:

@@ -21,11 +21,12 @@ from tmelink.elements.tunnels.base import TunnelElement
 from tmelink.elements.tunnels.point_to_point import PointToPointTunnel
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.encapsulation import vxlan
+from tmelink.proof.filtered import keeps_back
 from tmelink.proof.hops import Hop, Journey, Proof, UnderlayPackets, Verdict
 from tmelink.proof.hosts import Gatewayed, HostModel, main_route
 from tmelink.proof.kinds import numeric
 from tmelink.proof.paths import MeasuredPath, outer_version
-from tmelink.proof.topology import Topology, TraceStep
+from tmelink.proof.topology import Reach, Topology, TraceStep
 from tmelink.routing.facts import IPAddress, IPVersion
 from tmelink.routing.translation import AUTO
 from tmelink.sizes import (
@@ -275,6 +276,8 @@ class _Trace:
         for host in [*named, *reach.hosts]:
             if self.meant(host, out, next_hop):
                 return host if self.carried(reach.hosts[host]) else None
+        if reach.stopped and self.kept_back(reach, out, next_hop):
+            return None
         unknown = [each for each in reach.hosts if not each.addresses]
         if reach.away:
             step, away = reach.away[0]
@@ -307,6 +310,43 @@ class _Trace:
             self.end("dropped", f"no host there has {next_hop}")
         return None
 
+    def kept_back(self, reach: Reach, out: HostModel, next_hop: IPAddress | None) -> bool:
+        """Whether a switch keeps the packet from the host that it is for; the path ends there."""
+        freely = self.topology.reach(out, freely=True)
+        for host, last in freely.hosts.items():
+            if not self.meant(host, out, next_hop):
+                continue
+            passed = {(step.ingress.element, step.ingress.port) for step in last.trail()}
+            for step, to, why in reach.stopped:
+                if (step.ingress.element, step.ingress.port) in passed and (
+                    to.peer is not None and (to.peer.element, to.peer) in passed
+                ):
+                    if self.carried(step):
+                        self.end("dropped", f"{step.ingress.element.name} does not pass it on: {why}")
+                    return True
+        return False
+
+    def filtered(self, step: TraceStep) -> bool:
+        """Whether a filter drops the packet on its way into an element; the path ends there."""
+        port = None if step.ingress.port is None else step.ingress.port.peer
+        selection = None if port is None else self.topology.filters.get(port)
+        if (
+            port is None
+            or selection is None
+            or self.sender is None
+            or self.destination is None
+            or self.wrapping
+        ):
+            return False
+        if self.sender.version != self.destination.version:
+            return False
+        dropped = keeps_back(port, selection, (self.sender, self.destination), step.vlan)
+        if dropped:
+            words = " ".join(selection.words)
+            there = step.ingress.element.name
+            self.end("dropped", f"the filter '{words}' from {port.element.name} to {there} drops {dropped}")
+        return bool(dropped)
+
     def meant(self, host: HostModel, out: HostModel, next_hop: IPAddress | None) -> bool:
         if next_hop is None:
             return host is self.target
@@ -320,6 +360,8 @@ class _Trace:
         self.entered += _crossed(last)
         for index, step in enumerate(trail):
             element = step.ingress.element
+            if self.topology.filters and self.filtered(step):
+                return False
             if step.forwarding.takes and step is last:
                 return True  # the host that takes it has a hop of its own
             onward = trail[index + 1].ingress.port if step is not last else None

@@ -166,6 +166,11 @@ class Switch(SharedSegment):
         """What the words of a connection say."""
         return self._rules.get(port, NO_RULES)
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether any connection has words of its own."""
+        return bool(self._rules)
+
     def members(self, port: Port) -> VlanMembers | None:
         """The VLANs of a connection; None where the switch knows of none."""
         return (self.rules_of(port).vlans or EVERY_VLAN) if self._has_vlans else None
