@@ -10,19 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.proofs import warned
 from tmelink.cli import main
 from tmelink.machine import load
 from tmelink.proof.problems import problems
 
 LINK = "tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2"
 OTHER = "tme/host/openvpn/socket/link --dev tap --local 192.0.2.2 --remote 192.0.2.1"
-
-
-def warned(text: str) -> list[str]:
-    found = problems(load(text + "\n", name="x"))
-    for warning in found:
-        warning.render()
-    return [f"{w.place.line}: {w.message} ({w.hint})" for w in found]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proof.test_problems import warned
-from tests.proof.test_walk import way
+from tests.support.proofs import warned, way
 from tmelink.machine import load
 from tmelink.proof.graph import dot, graph
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.proofs import way
 from tmelink.cli import main
 from tmelink.machine import load
 from tmelink.proof import choice
@@ -21,12 +22,6 @@ from tmelink.sizes import PingSize
 MACHINES = folder("machines")
 
 LINK = "tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2"
-
-
-def way(text: str, source: str, target: str, size: int = 1472, *, df: bool = False) -> Proof:
-    topology = Topology(load(text + "\n", name="x"))
-    (journey,) = choice.chosen(topology, source, target)
-    return prove(topology, journey, PingSize(choice.version(journey), size, df))
 
 
 def at_hand(text: str, source: str, target: str, *, path_mtu: int | None = None) -> Proof:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.elements.builtin.test_switch import Bridge
+from tests.support.bridge import Bridge
 
 PAGE = (Path(__file__).parents[3] / "docs/switch.md").read_text()
 SOURCE = bytes.fromhex("08002b000001")

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.aio import eventually
+from tests.support.bridge import BROADCAST, Bridge, Recorder, frame, station
 from tests.support.fuzzing import examples
 from tests.support.sockets import free_port
 from tmelink import ethernet
 from tmelink.arguments import parse
-from tmelink.element import Element, Port, connect, disconnect
+from tmelink.element import Port, connect, disconnect
 from tmelink.elements.builtin import switch as module
 from tmelink.elements.builtin.host import Host
 from tmelink.elements.builtin.loop_watch import MOVES, WINDOW
@@ -27,69 +28,8 @@ from tmelink.machine import load
 from tmelink.runtime import Lab
 from tmelink.source import Mistake, Place, Source, Word
 
-BROADCAST = b"\xff" * 6
 SPANNING_TREE = bytes.fromhex("0180c2000000")
 LABEL = Gso(1, 1448, 66, 34, 16)
-
-
-def station(number: int) -> bytes:
-    return b"\x02\0\0\0" + number.to_bytes(2, "big")
-
-
-def frame(to: bytes | int, source: bytes | int, data: bytes = b"data") -> bytes:
-    to = station(to) if isinstance(to, int) else to
-    source = station(source) if isinstance(source, int) else source
-    return to + source + b"\x08\x00" + data
-
-
-class Recorder(Element):
-    """Keeps the bursts that reach it."""
-
-    def __init__(self, name: str, offload: bool = True) -> None:
-        super().__init__(name, None)
-        self.bursts: list[Burst] = []
-        self._offload = offload
-
-    def make_port(self) -> Port:
-        return Port(self, offload=self._offload)
-
-    def receive(self, port: Port, burst: Burst) -> None:
-        self.bursts.append(burst)
-
-    def send(self, *frames: Frame, gso: list[Gso | None] | None = None) -> None:
-        self.ports[0].send(Burst(list(frames), gso))
-
-    def taken(self) -> list[bytes]:
-        bursts, self.bursts = self.bursts, []
-        return [bytes(frame) for burst in bursts for frame in burst.frames]
-
-
-class Clock:
-    """Stands for the loop, so that the test sets the time."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-
-class Bridge:
-    """An open switch with recorders at its ports."""
-
-    def __init__(self, ports: int = 3, **arguments: Any) -> None:
-        self.switch = Switch("sw0", Switch.Arguments(**arguments))
-        self.clock = Clock()
-        self.switch._loop = self.clock  # type: ignore[assignment]
-        self.ends = [Recorder(f"end{number}") for number in range(ports)]
-        for end in self.ends:
-            connect(end.port(), self.switch.port())
-
-    def taken(self) -> list[list[bytes]]:
-        return [end.taken() for end in self.ends]
-
-    def drops(self, port: int) -> dict[str, int]:
-        return dict(self.switch.ports[port].sent.drops)
 
 
 def test_an_unknown_station_is_looked_for_everywhere_but_back() -> None:

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 from zlib import crc32
 
 import pytest
 
-from tests.elements.builtin.test_switch import BROADCAST, Bridge, Clock, Recorder, frame, station
+from tests.support.bridge import BROADCAST, Bridge, RuledBridge, frame, station
 from tests.support.statements import words
-from tmelink.element import connect
 from tmelink.elements.builtin.port_rules import EVERY_VLAN, VlanMembers, read_rules, vlan_list
 from tmelink.elements.builtin.storm import DEFAULT_RATE
-from tmelink.elements.builtin.switch import Switch
 from tmelink.errors import PortError
 from tmelink.frame import Burst, Gso
 from tmelink.offload import segmented
-
-
-class Ruled(Bridge):
-    """An open switch with a recorder at each connection, which has these words."""
-
-    def __init__(self, *rules: str, offload: bool = True, **arguments: Any) -> None:
-        self.switch = Switch("sw0", Switch.Arguments(**arguments))
-        self.clock = Clock()
-        self.switch._loop = self.clock  # type: ignore[assignment]
-        self.ends = [Recorder(f"end{number}", offload) for number in range(len(rules))]
-        for end, text in zip(self.ends, rules, strict=True):
-            connect(end.port(), self.switch.port(words(text)))
 
 
 def tagged(whole: bytes, vlan: int, kind: bytes = b"\x81\x00") -> bytes:
@@ -39,7 +24,7 @@ def tagged(whole: bytes, vlan: int, kind: bytes = b"\x81\x00") -> bytes:
 
 
 def test_a_vlan_s_frames_reach_its_connections_alone_with_a_tag_where_that_is_meant() -> None:
-    bridge = Ruled(
+    bridge = RuledBridge(
         "vlan access 10",
         "vlan access 10",
         "vlan access 20",
@@ -66,7 +51,7 @@ def test_a_vlan_s_frames_reach_its_connections_alone_with_a_tag_where_that_is_me
 
 
 def test_each_vlan_learns_for_itself() -> None:
-    bridge = Ruled("vlan access 10", "vlan access 20", "vlan trunk 10,20", "vlan trunk 10,20")
+    bridge = RuledBridge("vlan access 10", "vlan access 20", "vlan trunk 10,20", "vlan trunk 10,20")
     bridge.ends[2].send(tagged(frame(BROADCAST, 7), 10))
     bridge.ends[3].send(tagged(frame(BROADCAST, 7), 20))
     bridge.taken()
@@ -89,27 +74,27 @@ def test_each_vlan_learns_for_itself() -> None:
     ],
 )
 def test_what_is_of_no_vlan_of_the_connection_is_counted(rules: str, sent: bytes, reason: str) -> None:
-    bridge = Ruled(rules, "")
+    bridge = RuledBridge(rules, "")
     bridge.ends[0].send(sent, b"", sent)
     assert bridge.taken() == [[], []]
     assert bridge.drops(0) == {reason: 2, "short frame": 1}
 
 
 def test_a_tag_for_its_priority_alone_is_of_the_vlan_without_tags_and_keeps_the_priority() -> None:
-    bridge = Ruled("vlan access 10", "vlan trunk 10", "vlan access 10")
+    bridge = RuledBridge("vlan access 10", "vlan trunk 10", "vlan access 10")
     bridge.ends[0].send(tagged(frame(BROADCAST, 1), 0xE000))
     assert bridge.taken() == [[], [tagged(frame(BROADCAST, 1), 0xE00A)], [frame(BROADCAST, 1)]]
 
 
 def test_a_second_tag_passes_as_it_is() -> None:
-    bridge = Ruled("vlan trunk 10,20", "vlan trunk 10,20", "vlan access 10", "vlan access 1", "")
+    bridge = RuledBridge("vlan trunk 10,20", "vlan trunk 10,20", "vlan access 10", "vlan access 1", "")
     inner = tagged(frame(BROADCAST, 1), 30)
     bridge.ends[0].send(tagged(inner, 10))
     assert bridge.taken() == [[], [tagged(inner, 10)], [inner], [], [tagged(inner, 10)]]
     service = tagged(frame(BROADCAST, 1), 30, b"\x88\xa8")
     bridge.ends[3].send(service)
     assert bridge.taken() == [[], [], [], [], [service]], "a service tag is no tag of this switch"
-    plain = Ruled("", "")
+    plain = RuledBridge("", "")
     plain.ends[0].send(tagged(inner, 10), service)
     assert plain.taken() == [[], [tagged(inner, 10), service]]
 
@@ -119,7 +104,7 @@ def test_super_frames_keep_their_labels_through_tags() -> None:
     tcp = bytes.fromhex("0400040000000001000000015010ffff00000000") + bytes(3000 - 20)
     whole = station(2) + station(1) + b"\x08\x00" + ip + tcp
     label = Gso(1, 1000, 54, 34, 16)
-    bridge = Ruled("vlan access 10", "vlan trunk 10")
+    bridge = RuledBridge("vlan access 10", "vlan trunk 10")
     bridge.ends[0].send(whole, gso=[label])
     (burst,) = bridge.ends[1].bursts
     assert burst.gso == [Gso(1, 1000, 58, 38, 16)]
@@ -141,7 +126,9 @@ def test_it_forwards_as_a_switch_for_each_vlan_would() -> None:
         VlanMembers(frozenset((10,)), 20),
         EVERY_VLAN,
     ]
-    bridge = Ruled("vlan access 10", "vlan access 20", "vlan trunk 10,20", "vlan trunk 10,20 native 20", "")
+    bridge = RuledBridge(
+        "vlan access 10", "vlan access 20", "vlan trunk 10,20", "vlan trunk 10,20 native 20", ""
+    )
     where: dict[tuple[int, bytes], int] = {}
     for _ in range(1500):
         port = source.randrange(5)
@@ -166,7 +153,7 @@ def test_it_forwards_as_a_switch_for_each_vlan_would() -> None:
 
 def test_isolated_connections_and_those_of_one_mesh_reach_the_others_and_not_each_other() -> None:
     for word in ("isolated", "mesh houses"):
-        bridge = Ruled(word, word, "", "mesh others")
+        bridge = RuledBridge(word, word, "", "mesh others")
         bridge.ends[0].send(frame(BROADCAST, 1))
         assert bridge.taken() == [[], [], [frame(BROADCAST, 1)], [frame(BROADCAST, 1)]]
         bridge.ends[1].send(frame(BROADCAST, 2), frame(1, 2))
@@ -177,7 +164,7 @@ def test_isolated_connections_and_those_of_one_mesh_reach_the_others_and_not_eac
 
 
 def test_unknown_stations_are_not_looked_for_where_nothing_is_flooded() -> None:
-    bridge = Ruled("", "no-flood", "")
+    bridge = RuledBridge("", "no-flood", "")
     bridge.ends[0].send(frame(9, 1), frame(BROADCAST, 1))
     assert bridge.taken() == [[], [frame(BROADCAST, 1)], [frame(9, 1), frame(BROADCAST, 1)]]
     bridge.ends[1].send(frame(BROADCAST, 9))
@@ -187,7 +174,7 @@ def test_unknown_stations_are_not_looked_for_where_nothing_is_flooded() -> None:
 
 
 def test_pinned_stations_are_at_their_connection_alone_and_no_others_are_there() -> None:
-    bridge = Ruled("macs 02:00:00:00:00:01,02:00:00:00:00:02", "", "")
+    bridge = RuledBridge("macs 02:00:00:00:00:01,02:00:00:00:00:02", "", "")
     bridge.ends[0].send(frame(BROADCAST, 1), frame(BROADCAST, 3))
     assert bridge.taken()[1] == [frame(BROADCAST, 1)]
     assert bridge.drops(0) == {"its station is not of those here": 1}
@@ -199,7 +186,7 @@ def test_pinned_stations_are_at_their_connection_alone_and_no_others_are_there()
 
 
 def test_a_connection_has_no_more_stations_than_its_limit_and_room_again_when_some_are_gone() -> None:
-    bridge = Ruled("mac-limit 2", "", ageing=10.0)
+    bridge = RuledBridge("mac-limit 2", "", ageing=10.0)
     bridge.ends[0].send(*(frame(BROADCAST, number) for number in range(4)))
     assert bridge.taken()[1] == [frame(BROADCAST, 0), frame(BROADCAST, 1)]
     assert bridge.drops(0) == {"more stations than mac-limit": 2}
@@ -218,7 +205,7 @@ def test_a_connection_has_no_more_stations_than_its_limit_and_room_again_when_so
 def test_a_storm_is_dropped_said_once_a_minute_and_over_after_a_second(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bridge = Ruled("storm 10", "", "")
+    bridge = RuledBridge("storm 10", "", "")
     bridge.ends[1].send(frame(BROADCAST, 2))
     bridge.taken()
     with caplog.at_level("WARNING", "tmelink"):
@@ -252,7 +239,7 @@ def test_without_words_a_storm_counts_only_where_it_would_be_multiplied() -> Non
 
 
 def test_frames_are_padded_and_have_a_check_sequence_where_that_is_said() -> None:
-    bridge = Ruled("pad fcs", "", "pad", "fcs")
+    bridge = RuledBridge("pad fcs", "", "pad", "fcs")
     short = frame(BROADCAST, 1)
     long = frame(BROADCAST, 1, bytes(100))
 
