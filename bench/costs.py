@@ -30,12 +30,19 @@ OFF = "everything off"
 
 @dataclass(frozen=True)
 class Cost:
-    """Something that is on: words for `tmelink run`, lines of the file, and what runs meanwhile."""
+    """Something that is on: words for `tmelink run`, lines of the file, and what runs meanwhile.
+
+    `joined` connects the TAP and the link, at `both` hosts or at the first alone. The rate is compared with
+    that of `than`.
+    """
 
     name: str
     run: Sequence[str] = ()
     lines: str = ""
     beside: Callable[[Host], contextlib.AbstractContextManager[None]] | None = None
+    joined: str = "link0 at tap0\n"
+    both: bool = False
+    than: str = OFF
 
 
 @contextlib.contextmanager
@@ -86,8 +93,26 @@ def _impaired(words: str) -> str:
     return f"impair tap0 at link0 {words}\n"
 
 
+SWITCH = "a switch between them"
+RULED = "the same, with a filter and VLANs"
+"""Of this the rate is to stay above 0.8 of the one before."""
+
+
+def _switched(tap: str, link: str) -> str:
+    return f"sw0: tmelink/switch\ntap0 at sw0 {tap}\nlink0 at sw0 {link}\n"
+
+
 COSTS = (
     Cost(OFF),
+    Cost("filter … no-dhcp no-ra", lines="filter tap0 at link0 no-dhcp no-ra\n"),
+    Cost(SWITCH, joined=_switched("", ""), both=True),
+    Cost(
+        RULED,
+        lines="filter link0 at sw0 no-dhcp no-ra\n",
+        joined=_switched("vlan access 10", "vlan trunk 1,10-20 native 1"),
+        both=True,
+        than=SWITCH,
+    ),
     Cost("capture of everything", beside=_capture()),
     Cost("capture, 100 bytes of each super-frame", beside=_capture("-s", "100", "--super-frames")),
     Cost("capture, filter 'udp port 53'", beside=_capture("-f", "udp port 53")),
@@ -104,7 +129,9 @@ COSTS = (
 def measure(cost: Cost, seconds: float) -> dict[str, float]:
     """One round: Gbit/s of one TCP stream, processor seconds a GB of the sending end, and a round trip."""
     with network.pair() as pair:
-        processes = [_start(pair, host, cost if host.number == 0 else COSTS[0]) for host in pair.hosts]
+        processes = [
+            _start(pair, host, cost if cost.both or host.number == 0 else COSTS[0]) for host in pair.hosts
+        ]
         pair.until_joined()
         with contextlib.ExitStack() as stack:
             if cost.beside is not None:
@@ -121,8 +148,8 @@ def _start(pair: Pair, host: Host, cost: Cost) -> Process:
     machine = host.file(
         f"{host.name}.conf",
         f"tap0: tme/host/tun/tap interface {TAP} inet {host.inner}/24\n"
-        f"link0 at tap0: tme/host/openvpn/socket/link --dev tap --local {host.outer} --remote {other.outer}\n"
-        + cost.lines,
+        f"link0: tme/host/openvpn/socket/link --dev tap --local {host.outer} --remote {other.outer}\n"
+        f"{cost.joined}{cost.lines}",
     )
     process = host.start(*TMELINK, "run", machine, "--name", host.name, *cost.run)
     process.expect("running:")
@@ -148,15 +175,14 @@ def main(count: int | None, seconds: float | None) -> int:
                 continue
             for what, value in figures.items():
                 found.setdefault(cost.name, {}).setdefault(what, []).append(value)
-    rows = [["", *(title for _what, title, _places in COLUMNS), "of the rate when off"]]
+    rows = [["", *(title for _what, title, _places in COLUMNS), "of the rate", "of"]]
     medians = {
         name: {what: statistics.median(all_) for what, all_ in each.items()} for name, each in found.items()
     }
-    for name in (cost.name for cost in COSTS if cost.name in medians):
+    for name, than in ((cost.name, cost.than) for cost in COSTS if cost.name in medians):
         cells = [f"{medians[name][what]:.{places}f}" for what, _title, places in COLUMNS]
-        rows.append(
-            [name, *cells, f"{medians[name]['tcp'] / medians[OFF]['tcp']:.0%}" if OFF in medians else ""]
-        )
+        share = f"{medians[name]['tcp'] / medians[than]['tcp']:.0%}" if than in medians else ""
+        rows.append([name, *cells, share, than])
     print(aligned(rows))
     return 1 if failures else 0
 

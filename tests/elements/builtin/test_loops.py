@@ -31,7 +31,7 @@ LOW, HIGH = b"\0" * 8, b"\xff" * 8
 
 
 def test_a_probe_is_a_small_multicast_frame_that_reads_as_it_was_written_tagged_or_not() -> None:
-    probe = Probe(bytes(range(8)), 300, 0xFFFFFFFF, (LOW, HIGH))
+    probe = Probe(bytes(range(8)), 300, 0xFFFFFFFF, True, (LOW, HIGH))
     frame = build_probe(probe)
     assert len(build_probe(probe._replace(passed=()))) == 60
     assert (frame[:6], frame[6:12]) == (GROUP, bytes.fromhex("06000102012c"))
@@ -73,10 +73,10 @@ def test_the_lowest_number_of_a_loop_cuts_and_the_others_leave_it_to_it() -> Non
     assert low.is_new(probe)
     assert not low.is_new(probe), "each is handed on once"
     onward = parse_probe(handed_on(frame, probe, LOW))
-    assert onward == Probe(HIGH, 1, 1, (LOW,))
+    assert onward == Probe(HIGH, 1, 1, False, (LOW,))
     assert high.came_back(onward, 0) is None
-    assert low.came_back(Probe(LOW, 1, 1, (HIGH,)), 0) == (1, 0)
-    assert not low.is_new(Probe(HIGH, 1, 2, (HIGH,) * MOST_HOPS)), "an end to what may be handed on"
+    assert low.came_back(Probe(LOW, 1, 1, False, (HIGH,)), 0) == (1, 0)
+    assert not low.is_new(Probe(HIGH, 1, 2, False, (HIGH,) * MOST_HOPS)), "an end to what may be handed on"
 
 
 def test_a_probe_that_comes_back_where_it_was_sent_cuts_nothing() -> None:

@@ -39,7 +39,6 @@ class LoopGuard:
         self._interval = interval
         self._send = send
         self._relearn = relearn
-        self._was_looping = False
         self._finder = LoopFinder(secrets.token_bytes(NODE), interval)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick_at: asyncio.TimerHandle | None = None
@@ -98,12 +97,11 @@ class LoopGuard:
                 found = self._finder.came_back(probe, port.index)
                 if found is not None:
                     self._cut_one(*found)
-                elif self._finder.loop_seen and not self._was_looping:
-                    self._was_looping = True
-                    self._probe_in(SOON)
             return None
         if port in self.cut or not self._finder.is_new(probe):
             return None
+        if probe.changed:
+            self._relearn(self._up)
         return handed_on(frame, probe, self._finder.node)
 
     def _probe_in(self, seconds: float) -> None:
@@ -115,9 +113,8 @@ class LoopGuard:
     def _tick(self) -> None:
         assert self._loop is not None, "the timer goes with it"
         self._probe_in(self._interval * self._finder.jitter.uniform(0.75, 1.25))
-        if self._was_looping and not self._finder.loop_seen:
+        if self._finder.changed:
             self._relearn(self._up)
-        self._was_looping, self._finder.loop_seen = self._finder.loop_seen, False
         for number, frame in self._finder.probes(sorted(port.index for port in self._up)):
             self._send(self._port(number), frame)
         if self.cut:
@@ -152,7 +149,6 @@ class LoopGuard:
         self._switch.log.warning("%s", self._text)
         self._switch.happened("loop", self._text, cut=newest, other=other)
         self._relearn(self._up)
-        self._was_looping = True
         self._probe_in(SOON)
 
 

@@ -45,15 +45,20 @@ NODE: Final = 8
 
 MIN_SIZE: Final = 60
 
-_PROBE: Final = Struct("!16s8sHIB")
+_PROBE: Final = Struct("!16s8sHI?B")
 
 
 class Probe(NamedTuple):
-    """Who sent it, by which of its connections, as which, and the switches that have handed it on."""
+    """Who sent it, by which of its connections, as which, and the switches that have handed it on.
+
+    `changed` says that its sender has cut a connection or made one whole lately: what a loop has taught of
+    where stations are is to be forgotten, and what led another path.
+    """
 
     node: bytes
     port: int
     number: int
+    changed: bool = False
     passed: tuple[bytes, ...] = ()
 
 
@@ -64,7 +69,7 @@ def build_probe(probe: Probe) -> bytes:
 
 
 def _packed(probe: Probe) -> bytes:
-    head = _PROBE.pack(MAGIC, probe.node, probe.port, probe.number, len(probe.passed))
+    head = _PROBE.pack(MAGIC, *probe[:4], len(probe.passed))
     return head + b"".join(probe.passed)
 
 
@@ -73,11 +78,12 @@ def parse_probe(frame: Frame) -> Probe | None:
     at = _payload(frame)
     if frame[at - 2 : at] != ETHERTYPE.to_bytes(2, "big") or len(frame) < at + _PROBE.size:
         return None
-    magic, node, port, number, hops = _PROBE.unpack_from(frame, at)
+    magic, node, port, number, changed, hops = _PROBE.unpack_from(frame, at)
     numbers = bytes(frame[at + _PROBE.size : at + _PROBE.size + hops * NODE])
     if magic != MAGIC or len(numbers) < hops * NODE:
         return None
-    return Probe(node, port, number, tuple(numbers[n : n + NODE] for n in range(0, len(numbers), NODE)))
+    passed = tuple(numbers[n : n + NODE] for n in range(0, len(numbers), NODE))
+    return Probe(node, port, number, changed, passed)
 
 
 def handed_on(frame: Frame, probe: Probe, node: bytes) -> bytes:
@@ -104,11 +110,10 @@ class LoopFinder:
     """
     jitter: Random = field(default_factory=Random)
     """Two switches that have cut one loop at the same time must not heal at the same time."""
-    loop_seen: bool = False
-    """Whether a loop was seen that nobody had cut; set back by whoever has taken note of it."""
     reflected: set[int] = field(default_factory=set)
     """Connections by which a probe came back that was sent there: the loop is behind them."""
     _since: dict[int, float] = field(default_factory=dict)
+    _changed_until: int = -1
     _others: dict[tuple[bytes, int], int] = field(default_factory=dict)
     """The last probe of each connection of other switches."""
 
@@ -125,7 +130,8 @@ class LoopFinder:
     def probes(self, ports: Iterable[int]) -> list[tuple[int, bytes]]:
         """A probe for each connection, those that are cut too."""
         self.number += 1
-        return [(port, build_probe(Probe(self.node, port, self.number & 0xFFFFFFFF))) for port in ports]
+        number = self.number & 0xFFFFFFFF
+        return [(port, build_probe(Probe(self.node, port, number, self.changed))) for port in ports]
 
     def is_new(self, probe: Probe) -> bool:
         """Whether another switch's probe is to be handed on: it is the first of its number."""
@@ -149,11 +155,11 @@ class LoopFinder:
         known = [end for end in ends if end in self.cut]
         for end in known:
             self.cut[end] = self._until()
-        self.loop_seen = self.loop_seen or not known
         if known or min(probe.passed, default=self.node) < self.node:
             return None
         newest = max(ends, key=lambda end: (self._since.get(end, 0.0), end))
         self.cut[newest] = self._until()
+        self._changed_until = self.number + HELD
         return newest, port if newest == probe.port else probe.port
 
     def healed(self, now: float) -> list[int]:
@@ -162,7 +168,13 @@ class LoopFinder:
         for port in over:
             del self.cut[port]
             self._since[port] = now
+            self._changed_until = self.number + HELD
         return over
+
+    @property
+    def changed(self) -> bool:
+        """Whether a connection was cut or made whole lately."""
+        return self.number <= self._changed_until
 
     def _until(self) -> int:
         return self.number + self.jitter.randint(HELD, 2 * HELD)

@@ -392,7 +392,8 @@ class Switch(SharedSegment):
             onward = self._loops.arrived(each, port)
             if onward is not None:
                 for other in self._others(port, vlan):
-                    send(other, Burst([onward]))
+                    if other.peer is not None and not other.peer.element.is_station:
+                        send(other, Burst([onward]))
 
     def _locate(self, source: bytes, port: Port, now: float) -> str:
         """Note that a station is behind `port`; returns the reason if its frames are not accepted there."""
