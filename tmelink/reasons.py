@@ -211,6 +211,9 @@ REASONS: Final[Mapping[str, Reason]] = {
     "too many plugs": Reason("in", "more VDE plugs than the switch takes"),
     "no plug's request": Reason("in", "it is not a request of a VDE plug"),
     "unreachable plug": Reason("in", "a VDE plug's own socket cannot be reached"),
+    "not IPX": Reason("out", "DOSBox's tunnel carries IPX alone"),
+    "no such client": Reason("out", "no DOSBox has registered with that node"),
+    "not a client's node": Reason("in", "its sender has not registered, or uses another node than it was given"),
     "another secret": Reason("in", "a frame of 86Box's switch has another secret", "give both ends the same secret"),
     "copy": Reason("in", "the same frame came on several networks, and is taken once"),
     "not LocalTalk": Reason("in", "the datagram is not a LocalTalk packet"),
@@ -237,6 +240,7 @@ REASONS: Final[Mapping[str, Reason]] = {
 
 PREFIXES: Final[Mapping[str, str]] = {
     "ARP:": "the built-in host or gateway refuses an ARP message (RFC 826, RFC 5227)",
+    "IPX:": "what should be an IPX packet has no header of one",
     "L2TP": "the tunnel refuses an outer packet (RFC 3931)",
     "EtherIP:": "the tunnel refuses an outer packet (RFC 3378)",
     "ECN:": "the tunnel refuses an outer packet (RFC 6040)",
