@@ -42,7 +42,7 @@ GROUP_BIT: Final = 1
 
 
 @dataclass
-class _Registered:
+class _DosBox:
     """A DOSBox: where it is, and when it was heard."""
 
     address: Address
@@ -70,7 +70,7 @@ class IpxNet(Cable):
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, arguments)
-        self._clients: dict[bytes, _Registered] = {}
+        self._clients: dict[bytes, _DosBox] = {}
         self._datagrams: Datagrams | None = None
         self._own = NOBODY
 
@@ -158,7 +158,7 @@ class IpxNet(Cable):
             del self._clients[silent]
         if node not in self._clients:
             self.happened("up", f"a DOSBox at {sockets.show(address)}")
-        self._clients[node] = _Registered(address, monotonic())
+        self._clients[node] = _DosBox(address, monotonic())
         self.changed(True, f"{len(self._clients)} clients, {sockets.show(address)} the last")
         answer = IpxAddresses(0, 0, node, REGISTRATION, SERVER_NETWORK, self._own, REGISTRATION)
         self._to(address, build_ipx(answer))
