@@ -89,7 +89,10 @@ def measure(
 ) -> dict[str, float]:
     """One round of one tunnel that is up: a number for each thing measured."""
     found: dict[str, float] = {}
+    before = sum(process.cpu_seconds() for process in processes)
     idle = round_trips(pair.hosts[0], PINGS)
+    if processes:
+        found["rtt cpu"] = (sum(process.cpu_seconds() for process in processes) - before) / len(idle) * 1e6
     found["rtt"] = statistics.median(idle)
     found["rtt 99%"] = percentile(idle, 0.99)
     for streams in plan.streams:

@@ -16,6 +16,7 @@ COLUMNS = (
     ("frames", "64-byte frames", "1/s", 0),
     ("rtt", "RTT", "ms", 3),
     ("rtt 99%", "99 %", "ms", 3),
+    ("rtt cpu", "CPU a ping", "us", 0),
     ("rtt loaded", "RTT loaded", "ms", 2),
     ("rtt loaded 99%", "99 %", "ms", 2),
     ("clients", "10 clients", "Gbit/s", 2),

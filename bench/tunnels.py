@@ -202,6 +202,12 @@ TUNNELS = (
         beside="openvpn udp plain",
     ),
     Tunnel(
+        "tmelink udp plain, --busy-poll 200",
+        "",
+        _both("tmelink", "plain", ("--busy-poll", "200")),
+        beside="openvpn udp plain",
+    ),
+    Tunnel(
         "tmelink udp plain, TAP's offload off",
         "",
         _both("tmelink", "plain", device="offload off"),

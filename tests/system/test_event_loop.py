@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import selectors
 import socket
 import sys
@@ -282,3 +283,79 @@ def test_the_selector_keeps_to_the_rules_of_selectors(pair: tuple[socket.socket,
         selector.register(10**6, selectors.EVENT_READ)
     assert not selector.get_map()
     selector.close()
+
+
+class Scripted:
+    """An epoll that finds what it is told to, and keeps how long it was to wait."""
+
+    def __init__(self, *found: int) -> None:
+        self._found = list(found)
+        self.waits: list[float] = []
+
+    def fileno(self) -> int:
+        return 10_000
+
+    def poll(self, wait: float, _most: int) -> list[tuple[int, int]]:
+        self.waits.append(wait)
+        ready = self._found.pop(0) if self._found else 0
+        return [(ready, select.EPOLLIN)] if ready else []
+
+
+def scripted(*found: int) -> tuple[DirectSelector, Scripted, list[int]]:
+    """A selector on it, and how often its one reader, at 7, was called."""
+    selector, epoll, calls = DirectSelector(lambda *_: None), Scripted(*found), [0]
+
+    def read() -> None:
+        calls[0] += 1
+
+    selector._epoll.close()
+    selector._epoll = epoll  # type: ignore[assignment]
+    selector._precise = False
+    selector._readers[7] = read
+    return selector, epoll, calls
+
+
+def test_after_traffic_it_polls_before_it_sleeps() -> None:
+    selector, epoll, calls = scripted(7, 0, 0, 7)
+    selector.busy = 0.001
+    assert selector.select() == []
+    assert calls == [2]
+    assert epoll.waits[:4] == [-1.0, 0.0, 0.0, 0.0], "it sleeps before there was any traffic, and not after"
+    assert epoll.waits[-1] == -1.0, "and again after a while without"
+    assert len(epoll.waits) > 6
+
+
+def test_without_the_option_it_sleeps_at_once() -> None:
+    selector, epoll, calls = scripted(7, 7)
+    assert selector.select() == []
+    assert (calls, epoll.waits) == ([2], [-1.0, -1.0, -1.0])
+
+
+def test_polling_that_never_pays_is_given_up_but_for_a_try_now_and_then() -> None:
+    selector, _epoll, _calls = scripted()
+    selector.busy = None
+    tried = []
+    for _ in range(300):
+        epoll = Scripted(7)
+        selector._epoll = epoll  # type: ignore[assignment]
+        selector.select()
+        tried.append(0.0 in epoll.waits)
+    assert tried[:8] == [True] * 8
+    assert 2 <= sum(tried[8:]) <= 6
+
+
+def test_the_longest_wish_to_poll_counts_until_it_is_withdrawn() -> None:
+    loop = new_event_loop()
+    assert isinstance(loop, DirectLoop)
+    first, second, third = object(), object(), object()
+    loop.poll_busily(first, 0.001)
+    loop.poll_busily(second, 0.002)
+    loop.poll_busily(third, None)
+    assert loop._direct.busy == 0.002
+    loop.poll_busily(second, 0.0)
+    assert loop._direct.busy == 0.001
+    loop.poll_busily(first, 0.0)
+    assert loop._direct.busy is None
+    loop.poll_busily(third, 0.0)
+    assert loop._direct.busy == 0.0
+    loop.close()

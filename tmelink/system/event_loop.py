@@ -31,6 +31,15 @@ SHORT_SECONDS = 0.005
 MOST_SELECTED = 1024
 """select(2) takes descriptors below this one (FD_SETSIZE)."""
 
+BUSY_SECONDS = 100e-6
+"""How long is polled where it is to be found out whether that pays."""
+
+FRUITLESS = 8
+"""Polls in a row that found nothing, after which it does not pay."""
+
+TRY_AGAIN = 64
+"""Wake-ups until it is tried again."""
+
 TURNS = 1000
 """epoll calls after which `select` returns in any case, for what asyncio does only between its turns."""
 
@@ -80,6 +89,10 @@ class DirectSelector(selectors.BaseSelector):
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._readers: dict[int, Callable[[], object]] = {}
         self._waits = False
+        self.busy: float | None = 0.0
+        """Seconds of polling after a reader was called, before `select` sleeps; None as long as it pays."""
+        self._fruitless = 0
+        self._skipped = 0
 
     def return_soon(self) -> None:
         """Let `select` return once the readers that are ready have been called."""
@@ -108,17 +121,22 @@ class DirectSelector(selectors.BaseSelector):
         wait = -1.0 if timeout is None else max(timeout, 0.0)
         self._waits = wait != 0
         poll, readers = self._epoll.poll, self._readers
+        called = False
         for _ in range(TURNS):
-            if 0 < wait < SHORT_SECONDS and self._precise:
+            if called and self.busy != 0 and (found := self._poll_busily(wait)):
+                pass
+            elif 0 < wait < SHORT_SECONDS and self._precise:
                 select.select((self._epoll,), (), (), wait)
-                wait = 0.0
-            found = poll(wait, EVENTS)
+                found = poll(0.0, EVENTS)
+            else:
+                found = poll(wait, EVENTS)
             if not found:
                 break
             ready = []
             for descriptor, event in found:
                 # Errors and hang-ups concern both readers and writers.
                 if event & ~select.EPOLLOUT and (reader := readers.get(descriptor)) is not None:
+                    called = True
                     try:
                         reader()
                     except Exception as error:
@@ -132,6 +150,22 @@ class DirectSelector(selectors.BaseSelector):
             if timeout is not None and (wait := until - time.monotonic()) <= 0:
                 break
         return []
+
+    def _poll_busily(self, wait: float) -> list[tuple[int, int]]:
+        """What becomes ready within a moment after traffic, without sleeping until then."""
+        seconds = self.busy
+        if seconds is None:
+            seconds = BUSY_SECONDS
+            if self._fruitless >= FRUITLESS:
+                self._skipped += 1
+                if self._skipped % TRY_AGAIN:
+                    return []
+        poll, clock = self._epoll.poll, time.monotonic
+        until = clock() + (seconds if wait < 0 else min(seconds, wait))
+        while not (found := poll(0.0, EVENTS)) and clock() < until:
+            pass
+        self._fruitless = 0 if found else self._fruitless + 1
+        return found
 
     def _ready_keys(self, ready: Iterable[tuple[int, int]]) -> Iterator[tuple[selectors.SelectorKey, int]]:
         for descriptor, event in ready:
@@ -218,6 +252,7 @@ class DirectLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._direct = DirectSelector(self._failed)
+        self._busy: dict[int, float | None] = {}
         super().__init__(self._direct)
 
     def call_soon(
@@ -237,6 +272,19 @@ class DirectLoop(asyncio.SelectorEventLoop):
         """As of asyncio."""
         self._direct.return_soon()
         return super().call_at(when, callback, *args, context=context)
+
+    def poll_busily(self, owner: object, seconds: float | None) -> None:
+        """Poll for so many seconds after traffic, as the one who wants it longest; 0 for no more.
+
+        None polls as long as that pays. What is given counts until `owner` gives something else.
+        """
+        if seconds == 0:
+            self._busy.pop(id(owner), None)
+        else:
+            self._busy[id(owner)] = seconds
+        wanted = self._busy.values()
+        fixed = [each for each in wanted if each is not None]
+        self._direct.busy = max(fixed) if fixed else None if wanted else 0.0
 
     def stop(self) -> None:
         """As of asyncio."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.options_of import bad, good
 from tmelink.element import Element, Port, connect
 from tmelink.elements.builtin.switch import Switch
 from tmelink.elements.openvpn import sessions
@@ -40,6 +41,15 @@ def test_verb_is_how_much_the_link_logs(verb: int, level: int) -> None:
 def test_udp_offload_is_asked_for_each_way(offload: Any, segment: bool, gro: bool) -> None:
     link = Link("link0", Options(udp_offload=offload))
     assert (link.segment, link.gro) == (segment, gro)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"), [("", 0), ("--busy-poll 50", 50), ("--busy-poll auto", None), ("--busy-poll off", 0)]
+)
+def test_polling_is_asked_for_in_microseconds(words: str, wanted: int | None) -> None:
+    assert good(f"--remote 192.0.2.1 {words}").busy_poll == wanted
+    assert bad("--remote 192.0.2.1 --busy-poll 0")
+    assert bad("--remote 192.0.2.1 --busy-poll long")
 
 
 def wish(**options: Any) -> int | None:

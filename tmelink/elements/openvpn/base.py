@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -25,6 +26,7 @@ from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.options.values import MonitoringOptions
 from tmelink.source import Mistake, Place, Report, Word
+from tmelink.system.event_loop import DirectLoop
 from tmelink.transport.streams import MAX_DATAGRAM
 
 STREAM_ROOM = 128
@@ -96,6 +98,12 @@ class OpenvpnElement(Element, ABC):
     def mtu(self, port: Port, outer: OuterMtu | None = None) -> int:
         """--tun-mtu: the largest packet that both ends expect."""
         return wire.inner_mtu(self.arguments)
+
+    def poll_busily(self, polls: bool) -> None:
+        """Have the event loop poll after traffic as --busy-poll says, or no more."""
+        wanted, loop = self.arguments.busy_poll, asyncio.get_running_loop()
+        if wanted != 0 and isinstance(loop, DirectLoop):
+            loop.poll_busily(self, 0.0 if not polls else None if wanted is None else wanted / 1e6)
 
     def hold_machine(self, held: bool) -> None:
         """The socket is full, or has room again: the machine's sides stop reading, or continue."""

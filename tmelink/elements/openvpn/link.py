@@ -257,6 +257,7 @@ class Link(OpenvpnElement):
             )
         await self.open_monitoring()
         self._refusals.open()
+        self.poll_busily(True)
         if self._unfragmented:
             self._monitor = Monitor(self._path_changed)
             await self._monitor.open(None)
@@ -272,6 +273,7 @@ class Link(OpenvpnElement):
             self._question.cancel()
             await asyncio.wait([self._question])
             self._question = None
+        self.poll_busily(False)
         self._waiting.close()
         self._refusals.close()
         await self._revocations.close()

@@ -158,6 +158,7 @@ class Server(OpenvpnElement):
     async def open(self) -> None:
         """Read keys and files, bind the port; raises `ElementError`."""
         self._refusals.open()
+        self.poll_busily(True)
         arguments, options = self.arguments, self._options
         tls = arguments.tls
         assert tls is not None, "a server is one of TLS"
@@ -199,6 +200,7 @@ class Server(OpenvpnElement):
 
     async def close(self) -> None:
         """Say goodbye where the options want it, and give the port back."""
+        self.poll_busily(False)
         self._refusals.close()
         await self._revocations.close()
         await self._tunnel_network.close()

@@ -288,6 +288,7 @@ def sockets(chosen: Chosen) -> dict[str, Any]:
         "mark": chosen.value("mark") or None,
         "bind_dev": chosen.value("bind-dev"),
         "udp_offload": chosen.value("udp-offload", "both"),
+        "busy_poll": chosen.value("busy-poll", 0),
         "awaits_keys": chosen.has("secure"),
     }
 

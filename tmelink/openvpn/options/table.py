@@ -60,6 +60,13 @@ def _given(word: str) -> str:
     return word
 
 
+def _busy(word: str) -> int | None:
+    """Microseconds of polling without sleep: 0 for never, None where it is to be found out."""
+    if word in ("auto", "off"):
+        return None if word == "auto" else 0
+    return values.integer(1, 10_000, "number of microseconds, 'auto' or 'off'")(word)
+
+
 KINDS: dict[str, Callable[[str], Any]] = {
     "BYTES": values.integer(0, _INT, "number of bytes"),
     "DIR": _given,
@@ -81,6 +88,7 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "RATE": values.integer(100, 100_000_000, "bytes a second"),
     "SECONDS": values.integer(0, _INT, "number of seconds"),
     "TEXT": values.text,
+    "US|auto|off": _busy,
     "TIME": values.integer(0, 600, "replay time"),
     "WINDOW": values.integer(0, 65536, "replay window"),
 }

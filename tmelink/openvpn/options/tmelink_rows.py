@@ -14,6 +14,12 @@ OWN: tuple[Section, ...] = (
                 "UDP_SEGMENT to send, UDP_GRO to receive many datagrams a system call (both)",
             ),
             works(
+                "busy-poll",
+                "US|auto|off",
+                "after traffic, poll for so many microseconds before sleeping: shorter round trips for "
+                "processor time; auto while it pays, 100 at most (off)",
+            ),
+            works(
                 "super-frames",
                 "",
                 "over TCP, super-frames cross whole; both ends must be tmelink's and have the option",

@@ -260,6 +260,8 @@ class Options(SharedSettings):
     mark: int | None = None
     bind_dev: str | None = None
     udp_offload: Literal["off", "send", "receive", "both"] = "both"
+    busy_poll: int | None = 0
+    """Microseconds of polling after traffic, before the process sleeps; None as long as it pays."""
     awaits_keys: bool = False
     """--secure: keys and roles are still those of `secure.with_placeholders`."""
 
