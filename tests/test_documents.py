@@ -64,13 +64,19 @@ def test_the_charts_are_those_of_the_recorded_run_and_no_word_is_cut_off() -> No
 
 @pytest.mark.parametrize(
     ("picture", "file"),
-    [("one-ethernet.svg", "docs/one-ethernet.conf"), ("retronet.svg", "machines/retronet.conf")],
+    [
+        ("one-ethernet.svg", "docs/one-ethernet.conf"),
+        ("retronet.svg", "machines/retronet.conf"),
+        ("observing.svg", "docs/observing.md"),
+    ],
 )
 def test_the_pictures_of_labs_are_drawn_by_the_program(picture: str, file: str) -> None:
     """Every element with its lines, and every link: Graphviz may place them otherwise elsewhere."""
     svg = (ROOT / "docs" / picture).read_text()
     there = {html.unescape(word) for word in re.findall(r"<text[^>]*>(.*?)</text>", svg)}
-    drawn = graph(machine.load(ROOT / file))
+    text = (ROOT / file).read_text()
+    (text,) = re.findall(r"```tmesh\n(.*?)```", text, flags=re.DOTALL) if file.endswith(".md") else (text,)
+    drawn = graph(machine.load(text))
     wanted = {word for node in drawn.nodes for word in (node.name, *node.lines)}
     wanted |= {edge.label for edge in drawn.edges if edge.label}
     wanted |= {word for host, address in drawn.hosts.items() for word in (f"host {host}", address)}

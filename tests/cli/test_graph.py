@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.support.netns import Process
 from tmelink import load
 from tmelink.cli import main
 from tmelink.proof.graph import dot, graph, mermaid
@@ -45,13 +47,47 @@ def test_a_running_lab_shows_its_states_and_rates() -> None:
     machine = load("a: tmelink/host inet 10.0.0.1/24\nb at a: tmelink/host inet 10.0.0.2/24\n")
     counters = {"frames": 9, "bytes": 900, "drops": {"full": 3}, "bits_per_second": 2_000_000}
     status = {
-        "elements": [{"name": "a", "state": "up"}, {"name": "b", "state": "failed"}],
+        "elements": [
+            {"name": "a", "state": "up", "module": "tmelink/host"},
+            {"name": "b", "state": "failed", "module": "tmelink/host"},
+        ],
         "connections": [{"from": "b", "to": "a", "sent": counters, "received": counters | {"drops": {}}}],
     }
     text = dot(graph(machine, status))
     assert "#d7f0d7" in text
     assert "#f0b0b0" in text
     assert "→ 2 Mbit/s, 3 dropped\\n← 2 Mbit/s" in text
+
+
+def test_what_a_shell_has_changed_in_a_lab_is_drawn_as_it_is() -> None:
+    machine = load("a: tmelink/host inet 10.0.0.1/24\nb at a: tmelink/host inet 10.0.0.2/24\n")
+    counters = {"frames": 0, "bytes": 0, "drops": {}, "bits_per_second": 1500}
+    status = {
+        "elements": [
+            {"name": "a", "state": "up", "module": "tmelink/host"},
+            {"name": "sw", "state": "up", "module": "tmelink/switch"},
+        ],
+        "connections": [{"from": "sw", "to": "a", "sent": counters, "received": counters}],
+    }
+    drawn = graph(machine, status)
+    assert [(node.name, node.shape) for node in drawn.nodes] == [("a", "box"), ("sw", "switch")]
+    assert [(edge.one, edge.other, edge.label) for edge in drawn.edges] == [
+        ("sw", "a", "→ 1.5 kbit/s\n← 1.5 kbit/s")
+    ]
+
+
+def test_a_running_lab_is_drawn_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "drawn.conf").write_text("a: tmelink/host inet 10.0.0.1/24")
+    lab = Process([sys.executable, "-m", "tmelink", "run", "drawn.conf"], cwd=tmp_path)
+    try:
+        lab.expect("running: ")
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        (tmp_path / "drawn.conf").write_text("a mistake")
+        assert main(["graph", "drawn", "-o", "now.dot"]) == 0
+        assert '"a" [label="a\\nhost\\n10.0.0.1/24"' in Path("now.dot").read_text()
+    finally:
+        lab.kill()
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz")

@@ -92,13 +92,16 @@ def test_wireshark_is_shown_every_connection_with_its_settings(lab: Process, tmp
     assert "not a valid filter" in asked("--extcap-capture-filter", "icmpp", *one)
     fifo = tmp_path / "fifo"
     fifo.write_bytes(b"")
+    said = tmp_path / "said"
+    said.write_bytes(b"")
     words = ["--capture", "--fifo", str(fifo), "--extcap-capture-filter", "icmp", *one]
-    capturing = Process([str(program), *words])
-    capturing.expect("capturing 1 connection")
+    capturing = Process([str(program), *words, "--extcap-control-out", str(said)])
+    until(said, "capturing icmp")
     ping()
     with connect("seen") as control:
         control.call("stop")
     assert capturing.wait() == 0
+    assert capturing.output == "", "Wireshark takes it for an error"
     capturing.kill()
     shown = subprocess.check_output(["tcpdump", "-n", "-r", str(fifo)], text=True, stderr=subprocess.DEVNULL)
     assert shown.count("ICMP echo re") == 4
@@ -114,7 +117,7 @@ def test_the_toolbar_of_wireshark_changes_the_filter_while_it_captures(lab: Proc
     capturing = Process([*TMELINK, "extcap", *words, "--extcap-capture-filter", "icmp", *pipes])
     try:
         with heard.open("wb", buffering=0) as toolbar:
-            capturing.expect("capturing 1 connection")
+            until(said, "capturing icmp")
             ping()
             for text, answer in (
                 ("icmp and", "not a valid filter"),

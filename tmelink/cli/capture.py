@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -118,8 +118,9 @@ def _private(path: Path) -> IO[str]:
 class Captured:
     """What is written of a capture, and how many frames of each connection were seen and written."""
 
-    def __init__(self, output: IO[bytes]) -> None:
+    def __init__(self, output: IO[bytes], begun: Callable[[int], None] = lambda connections: None) -> None:
         self._output = output
+        self._begun = begun
         self._seen: list[int] = []
         self._before: list[int] = []
         self._written: list[int] = []
@@ -139,9 +140,7 @@ class Captured:
                 continue
             if not self._seen:
                 self._written = self._before = [0] * len(value["seen"])
-                count = len(value["seen"])
-                connections = f"{count} connection" + ("s" if count != 1 else "")
-                print(f"capturing {connections}, until Ctrl-C", file=sys.stderr, flush=True)
+                self._begun(len(value["seen"]))
             self._seen = _sums(self._before, value["seen"])
             self._written = _sums(self._written, value["frames"])
             self._output.write(base64.b64decode(value["pcapng"]))
@@ -165,7 +164,12 @@ def _sums(some: list[int], more: list[int]) -> list[int]:
 
 def write(lab: Client, output: IO[bytes], options: argparse.Namespace) -> None:
     """Write what is captured until it ends, and how many frames were seen and are missing."""
-    captured = Captured(output)
+
+    def begun(connections: int) -> None:
+        plural = "s" if connections != 1 else ""
+        print(f"capturing {connections} connection{plural}, until Ctrl-C", file=sys.stderr, flush=True)
+
+    captured = Captured(output, begun)
     try:
         captured.follow(items(lab, options))
     except KeyboardInterrupt:

@@ -131,7 +131,7 @@ def _split(interface: str) -> tuple[str, str]:
 def _capture(options: argparse.Namespace) -> int:
     lab, name = _split(options.extcap_interface)
     toolbar = Toolbar(options.extcap_capture_filter or "", options.direction)
-    # Wireshark closes the fifo when it has had enough.
+    # Wireshark closes the fifo when it has had enough. What is on standard error it takes for a failure.
     with contextlib.suppress(BrokenPipeError), open(options.fifo, "wb") as fifo:
         toolbar.open(options.extcap_control_in, options.extcap_control_out)
         captured = Captured(fifo)

@@ -48,12 +48,16 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    file, host, status = options.what, options.host, None
-    if not Path(file).exists() and not file.endswith(".conf"):
-        with connect(file) as lab:
-            status = lab.call("status")
-        file, host = status["file"], status["host"]
-    drawn = graph(machine.load(Path(file), host=host), status)
+    what = options.what
+    if Path(what).exists() or what.endswith(".conf"):
+        drawn = graph(machine.load(Path(what), host=options.host))
+    else:
+        with connect(what) as lab:
+            status, source = lab.call("status"), lab.call("source")
+        # As it was read last, wherever its folder is and whatever it says by now.
+        text = f"{source['text']}\n"
+        folder = Path(source["file"]).parent
+        drawn = graph(machine.load(text, host=status["host"], name=source["file"], folder=folder), status)
     data = _made(drawn, options.form)
     if options.output is not None:
         options.output.write_bytes(data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -55,34 +55,66 @@ class Graph:
 
 
 def graph(machine: CheckedMachine, status: Mapping[str, Any] | None = None) -> Graph:
-    """The drawing of a machine; with the reply to `status`, states and rates are in it."""
+    """The drawing of a machine; with the reply to `status`, of what runs, with states and rates.
+
+    What a shell has added to a lab since its file was read is drawn by what `status` says of it.
+    """
     topology = Topology(machine, nowhere)
-    states = {row["name"]: row["state"] for row in (status or {}).get("elements", ())}
-    nodes = tuple(_node(machine, path, element, states) for path, element in machine.elements.items())
-    rates = {(row["from"], row["to"]): row for row in (status or {}).get("connections", ())}
-    edges = []
-    for a, b in machine.connections:
-        names = a.element.name, b.element.name
-        edges.append(
-            Edge(*names, "\n".join(filter(None, (*_words(topology, a, b), _rates(rates.get(names))))))
-        )
+    running = None if status is None else {row["name"]: row for row in status["elements"]}
+    nodes = {
+        element.name: _node(machine, path, element, running or {})
+        for path, element in machine.elements.items()
+        if running is None or element.name in running
+    }
+    for name, row in (running or {}).items():
+        nodes.setdefault(name, _added(name, row))
+    edges = [
+        Edge(a.element.name, b.element.name, "\n".join(filter(None, _words(topology, a, b))))
+        for a, b in machine.connections
+    ]
+    if status is not None:
+        edges = _live_edges(edges, status["connections"])
     seen: set[frozenset[str]] = set()
     for element in machine.elements.values():
-        if not isinstance(element, Link | Server):
+        if not isinstance(element, Link | Server) or element.name not in nodes:
             continue
-        others = topology.other_ends(element)
+        security = _security(element.arguments)
+        others = [other for other in topology.other_ends(element) if other.name in nodes]
         for other in others:
             pair = frozenset((element.name, other.name))
             if pair not in seen:
                 seen.add(pair)
-                edges.append(Edge(element.name, other.name, _security(element.arguments), dashed=True))
+                edges.append(Edge(element.name, other.name, security, dashed=True))
         if not others and (remote := _remote(element.arguments)):
-            nodes += (DrawnElement(remote, (), "", "", "cloud"),)
-            edges.append(Edge(element.name, remote, _security(element.arguments), dashed=True))
-    return Graph(tuple(dict.fromkeys(nodes)), tuple(edges), dict(machine.hosts))
+            nodes.setdefault(remote, DrawnElement(remote, (), "", "", "cloud"))
+            edges.append(Edge(element.name, remote, security, dashed=True))
+    return Graph(tuple(nodes.values()), tuple(edges), dict(machine.hosts))
 
 
-def _node(machine: CheckedMachine, path: str, element: Element, states: Mapping[str, str]) -> DrawnElement:
+def _live_edges(known: Iterable[Edge], rows: Iterable[Mapping[str, Any]]) -> list[Edge]:
+    """The connections that there are, in the order and with the ends of the file where it has them."""
+    left = {(row["from"], row["to"]): row for row in rows}
+    edges = []
+    for edge in known:
+        row = left.pop((edge.one, edge.other), None)
+        if row is None and (turned := left.pop((edge.other, edge.one), None)) is not None:
+            row = {"sent": turned["received"], "received": turned["sent"]}
+        if row is not None:
+            edges.append(replace(edge, label="\n".join(filter(None, (edge.label, _rates(row))))))
+    return edges + [Edge(one, other, _rates(row)) for (one, other), row in left.items()]
+
+
+def _added(name: str, row: Mapping[str, Any]) -> DrawnElement:
+    module = row["module"]
+    shape = "switch" if module.endswith("/switch") else "box"
+    return DrawnElement(
+        name, (_KINDS.get(module, module.removeprefix("tmelink/")),), "", "", shape, row["state"]
+    )
+
+
+def _node(
+    machine: CheckedMachine, path: str, element: Element, running: Mapping[str, Mapping[str, Any]]
+) -> DrawnElement:
     module = machine.modules[path]
     directory = path.rsplit("/", 1)[0].lstrip("/")
     lines = [_KINDS.get(module, module.removeprefix("tmelink/")), *_addresses(element)]
@@ -95,7 +127,7 @@ def _node(machine: CheckedMachine, path: str, element: Element, states: Mapping[
         machine.homes.get(path, ""),
         directory,
         shape,
-        states.get(element.name, ""),
+        running[element.name]["state"] if element.name in running else "",
     )
 
 
@@ -145,17 +177,25 @@ def _words(topology: Topology, *ends: Port) -> Iterator[str]:
             yield f"to {port.peer.element.name}: {' '.join(selection.words)}"
 
 
-def _rates(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return ""
+def _rates(row: Mapping[str, Any]) -> str:
     parts = []
     for direction, arrow in (("sent", "→"), ("received", "←")):
         counters = row[direction]
         rate = counters["bits_per_second"]
         drops = sum(counters["drops"].values())
-        text = "" if rate is None else f"{arrow} {rate / 1e6:.3g} Mbit/s"
+        text = "" if rate is None else f"{arrow} {_rate(rate)}"
         parts.append(text + (f", {drops} dropped" if drops else ""))
     return "\n".join(filter(None, parts))
+
+
+def _rate(bits: float) -> str:
+    """Bits a second in the unit that suits them."""
+    unit = "bit/s"
+    for larger in ("kbit/s", "Mbit/s", "Gbit/s"):
+        if bits < 1000:
+            break
+        bits, unit = bits / 1000, larger
+    return f"{bits:.3g} {unit}"
 
 
 # Dot
