@@ -15,7 +15,7 @@ ROOT = Path(tmelink.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"deploy", "lsp", "metrics", "web"},
+    {"deploy", "importers", "lsp", "metrics", "web"},
     {"control"},
     {"api"},
     {"threads"},

@@ -38,3 +38,22 @@ def test_a_file_with_linux_elements_is_checked_without_their_packages(tmp_path: 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tmelink/netns NAME" in done.stdout
+
+
+EVERY_MODULE = """
+import importlib, pkgutil, sys
+for name in ("pyroute2", "pytun"):
+    sys.modules[name] = None
+import tmelink
+modules = [each.name for each in pkgutil.walk_packages(tmelink.__path__, "tmelink.")]
+for name in modules:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print(len(modules))
+"""
+
+
+def test_every_module_is_imported_without_the_packages_of_linux() -> None:
+    done = subprocess.run([sys.executable, "-c", EVERY_MODULE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 200

@@ -1,125 +1,69 @@
-"""`tmelink import FILE`: another program's configuration as a machine file; HECnet's bridge.conf so far."""
+"""`tmelink import FILE`: another program's configuration as a machine file."""
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tmelink import values
+from tmelink.cli import key_files, streams
 from tmelink.cli.examples import epilog
-from tmelink.errors import MachineError, TmelinkError
-from tmelink.source import Mistake, Place, Source
-from tmelink.transport import endpoints
+from tmelink.errors import TmelinkError
+from tmelink.importers import Imported, hecnet, openvpn_file, qemu_line
+from tmelink.source import Source
 
 NAME = "import"
-HELP = "turn the configuration of HECnet's bridge into a machine file"
+HELP = "turn a configuration of OpenVPN, QEMU or HECnet's bridge into a machine file"
 EPILOG = epilog(
-    ("tmelink import bridge.conf > hecnet.conf", "HECnet's bridge; then: tmelink check hecnet.conf"),
+    ("tmelink import client.ovpn > lab.conf", "OpenVPN; inline keys become files beside it"),
+    ("tmelink import start-vm.sh > lab.conf", "a file with the command line of QEMU"),
+    ("tmelink import bridge.conf > hecnet.conf", "HECnet's bridge"),
+    ("tmelink check lab.conf", "then: look at the result"),
 )
 
-DEFAULT_PORT = 4711
-"""The port of most bridges, which is an argument of the program and not in its configuration."""
-
-PROTOCOLS = {"decnet": "decnet", "lat": "lat", "ipxii": "ipx", "ipxraw": "ipx"}
-"""The words of `tmelink/hecnet` for the sections of the file."""
-
-
-@dataclass
-class HecnetBridge:
-    """An entry of the section [bridge]: a peer at `HOST:PORT`, or an interface."""
-
-    name: str
-    where: str
-    passive: bool
-    protocols: list[str] = field(default_factory=list)
+KINDS = ("openvpn", "qemu", "hecnet")
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="the bridge's configuration, bridge.conf")
+    parser.add_argument("file", metavar="FILE", type=Path, help="the configuration")
+    parser.add_argument("--kind", choices=KINDS, help="what it is; otherwise its content says so")
     parser.add_argument(
         "--port",
         type=values.port,
-        default=DEFAULT_PORT,
-        help=f"the UDP port that the bridge was started with ({DEFAULT_PORT})",
+        default=hecnet.DEFAULT_PORT,
+        help=f"of HECnet's bridge: the UDP port that it was started with ({hecnet.DEFAULT_PORT})",
     )
+    key_files.declare(parser)
 
 
 def main(options: argparse.Namespace) -> int:
+    path: Path = options.file
     try:
-        text = options.file.read_text()
-    except (OSError, ValueError) as error:
-        raise TmelinkError(f"{options.file}: {getattr(error, 'strerror', None) or error}") from error
-    sys.stdout.write(machine_file(Source(str(options.file), text), options.port))
+        data = path.read_bytes()
+    except OSError as error:
+        raise TmelinkError(f"{path}: {error.strerror}") from error
+    imported = _imported(path, data, options)
+    for name, content in imported.files.items():
+        key_files.write(name, content, force=options.force)
+        streams.complain(f"wrote {name}")
+    sys.stdout.write(imported.text)
+    for each in imported.left_out:
+        streams.complain(f"{path}: left out, {each}")
     return 0
 
 
-def machine_file(source: Source, port: int) -> str:
-    """A machine file that does what the bridge with this configuration does; raises `MachineError`."""
-    lines = [
-        f"# Made from {Path(source.name).name} by tmelink import.",
-        "# A switch learns which peer a station is behind; what passes stands beside each peer.",
-        "",
-        "sw0: tmelink/switch",
-        f"hecnet: tmelink/hecnet local {port}",
-    ]
-    lans = 0
-    for bridge in bridges(source):
-        if ":" not in bridge.where:
-            lans += 1
-            lines.append(f"lan{lans} at sw0: tme/host/bsd/bpf interface {bridge.where}  # {bridge.name}")
-        elif not bridge.protocols:
-            lines.append(f"# {bridge.name} ({bridge.where}) is in no section, so that nothing passes.")
-        else:
-            words = [*dict.fromkeys(bridge.protocols), *(["passive"] if bridge.passive else [])]
-            lines.append(f'hecnet peer "{bridge.where}" {" ".join(words)} at sw0  # {bridge.name}')
-    return "\n".join(lines) + "\n"
+def _imported(path: Path, data: bytes, options: argparse.Namespace) -> Imported:
+    text = data.decode("utf-8", "replace")
+    kind = options.kind or _kind(text)
+    if kind == "openvpn":
+        return openvpn_file.machine_file(path, data, lambda name: Path(name).read_bytes())
+    if kind == "qemu":
+        return qemu_line.machine_file(Source(str(path), text))
+    return Imported(hecnet.machine_file(Source(str(path), text), options.port))
 
 
-def bridges(source: Source) -> list[HecnetBridge]:
-    """The entries of the configuration, each with its protocols; raises `MachineError` with all mistakes."""
-    found: dict[str, HecnetBridge] = {}
-    mistakes: list[Mistake] = []
-    section = ""
-    for number, line in enumerate(source.text.splitlines(), 1):
-        line = line.strip()
-        place = Place(source, number, 1, max(1, len(line)))
-        if not line or line.startswith("!"):
-            continue
-        try:
-            if line.startswith("["):
-                section = line.strip("[]")
-                if section != "bridge" and section not in PROTOCOLS:
-                    raise ValueError(
-                        f"unknown section {line}; known are [bridge], [{'], ['.join(PROTOCOLS)}]"
-                    )
-            elif section == "bridge":
-                entry = _entry(line)
-                found[entry.name] = entry
-            elif section in PROTOCOLS:
-                if line not in found:
-                    raise ValueError(f"{line} is not an entry of the section [bridge]")
-                found[line].protocols.append(PROTOCOLS[section])
-            else:
-                raise ValueError("expected a section first, such as [bridge]")
-        except ValueError as error:
-            mistakes.append(Mistake(place, str(error), None))
-    if mistakes:
-        raise MachineError(mistakes)
-    return list(found.values())
-
-
-def _entry(line: str) -> HecnetBridge:
-    words = line.split()
-    if len(words) != 2:
-        raise ValueError("expected a name, and HOST:PORT or an interface")
-    name, where = words
-    # A '*' let the peer send from any port; that is always so here.
-    bare = name.lstrip("~*")
-    if ":" in where:
-        endpoints.inet(where)
-    elif not re.fullmatch("[A-Za-z0-9._-]{1,15}", where):
-        raise ValueError(f"'{where}' is neither HOST:PORT nor an interface")
-    return HecnetBridge(bare, where, "~" in name[: len(name) - len(bare)])
+def _kind(text: str) -> str:
+    if qemu_line.is_command(text):
+        return "qemu"
+    return "hecnet" if any(line.strip() == "[bridge]" for line in text.splitlines()) else "openvpn"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import random
 import socket
 from pathlib import Path
@@ -21,6 +20,7 @@ from tmelink.element import connect
 from tmelink.elements.emulators import hecnet
 from tmelink.elements.emulators.hecnet import Hecnet
 from tmelink.errors import MachineError, PortError
+from tmelink.importers import hecnet as hecnet_import
 from tmelink.machine import load
 from tmelink.source import Source
 from tmelink.transport import sockets
@@ -229,7 +229,7 @@ def test_a_bridge_s_configuration_becomes_a_machine_file(
 
 
 def test_every_mistake_in_a_bridge_s_configuration_has_its_line() -> None:
-    read = importlib.import_module("tmelink.cli.import_").machine_file
+    read = hecnet_import.machine_file
     with pytest.raises(MachineError) as caught:
         read(Source("b.conf", "x\n[bridge]\nx\nmim foo:99999\n[sna]\n[lat]\nnobody\n"), 4711)
     assert [(mistake.place.line, mistake.message.split(",")[0]) for mistake in caught.value.mistakes] == [
@@ -243,7 +243,7 @@ def test_every_mistake_in_a_bridge_s_configuration_has_its_line() -> None:
 
 @pytest.mark.fuzz
 def test_mutilated_configurations_are_read_or_refused() -> None:
-    read = importlib.import_module("tmelink.cli.import_").machine_file
+    read = hecnet_import.machine_file
     chance = random.Random(2)
     for _ in range(scaled(5_000)):
         text = list(BRIDGE)
