@@ -8,6 +8,7 @@ KEYWORDS: dict[str, tuple[str, str]] = {
     "cd": ("cd DIRECTORY", "make it the current directory"),
     "command": ("command ELEMENT WORDS", "give a running element a command, once all elements are open"),
     "connect": ("connect NAME at OTHER", "connect two elements; the word changes nothing"),
+    "filter": ("filter ELEMENT at OTHER WORDS", "which frames may cross a connection"),
     "host": ("host NAME address ADDRESS { … }", "which computer runs the machines in the block"),
     "impair": ("impair ELEMENT at OTHER WORDS", "delay, lose or slow down a connection's frames"),
     "log": ("log ELEMENT LEVEL", "how much an element logs"),
