@@ -17,23 +17,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench import chart, costs, loads, report, rounds
+from bench import chart, costs, loads, page, report, rounds
 from bench.tunnels import TUNNELS, Tunnel
 
-QUICK = loads.Plan(rounds=3, seconds=1.5, frames_seconds=0.6, lossy_seconds=2, streams=(1,), loaded=True)
+QUICK = loads.Plan(rounds=3, seconds=2, frames_seconds=0.6, lossy_seconds=2, streams=(1,), loaded=True)
 FULL = loads.Plan(rounds=5, seconds=4, frames_seconds=2, lossy_seconds=5, streams=(1, 4), loaded=True)
-
-QUICK_TUNNELS = {
-    "tmelink udp plain, --busy-poll 200",
-    *(name for goal in report.GOALS for name in (goal.beside, goal.tunnel)),
-}
-"""Those that the table of ratios needs, and the option that shortens round trips for processor time."""
 
 
 def main() -> int:
     options = _parser().parse_args()
     if options.recorded:
-        draw(json.loads(options.recorded.read_text())["medians"], options.svg or Path("docs"))
+        record = json.loads(options.recorded.read_text())
+        if options.page:
+            page.write(options.page, record, options.recorded)
+        else:
+            draw(record["medians"], options.svg or Path("docs"))
         return 0
     if os.geteuid() != 0:
         print("python -m bench needs root, for network namespaces", file=sys.stderr)
@@ -51,7 +49,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="only what the table of ratios needs: 11 minutes"
+        "--quick", action="store_true", help="only what the table of ratios needs: 10 minutes"
     )
     parser.add_argument("--only", metavar="TEXT", action="append", help="tunnels whose name contains TEXT")
     parser.add_argument("--rounds", type=int, help="measure every tunnel so many times")
@@ -59,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure of every round")
     parser.add_argument(
         "--svg", type=Path, metavar="FOLDER", help="draw the medians there, as docs/ has them"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="PATH", help="put the ratios into this page, and their picture beside it"
     )
     parser.add_argument(
         "--recorded", type=Path, metavar="PATH", help="draw those of this --json, and measure nothing"
@@ -75,7 +76,7 @@ def _compare(options: argparse.Namespace) -> int:
         plan = loads.Plan(**{**vars(plan), "rounds": options.rounds})
     if options.seconds:
         plan = loads.Plan(**{**vars(plan), "seconds": options.seconds})
-    wanted = [tunnel for tunnel in TUNNELS if not options.quick or tunnel.name in QUICK_TUNNELS]
+    wanted = [tunnel for tunnel in TUNNELS if not options.quick or tunnel.name in report.NAMED]
     if options.only:
         wanted = [tunnel for tunnel in TUNNELS if any(text in tunnel.name for text in options.only)]
     missing = {tunnel.name: tunnel.missing() for tunnel in wanted}
@@ -90,17 +91,19 @@ def _compare(options: argparse.Namespace) -> int:
             print(f"not measured: {name}: {program} is not installed")
     for name in failures:
         print(f"not measured: {name}: failed, see above")
+    record = _record(plan, wanted, results, figures)
     if options.json:
-        options.json.write_text(json.dumps(_record(plan, wanted, results, figures), indent=1) + "\n")
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
     if options.svg:
-        draw(figures, options.svg, quick=options.quick)
+        draw(figures, options.svg)
+    if options.page:
+        page.write(options.page, record, options.json)
     return 1 if failures else 0
 
 
-def draw(figures: report.Figures, folder: Path, *, quick: bool = False) -> None:
-    """Write the pictures; of a quick run only the one of what it measures."""
-    (folder / "performance-ratios.svg").write_text(chart.ratios(figures))
-    for name, text in () if quick else chart.pictures(figures).items():
+def draw(figures: report.Figures, folder: Path) -> None:
+    """Write every picture of a whole run."""
+    for name, text in chart.pictures(figures).items():
         (folder / name).write_text(text)
 
 

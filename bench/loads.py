@@ -31,18 +31,23 @@ class Plan:
     loaded: bool
 
 
+def whole(seconds: float) -> int:
+    """What iperf3 takes: whole seconds, and 0 would be for ever."""
+    return max(1, round(seconds))
+
+
 def goodput(pair: Pair, seconds: float, streams: int) -> dict[str, float]:
     """TCP payload bits a second that arrive, their bytes, and the segments sent again a second."""
     a, b = pair.hosts
     server = b.start("iperf3", "--forceflush", "-s", "-1")
     server.expect("listening")
     said = a.run(
-        "iperf3", "-J", "-c", INNER[1], "-t", f"{seconds:g}", "-P", str(streams), seconds=seconds + 30
+        "iperf3", "-J", "-c", INNER[1], "-t", str(whole(seconds)), "-P", str(streams), seconds=seconds + 30
     )
     end = json.loads(said)["end"]
     received = end["sum_received"]
     server.stop()
-    resent = end["sum_sent"]["retransmits"] / seconds
+    resent = end["sum_sent"]["retransmits"] / whole(seconds)
     return {"bits": received["bits_per_second"], "bytes": received["bytes"], "resent": resent}
 
 
@@ -118,7 +123,7 @@ def _loaded(pair: Pair, seconds: float) -> dict[str, float]:
     a, b = pair.hosts
     server = b.start("iperf3", "--forceflush", "-s", "-1")
     server.expect("listening")
-    client = a.start("iperf3", "--forceflush", "-c", INNER[1], "-t", f"{seconds + 1:g}")
+    client = a.start("iperf3", "--forceflush", "-c", INNER[1], "-t", str(whole(seconds) + 1))
     client.expect("connected to")
     times = round_trips(a, int(seconds / 0.01), 0.01)
     client.stop()

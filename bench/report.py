@@ -94,6 +94,12 @@ GOALS = (
 )
 
 
+NAMED = {name for goal in GOALS for name in (goal.tunnel, goal.beside)} | {
+    "tmelink udp plain, --busy-poll 200"
+}
+"""The tunnels of the ratios, and one option that shortens round trips for processor time."""
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows as columns; the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -135,7 +135,7 @@ def _goodput(server: Host, clients: Sequence[Host], seconds: float, direction: S
     listening = [server.start("iperf3", "--forceflush", "-s", "-1", "-p", str(port)) for port in ports]
     for process in listening:
         process.expect("listening")
-    words = ["iperf3", "-J", "-c", server.inner, "-t", f"{seconds:g}", *direction]
+    words = ["iperf3", "-J", "-c", server.inner, "-t", str(loads.whole(seconds)), *direction]
     running = [host.start(*words, "-p", str(port)) for host, port in zip(clients, ports, strict=True)]
     total = 0.0
     for process in running:

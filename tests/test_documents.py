@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench import chart
+from bench import page as bench_page
 from tests.support import rooms
 from tmelink import catalogue, machine
 from tmelink.control import page
@@ -60,6 +61,17 @@ def test_the_charts_are_those_of_the_recorded_run_and_no_word_is_cut_off() -> No
             wide = len(html.unescape(words)) * 7
             left = x - wide if '"end"' in attributes else x - wide / 2 if "middle" in attributes else x
             assert 0 <= left <= left + wide <= chart.WIDTH, words
+
+
+def test_the_ratios_are_those_of_the_run_that_the_page_names() -> None:
+    written = (ROOT / "docs/performance.md").read_text()
+    found = re.search(r"\[every figure of every round\]\((.*?)\)", written)
+    assert found is not None
+    record = json.loads((ROOT / "docs" / found[1]).read_text())
+    renew = f"renew them: python -m bench --recorded {found[1]} --page docs/performance.md"
+    assert bench_page.filled(written, record, Path(found[1])) == written, renew
+    assert (ROOT / "docs" / bench_page.PICTURE).read_text() == chart.ratios(record["medians"]), renew
+    assert bench_page.PICTURE in written
 
 
 @pytest.mark.parametrize(
