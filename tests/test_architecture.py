@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,18 @@ def test_imports_point_down(path: Path) -> None:
     for name in imports(path):
         if name.startswith("tmelink.") and part(name) in LAYER:
             assert LAYER[part(name)] >= LAYER[here], f"{path.name} imports {name}, which stands above it"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports within functions count too."""
+    names = {".".join(("tmelink", *path.relative_to(ROOT).with_suffix("").parts)): path for path in modules()}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {}
+    for name, path in names.items():
+        found = {other for other in imports(path) if other in names and other != name}
+        # 'from package import module' is of the module, and not of the package.
+        graph[name] = {one for one in found if not any(other.startswith(f"{one}.") for other in found)}
+    TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("room", OPENVPN)

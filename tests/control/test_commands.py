@@ -169,6 +169,14 @@ def test_a_restart_under_keep_going_names_what_failed(start: Start, tmp_path: Pa
     assert f"tmelink: link1: 127.0.0.1:{port} is in use" in done.stderr
 
 
+def test_a_shell_reads_a_file_up_to_its_exit(start: Start) -> None:
+    start("lab.conf")
+    words = [*TMELINK, "shell", "lab"]
+    text = "le2 at sw0: tmelink/nic\nexit\nle3 at sw0: tmelink/nic\n"
+    done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "add         le2\n"), done.stderr
+
+
 def test_a_forgotten_host_is_named_by_run_and_by_service(tmp_path: Path) -> None:
     (tmp_path / "two.conf").write_text(
         "host one address 192.0.2.1 { le0: tmelink/switch; }\n"

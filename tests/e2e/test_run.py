@@ -303,7 +303,7 @@ def test_a_lab_from_standard_input_runs(start: Start) -> None:
     assert lab.stdin is not None
     lab.stdin.write(HOSTS.encode())
     lab.stdin.close()
-    lab.expect("running: 2 elements, 1 connections")
+    lab.expect("running: 2 elements, 1 connection")
     assert lab.stop() == 0
 
 

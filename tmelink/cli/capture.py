@@ -155,7 +155,8 @@ class Captured:
 
     def text(self) -> str:
         """The same in words."""
-        return f"{sum(self._written)} frames captured, {sum(self._seen) - sum(self._written)} dropped"
+        dropped = sum(self._seen) - sum(self._written)
+        return f"{labs.counted(sum(self._written), 'frame')} captured, {dropped} dropped"
 
 
 def _sums(some: list[int], more: list[int]) -> list[int]:

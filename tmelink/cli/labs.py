@@ -68,6 +68,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequenc
     return "\n".join(lines)
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things, of which there may be one."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def ago(since: float) -> str:
     """How long ago a time in seconds since the epoch was, in two units at most."""
     seconds = max(0, int(time.time() - since))

@@ -38,7 +38,7 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         labs.dump({**summary, "failed": failed})
     else:
-        print(f"lab '{name}' has begun anew: {summary['total']} elements")
+        print(f"lab '{name}' has begun anew: {labs.counted(summary['total'], 'element')}")
         for element, why in failed.items():
             streams.complain(f"tmelink: {element}: {why}")
     return 1 if failed else 0

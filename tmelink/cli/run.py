@@ -196,7 +196,8 @@ async def _run(
             if not options.keep_privileges:
                 _give_up(lab, options)
             service.ready()
-            size = f"{len(lab)} elements, {len(machine.connections)} connections"
+            connections = labs.counted(len(machine.connections), "connection")
+            size = f"{labs.counted(len(lab), 'element')}, {connections}"
             control.note("running", size, failed=sorted(lab.failures))
             log.info("running: %s", size)
             await lab.wait()

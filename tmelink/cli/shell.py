@@ -7,6 +7,7 @@ where no terminal is there, lines are read as they come.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ EPILOG = labs.epilog(
     ("tmelink shell lab", "end it with 'exit' or Ctrl-D"),
     ("tmelink shell lab < more.conf", "a file; a mistake in it, and nothing is changed"),
 )
+
+LEAVING = ("exit", "quit")
 
 WORDS = sorted(RESERVED | {"disconnect", "exit", "help"})
 
@@ -46,8 +49,14 @@ def main(options: argparse.Namespace) -> int:
     with labs.control(options) as lab:
         if streams.is_terminal():
             return _converse(lab, _lines(lab))
-        execute.tell(execute.run(lab, streams.read(), "/"))
+        execute.tell(execute.run(lab, _until_exit(streams.read()), "/"))
     return 0
+
+
+def _until_exit(text: str) -> str:
+    """What stands before a line that would leave a conversation."""
+    lines = text.splitlines(keepends=True)
+    return "".join(itertools.takewhile(lambda line: line.strip() not in LEAVING, lines))
 
 
 def _converse(lab: Client, lines: Callable[[str], str]) -> int:
@@ -59,7 +68,7 @@ def _converse(lab: Client, lines: Callable[[str], str]) -> int:
             return 0
         except KeyboardInterrupt:
             continue
-        if line in ("exit", "quit"):
+        if line in LEAVING:
             return 0
         if line == "help":
             print(BRIEF)

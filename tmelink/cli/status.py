@@ -84,7 +84,8 @@ def _details(details: Json | None) -> Iterator[str]:
     if not details:
         return
     yield ""
-    plain = [(name, value) for name, value in details.items() if not _is_table(value)]
+    known = ((name, value) for name, value in details.items() if value not in (None, [], ""))
+    plain = [(name, value) for name, value in known if not _is_table(value)]
     width = max((len(name) for name, _ in plain), default=0)
     for name, value in plain:
         yield f"{name.replace('_', ' '):<{width}}  {_text(name, value)}"

@@ -255,8 +255,8 @@ class PointToPoint:
 
     @property
     def answers(self) -> bool:
-        """Whether the peer has answered the question about its options; TME's does not."""
-        return self._occ.told is not None
+        """Whether the peer has sent a ping or a message of OCC's, which TME's never does."""
+        return self._pinged
 
     def security(self) -> Security:
         """The static key's cipher."""
