@@ -23,9 +23,10 @@ from tmelink import registry
 from tmelink.element import connect
 from tmelink.elements.emulators import stream_carrier, udp_carrier, unix_carrier
 from tmelink.elements.emulators.cable import Cable
+from tmelink.elements.emulators.ltoudp import LtoUdp
 from tmelink.elements.emulators.vde_socket import UnreachablePlugError
 from tmelink.errors import ElementError
-from tmelink.frame import Burst, Gso
+from tmelink.frame import Burst, Gso, Run
 from tmelink.source import Mistake, Place, Source
 from tmelink.transport import vde
 
@@ -304,6 +305,54 @@ def test_a_length_stands_before_each_frame_as_asked(
                     await eventually(lambda: element.endpoint.carrier is None)
 
     run(body)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "ltoudp", "86box"])
+def test_either_side_may_be_restarted(kind: str, tmp_path: Path) -> None:
+    async def body() -> None:
+        if kind in ("ltoudp", "86box"):
+            one, two = (make(f"tmelink/{kind}", "local 127.0.0.1") for _ in range(2))
+        else:
+            one, two = pair_of(kind, tmp_path)
+        machines = []
+        for cable in (one, two):
+            machine = Machine(offload=False)
+            connect(cable.port(), machine.port())
+            machines.append(machine)
+            await cable.open()
+        here, there = machines
+        try:
+            for number, restarted in enumerate((None, two, one)):
+                if restarted is not None:
+                    await restarted.close()
+                    await restarted.open()
+                # Whoever lost its peer hears again where that is; what is sent before that is lost.
+                await both_ways(here, there, 10 * number, kind == "ltoudp")
+        finally:
+            await one.close()
+            await two.close()
+
+    run(body)
+
+
+async def both_ways(here: Machine, there: Machine, number: int, localtalk: bool) -> None:
+    """Send frames until one has arrived at each end."""
+
+    def sent(count: int) -> bytes:
+        if localtalk:
+            # An LToUDP datagram in a frame, as the element itself makes it.
+            carrier = make("tmelink/ltoudp", "local 127.0.0.1")
+            assert isinstance(carrier, LtoUdp)
+            (packet,) = carrier._open([count.to_bytes(4, "big") + b"\x05\x06\x01" + bytes(20)])
+            assert not isinstance(packet, Run)
+            return bytes(packet)
+        return frame(count)
+
+    async with asyncio.timeout(TIMEOUT):
+        while sent(number + 1) not in here.frames or sent(number + 2) not in there.frames:
+            here.send(sent(number + 2))
+            there.send(sent(number + 1))
+            await asyncio.sleep(0.01)
 
 
 def test_a_stream_comes_back_after_its_peer_was_restarted(tmp_path: Path) -> None:

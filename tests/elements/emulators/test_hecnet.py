@@ -114,6 +114,29 @@ def test_a_stranger_is_not_heard_and_a_peer_may_come_from_another_port() -> None
     run(body)
 
 
+def test_either_side_may_be_restarted() -> None:
+    async def body() -> None:
+        peer = Peer()
+        element, port, (machine,) = hub(f"peer 127.0.0.1:{peer.port} decnet")
+        for number in range(2):  # The element is restarted.
+            async with opened(element):
+                await eventually(lambda: element._peers[0].address is not None)
+                machine.send(packet(DECNET, number))
+                assert await peer.next() == packet(DECNET, number)
+                peer.sock.sendto(packet(DECNET, 10 + number), ("127.0.0.1", port))
+                await machine.until(lambda: packet(DECNET, 10 + number) in machine.frames)  # noqa: B023
+        async with opened(element):
+            peer.sock.close()
+            again = Peer()  # The peer is restarted, and has another port, as behind NAT.
+            again.sock.sendto(packet(DECNET, 20), ("127.0.0.1", port))
+            await machine.until(lambda: packet(DECNET, 20) in machine.frames)
+            machine.send(packet(DECNET, 21))
+            assert await again.next() == packet(DECNET, 21)
+            again.sock.close()
+
+    run(body)
+
+
 def test_a_passive_peer_is_sent_nothing_until_it_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(hecnet, "monotonic", lambda: now)
