@@ -1,4 +1,4 @@
-"""Draws docs/web.png: `python -m tests.support.screenshots`, with Debian's chromium and chromium-driver."""
+"""Draws docs/web.png and docs/web-console.png: `python -m tests.support.screenshots`, in Chromium."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ switch0 at host0: tmelink/switch
 host1 at switch0: tmelink/host inet 10.0.0.2/24
 host2 at switch0: tmelink/host inet 10.0.0.3/24
 link0 at switch0: tme/host/openvpn/socket/link --dev tap --nobind --remote 127.0.0.1 9
+guest at switch0: tmelink/qemu extra "-device sga"
 impair host0 at switch0 delay 20ms loss 10% seed 1
 """
 
 
 def main() -> None:
-    """One picture, with traffic in it."""
+    """A connection with traffic on it, and the console of an emulator in the dark."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.environ["TMELINK_RUNTIME_DIR"] = str(folder / "run")
@@ -38,6 +39,11 @@ def main() -> None:
             page.choose(f"{row['from']}:{row['to']}")
             page.shows("#details dl", "delay 20ms")
             browser.save_screenshot(str(DOCS / "web.png"))
+            page.prefers("dark")
+            page.choose("guest")
+            page.shows(".console .xterm-rows", "iPXE")
+            browser.set_window_size(1280, 900)
+            browser.save_screenshot(str(DOCS / "web-console.png"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import { bits } from "./dom.js";
 
 cytoscape.use(dagre);
 
-const LAYOUT = { name: "dagre", rankDir: "LR", nodeSep: 30, rankSep: 110, fit: true, padding: 24, animate: false };
+const LAYOUT = { name: "dagre", rankDir: "LR", nodeSep: 30, rankSep: 170, fit: true, padding: 24, animate: false };
 
 function colour(name) {
   const probe = document.createElement("span");
@@ -24,7 +24,7 @@ function style() {
     { selector: "node", style: { label: "data(label)", shape: "round-rectangle", width: "label", height: "label", padding: "9px", "text-valign": "center", "text-wrap": "wrap", color: ink, "background-color": colour("--card"), "border-width": 2, "border-color": colour("--other"), "font-size": 12 } },
     ...Object.entries(states).map(([state, name]) => ({ selector: `node[state = "${state}"]`, style: { "border-color": colour(name) } })),
     { selector: "node[state = 'down'], node[state = 'failed']", style: { "border-style": "dashed" } },
-    { selector: "edge", style: { label: "data(label)", width: 2, "line-color": line, color: ink, "font-size": 10, "text-wrap": "wrap", "curve-style": "bezier", "text-background-color": colour("--paper"), "text-background-opacity": 0.85, "text-background-padding": "2px" } },
+    { selector: "edge", style: { label: "data(label)", width: 2, "line-color": line, color: ink, "font-size": 10, "text-wrap": "wrap", "text-max-width": "150px", "curve-style": "bezier", "text-background-color": colour("--paper"), "text-background-opacity": 0.85, "text-background-padding": "2px" } },
     { selector: "edge[?impaired]", style: { "line-style": "dashed", "line-color": colour("--other") } },
     { selector: ".chosen", style: { "border-width": 4, "line-color": colour("--accent"), width: 4 } },
     { selector: "node.chosen", style: { width: "label", "border-color": colour("--accent") } },
