@@ -75,12 +75,12 @@ class LoopGuard:
         new, self._up = up - self._up, up
         if len(up) < 2:
             for port in list(self.cut):
-                self._finder.cut.pop(port.index, None)
+                self._finder.heal(port.index, now)
                 self._whole(port)
-            if self._tick_at is not None:
-                self._tick_at.cancel()
-                self._tick_at = None
-        elif new or self._tick_at is None:
+        if len(up) >= 2 and (new or self._tick_at is None):
+            self._probe_in(SOON)
+        elif len(up) < 2 and self._finder.changed:
+            # The others have to hear that what a loop has taught them is to be forgotten.
             self._probe_in(SOON)
 
     def trouble(self) -> str:
@@ -112,6 +112,9 @@ class LoopGuard:
 
     def _tick(self) -> None:
         assert self._loop is not None, "the timer goes with it"
+        self._tick_at = None
+        if len(self._up) < 2 and not self._finder.changed:
+            return
         self._probe_in(self._interval * self._finder.jitter.uniform(0.75, 1.25))
         if self._finder.changed:
             self._relearn(self._up)

@@ -166,10 +166,14 @@ class LoopFinder:
         """Connections whose loop is over; they are whole again, and the newest ones."""
         over = [port for port, until in self.cut.items() if self.number > until]
         for port in over:
-            del self.cut[port]
-            self._since[port] = now
-            self._changed_until = self.number + HELD
+            self.heal(port, now)
         return over
+
+    def heal(self, port: int, now: float) -> None:
+        """A connection is whole again, and the newest one."""
+        del self.cut[port]
+        self._since[port] = now
+        self._changed_until = self.number + HELD
 
     @property
     def changed(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from tmelink import arguments as declaration
@@ -100,7 +101,7 @@ class PortRules:
         if self.native is not None and self.trunk is None:
             raise ArgumentError("native", "'native' needs 'vlan trunk VLANS' before it")
 
-    @property
+    @cached_property
     def vlans(self) -> VlanMembers | None:
         """The VLANs that the words name; None where they name none."""
         if self.access is not None:

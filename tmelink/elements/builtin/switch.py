@@ -271,7 +271,8 @@ class Switch(SharedSegment):
         if not heads:
             return
         if vlan:
-            heads = [(destination + vlan, source + vlan) for destination, source in heads]
+            keys = {head: (head[0] + vlan, head[1] + vlan) for head in dict.fromkeys(heads)}
+            heads = list(map(keys.__getitem__, heads))
         if self._cut and port in self._cut:
             for each, (destination, _source) in zip(frames, heads, strict=True):
                 if destination[:6] == GROUP:

@@ -36,10 +36,15 @@ def by_vlan(port: Port, members: VlanMembers, burst: Burst) -> Iterator[VlanBurs
         heads = list(map(_TYPE_AND_CONTROL.unpack_from, frames))
     except error:
         heads = [_TYPE_AND_CONTROL.unpack_from(bytes(each[:16]).ljust(16, b"\0")) for each in frames]
+    untagged, tagged = members.untagged, members.tagged
+    distinct = set(heads)
+    if untagged is not None and all(kind != ethernet.VLAN for kind, _ in distinct):
+        # Most bursts have no tags at all.
+        yield VlanBurst(untagged, False, burst)
+        return
     kinds: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, (kind, control) in enumerate(heads):
         kinds[(kind, control) if kind == ethernet.VLAN else (0, 0)].append(index)
-    untagged, tagged = members.untagged, members.tagged
     for (kind, control), indexes in kinds.items():
         number = control & _NUMBER
         if not kind:
