@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tmelink.element import Element
+from tmelink.element import Element, mtu_beyond
 from tmelink.elements.openvpn import wire
+from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.tunnels.vxlan import Vxlan
 from tmelink.ip import MIN_MTU_V6
@@ -35,6 +36,7 @@ def problems(machine: CheckedMachine, towards: Towards = nowhere) -> list[Mistak
         *_keyless(topology),
         *leftovers(machine),
         *_ethernets(topology),
+        *_narrow_packets(topology),
         *loops.tunnels(topology),
         *loops.wires(topology),
         *switch_problems(topology),
@@ -50,6 +52,7 @@ def mtu_problems(machine: CheckedMachine, towards: Towards = nowhere) -> list[Mi
         return []
     topology = Topology(machine, towards)
     found = [each for members in _segments(topology) for each in _narrow(topology, members)]
+    found += _narrow_packets(topology)
     return list(dict.fromkeys(found))
 
 
@@ -242,6 +245,23 @@ def _narrow_link(topology: Topology, link: Link, sender: HostModel) -> Iterator[
         f"{sender.mtu} bytes",
         f"leave out {sender.name}'s mtu, or give {link.name} --tun-mtu {sender.mtu}{pieces} at both ends",
     )
+
+
+def _narrow_packets(topology: Topology) -> Iterator[Mistake]:
+    """Links and servers that carry IP packets and drop some that an interface or a gateway sends to them."""
+    for each in topology.machine.elements.values():
+        for port in each.ports if each.takes_on_mtu else ():
+            element = None if port.peer is None else port.peer.element
+            if port.kind != "ip" or not isinstance(element, OpenvpnElement):
+                continue
+            given, taken = each.mtu(port), mtu_beyond(port)
+            if given is not None and taken is not None and taken < given:
+                yield Mistake(
+                    topology.place(element),
+                    f"{element.name} drops packets above {taken} bytes, and {each.name} sends up to "
+                    f"{given} bytes",
+                    f"leave out the MTU of {each.name}",
+                )
 
 
 def _segments(topology: Topology) -> list[list[HostModel]]:
