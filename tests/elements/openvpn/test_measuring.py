@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machines import frame
 from tests.support.sockets import bare_peer, free_port
 from tmelink import machine
 from tmelink.cli import main as tmelink
@@ -64,9 +65,16 @@ def _fingerprint(path: Path) -> str:
 @pytest.mark.needs_root
 def test_a_peer_that_answers_nothing_is_pinged() -> None:
     """As TME's ends, which know no OCC."""
+    port = free_port()
     with bare_peer() as peer:
-        text = f"n: tmelink/nic\nlink0 at n: {LINK} --lport 0 --remote 127.0.0.1 {peer.getsockname()[1]}\n"
-        details = asyncio.run(measured(text, lambda link: link.peer is not None))
+
+        def heard(link: Link) -> bool:
+            peer.sendto(frame(1), ("127.0.0.1", port))
+            return link.up
+
+        remote = peer.getsockname()[1]
+        text = f"n: tmelink/nic\nlink0 at n: {LINK} --lport {port} --remote 127.0.0.1 {remote}\n"
+        details = asyncio.run(measured(text, heard))
     assert details.round_trip is not None
     assert 0 < details.round_trip < 1
     assert details.path_mtu == PATH

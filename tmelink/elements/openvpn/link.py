@@ -187,6 +187,8 @@ class Link(OpenvpnElement):
     async def measure(self) -> None:
         """Round trip over the link, or where the peer cannot answer of an ICMP echo; and the path's MTU."""
         self._path_changed()
+        if not self.up:
+            return  # Whoever watches it wait need not wait for an answer too.
         session = None if self.peer is None else self.peer.session
         if session is not None and session.answers and await self._probe.ask() is not None:
             return
