@@ -40,9 +40,15 @@ class KeyFolder:
         self.folder = folder
         self.made: list[str] = []
         self._spare = spare
+        self._known: dict[str, HostKeys] = {}
 
     def of(self, host: str) -> HostKeys:
         """The keys of a host; raises `TmelinkError` where they cannot be read or written."""
+        if host not in self._known:
+            self._known[host] = self._read(host)
+        return self._known[host]
+
+    def _read(self, host: str) -> HostKeys:
         keys = self._in(self.folder, host)
         try:
             if not (keys[0].exists() and keys[1].exists()):
@@ -60,6 +66,7 @@ class KeyFolder:
 
     def rotate(self, host: str) -> None:
         """Put a host's keys aside as `HOST.key.old` and `HOST.crt.old`, so that new ones are made."""
+        self._known.pop(host, None)
         for name in (f"{host}.key", f"{host}.crt"):
             path = self.folder / name
             if path.exists():

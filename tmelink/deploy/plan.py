@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tmelink.control.lab_names import valid_name
-from tmelink.deploy import slices
 from tmelink.deploy.keys import KeyFolder
 from tmelink.deploy.secure import KEYS, SecureLinks, unreachable
-from tmelink.deploy.slices import Slice
+from tmelink.deploy.slices import Slice, Slicer
 from tmelink.deploy.unit import unit
 from tmelink.elements.openvpn.link import Link
 from tmelink.errors import MachineError, TmelinkError
 from tmelink.machine import CheckedMachine, load
-from tmelink.proof.problems import problems
+from tmelink.proof.problems import of_topology
 from tmelink.proof.topology import Topology
 from tmelink.source import Mistake
 from tmelink.tmesh.host_access import NO_ADDRESS, HostAccess, SshTarget
@@ -70,31 +69,40 @@ def plan(file: Path, keys: KeyFolder, limit: Collection[str] = ()) -> Deployment
     if mistakes:
         raise MachineError(mistakes)
     made = []
+    slicer = Slicer(file, secure.ends)
     for name in machine.hosts:
         if limit and name not in limit:
             continue
-        part = slices.cut(file, name, secure.ends)
+        part = slicer.cut(name)
         if name in secure.hosts:
             own = keys.of(name)
             part.files |= {f"{KEYS}/{own.stem}.key": own.key, f"{KEYS}/{own.stem}.crt": own.certificate}
         made.append(_host(machine, topology, lab, part))
-    return Deployment(lab, tuple(made), tuple(problems(machine)), tuple(keys.made))
+    return Deployment(lab, tuple(made), tuple(of_topology(topology)), tuple(keys.made))
 
 
 def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice) -> HostPlan:
     name = part.host
     access = machine.access[name]
-    own = load(part.text, name=machine.source.name, host=name)
     file = ETC / lab / "current" / "machine.conf"
     links = tuple(
         path.lstrip("/")
         for path, element in machine.elements.items()
-        if isinstance(element, Link) and topology.home(element) == name and topology.link_ends(element)
+        if isinstance(element, Link) and machine.homes.get(path) == name and topology.link_ends(element)
     )
     target = access.ssh or SshTarget(machine.hosts[name])
-    service = unit(own, file, lab, name, python=PYTHON)
+    service = unit(machine, file, lab, name, python=PYTHON)
     release = hashlib.sha256(f"{part.digest()}{service}".encode()).hexdigest()[:12]
-    return HostPlan(name, target, access, part, service, release, links, len(own.elements))
+    return HostPlan(
+        name,
+        target,
+        access,
+        part,
+        service,
+        release,
+        links,
+        sum(home == name for home in machine.homes.values()),
+    )
 
 
 def _known_hosts(file: Path, machine: CheckedMachine, limit: Collection[str]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,28 +39,48 @@ class Slice:
         return digest.hexdigest()
 
 
-def cut(file: Path, host: str, ends: Mapping[str, SecureEnd]) -> Slice:
-    """The slice of `host`; sourced files become part of its text, and `ends` replace each `--secure`.
+class Slicer:
+    """Cuts a machine file into its hosts' slices; each file is read once for all of them."""
 
-    Raises `MachineError` where a file that the host needs lies above the machine file's folder.
-    """
-    cutter = _Cutter(file.parent, host, ends)
-    text = unparse(cutter.file(file))
-    if cutter.mistakes:
-        raise MachineError(cutter.mistakes)
-    return Slice(host, text, cutter.files)
+    def __init__(self, file: Path, ends: Mapping[str, SecureEnd]) -> None:
+        self._file = file
+        self._ends = ends
+        self._parsed: dict[Path, Sequence[Statement]] = {}
+
+    def cut(self, host: str) -> Slice:
+        """The slice of `host`; sourced files become part of its text, and `ends` replace each `--secure`.
+
+        Raises `MachineError` where a file that the host needs lies above the machine file's folder.
+        """
+        cutter = _Cutter(self._file.parent, host, self._ends, self._statements)
+        text = unparse(cutter.file(self._file))
+        if cutter.mistakes:
+            raise MachineError(cutter.mistakes)
+        return Slice(host, text, cutter.files)
+
+    def _statements(self, path: Path) -> Sequence[Statement]:
+        if path not in self._parsed:
+            self._parsed[path] = parse(read(path)).statements
+        return self._parsed[path]
 
 
 class _Cutter:
-    def __init__(self, base: Path, host: str, ends: Mapping[str, SecureEnd]) -> None:
+    def __init__(
+        self,
+        base: Path,
+        host: str,
+        ends: Mapping[str, SecureEnd],
+        statements: Callable[[Path], Sequence[Statement]],
+    ) -> None:
         self.base = base
         self.host = host
         self.ends = ends
         self.files: dict[str, Path] = {}
         self.mistakes: list[Mistake] = []
+        self._statements = statements
 
     def file(self, path: Path) -> list[Statement]:
-        return list(self.body(parse(read(path)).statements, path.parent))
+        return list(self.body(self._statements(path), path.parent))
 
     def body(self, statements: Iterable[Statement], folder: Path) -> Iterator[Statement]:
         for statement in statements:

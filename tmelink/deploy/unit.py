@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tmelink.machine import CheckedMachine
@@ -27,21 +27,26 @@ def unit(
     python: str = sys.executable,
     metrics: str | None = None,
 ) -> str:
-    """The text of a lab's unit; `python` is the interpreter that runs it, `file` its machine file there."""
+    """The text of a lab's unit; `python` is the interpreter that runs it, `file` its machine file there.
+
+    With `host` it is for that host's part of the file, whichever parts `machine` has.
+    """
     command = [python, "-m", "tmelink", "run", "--name", name]
     command += ["--host", host] if host is not None else []
     command += ["--metrics", metrics] if metrics is not None else []
-    return "\n".join(_lines(machine, file, name, [*command, str(file)])) + "\n"
+    paths = [path for path in machine.modules if host is None or machine.homes.get(path, host) == host]
+    return "\n".join(_lines(machine, paths, file, name, [*command, str(file)])) + "\n"
 
 
-def _lines(machine: CheckedMachine, file: Path, name: str, command: list[str]) -> Iterator[str]:
-    modules = set(machine.modules.values())
+def _lines(
+    machine: CheckedMachine, paths: Sequence[str], file: Path, name: str, command: list[str]
+) -> Iterator[str]:
+    modules = {machine.modules[path] for path in paths}
+    arguments = [machine.elements[path].arguments for path in paths if path in machine.elements]
     programs = any(module.startswith(_PROGRAMS) for module in modules)
     namespaces = bool(modules & set(_NETWORK))
-    routes = any(
-        getattr(element.arguments, each, None) for element in machine.elements.values() for each in _ROUTER
-    )
-    tls = any(getattr(element.arguments, "tls", None) for element in machine.elements.values())
+    routes = any(getattr(each, setting, None) for each in arguments for setting in _ROUTER)
+    tls = any(getattr(each, "tls", None) or getattr(each, "awaits_keys", False) for each in arguments)
     yield f"""\
 [Unit]
 Description=tmelink lab {name}

@@ -6,12 +6,16 @@ paired with the link that names it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from tmelink.elements.openvpn.link import Link
 from tmelink.openvpn.options.fields import transport
 from tmelink.openvpn.options.parse import Options
+
+T = TypeVar("T", bound=Hashable)
 
 ANSWERS = {"udp": "udp", "tcp-server": "tcp-client", "tcp-client": "tcp-server"}
 """The protocol of the other end."""
@@ -30,6 +34,11 @@ class End:
         return self.options.local or self.computer
 
     @property
+    def called(self) -> set[str]:
+        """The addresses and names of its --remote options."""
+        return {remote.host for remote in self.options.remotes}
+
+    @property
     def port(self) -> int | None:
         """The port that it listens on; None for one that is chosen at the start."""
         return self.options.lport if self.options.bind and self.options.lport else None
@@ -38,13 +47,36 @@ class End:
 def pairs(links: Sequence[Link], computers: Mapping[Link, str | None]) -> dict[Link, Link]:
     """The other end of each link whose other end is in the file, in both directions."""
     found: dict[Link, Link] = {}
+    ends = {link: End(link.arguments, computers[link]) for link in links}
+    named = NamedEnds(ends)
     for link in links:
-        for other in links:
+        for other in named.near(ends[link]):
             if link is other or link in found or other in found:
                 continue
-            if meet(End(link.arguments, computers[link]), End(other.arguments, computers[other])):
+            if meet(ends[link], ends[other]):
                 found[link], found[other] = other, link
     return found
+
+
+class NamedEnds(Generic[T]):
+    """Ends by the addresses that they have and that they name, so that few need a closer look."""
+
+    def __init__(self, ends: Mapping[T, End]) -> None:
+        self._order = {key: number for number, key in enumerate(ends)}
+        self._at: dict[str, list[T]] = defaultdict(list)
+        self._calling: dict[str, list[T]] = defaultdict(list)
+        for key, end in ends.items():
+            if end.address is not None:
+                self._at[end.address].append(key)
+            for host in end.called:
+                self._calling[host].append(key)
+
+    def near(self, end: End) -> list[T]:
+        """Those that `end` names, or that name it, in their order."""
+        found = {key for host in end.called for key in self._at.get(host, ())}
+        if end.address is not None:
+            found.update(self._calling.get(end.address, ()))
+        return sorted(found, key=self._order.__getitem__)
 
 
 def meet(one: End, other: End) -> bool:

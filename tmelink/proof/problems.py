@@ -28,7 +28,12 @@ from tmelink.source import Mistake
 
 def problems(machine: CheckedMachine, towards: Towards = nowhere) -> list[Mistake]:
     """Every warning, in the order of the file; `towards` looks up this computer's routes."""
-    topology = Topology(machine, towards)
+    return of_topology(Topology(machine, towards))
+
+
+def of_topology(topology: Topology) -> list[Mistake]:
+    """Every warning of a file whose topology is known, in the order of the file."""
+    machine = topology.machine
     found = [
         *_sizes(topology),
         *_ends(topology),
@@ -157,6 +162,7 @@ def _keyless(topology: Topology) -> Iterator[Mistake]:
 
 def _ethernets(topology: Topology) -> Iterator[Mistake]:
     """What machines on one Ethernet must have in common."""
+    narrowest = min(_fits(topology), default=None)
     for members in _segments(topology):
         yield from _twice(members)
         yield from _gateways(topology, members)
@@ -172,7 +178,17 @@ def _ethernets(topology: Topology) -> Iterator[Mistake]:
                 f"MTUs differ on one Ethernet ({listed}): larger packets are lost without an error",
                 "give all of them the smallest one",
             )
-        yield from _narrow(topology, members)
+        if narrowest is not None and any(each.mtu > narrowest for each in members):
+            yield from _narrow(topology, members)
+
+
+def _fits(topology: Topology) -> Iterator[int]:
+    """The longest packet that each link and tunnel takes, where longer ones are dropped."""
+    for element in topology.elements():
+        if isinstance(element, Link):
+            yield wire.longest(element.arguments) - wire.inner_header(element.arguments)
+        elif isinstance(element, Vxlan) and not element.arguments.fragment:
+            yield max(topology.paths.inner(element), MIN_MTU_V6)
 
 
 def _twice(members: list[HostModel]) -> Iterator[Mistake]:

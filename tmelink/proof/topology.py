@@ -16,7 +16,7 @@ from tmelink.proof.filtered import selections
 from tmelink.proof.forwarding import Away, Egress, Forwarding, Ingress
 from tmelink.proof.hosts import HostModel, hosts, outer_address
 from tmelink.proof.kinds import kind_of
-from tmelink.proof.pairs import End, meet, pairs
+from tmelink.proof.pairs import End, NamedEnds, meet, pairs
 from tmelink.proof.paths import PathTable, Towards, nowhere
 from tmelink.routing.facts import IPAddress
 from tmelink.source import Place
@@ -73,14 +73,19 @@ class Topology:
         self.links = [element for element in machine.elements.values() if isinstance(element, Link)]
         self.pairs = pairs(self.links, {link: self.computer_address(link) for link in self.links})
         servers = [element for element in machine.elements.values() if isinstance(element, Server)]
+        named = NamedEnds({server: self.end(server) for server in servers})
         self.served = {
             link: server
             for link in self.links
             if link not in self.pairs
-            for server in servers
+            for server in named.near(self.end(link))
             if meet(self.end(link), self.end(server))
         }
         self.filters = selections(machine)
+        self._host_at: dict[IPAddress, str] = {}
+        for host in machine.hosts:
+            if (address := outer_address(machine, host)) is not None:
+                self._host_at.setdefault(address, host)
         self._by_port = {(each.element, each.port): each for each in self.hosts}
         self._reaches: dict[Hashable, Reach] = {}
         self._at_interface: dict[Hashable, list[Element]] = {}
@@ -112,9 +117,7 @@ class Topology:
 
     def host_at(self, address: IPAddress) -> str | None:
         """The `host` of the file that has an underlay address."""
-        return next(
-            (host for host in self.machine.hosts if outer_address(self.machine, host) == address), None
-        )
+        return self._host_at.get(address)
 
     def computer_at(self, address: IPAddress) -> HostModel | None:
         """A host model of the computer that has an underlay address."""

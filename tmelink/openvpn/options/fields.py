@@ -60,8 +60,10 @@ class Chosen:
 
     def last(self, *names: str) -> OptionSetting | None:
         """The last setting of any of these options."""
-        found = [setting for setting in self.settings if setting.name in names]
-        return found[-1] if found else None
+        given = [self._by_name[name] for name in names if name in self._by_name]
+        if len(given) == 1:
+            return given[0][-1]
+        return max((each[-1] for each in given), key=self.settings.index, default=None)
 
     def has(self, name: str) -> bool:
         """Whether an option was given."""
