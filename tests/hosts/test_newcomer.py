@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.debian import DebianHost, debian_root
+from tests.support.debian import SSH, DebianHost, debian_root
 from tests.support.netns import Net
 from tmelink.deploy import wheels
 
@@ -24,6 +24,8 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 MINUTES = 10
+SECONDS = 300
+"""For one command, such as an installation."""
 
 FILE = """\
 host one address 10.1.0.1 {{
@@ -48,7 +50,10 @@ class Newcomer:
 
     def types(self, command: str) -> str:
         began = time.monotonic()
-        said = self.host.ssh(command)
+        said = self.host.namespace.run(
+            "ssh", "-i", str(self.host.key), *SSH, f"root@{self.host.namespace.addresses[0]}", command,
+            timeout=SECONDS,
+        )  # fmt: skip
         print(f"\n{self.name}$ {command}    # {time.monotonic() - began:.1f} s\n{said.rstrip()}")
         return said
 

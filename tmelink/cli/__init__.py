@@ -45,6 +45,7 @@ COMMANDS = (
     "service",
     "deploy",
     "destroy",
+    "init",
     "check",
     "fmt",
     "lsp",

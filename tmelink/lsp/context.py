@@ -11,7 +11,7 @@ from typing import Literal
 
 SpotKind = Literal["command", "module", "argument", "element", "host word", "level", "file", "none"]
 
-_ELEMENT_FOLLOWS = {(word, 1) for word in ("command", "log", "rm", "impair", "connect", "mv")} | {
+_ELEMENT_FOLLOWS = {(word, 1) for word in ("command", "connect", "filter", "impair", "log", "mv", "rm")} | {
     ("alias", 2)
 }
 """After which first word, and after how many words, the name of an element comes."""
