@@ -122,7 +122,8 @@ def _machine() -> str:
 def _builds(tunnels: Sequence[Tunnel]) -> dict[str, str]:
     """What ran, by tunnel: a program and its version, tmelink with what runs it."""
     versions = dict(_versions(tunnels))
-    own = f"{version('tmelink')}, {platform.python_implementation()} {platform.python_version()}"
+    runs = f"{platform.python_implementation()} {platform.python_version()}"
+    own = f"{version('tmelink').partition('.d2')[0]}, {runs}"
     builds = {}
     for tunnel in tunnels:
         used = [program for program in versions if program in tunnel.name or program == tunnel.program]
@@ -141,7 +142,7 @@ def _versions(tunnels: Sequence[Tunnel]) -> Iterator[tuple[str, str]]:
             text=True,
             check=False,
         )
-        number = re.search(r"\d+(\.\d+)+|\bv\d+", said.stdout + said.stderr)
+        number = re.search(r"\d+(?:\.\d+)+|\bv\d+(?!\.)", said.stdout + said.stderr)
         yield program, number.group() if number else ""
 
 
