@@ -34,6 +34,8 @@ PACKAGES = {
     "vde_plug": "vde2",
     "promtool": "prometheus",
     "setpriv": "util-linux",
+    "unshare": "util-linux",
+    "dot": "graphviz",
     "systemd-nspawn": "systemd-container",
     "ssh": "openssh-client",
     "ansible-playbook": "ansible-core",
