@@ -109,6 +109,13 @@ COSTS = (
     Cost(
         RULED,
         lines="filter link0 at sw0 no-dhcp no-ra\n",
+        joined=_switched("vlan access 10", "vlan trunk 1,10-20 native 10"),
+        both=True,
+        than=SWITCH,
+    ),
+    Cost(
+        "the same, with tags on the link",
+        lines="filter link0 at sw0 no-dhcp no-ra\n",
         joined=_switched("vlan access 10", "vlan trunk 1,10-20 native 1"),
         both=True,
         than=SWITCH,
