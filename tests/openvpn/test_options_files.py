@@ -64,7 +64,7 @@ def test_forward_compatible_and_generic_config() -> None:
         "1:1 this file is a pattern to be filled in first"
     ]
     [note] = good("--config a.ovpn", file("setenv UV_ID 7\n")).notes
-    assert note.text == "--setenv has no effect: tmelink runs no scripts"
+    assert note.text == "--setenv has no effect: tmelink does not run this script"
 
 
 def test_connections() -> None:

@@ -218,7 +218,7 @@ class OptionList:
             self._pass_over_all = True
             self._record(directive, "works", "options that are not known are passed over")
         else:
-            self._record(directive, "ignored", "tmelink runs no scripts")
+            self._record(directive, "ignored", "tmelink does not run this script")
 
     def _connection(self, directive: Directive, base: str) -> None:
         """Read a <connection> block; what stood before it holds for it too."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from tmelink.openvpn.options.table import Section, ignored, refused, works
 
-_SCRIPT = "tmelink runs no scripts"
-_CHECK = "tmelink runs no scripts, and a check that does not run would let anybody in"
+_SCRIPT = "tmelink does not run this script"
+_CHECK = "tmelink does not run this script, and without the check anybody could come in"
 _CCD = "belongs into a file of --client-config-dir"
 _PUSHED = "only a server says this to its clients"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tmelink.openvpn.options.table import Section, ignored, refused, works
 
-_SCRIPT = "tmelink runs no scripts"
+_SCRIPT = "tmelink does not run this script"
 _PROCESS = "one tmelink process runs many links"
 _LOG = "tmelink has one log for all elements: see tmelink run --help"
 _WINDOWS = "for Windows only"
