@@ -1,6 +1,6 @@
 """Links between two hosts whose network, interfaces and processes fail, in a seeded order. Needs root.
 
-    python -m tests.chaos.host_storm [--seconds 600] [--seed 1]
+    python -m tests.chaos.host_storm [--seconds 600] [--within 3] [--seed 1]
 
 Each link joins the TAPs of two network namespaces. Every few seconds something happens at its client's host:
 the program is killed and starts again; the outer interface goes down, or gets another address; the TAP goes
@@ -60,12 +60,13 @@ def own_state(host: Namespace) -> dict[str, list[str]]:
 class Site:
     """Two hosts, a link, and what can happen at the client's host."""
 
-    def __init__(self, net: Net, kind: str, chance: Random) -> None:
+    def __init__(self, net: Net, kind: str, promised: float, chance: Random) -> None:
         place = Place(Path(tempfile.mkdtemp(dir=net.directory)))
         ours, theirs = place.identity("server", "server"), place.identity("client", "client")
         self.kind = kind
         self.recoveries: dict[str, list[float]] = defaultdict(list)
         self.wrong: list[str] = []
+        self._promised = promised
         self._chance = chance
         self._server, self._client = net.pair()
         self._before = [own_state(host) for host in (self._server, self._client)]
@@ -109,7 +110,7 @@ class Site:
                 break
         took = time.monotonic() - over
         self.recoveries[event].append(took)
-        if took > PROMISED and event != "start":
+        if took > self._promised and event != "start":
             self.wrong.append(f"{self.kind}: back {took:.1f} s after '{event}'")
 
     def _ping(self) -> str:
@@ -173,9 +174,9 @@ def table(sites: list[Site]) -> str:
     return "\n".join(lines)
 
 
-def run(seconds: float, seed: int, net: Net) -> list[Site]:
+def run(seconds: float, promised: float, seed: int, net: Net) -> list[Site]:
     """All kinds at once, each in a thread."""
-    sites = [Site(net, kind, Random(seed * 1000 + number)) for number, kind in enumerate(KINDS)]
+    sites = [Site(net, kind, promised, Random(seed * 1000 + number)) for number, kind in enumerate(KINDS)]
     threads = [threading.Thread(target=site.endure, args=(seconds,)) for site in sites]
     for thread in threads:
         thread.start()
@@ -187,12 +188,13 @@ def run(seconds: float, seed: int, net: Net) -> list[Site]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.host_storm")
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--within", type=float, default=PROMISED, help="seconds, for links to be back")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tm-chaos-") as folder:
         net = Net(Path(folder))
         try:
-            sites = run(options.seconds, options.seed, net)
+            sites = run(options.seconds, options.within, options.seed, net)
         finally:
             net.close()
     wrong = [text for site in sites for text in site.wrong]
