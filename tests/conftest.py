@@ -57,6 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         # Under nohup(1) every program that a test starts would ignore it too; a handler is not inherited.
         signal.signal(signal.SIGHUP, lambda number, frame: None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So it is in the background of a shell script, and Ctrl-C could be tried on no program.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "fuzz: tries many examples; TMELINK_FUZZ=N tries N times as many")
     config.addinivalue_line("markers", "needs_root: needs root, for namespaces and interfaces")
     config.addinivalue_line("markers", "needs(program, …): runs against programs that must be installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -24,12 +25,13 @@ from tmelink.control.all_findings import findings
 from tmelink.control.findings import Finding, Subject
 from tmelink.openvpn import keys
 from tmelink.runtime import Lab
-from tmelink.system import privileges
 
 LINK = "tme/host/openvpn/socket/link --dev tap"
 PORT = free_port()
 LOCAL = f"le0: tmelink/nic\nlink0 at le0: {LINK} --local 127.0.0.1 --lport {PORT} --ping 1"
 STATIC = "--secret {folder}/KEY --cipher AES-256-CBC"
+
+TMELINK = (sys.executable, "-m", "tmelink")
 
 TABLE: list[Finding] = []
 
@@ -154,15 +156,20 @@ def test_a_certificate_and_a_clock_that_do_not_agree(bad: str, days: int, begin:
 
 
 @pytest.mark.needs_root
-def test_an_element_that_lacks_a_capability(net: Net) -> None:
-    """In a thread of its own, which gives up what root has and ends afterwards."""
+@pytest.mark.needs("setpriv")
+def test_an_element_that_lacks_a_capability(net: Net, tmp_path: Path) -> None:
+    """In a process of its own: what gives up privileges, and starts programs without them, is for good."""
     space = net.namespace()
-
-    async def without_capabilities() -> Finding:
-        privileges.drop(frozenset(), None)
-        return await diagnosed("tap0: tme/host/tun/tap\n", "privileges")
-
-    found = space.call(without_capabilities)
+    (tmp_path / "lab.conf").write_text("tap0: tme/host/tun/tap\n")
+    name = f"bare{os.getpid()}"
+    bare = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
+    lab = space.start(
+        *bare, *TMELINK, "run", "--keep-going", "--name", name, str(tmp_path / "lab.conf"),
+    )  # fmt: skip
+    lab.expect("running:")
+    said = json.loads(space.run(*TMELINK, "doctor", name, "--json", check=False))
+    (found,) = [Finding(**each) for each in said if each["kind"] == "privileges"]
+    TABLE.append(found)
     assert "CAP_NET_ADMIN" in found.evidence
     assert "docs/privileges.md" in found.remedy
 
