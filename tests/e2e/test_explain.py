@@ -380,7 +380,8 @@ def test_emulators_packets_go_as_explained(net: Net) -> None:
     for name, placeholder in (("attic", "11"), ("cellar", "22"), ("office", "33")):
         text = with_key(hosts[0], net.directory / name, placeholder, text)
     file = net.directory / "retronet.conf"
-    file.write_text(quiet(text))
+    # Probes for loops would be among the packets.
+    file.write_text(quiet(re.sub(r"(: tmelink/switch)\b", r"\1 loop-probe 0", text)))
     emulators = [net.namespace() for _ in hosts]
     no_ipv6(*emulators)
     for number, (host, emulator) in enumerate(zip(hosts, emulators, strict=True), 1):
