@@ -1,14 +1,13 @@
 """Super-frames: packets of up to 64 KiB that travel whole, with a label that says how to cut them.
 
 What a network card does for an operating system, in numpy: cutting (`segment`), joining (`coalesce`),
-completing checksums, lowering a SYN's MSS, judging a label (`checked`), signs of loss (`reports_loss`), and
-the header that stands before a frame on a TAP (`virtio`).
+completing checksums, lowering a SYN's MSS, judging a label (`checked`), and the header that stands before a
+frame on a TAP (`virtio`).
 """
 
 from tmelink.offload.check import checked
 from tmelink.offload.checksum import complete_checksum
 from tmelink.offload.coalesce import coalesce, coalesce_between
-from tmelink.offload.loss import reports_loss
 from tmelink.offload.mss import LONGEST_SYN, clamp_mss, clamp_mss_to, may_be_syn
 from tmelink.offload.segment import completed, cut, segment, segmented
 from tmelink.offload.virtio import decode_header, encode_header
@@ -26,7 +25,6 @@ __all__ = [
     "decode_header",
     "encode_header",
     "may_be_syn",
-    "reports_loss",
     "segment",
     "segmented",
 ]

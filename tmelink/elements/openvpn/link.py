@@ -23,7 +23,6 @@ from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
 from tmelink.elements.openvpn.driver import SessionDriver, WireWatcher
-from tmelink.elements.openvpn.paced_sender import PacedSender
 from tmelink.elements.openvpn.path_probe import PathProbe
 from tmelink.elements.openvpn.peers import UdpPeer
 from tmelink.elements.openvpn.prompts import answer_challenge, answers, open_browser
@@ -113,9 +112,7 @@ class Link(OpenvpnElement):
         """Notices that are not repeated."""
         self.backoff = 0.0
         self._connector: Connector | None = None
-        self._shaper: FrameShaper | PacedSender | None = None
-        self._paced: PacedSender | None = None
-        """Over UDP, where --shaper does not set the pace."""
+        self._shaper: FrameShaper | None = None
         wrapped = arguments.tls_crypt or arguments.tls_auth or arguments.tls_crypt_v2
         self._waiting = WaitingLog(self, wrapped=wrapped is not None)
         self._probe = PathProbe(self._send_probe)
@@ -253,10 +250,6 @@ class Link(OpenvpnElement):
             self._shaper = FrameShaper(
                 self.arguments.shaper, overhead, self._send_shaped, self.hold_machine, self.sent
             )
-        elif self._datagrams:
-            self._paced = PacedSender(
-                self._send_shaped, self.hold_machine, self.sent, self._begin_to_pace, ip=self._ip
-            )
         await self.open_monitoring()
         self._refusals.open()
         self.poll_busily(True)
@@ -315,10 +308,6 @@ class Link(OpenvpnElement):
         else:
             self.peer.send_one(frame)
 
-    def _begin_to_pace(self) -> None:
-        """The peer loses what comes as fast as it did."""
-        self._shaper = self._paced
-
     def _send_shaped(self, frames: Sequence[Item]) -> None:
         if self.peer is None:
             self.sent.drops["link down"] += frame.count(frames)
@@ -327,8 +316,6 @@ class Link(OpenvpnElement):
 
     def deliver(self, items: Sequence[Carried]) -> None:
         """Frames from the peer, for the machine; runs are joined where the machine takes super-frames."""
-        if self._paced is not None:
-            self._paced.heard(cast("Sequence[Item]", items))
         if not self.ports:
             self.received.drops["not connected"] += frame.count(items)
             return
@@ -342,9 +329,6 @@ class Link(OpenvpnElement):
 
     def deliver_one(self, frame: Frame) -> None:
         """A frame from the peer, for the machine, that comes alone."""
-        paced = self._paced
-        if paced is not None and self.sent.frames >= paced.look_at:
-            paced.heard((frame,))
         if self.ports:
             self.ports[0].send_one(frame)
         else:
