@@ -69,7 +69,8 @@ async def run(function: Callable[[], T], name: str | None = None) -> T:
 
     # A pool would keep its threads, and one that changed its namespace must not be used again. And the
     # interpreter waits for a pool's threads when it ends, however long they hang.
-    threading.Thread(target=work, name="tmelink-system", daemon=True).start()
+    thread = threading.Thread(target=work, name="tmelink-system", daemon=True)
+    thread.start()
     try:
         return await asyncio.shield(outcome)
     except asyncio.CancelledError:
@@ -78,6 +79,9 @@ async def run(function: Callable[[], T], name: str | None = None) -> T:
         if outcome.done() and not outcome.cancelled():
             outcome.exception()  # told to nobody, and not missed
         raise
+    finally:
+        if outcome.done():
+            thread.join()  # the outcome was its last work, so this takes microseconds
 
 
 def exists(name: str) -> bool:
