@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.netns import Process
+from tests.support.sockets import free_port
 from tmelink.cli import extcap_toolbar
 from tmelink.control import connect
 
@@ -136,3 +137,47 @@ def test_the_toolbar_of_wireshark_changes_the_filter_while_it_captures(lab: Proc
     assert said.read_bytes().startswith(extcap_toolbar.message(extcap_toolbar.FILTER, 1, "icmp"))
     shown = subprocess.check_output(["tcpdump", "-n", "-r", str(fifo)], text=True, stderr=subprocess.DEVNULL)
     assert (shown.count("ICMP echo request"), shown.count("ICMP echo reply")) == (4, 2)
+
+
+OUTSIDE = """
+host0: tmelink/host inet 10.0.0.1/24
+link0 at host0: tme/host/openvpn/socket/link --dev tap --disable-occ \\
+    --local 127.0.0.1 --lport {one} --remote 127.0.0.1 {other}
+host1: tmelink/host inet 10.0.0.2/24
+link1 at host1: tme/host/openvpn/socket/link --dev tap --disable-occ \\
+    --local 127.0.0.1 --lport {other} --remote 127.0.0.1 {one}
+"""
+
+
+def test_one_direction_of_a_link_outside_and_what_a_filter_takes_of_both(tmp_path: Path) -> None:
+    one, other = free_port(), free_port()
+    (tmp_path / "seen.conf").write_text(OUTSIDE.format(one=one, other=other))
+    path = tmp_path / "x.pcapng"
+
+    def captured(*words: str) -> list[str]:
+        """The lines of four datagrams that a capture takes of the pings."""
+        command = [*TMELINK, "capture", "seen", "link0", "--wire", "-c", "4", "-w", str(path), *words]
+        capturing = Process(command)
+        capturing.expect("capturing 1 connection")
+        for _ in range(2):
+            ping()
+        assert capturing.wait() == 0
+        capturing.kill()
+        read = ["tcpdump", "-n", "-r", str(path)]
+        return subprocess.check_output(read, text=True, stderr=subprocess.DEVNULL).splitlines()
+
+    lab = Process([*TMELINK, "run", "seen.conf"], cwd=tmp_path)
+    try:
+        lab.expect("running: ")
+        ping()
+        away, towards = (f"127.0.0.1.{a} > 127.0.0.1.{b}: UDP" for a, b in ((one, other), (other, one)))
+        for words, expected in (
+            (["--direction", "out"], [away] * 4),
+            (["--direction", "in"], [towards] * 4),
+            (["-f", f"udp dst port {one}"], [towards] * 4),
+            ([], [away, towards] * 2),
+        ):
+            lines = captured(*words)
+            assert [text for line in lines for text in (away, towards) if text in line] == expected
+    finally:
+        lab.kill()
