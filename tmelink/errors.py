@@ -104,3 +104,8 @@ def reason(error: OSError) -> str:
     if error.errno in _SHORTAGES:
         return _SHORTAGES[error.errno]
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+
+
+def no_connection(name: str) -> str:
+    """What to say of a name that no connection has."""
+    return f"{name}: there is no such connection; 'tmelink status' lists them"

@@ -20,7 +20,15 @@ from typing import Any, BinaryIO, Literal
 from tmelink.difference import Difference
 from tmelink.element import Element, Port, connect, disconnect
 from tmelink.elements.builtin.nic import Nic
-from tmelink.errors import ClosedError, ElementError, Interrupted, TmelinkError, UnsupportedHere, shortage
+from tmelink.errors import (
+    ClosedError,
+    ElementError,
+    Interrupted,
+    TmelinkError,
+    UnsupportedHere,
+    no_connection,
+    shortage,
+)
 from tmelink.frame import Counters
 from tmelink.inline import chain
 from tmelink.inline.capture import SNAPLEN, CaptureOptions
@@ -220,7 +228,7 @@ class Lab(Mapping[str, Element]):
                 beyond = self[other]
                 ports = [port for port in ports if port.peer is not None and port.peer.element is beyond]
             if not ports:
-                raise ValueError(f"{name}: there is no such connection; 'tmelink status' lists them")
+                raise ValueError(no_connection(name))
             found += [port for port in ports if port not in found]
         return found
 

@@ -1,6 +1,6 @@
 """Whether anything grows with the number of sessions that came and went.
 
-    python -m tests.chaos.soak [--sessions 100000] [--joins 3000]
+    python -m tests.chaos.soak [--sessions 100000] [--joins 3000] [--only KIND]
 
 In the protocol core, without sockets, a server takes clients one after the other, each of which shakes
 hands, sends a frame and is replaced; two ends of a link do so too, and a switch learns a new station each
@@ -17,7 +17,7 @@ import gc
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -183,24 +183,34 @@ async def joins(count: int, folder: Path) -> Soak:
     return soak
 
 
-def run(sessions: int, count: int) -> Iterator[Soak]:
-    """One kind after the other."""
-    yield servers_clients(sessions)
-    yield links_sessions(sessions)
-    yield asyncio.run(stations(sessions))
+def _joins(count: int) -> Soak:
     with tempfile.TemporaryDirectory(prefix="tm-") as folder:
-        yield asyncio.run(joins(count, Path(folder)))
+        return asyncio.run(joins(count, Path(folder)))
+
+
+def run(sessions: int, count: int, only: str) -> Iterator[Soak]:
+    """One kind after the other: those whose name has a word in it."""
+    kinds: dict[str, Callable[[], Soak]] = {
+        "server": lambda: servers_clients(sessions),
+        "link": lambda: links_sessions(sessions),
+        "switch": lambda: asyncio.run(stations(sessions)),
+        "joins": lambda: _joins(count),
+    }
+    for name, kind in kinds.items():
+        if only in name:
+            yield kind()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak")
     parser.add_argument("--sessions", type=int, default=100_000)
     parser.add_argument("--joins", type=int, default=3000)
+    parser.add_argument("--only", default="", metavar="server|link|switch|joins")
     options = parser.parse_args()
     print("| sessions | number | MiB | bytes a session | descriptors | tasks | objects |")
     print("|---|---|---|---|---|---|---|")
     growing = []
-    for soak in run(options.sessions, options.joins):
+    for soak in run(options.sessions, options.joins, options.only):
         print(soak.row(), flush=True)
         if not soak.flat:
             growing.append(soak.name)

@@ -14,35 +14,32 @@ twice, memory stays flat, and nothing is left on the host. Needs no privilege.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
 import gc
 import os
-import resource
 import socket
-import statistics
 import sys
 import tempfile
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar
 
 import tmelink
 from tests.attacks import strangers
 from tests.attacks.places import Place, free_port, link, server
+from tests.chaos import faults
+from tests.chaos.faults import Clock, Disk, Names
 from tests.chaos.killed import Killed
-from tests.chaos.recovery import PROMISED, answered
+from tests.chaos.record import Record, main
+from tests.chaos.recovery import answered
 from tests.chaos.relay import Relay
 from tmelink.element import Port
 from tmelink.elements.builtin.host import Host
 from tmelink.frame import Burst
+from tmelink.openvpn.tls import wrap
 
 ANSWER = 0.5
 """Seconds that a ping is waited for while nothing happens."""
@@ -165,6 +162,24 @@ def links(place: Place, chance: Random) -> list[Link]:
             ),
         )
         add("TCP TLS, server", ends, port, None, killed)
+    port = free_port()
+    relay = Relay(port, chance)
+    v2 = wrap.generate_server_key()
+    place.file("v2-server.key", v2)
+    place.file("v2-client.key", wrap.generate_client_key(v2, time.time()))
+    ours += f" --tls-crypt-v2 {place.directory}/v2-server.key"
+    theirs += f" --tls-crypt-v2 {place.directory}/v2-client.key"
+    ends = (
+        server(f"--local 127.0.0.1 --port {port} {ours} --keepalive 2 30"),
+        link("b", f"--client --nobind --remote 127.0.0.1 {relay.near} {theirs}", "10.8.0.2"),
+    )
+    add("UDP TLS, server, tls-crypt-v2", ends, port, relay, "server")
+    port = free_port(socket.SOCK_STREAM)
+    ends = (
+        link("a", f"--proto tcp-server --local 127.0.0.1 --lport {port} {key}", "10.8.0.1"),
+        link("b", f"--proto tcp-client --nobind --remote 127.0.0.1 {port} {key}", "10.8.0.2"),
+    )
+    add("TCP static key", ends, port, None, "client")
     return found
 
 
@@ -283,79 +298,12 @@ class Storm:
         Clock.offset = 0.0
 
 
-class Names:
-    """The system's resolver for this process, as a network without name servers has it."""
-
-    real = staticmethod(socket.getaddrinfo)
-    _silent: ClassVar[list[threading.Event]] = []
-    _refusing = 0
-
-    @classmethod
-    @contextlib.contextmanager
-    def broken(cls, *, hang: bool) -> Iterator[None]:
-        """No name is answered meanwhile: either every question hangs, or it fails."""
-        if hang:
-            cls._silent.append(over := threading.Event())
-        else:
-            cls._refusing += 1
-        try:
-            yield
-        finally:
-            if hang:
-                cls._silent.remove(over)
-                over.set()
-            else:
-                cls._refusing -= 1
-
-    @classmethod
-    def getaddrinfo(cls, host: Any, *arguments: Any) -> Any:
-        """`socket.getaddrinfo`."""
-        if host == "localhost":
-            while cls._silent:
-                cls._silent[0].wait()
-            if cls._refusing:
-                raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-        return cls.real(host, *arguments)
-
-
-class Disk:
-    """Whether this process can write files: not while anybody has filled the disk."""
-
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    full = 0
-
-    @classmethod
-    def fill(cls, by: int) -> None:
-        cls.full += by
-        soft = 0 if cls.full else cls.limits[0]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, cls.limits[1]))
-
-
-class Clock:
-    """The time of day of this process."""
-
-    offset = 0.0
-    real = staticmethod(time.time)
-
-    @classmethod
-    def time(cls) -> float:
-        return cls.real() + cls.offset
-
-
-@dataclass
-class Outcome:
-    """What came of it all."""
-
-    recoveries: dict[tuple[str, str], list[float]]
-    wrong: list[str]
-
-
 async def endure(
     link: Link,
     seconds: float,
     promised: float,
     chance: Random,
-    outcome: Outcome,
+    record: Record,
     status: Path,
     all_up: asyncio.Barrier,
 ) -> None:
@@ -376,11 +324,9 @@ async def endure(
                 await event()
                 over = time.monotonic()
                 back = await answered(host, link.pinged)
-                outcome.recoveries[link.name, event.__name__].append(back - over)
-                if back - over > promised:
-                    outcome.wrong.append(f"{link.name}: back {back - over:.1f} s after '{event.__name__}'")
+                record.back(link.name, event.__name__, back - over, promised)
                 await host.ping(ip_address(link.pinged), count=5, interval=REST / 5, timeout=ANSWER)
-            outcome.wrong += [f"{link.name}: {text}" for text in watch.wrong]
+            record.wrong += [f"{link.name}: {text}" for text in watch.wrong]
     finally:
         await process.kill()
 
@@ -405,9 +351,9 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-async def run(seconds: float, promised: float, seed: int, temporary: str) -> tuple[Outcome, float]:
-    """The storm; returns what came of it, and bytes of growth a minute."""
-    outcome = Outcome(defaultdict(list), [])
+async def run(seconds: float, promised: float, seed: int, temporary: str) -> Record:
+    """The storm; what came of it."""
+    record = Record()
     await _warm()
     os.environ["TMPDIR"] = tempfile.tempdir = temporary
     before = descriptors()
@@ -423,7 +369,7 @@ async def run(seconds: float, promised: float, seed: int, temporary: str) -> tup
                     seconds,
                     promised,
                     Random(seed * 1000 + number),
-                    outcome,
+                    record,
                     Path(folder) / f"{number}.status",
                     all_up,
                 )
@@ -439,10 +385,11 @@ async def run(seconds: float, promised: float, seed: int, temporary: str) -> tup
             if link.relay is not None:
                 link.relay.close()
     if (more := descriptors() - before) > 0:
-        outcome.wrong.append(f"{more} descriptors are still open")
+        record.wrong.append(f"{more} descriptors are still open")
     if grown > GROWTH:
-        outcome.wrong.append(f"grew by {grown / (1 << 20):.1f} MiB in {minutes:.1f} minutes")
-    return outcome, grown / minutes
+        record.wrong.append(f"grew by {grown / (1 << 20):.1f} MiB in {minutes:.1f} minutes")
+    print(f"memory: {grown / (1 << 20) / minutes:+.2f} MiB a minute after the first third")
+    return record
 
 
 async def _warm() -> None:
@@ -452,37 +399,15 @@ async def _warm() -> None:
     await first.kill()
 
 
-def table(outcome: Outcome) -> str:
-    """A row for each event, with all links together, and one for each link."""
-    lines = ["| event | times | back after, median | worst |", "|---|---|---|---|"]
-    for which in (1, 0):
-        groups = defaultdict[str, list[float]](list)
-        for names, times in outcome.recoveries.items():
-            groups[names[which]] += times
-        for name, times in sorted(groups.items()):
-            lines.append(f"| {name} | {len(times)} | {statistics.median(times):.2f} | {max(times):.2f} |")
-    return "\n".join(lines)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.storm")
-    parser.add_argument("--seconds", type=float, default=3600)
-    parser.add_argument("--within", type=float, default=PROMISED, help="seconds, for links to be back")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    time.time = Clock.time
-    socket.getaddrinfo = Names.getaddrinfo  # type: ignore[assignment]
+def storm(seconds: float, promised: float, seed: int) -> Record:
+    """The storm, and what it has left."""
+    faults.install()
     with tempfile.TemporaryDirectory(prefix="tm-chaos-") as folder:
-        outcome, slope = asyncio.run(run(options.seconds, options.within, options.seed, folder))
-        outcome.wrong += [f"left behind: {path}" for path in left()]
+        record = asyncio.run(run(seconds, promised, seed, folder))
+        record.wrong += [f"left behind: {path}" for path in left()]
         tempfile.tempdir = None
-    print(table(outcome))
-    print(f"\nmemory: {slope / (1 << 20):+.2f} MiB a minute after the first third")
-    print(
-        "\n".join(outcome.wrong) or "every link was back in time, every frame was sent once, nothing is left"
-    )
-    return 1 if outcome.wrong else 0
+    return record
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("storm", storm, "every link was back in time, every frame was sent once, nothing is left"))

@@ -58,14 +58,15 @@ def fuzz(name: str, seconds: float, *, keep: bool, seed: int) -> tuple[int, str]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument(
-        "--seconds", type=float, default=60, help="for all targets together, on all processors"
+        "--seconds", type=float, default=60, help="for all targets together, so many at once"
     )
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="add what reaches something new to the corpus")
     parser.add_argument("targets", nargs="*", metavar="TARGET")
     options = parser.parse_args()
     names = options.targets or list(TARGETS)
-    at_once = os.cpu_count() or 1
+    at_once = options.at_once
     each = options.seconds * at_once / len(names)
     with ThreadPoolExecutor(at_once) as pool:
         results = dict(

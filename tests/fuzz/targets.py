@@ -8,193 +8,49 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
 from functools import cache
 from ipaddress import IPv4Interface, IPv6Interface
-from random import Random
-from typing import Final
 
-from tests.support.grouped import plain
+from tests.devices.memory import Memory
+from tests.fuzz import openvpn_targets
+from tests.fuzz.target import MAC, TARGETS, pieces, target
 from tests.support.options_of import read as read_options
 from tmelink import ethernet
 from tmelink.control import protocol
+from tmelink.devices.am7990 import RAP, RDP, Lance
+from tmelink.devices.virtio_net import VirtioNetDevice
+from tmelink.elements.builtin import loop_probe
 from tmelink.encapsulation import vxlan
 from tmelink.encapsulation.codec import TunnelCodec
 from tmelink.encapsulation.etherip import EtherIpCodec
 from tmelink.encapsulation.gre import GreCodec
 from tmelink.encapsulation.ipip import IpipCodec
+from tmelink.encapsulation.ipx import from_frame, parse_ipx
+from tmelink.encapsulation.l2tpv3 import L2tpSession
 from tmelink.encapsulation.outer import Outer
 from tmelink.errors import MachineError, ProtocolError
 from tmelink.frame import Burst, Counters
+from tmelink.importers import hecnet, qemu_line
+from tmelink.inline import netem_words
 from tmelink.machine import load
 from tmelink.offload import coalesce
 from tmelink.offload.check import checked
 from tmelink.offload.mss import clamp_mss
 from tmelink.offload.segment import cut
 from tmelink.offload.virtio import decode_header
-from tmelink.openvpn import keys, occ
-from tmelink.openvpn.data import packet
-from tmelink.openvpn.data.compress import CompressionFramer
-from tmelink.openvpn.data.fragment import Fragments
+from tmelink.openvpn import keys
 from tmelink.openvpn.options.config_file import read as read_config
-from tmelink.openvpn.plain.point_to_point import PointToPoint
-from tmelink.openvpn.secret import Secret
-from tmelink.openvpn.settings import Compression
-from tmelink.openvpn.tls import key_method, peer_info, push_messages, wrap
-from tmelink.openvpn.tls.cookie import Cookies
-from tmelink.source import Mistake
+from tmelink.openvpn.tls import wrap
+from tmelink.source import Mistake, Source
 from tmelink.stack.interface import Interface
+from tmelink.stack.router import Router
+from tmelink.stack.too_big import fitted_frame
 from tmelink.transport import socks, vde
+from tmelink.transport.handshakes import HandshakeError
+from tmelink.transport.http_login import User, answer, is_stale
+from tmelink.transport.streams import FRAMINGS, Framer
 
-Target = Callable[[bytes], None]
-
-TARGETS: Final[dict[str, Target]] = {}
-STATIC: Final = bytes(range(256))
-MAC: Final = b"\x02\0\0\0\0\1"
-
-
-def target(function: Target) -> Target:
-    """Add one."""
-    TARGETS[function.__name__] = function
-    return function
-
-
-def pieces(data: bytes) -> list[bytes]:
-    """Datagrams, each after its length in one byte."""
-    found = []
-    while data:
-        found.append(data[1 : 1 + data[0]])
-        data = data[1 + data[0] :]
-    return found
-
-
-# OpenVPN's control channel
-
-
-@target
-def control_packet(data: bytes) -> None:
-    with contextlib.suppress(ProtocolError):
-        opcode, _, _ = packet.parse_header(data)
-        packet.parse_body(opcode, data[packet.HEADER :])
-
-
-@cache
-def _codecs() -> list[wrap.WrapCodec]:
-    crypt = wrap.CryptKey(STATIC)
-    return [wrap.codec(key, server=True) for key in (None, wrap.AuthKey(STATIC, 0), crypt)]
-
-
-@target
-def control_wrapping(data: bytes) -> None:
-    for codec in _codecs():
-        with contextlib.suppress(ProtocolError):
-            codec.open(data)
-
-
-@cache
-def _server_key() -> wrap.ServerKey:
-    return wrap.parse_server_key(wrap.generate_server_key())
-
-
-@target
-def client_key(data: bytes) -> None:
-    with contextlib.suppress(ProtocolError):
-        _, wrapped = wrap.split_wrapped_key(data)
-        wrap.unwrap_client_key(_server_key().key, wrapped)
-
-
-@cache
-def _cookies() -> list[Cookies]:
-    return [Cookies(key, 60) for key in (None, wrap.CryptKey(STATIC), _server_key())]
-
-
-@target
-def first_packet(data: bytes) -> None:
-    for cookies in _cookies():
-        with contextlib.suppress(ProtocolError):
-            cookies.greet(data, ("192.0.2.1", 1194), 1.0, 1.7e9)
-
-
-@target
-def introduction(data: bytes) -> None:
-    for from_client in (False, True):
-        with contextlib.suppress(ProtocolError):
-            found = key_method.parse(data, from_client=from_client)
-            if found is not None:
-                info = peer_info.parse(found[0].peer_info)
-                peer_info.proto(info)
-                peer_info.options_cipher(found[0].options)
-                occ.differences(found[0].options, "V4,dev-type tap")
-
-
-@target
-def push_message(data: bytes) -> None:
-    for message in push_messages.split_messages(data)[0]:
-        push_messages.parse_reply(message)
-        push_messages.parse_update(message)
-        push_messages.parse_refusal(message)
-        push_messages.parse_farewell(message, push_messages.RESTART)
-        push_messages.parse_login_address(message)
-        push_messages.parse_pending(message)
-
-
-# OpenVPN's data channel
-
-
-def _link(data: bytes, **options: object) -> None:
-    session = PointToPoint(plain(**options), Random(1).randbytes, 1_700_000_000)
-    session.connected(0.0)
-    for number, datagram in enumerate(pieces(data)):
-        session.receive([datagram], number / 10)
-
-
-@target
-def bare_link(data: bytes) -> None:
-    _link(data)
-
-
-@target
-def bare_ip_link(data: bytes) -> None:
-    _link(data, kind="ip", fragment=600, framing="stub-v2")
-
-
-@target
-def super_frame_link(data: bytes) -> None:
-    _link(data, proto="tcp-client", super_frames=True)
-
-
-@target
-def static_key_link(data: bytes) -> None:
-    _link(data, key=Secret(STATIC), cipher="AES-256-CBC")
-
-
-@target
-def fragments(data: bytes) -> None:
-    joined = Fragments(100, 2000, Counter())
-    for piece in pieces(data):
-        with contextlib.suppress(ProtocolError):
-            joined.join(piece, 0.0)
-
-
-@cache
-def _framers() -> list[CompressionFramer]:
-    return [
-        CompressionFramer(Compression(kind, "asym"), 1600) for kind in ("lz4", "lz4-v2", "stub-v2", "stub")
-    ]
-
-
-@target
-def compression(data: bytes) -> None:
-    for framer in _framers():
-        with contextlib.suppress(ProtocolError):
-            framer.unframe(data)
-
-
-@target
-def occ_message(data: bytes) -> None:
-    one = occ.Occ("V4,dev-type tap", "V4,dev-type tap", largest=1500, mtu_test=True)
-    for body in pieces(data):
-        one.receive(body, 5.0, Random(1).randbytes)
+__all__ = ["TARGETS", "openvpn_targets"]
 
 
 # Frames and packets
@@ -264,7 +120,106 @@ def vxlan_packet(data: bytes) -> None:
         vxlan.open_frame(memoryview(data), 7)
 
 
+@target
+def l2tp_message(data: bytes) -> None:
+    for udp in (False, True):
+        L2tpSession(7, cookie=b"1234", counter=udp, udp=udp).open(memoryview(data))
+
+
+@target
+def ipx_frame(data: bytes) -> None:
+    found = from_frame(bytes(12) + data[:2].ljust(2, b"\0") + data[2:])
+    if found is not None:
+        with contextlib.suppress(ProtocolError):
+            parse_ipx(found)
+
+
+@target
+def probe(data: bytes) -> None:
+    frame = loop_probe.build_probe(loop_probe.Probe(bytes(8), 1, 1))[:14] + data
+    found = loop_probe.parse_probe(frame)
+    if found is not None:
+        loop_probe.handed_on(frame, found, bytes(8))
+
+
+@target
+def long_frame(data: bytes) -> None:
+    for longest in (90, 1280):
+        with contextlib.suppress(ProtocolError):
+            fitted_frame(data, longest)
+
+
+@target
+def gateway(data: bytes) -> None:
+    router = Router(MAC, inet=IPv4Interface("10.0.0.1/24"), inet6=IPv6Interface("fd00::1/64"))
+    for piece in pieces(data):
+        if len(piece) > 1 and piece[0] & 1:
+            router.from_tunnel(Burst([piece[1:]]), 1.0)
+        elif piece:
+            kind = (ethernet.IPV4, ethernet.IPV6)[piece[0] >> 1 & 1]
+            router.from_ethernet(Burst([ethernet.build(MAC, b"\x02\0\0\0\0\2", kind, piece[1:])]), 1.0)
+    router.tick(100.0)
+
+
+# Guests
+
+
+def _repeated(data: bytes, size: int) -> bytes:
+    return ((data or b"\0") * (size // max(1, len(data)) + 1))[:size]
+
+
+@target
+def lance(data: bytes) -> None:
+    memory = Memory(1 << 12)
+    memory.data[:] = _repeated(data, 1 << 12)
+    chip = Lance(memory)
+    for register, value in ((1, 0), (2, 0), (0, 1), (0, 2), (0, 8)):
+        chip.write(RAP, register)
+        chip.write(RDP, value)
+    for piece in pieces(data):
+        if len(piece) > 2:
+            chip.write((RAP, RDP)[piece[0] & 1], int.from_bytes(piece[1:3], "big"))
+            chip.ready(piece)
+            chip.receive(piece)
+        chip.poll()
+
+
+@target
+def virtio(data: bytes) -> None:
+    memory = Memory(1 << 12)
+    memory.data[:] = _repeated(data, 1 << 12)
+    device = VirtioNetDevice(memory, MAC)
+    for piece in pieces(data):
+        if len(piece) > 4:
+            device.write(piece[0] * 4, int.from_bytes(piece[1:5], "little"))
+            device.read(piece[0] * 4)
+        device.receive(piece)
+
+
 # Programs beside tmelink
+
+
+@target
+def stream(data: bytes) -> None:
+    for prefix in FRAMINGS.values():
+        framer = Framer(1600, prefix)
+        for piece in pieces(data):
+            framer.room()[: len(piece)] = piece
+            framer.feed(len(piece))
+
+
+@target
+def http_challenge(data: bytes) -> None:
+    lines = data.decode("latin-1").splitlines()
+    is_stale(lines)
+    with contextlib.suppress(HandshakeError):
+        answer(User("auto", "amy", "secret"), "host:1194", lines)
+
+
+@target
+def impairment_words(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        netem_words.request(data.decode("utf-8", "replace").split())
 
 
 @target
@@ -313,6 +268,18 @@ def options(data: bytes) -> None:
     text = data.decode("utf-8", "replace").replace("\n", " ").replace("\r", " ")
     with contextlib.suppress(ValueError):
         read_options(text)
+
+
+@target
+def imported_hecnet(data: bytes) -> None:
+    with contextlib.suppress(MachineError):
+        hecnet.machine_file(Source("bridge.conf", data.decode("utf-8", "replace")), 4711)
+
+
+@target
+def imported_qemu(data: bytes) -> None:
+    with contextlib.suppress(ValueError):  # a quote that is not closed
+        qemu_line.machine_file(Source("start.sh", "qemu-system-x86_64 " + data.decode("utf-8", "replace")))
 
 
 @target

@@ -28,7 +28,7 @@ def restarted(hub: Hub, wrap: tls_wrap.WrapKey = None) -> None:
     hub.server = TlsServer(tls_settings(server=True, wrap=wrap), SERVER, wall)
 
 
-@pytest.mark.parametrize("kind", ["none", "tls-auth", "tls-crypt"])
+@pytest.mark.parametrize("kind", ["none", "tls-auth", "tls-crypt", "tls-crypt-v2"])
 def test_a_client_is_back_after_its_next_packet(kind: str) -> None:
     ours, theirs = keys(kind)
     hub = Hub(ours)
@@ -160,6 +160,27 @@ def test_whose_place_another_has_taken_is_not_called_back() -> None:
     assert len(hub.ends[first].of(Up)) == 1
 
 
-def test_a_key_of_the_clients_own_leaves_nothing_to_say() -> None:
-    ours, _ = keys("tls-crypt-v2")
-    assert Hub(ours).server.receive([UNKNOWN], "a", 0.0) == []
+def test_a_bare_reset_costs_a_client_with_its_own_key_one_question_a_second() -> None:
+    """Whoever sends one in the server's name leads nothing away, and is heeded only while that is silent."""
+    ours, theirs = keys("tls-crypt-v2")
+    hub = Hub(ours)
+    end = hub.client(AT, 0, theirs)
+    hub.run(2)
+    hub.take([hub.server.send(0, [FRAME], hub.now)])
+    hub.run(2.1)
+
+    def forged(number: int) -> bytes:
+        return header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, bytes([number + 1]) * 8) + bytes(5)
+
+    assert not end.session.receive([forged(0)], hub.now).wire
+    assert end.session.drops["reset of a peer that is alive"] == 1
+    later = hub.now + LIVELY
+    assert not end.session.receive([forged(0)], later, "elsewhere").answers
+    assert end.session.drops["control packet from another address"] == 1
+    sent = sum(len(pieces(end.session.receive([forged(number)], later).wire)) for number in range(10))
+    assert sent == 1
+    assert end.session.drops["more resets than one a second"] == 9
+    hub.now = later
+    hub.send(AT, FRAME)
+    hub.run(hub.now + 1)
+    assert hub.frames == [(0, FRAME)]

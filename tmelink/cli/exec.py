@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from tmelink.cli import labs, streams
@@ -27,7 +28,10 @@ def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser, required=True)
     labs.declare_all_hosts(parser)
     parser.add_argument(
-        "statements", metavar="STATEMENT", nargs="*", help="each a line; without any, standard input is read"
+        "statements",
+        metavar="STATEMENT",
+        nargs="*",
+        help="each a line, in quotes, or one as words; without any, standard input is read",
     )
     parser.add_argument(
         "--in", dest="directory", metavar="DIR", default="/", help="the directory they begin in"
@@ -35,7 +39,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    text = "\n".join(options.statements) if options.statements else streams.read()
+    text = lines(options.statements) if options.statements else streams.read()
     with labs.control(options) as lab:
         done = run(lab, text, options.directory)
     if options.json:
@@ -45,6 +49,11 @@ def main(options: argparse.Namespace) -> int:
     if done["interrupted"]:
         return INTERRUPTED
     return 1 if done["failed"] else 0
+
+
+def lines(statements: Sequence[str]) -> str:
+    """Statements as lines of text; words without a blank in any of them are one statement without quotes."""
+    return ("\n" if any(" " in statement for statement in statements) else " ").join(statements)
 
 
 def run(lab: Client, text: str, directory: str) -> dict[str, Any]:

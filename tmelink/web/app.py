@@ -25,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 
 from tmelink.control import Client, ControlError, connect
 from tmelink.control.protocol import StreamItem
+from tmelink.errors import no_connection
 from tmelink.web import wireshark
 from tmelink.web.guard import Guard
 
@@ -156,9 +157,10 @@ class LabPage:
 
         def opened(lab: Client) -> dict[str, str]:
             names = [row["name"] for row in lab.call("connections")]
-            name = _shown(names, str(asked.get("connection", "")))
+            wanted = str(asked.get("connection", ""))
+            name = _shown(names, wanted)
             if name is None:
-                raise ControlError("there is no such connection")
+                raise ControlError(no_connection(wanted))
             wireshark.open_for(lab.lab.name, name)
             return {"connection": name}
 

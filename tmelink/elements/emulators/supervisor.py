@@ -20,8 +20,9 @@ SHORTEST_PAUSE = 1.0
 
 LONGEST_PAUSE = 60.0
 
-STEADY = 60.0
-"""After a run of so many seconds, pauses start from the shortest again."""
+STEADY = 10.0
+"""After a run of so many seconds, pauses start from the shortest again: it was not for want of starting again
+that the program ended, and one that does so all the time costs a start in eleven seconds."""
 
 SETTLED = 2.0
 """Seconds that a program runs before it is called up again, where it has ended for some reason before."""

@@ -90,18 +90,18 @@ class Cookies:
         raise ProtocolError("control packet of no session")
 
     def unasked(self, address: Hashable, now: float, unix_time: float) -> bytes:
-        """A server's reset to an address that has sent none; empty where the key for it is the client's.
+        """A server's reset to an address that has sent none.
 
         Whoever acknowledges it receives there, as with an answer. OpenVPN's server of one client begins so,
-        where it knows the address.
+        where it knows the address. Under tls-crypt-v2 the key is the client's, which nobody here knows yet,
+        and the reset is bare: tmelink's clients ask for a session then, OpenVPN's drop it.
         """
-        if isinstance(self._wrap, ServerKey):
-            return b""
         local = self._cookie(address, _UNTOLD, int(now / self._slot))
         head = packet.header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, local)
-        return self._shared.seal(
-            head, packet.build_body(Body((), None, 0, b"")), 1, int(unix_time) & 0xFFFFFFFF
-        )
+        body = packet.build_body(Body((), None, 0, b""))
+        if isinstance(self._wrap, ServerKey):
+            return head + body
+        return self._shared.seal(head, body, 1, int(unix_time) & 0xFFFFFFFF)
 
     def knows(self, datagram: bytes, unix_time: float) -> bool:
         """Whether the configured key has wrapped a control packet."""

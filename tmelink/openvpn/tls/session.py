@@ -53,7 +53,7 @@ from tmelink.openvpn.tls.payload import Payloads
 from tmelink.openvpn.tls.pull_client import PullClient, follow_timers
 from tmelink.openvpn.tls.push_server import NO_CIPHER, PushServer
 from tmelink.openvpn.tls.settings import TlsSettings
-from tmelink.openvpn.tls.wrap import Wrapping
+from tmelink.openvpn.tls.wrap import ClientKey, Wrapping
 from tmelink.printable import printable
 
 EARLY = 4
@@ -61,6 +61,10 @@ EARLY = 4
 
 LIVELY = 1.0
 """Seconds after a packet of the peer's in which it cannot have begun anew, and between two beginnings."""
+
+BARE_RESET = packet.HEADER + 1 + 4
+"""Bytes of a reset that no key wraps: the number of its acknowledgements, and its own. What a key wraps is
+longer."""
 
 SOME_SIZE = 1000
 """Bytes of a datagram whose overhead is looked at; that of any other is the same, padding aside."""
@@ -508,6 +512,8 @@ class TlsSession:
         elif settings.server:
             begun = self._handshakes.answer(datagram, opcode, now)
             begun.start(self._introduction(), now, Opcode.CONTROL_HARD_RESET_SERVER_V2)
+        elif isinstance(settings.wrap, ClientKey):
+            return self._begun_under_own_key(datagram, opcode, key_id, session_id, source, now)
         else:
             self._refuse_needless_restart(source, now)
             begun = self._handshakes.ask(self._pull_client.credentials, now)
@@ -520,6 +526,33 @@ class TlsSession:
         else:
             self._newcomers.admit(begun)
         return begun, body
+
+    def _begun_under_own_key(
+        self, datagram: bytes, opcode: Opcode, key_id: int, session_id: bytes, source: Hashable, now: float
+    ) -> tuple[ControlSession, packet.Body] | None:
+        """As `_begun`, for a client whose tls-crypt-v2 key no server knows before it was told.
+
+        A server that has begun anew can only send a bare reset, as anybody can. It makes this client ask for
+        a session beside the old one, where its server is and nowhere else; the answer shows the key.
+        """
+        assert self._active is not None
+        if len(datagram) == BARE_RESET:
+            if self._active.address != source:
+                raise ProtocolError("control packet from another address")
+            self._refuse_needless_restart(source, now)
+            asked = self._handshakes.ask(self._pull_client.credentials, now)
+            asked.address = source
+            self._newcomers.admit(asked)
+            self._post(asked, now)
+            return None
+        waiting = next((s for s in self._newcomers if s.remote is None and s.address == source), None)
+        if waiting is None:
+            raise ProtocolError("control packet of no session")
+        body = waiting.open(datagram, opcode, key_id)
+        if body.acked is None:
+            raise ProtocolError("answer that acknowledges nothing")
+        waiting.remote = session_id
+        return waiting, body
 
     def _refuse_needless_restart(self, source: Hashable, now: float) -> None:
         """`ProtocolError` for a server's reset that does not show that the server has begun anew.
