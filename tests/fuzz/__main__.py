@@ -57,9 +57,7 @@ def fuzz(name: str, seconds: float, *, keep: bool, seed: int) -> tuple[int, str]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
-    parser.add_argument(
-        "--seconds", type=float, default=60, help="for all targets together, so many at once"
-    )
+    parser.add_argument("--seconds", type=float, default=60, help="for all targets together, so many at once")
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="add what reaches something new to the corpus")
