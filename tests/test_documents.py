@@ -13,7 +13,9 @@ import pytest
 from bench import chart
 from bench import page as bench_page
 from tests.support import rooms
-from tmelink import catalogue, machine
+from tests.support.samples import with_keys
+from tmelink import catalogue, machine, registry
+from tmelink.cli import main
 from tmelink.control import page
 from tmelink.proof.graph import graph
 
@@ -25,6 +27,21 @@ def test_the_reference_of_elements_is_what_the_program_prints() -> None:
     assert (ROOT / "docs/elements.md").read_text() == catalogue.page() + "\n", (
         "renew it with: tmelink elements --page > docs/elements.md"
     )
+
+
+@pytest.mark.parametrize("module", [name for name in registry.names() if name.startswith("tm")])
+def test_every_element_has_an_example_that_uses_it_and_checks(
+    module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = catalogue.example(module)
+    classes = {type(element) for element in machine.load(text, network_only=True).elements.values()}
+    assert registry.element_class(module) in classes
+    (tmp_path / "example.conf").write_text(text)
+    (tmp_path / "keys").mkdir()
+    copy = with_keys(tmp_path / "example.conf", tmp_path / "keys")
+    assert main(["check", str(copy)]) == 0
+    assert main(["fmt", "--check", str(copy)]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_methods_of_the_control_socket_are_those_it_has() -> None:
@@ -93,6 +110,15 @@ def test_the_pictures_of_labs_are_drawn_by_the_program(picture: str, file: str) 
     wanted |= {edge.label for edge in drawn.edges if edge.label}
     wanted |= {word for host, address in drawn.hosts.items() for word in (f"host {host}", address)}
     assert there == wanted, f"renew it: tmelink graph {file} --svg -o docs/{picture}"
+
+
+def test_the_picture_of_the_gateway_has_the_words_of_its_source() -> None:
+    source = (ROOT / "docs/gateway.dot").read_text()
+    wanted = {line for label in re.findall(r'label="(.*?)"', source) for line in label.split("\\n")}
+    drawn = re.findall(r"<text[^>]*>(.*?)</text>", (ROOT / "docs/gateway.svg").read_text())
+    assert {html.unescape(words).replace("\xa0", " ") for words in drawn} == wanted, (
+        "renew it: dot -Tsvg docs/gateway.dot -o docs/gateway.svg"
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -26,18 +26,25 @@ def usage(module: str) -> str:
 
 
 def about(module: str) -> str:
-    """The element's own words."""
+    """The element's description: its class docstring."""
     return inspect.cleandoc(registry.element_class(module).__doc__ or "")
 
 
+def example(module: str) -> str:
+    """The machine file that the element's class declares as its example; empty if it declares none."""
+    return str(vars(registry.element_class(module)).get("example", ""))
+
+
 def explanation(module: str) -> str:
-    """Usage, a row for each argument and the element's own words."""
+    """Usage, a row for each argument, the element's description and its example."""
     cls = registry.element_class(module)
     rows = cls.reference()
     width = max((len(written) for written, _help in rows), default=0)
     parts = [cls.usage(module), ""]
     parts += [f"  {written:<{width}}  {text}" for written, text in rows]
     parts += ["", inspect.cleandoc(cls.__doc__ or "")]
+    if shown := example(module):
+        parts += ["", "Example:", "", *(f"  {line}" for line in shown.splitlines())]
     return "\n".join(parts)
 
 
@@ -59,6 +66,8 @@ def page() -> str:
             "",
             inspect.cleandoc(cls.__doc__ or ""),
         ]
+        if shown := example(names[0]):
+            parts += ["", "```tmesh", shown.rstrip("\n"), "```"]
         if cls in (Link, Server):
             parts += ["", "Its arguments have a page of their own: [OpenVPN's options](openvpn-options.md)."]
             continue

@@ -210,6 +210,9 @@ class Element:
     Arguments: ClassVar[type[Any]]
     """A dataclass of `tmelink.arguments` fields: parser, usage and reference page come from it."""
 
+    example: ClassVar[str] = ""
+    """A short machine file that uses the element, for the reference page, the help and editors."""
+
     commands: ClassVar[tuple[str, ...] | None] = None
     """The first words that `command` takes, so that a file can be checked; None leaves that to the run."""
 

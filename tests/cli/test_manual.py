@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tmelink.cli import COMMANDS, features, main, man, page, reference
+from tmelink.cli import COMMANDS, exit_codes, features, main, man, page, reference
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = ROOT / "share/man/man1"
@@ -43,9 +44,20 @@ def test_the_help_of_every_command_ends_with_examples_and_exit_codes(
 ) -> None:
     sections = dict(command.sections)
     assert sections["examples"]
-    assert sections["exit codes"]
+    listed = {int(line.split()[0]) for line in sections["exit codes"]}
+    assert {0, 1} <= listed <= set(exit_codes.MEANINGS)
     for written, text in [*command.arguments, *command.options]:
         assert text, f"{command.name} {written} says nothing"
+
+
+def test_the_page_of_commands_lists_every_exit_code_and_modules_name_those_above_one() -> None:
+    table = page.page().split("## Exit codes")[1].split("\n## ")[0]
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == list(
+        exit_codes.MEANINGS
+    )
+    for path in sorted((ROOT / "tmelink/cli").glob("*.py")):
+        bare = re.findall(r"return ([2-9]|\d\d+)$", path.read_text(), re.MULTILINE)
+        assert not bare, f"{path.name} returns {bare}: give it a name in exit_codes"
 
 
 @pytest.mark.parametrize(

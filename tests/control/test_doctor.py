@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import os
@@ -21,8 +22,8 @@ from tests.support.netns import Net, network
 from tests.support.pki import Authority
 from tests.support.sockets import bare_peer, free_port
 from tmelink import machine
-from tmelink.control.all_findings import findings
-from tmelink.control.findings import Finding, Subject
+from tmelink.control.all_findings import MODULES, findings
+from tmelink.control.findings import Finding, Subject, links
 from tmelink.openvpn import keys
 from tmelink.runtime import Lab
 
@@ -60,6 +61,24 @@ def _table(request: pytest.FixtureRequest) -> object:
         print("\nfinding                    evidence")
         for finding in TABLE:
             print(f"{finding.kind:<26} {finding.evidence[:80]}")
+
+
+def kinds() -> set[str]:
+    """Every kind of finding, from the source: what is given to `Finding`, and those that drops stand for."""
+    found = {kind for kind, _likelihood in links.BY_REASON.values()}
+    for module in MODULES:
+        tree = ast.parse(Path(str(module.__file__)).read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding":
+                first = node.args[0]
+                found |= {str(first.value)} if isinstance(first, ast.Constant) else set()
+    return found
+
+
+def test_the_page_on_troubleshooting_has_a_heading_for_every_kind_of_finding() -> None:
+    page = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
+    assert len(kinds()) > 20
+    assert set(re.findall(r"^### (.*)$", page, re.MULTILINE)) == kinds()
 
 
 def test_a_closed_port() -> None:

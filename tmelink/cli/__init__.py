@@ -1,7 +1,6 @@
 """The command line: `tmelink COMMAND …`, one file a command.
 
-Exit codes: 0 done, 1 the machine file has mistakes or what it asks for failed, 2 wrong usage, 3 no such lab
-runs, 4 (`status` alone) something is not up.
+The exit codes are in `tmelink.cli.exit_codes`.
 """
 
 from __future__ import annotations
@@ -14,15 +13,12 @@ from importlib import import_module
 from keyword import iskeyword
 from typing import Any
 
-from tmelink.cli import completers, labs, streams
+from tmelink.cli import completers, exit_codes, streams
 from tmelink.cli.parsers import CommandParser, unknown_command
 from tmelink.control import ControlError, NotRunning
 from tmelink.control.protocol import MISTAKES
 from tmelink.errors import MachineError, TmelinkError, shortage
 from tmelink.logs import configure
-
-USAGE = 2
-"""The exit code of wrong usage, argparse's own."""
 
 COMMANDS = (
     "run",
@@ -149,7 +145,7 @@ def _run(words: Sequence[str]) -> int:
         completers.answer(parser(asked[:1]) if known else _names_alone())
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         streams.complain(unknown_command(words[0], COMMANDS))
-        return USAGE
+        return exit_codes.USAGE
     options = parser(_needed(words)).parse_args(words)
     configure(options.verbose - options.quiet)
     try:
@@ -164,11 +160,11 @@ def _run(words: Sequence[str]) -> int:
         return 1
     except NotRunning as error:
         streams.complain(f"tmelink: {error}")
-        return labs.NOT_RUNNING
+        return exit_codes.NOT_RUNNING
     except TmelinkError as error:
         # Mistakes in a file begin with their place, as those of a file that is read here do.
         mistakes = isinstance(error, ControlError) and error.code == MISTAKES
         streams.complain(error if mistakes else f"tmelink: {error}")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return 130
+        return exit_codes.INTERRUPTED

@@ -13,15 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tmelink.cli import colours, labs
+from tmelink.cli import colours, exit_codes, labs
 from tmelink.deploy import over_ssh
 from tmelink.deploy.over_ssh import SSH_FAILED, DeployedFile, HostReply
 from tmelink.elements.openvpn.link import Link
 from tmelink.errors import TmelinkError
 from tmelink.proof.topology import Topology
-
-FOUND = 4
-"""The exit code of `doctor` where it has found something, and of `status` where something is not up."""
 
 
 def main(options: argparse.Namespace, words: Sequence[str]) -> int:
@@ -45,7 +42,7 @@ def main(options: argparse.Namespace, words: Sequence[str]) -> int:
         between = asyncio.run(_compare(deployed))
         print("\n".join([colours.bold("between the hosts:"), *(between or ["nothing found"])]))
     worst = max((1 if reply.status == SSH_FAILED else reply.status for reply in replies.values()), default=0)
-    return max(worst, FOUND if between else 0)
+    return max(worst, exit_codes.FOUND if between else 0)
 
 
 def _event(host: str, text: str, as_json: bool) -> None:

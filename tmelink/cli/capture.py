@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from tmelink.cli import completers, labs
+from tmelink.cli import completers, exit_codes, labs
 from tmelink.control import Client, ControlError
 from tmelink.control.protocol import StreamItem
 from tmelink.errors import TmelinkError
@@ -76,10 +76,10 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     if options.wire and len(options.connections) != 1:
         print("tmelink capture: --wire takes the name of one link", file=sys.stderr)
-        return 2
+        return exit_codes.USAGE
     if options.keylog is not None and not options.wire:
         print("tmelink capture: --keylog is for --wire", file=sys.stderr)
-        return 2
+        return exit_codes.USAGE
     try:
         with labs.control(options) as lab, _output(options.file) as output:
             write(lab, output, options)

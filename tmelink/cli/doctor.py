@@ -6,14 +6,13 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from tmelink.cli import colours, completers, files, labs
+from tmelink.cli import colours, completers, exit_codes, files, labs
 from tmelink.control import connect
 from tmelink.control.data import as_data
 from tmelink.control.protocol import Json
 
 NAME = "doctor"
 HELP = "say why nothing flows in a running lab, or would in a file: what shows it, and what helps"
-FOUND = 4
 
 MEASURING_SECONDS = 60.0
 """For a lab whose links are measured, which takes ten seconds where large packets do not arrive."""
@@ -22,7 +21,7 @@ EPILOG = labs.epilog(
     ("tmelink doctor", "the only lab that runs"),
     ("tmelink doctor lab", "a running lab"),
     ("tmelink doctor lab.conf", "a file, before it runs"),
-    more=f"\n  {FOUND}  something was found",
+    more=f"\n  {exit_codes.FOUND}  something was found",
 )
 
 
@@ -48,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
         print(f"   evidence: {finding['evidence']}")
         if finding["remedy"]:
             print(f"   remedy:   {finding['remedy']}")
-    return FOUND if found else 0
+    return exit_codes.FOUND if found else 0
 
 
 def _is_file(subject: str | None) -> bool:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from tmelink.cli import labs, streams
+from tmelink.cli import exit_codes, labs, streams
 from tmelink.cli.apply import show
 from tmelink.control import Client
 
@@ -18,10 +18,6 @@ EPILOG = labs.epilog(
     ("tmelink exec lab 'disconnect le2'", "pull its plug"),
     ("tmelink exec lab < more.conf", "a file of statements"),
 )
-
-
-INTERRUPTED = 130
-"""The exit status after Ctrl-C, as of every command."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +43,7 @@ def main(options: argparse.Namespace) -> int:
     else:
         tell(done)
     if done["interrupted"]:
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
     return 1 if done["failed"] else 0
 
 

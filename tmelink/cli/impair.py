@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tmelink.cli import completers, labs
+from tmelink.cli import completers, exit_codes, labs
 
 NAME = "impair"
 HELP = "delay, lose, limit or reorder the frames of a connection while the lab runs, in tc-netem's words"
@@ -41,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
             return 0
         if len(words) < 4 or words[1] != "at":
             print("tmelink impair: write ELEMENT at OTHER, then what is to happen", file=sys.stderr)
-            return 2
+            return exit_codes.USAGE
         holds = lab.call("impair", element=words[0], other=words[2], words=words[3:])
     if options.json:
         labs.dump(holds)

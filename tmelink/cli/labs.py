@@ -13,9 +13,6 @@ from tmelink.cli.examples import NO_LAB
 from tmelink.cli.examples import epilog as examples_and_codes
 from tmelink.control import Client, connect
 
-NOT_RUNNING = 3
-NOT_UP = 4
-
 
 def epilog(*examples: tuple[str, str], more: str = "") -> str:
     """The end of the help of a command that needs a running lab."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tmelink.catalogue import cell
+from tmelink.cli import exit_codes
 from tmelink.cli.reference import CommandReference, Rows, program
 
 _HEAD = """# The commands
@@ -14,18 +15,15 @@ the same. Made by `python -m tmelink.cli.page`; do not edit it.
 
 | code | meaning |
 |---|---|
-| 0 | the command did what it was asked to do |
-| 1 | the machine file has mistakes, or something failed |
-| 2 | wrong usage: an unknown command, option or argument |
-| 3 | no lab of that name runs |
-| 4 | `status`: something is not up; `doctor`: it found something |
-| 130 | interrupted |
 """
 
 
 def page() -> str:
     """The page as Markdown."""
-    return "\n".join([_HEAD, *(line for command in program().actions for line in _command(command))])
+    codes = "\n".join(f"| {code} | {cell(meaning)} |" for code, meaning in exit_codes.MEANINGS.items())
+    return "\n".join(
+        [f"{_HEAD}{codes}\n", *(line for command in program().actions for line in _command(command))]
+    )
 
 
 def _command(command: CommandReference, level: str = "##") -> list[str]:

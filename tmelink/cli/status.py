@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Iterator
 
-from tmelink.cli import colours, completers, labs
+from tmelink.cli import colours, completers, exit_codes, labs
 from tmelink.control.protocol import Json
 
 NAME = "status"
@@ -48,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
             if not options.watch:
                 break
             time.sleep(PERIOD)
-    return 0 if all(row["state"] == "up" for row in status["elements"]) else labs.NOT_UP
+    return 0 if all(row["state"] == "up" for row in status["elements"]) else exit_codes.FOUND
 
 
 def lines(status: Json, *, whole: bool) -> Iterator[str]:

@@ -43,11 +43,11 @@ def capture(
     count: int = 0,
     super_frames: bool = False,
 ) -> Callable[[], None]:
-    """Frames as blocks of a pcapng file, in base64: the first item is its header.
+    """Frames as blocks of a pcapng file, in base64; the first item is the file's header.
 
-    A connection is named `le0:link0`, or by one of its elements for all of that; without, all are captured.
-    Directions are those of the first element: "out" is what it sends. An item says for each interface how
-    many `frames` it holds and how many were `seen`, so a client knows how many it missed.
+    A connection's name is `le0:link0`. An element's name stands for all of its connections. Without names,
+    the lab captures all connections. The direction "out" is what the first element sends. Each item says for
+    each interface how many `frames` it holds and how many were `seen`. So a client knows how many it missed.
     """
     options = _options(filter, direction, snaplen, count, super_frames)
     total = [0]
@@ -78,11 +78,11 @@ def capture_wire(
     snaplen: int = SNAPLEN,
     count: int = 0,
 ) -> Callable[[], None]:
-    """What a link has outside: its datagrams, encrypted as they are, in items as those of `capture`.
+    """A link's datagrams, as they are on the network; the items are like those of `capture`.
 
-    With `keylog` an item may have `keys` instead, lines of NSS's key log format: the TLS secrets of the
-    handshakes from now on, with which Wireshark decrypts the control channel. A TLS client begins a new
-    session at once; a TLS server waits for its peer.
+    With `keylog`, an item may have `keys` instead: lines of NSS's key log format, with the TLS secrets of new
+    handshakes. With them, Wireshark decrypts the control channel. A TLS client starts a new session at once;
+    a TLS server waits for its peer.
     """
     element = control.lab[link]
     if not isinstance(element, Link):

@@ -32,11 +32,11 @@ SHOWN = 5
 async def apply(
     control: Control, *, file: str | None = None, text: str | None = None, dry_run: bool = False
 ) -> Json:
-    """Become what a file says, or a text, or the lab's own file as it is now, and change only what differs.
+    """Change the lab to what a file, a text or its own changed file says; only what differs changes.
 
-    Elements are compared by name: one whose module and arguments are the same keeps its connections, and what
-    passes through it does not notice. Edits made with `exec` that the file does not have are undone. With
-    `dry_run` the changes are told and not made. A path is absolute, or relative to the lab's directory.
+    The lab compares elements by name. If the module and arguments are the same, an element keeps its
+    connections and its traffic. Changes made with `exec` that are not in the file are undone. With `dry_run`
+    the lab reports the changes without making them. A path is absolute, or relative to the lab's directory.
     """
     async with control.changing:
         reload = control.reload if file is None and text is None else _reader(control, file, text)
@@ -52,12 +52,12 @@ async def apply(
 
 @METHODS.request("exec")
 async def execute(control: Control, *, text: str, directory: str = "/") -> Json:
-    """Statements of the language, run in `directory` as if they stood at the end of the lab's file.
+    """Run statements of the language in `directory`, as if they were at the end of the lab's file.
 
-    Beside those of a file there are `disconnect A [at B]`, and `ELEMENT WORDS…` for `command ELEMENT WORDS…`.
-    The result has what they print as `output`, the `changes` they made, and the `directory` they end in. A
-    command that is ended by `cancel` still prints what it can, a ping its statistics; `interrupted` is then
-    true, and no later command is carried out.
+    Two more forms exist here: `disconnect A [at B]`, and `ELEMENT WORDS…` for `command ELEMENT WORDS…`. The
+    result has the `output`, the `changes`, and the `directory` at the end. If `cancel` ends a command, it
+    still prints what it can, such as a ping's statistics. Then `interrupted` is true, and later commands do
+    not run.
     """
     async with control.changing:
         machine = control.lab.machine

@@ -27,14 +27,14 @@ def consoles(control: Control) -> list[str]:
 
 @METHODS.stream("console")
 def console(control: Control, sink: Sink, *, element: str) -> Callable[[], None]:
-    """What an emulator wrote last on its console, and then what it writes: items with `output`, in base64."""
+    """The latest output of an emulator's console, and then new output: items with `output`, in base64."""
     found = _console(control, element)
     return found.watch(lambda data: sink.put({"output": base64.b64encode(data).decode()}))
 
 
 @METHODS.request("type")
 def type_(control: Control, *, element: str, text: str) -> None:
-    """Type a text at an emulator's console."""
+    """Type a text on an emulator's console."""
     _console(control, element).type(text.encode())
 
 

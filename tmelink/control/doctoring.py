@@ -14,8 +14,8 @@ METHODS = Methods()
 
 @METHODS.request("doctor")
 async def doctor(control: Control) -> list[Json]:
-    """Why nothing flows: findings with `evidence` and `remedy`, the most likely first; nothing is changed.
+    """Why nothing flows: findings with `evidence` and `remedy`, the most likely first. It changes nothing.
 
-    Links that are up are measured with a few datagrams of their own, which may take some seconds.
+    Links that are up send a few datagrams to measure the path, which may take some seconds.
     """
     return [as_data(finding) for finding in await findings(Subject(control.lab.machine, running=True))]

@@ -14,9 +14,9 @@ METHODS = Methods()
 
 @METHODS.request("impair")
 def impair(control: Control, *, element: str, other: str, words: list[str]) -> dict[str, str]:
-    """Change what happens to the frames of a connection, in tc-netem's words; what they do not name stays.
+    """Impair a connection, in tc-netem's words; properties that they do not name stay as they are.
 
-    The reply says what holds, by direction seen from `element`: "out" is what it sends.
+    The reply has the impairment of each direction. The direction "out" is what `element` sends.
     """
     holds = control.lab.impair(element, other, words)
     return {direction: str(impairment) for direction, impairment in holds.items()}
@@ -24,7 +24,7 @@ def impair(control: Control, *, element: str, other: str, words: list[str]) -> d
 
 @METHODS.request("impairments")
 def impairments(control: Control) -> list[dict[str, Any]]:
-    """Every impaired connection: both elements, what holds in each direction, and how many frames wait."""
+    """Every impaired connection: both elements, each direction's impairment, and how many frames wait."""
     rows = []
     for a, b in control.lab.machine.connections:
         if stage_of(a) is not None or stage_of(b) is not None:

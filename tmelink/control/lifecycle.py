@@ -12,7 +12,7 @@ METHODS = Methods()
 
 @METHODS.request("stop")
 def stop(control: Control) -> None:
-    """Close every element and end the process; the reply comes before that."""
+    """Close every element and end the process; the reply comes first."""
     asyncio.get_running_loop().call_soon(control.lab.stop)
 
 
@@ -20,7 +20,7 @@ def stop(control: Control) -> None:
 async def restart(control: Control) -> None:
     """Check the lab's file, then close every element and open those of the file, in the same process.
 
-    A file with mistakes is refused, and the lab goes on as it is.
+    The lab refuses a file with mistakes, and continues unchanged.
     """
     await asyncio.to_thread(control.reload)
     control.restarting = True

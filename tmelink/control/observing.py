@@ -22,7 +22,7 @@ METHODS = Methods()
 
 @METHODS.request("summary")
 def summary(control: Control) -> Json:
-    """The lab in a few words: name, file, host, process, since when, and how many elements are up."""
+    """A summary of the lab: name, file, host, process, start time, and how many elements are up."""
     elements = control.lab.machine.elements.values()
     return {
         "name": control.name,
@@ -50,8 +50,8 @@ def elements(control: Control) -> list[Json]:
 async def status(control: Control, *, element: str | None = None) -> Json:
     """The summary, and for each element, or for one: its state, details, counters and connections.
 
-    Rates are over the last few seconds; drops are counted by reason where they happen. An element that is
-    asked about alone measures what takes a moment, such as a link's round trip.
+    Rates cover the last few seconds. Each element counts its drops by reason. If you ask for one element
+    alone, it also measures what takes a moment, such as a link's round trip.
     """
     machine = control.lab.machine
     if element is not None:
@@ -74,7 +74,7 @@ async def status(control: Control, *, element: str | None = None) -> Json:
 
 @METHODS.request("source")
 def source(control: Control) -> Json:
-    """The text of the lab's file as it was read last, and the file's name."""
+    """The name of the lab's file, and its text when the lab last read it."""
     text = control.lab.machine.source
     return {"file": text.name, "text": text.text}
 
@@ -83,9 +83,9 @@ def source(control: Control) -> Json:
 def events(
     control: Control, sink: Sink, *, since: float | None = None, follow: bool = True
 ) -> Callable[[], None]:
-    """What happened since a time (seconds since the epoch), oldest first, and then what happens.
+    """Past events since a time (seconds since the epoch), oldest first, and then new events.
 
-    Without `follow` the stream ends with what has happened.
+    Without `follow`, the stream ends after the past events.
     """
     for event in control.events.since(since):
         sink.put(_event(event))

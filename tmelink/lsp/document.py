@@ -254,12 +254,12 @@ def _words(words: dict[str, tuple[str, str]], kind: str) -> Iterator[Proposal]:
 
 
 def _explained(module: str) -> str:
-    """An element's own words and its arguments, in Markdown."""
+    """An element's description, arguments and example, in Markdown."""
     try:
-        usage, about = catalogue.usage(module), catalogue.about(module)
+        usage, about, example = catalogue.usage(module), catalogue.about(module), catalogue.example(module)
     except ElementError as error:
         return str(error)
-    return f"{about}\n\n```\n{usage}\n```"
+    return f"{about}\n\n```\n{usage}\n```" + (f"\n\n```tmesh\n{example}```" if example else "")
 
 
 def _class(module: str) -> type[Element] | None:

@@ -51,7 +51,7 @@ def _unconnected(element: Element, place: Place) -> Iterator[Mistake]:
 
 
 def _missing(element: Link | Server, place: Place) -> Iterator[Mistake]:
-    """Keys and certificates that are not there, or that this user may not read."""
+    """Files and directories that do not exist, or that this user may not read."""
     if element.arguments.awaits_keys:
         return  # Its keys are made when the file is deployed.
     for option, material in _materials(element.arguments):
@@ -60,6 +60,14 @@ def _missing(element: Link | Server, place: Place) -> Iterator[Mistake]:
         there = os.path.exists(material.path)
         message = "may not be read by you" if there else "does not exist"
         yield Mistake(place, f"{element.name}: the file of --{option}, {material.path}, {message}")
+    share = element.arguments.port_share
+    if share is not None and share.directory is not None and not os.path.isdir(share.directory):
+        message = "is not a directory" if os.path.exists(share.directory) else "does not exist"
+        yield Mistake(
+            place,
+            f"{element.name}: the directory of --port-share, {share.directory}, {message}",
+            f"make it: mkdir {share.directory}",
+        )
 
 
 def _materials(options: Options) -> Iterator[tuple[str, Material]]:

@@ -163,6 +163,22 @@ def test_links_that_nothing_tells_apart_are_refused_when_they_open() -> None:
     run(body)
 
 
+def test_the_directory_of_port_share_is_looked_for_at_the_start(tmp_path: Path) -> None:
+    async def body() -> None:
+        port = free_port(socket.SOCK_STREAM)
+        (tmp_path / "file").touch()
+        for directory, trouble in (("gone", "no such directory"), ("file", "not a directory")):
+            share = f"--port-share 127.0.0.1 80 {tmp_path / directory}"
+            end = End(f"--dev tap --proto tcp-server --local 127.0.0.1 --lport {port} {share}")
+            with pytest.raises(ElementError, match=f"--port-share .*/{directory}: {trouble}"):
+                await end.link.open()
+            await end.link.close()
+        async with End(f"--dev tap --proto tcp-server --local 127.0.0.1 --lport {port}"):
+            """The port is free again."""
+
+    run(body)
+
+
 def test_tcp_links_hear_only_their_own_remotes() -> None:
     async def body() -> None:
         port = free_port(socket.SOCK_STREAM)

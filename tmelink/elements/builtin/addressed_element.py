@@ -34,7 +34,7 @@ class AddressArguments:
         "MAC",
         values.unicast_mac,
         default=None,
-        help="its MAC address; else derived from name and addresses",
+        help="its MAC address; by default derived from name and addresses",
     )
     inet: IPv4Interface | None = keyword(
         "ADDR/LEN", values.ipv4_interface, default=None, help="its IPv4 address and network"

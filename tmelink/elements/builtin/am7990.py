@@ -21,15 +21,21 @@ __all__ = ["RAP", "RDP", "Am7990", "Bus"]
 class Am7990(Nic):
     """An Am7990 LANCE: a program gives it memory and an interrupt line with `attach(bus)`.
 
-    Its processor's accesses are then `read(port)` and `write(port, value)`, from the event loop that runs the
-    machine. Without a bus it is a card as `tmelink/nic` is. What a machine file says of its bus is TME's.
+    The emulator then calls `read(port)` and `write(port, value)` for its processor's accesses, from the event
+    loop that runs the machine. Without a bus, it is a card like `tmelink/nic`. It accepts TME's words about
+    the bus, and ignores them.
     """
+
+    example = """\
+sw0: tmelink/switch
+le0 at sw0: tme/ic/am7990
+"""
 
     @dataclass(frozen=True)
     class Arguments:
         """What a machine file says of a LANCE."""
 
-        words: tuple[str, ...] = rest("WORD", help="taken for TME's sake, and without effect")
+        words: tuple[str, ...] = rest("WORD", help="accepted for compatibility with TME, without effect")
 
     def __init__(self, name: str, arguments: Arguments) -> None:
         super().__init__(name, Nic.Arguments())

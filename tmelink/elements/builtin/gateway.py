@@ -32,10 +32,16 @@ class Gateway(AddressedElement):
     """A router between an Ethernet (`inside`) and a tunnel of IP packets (`outside`); it needs no privilege.
 
     On the Ethernet it has a MAC and an IP address, and answers ARP, neighbour discovery, ping and UDP echo
-    (port 7). Packets for other networks go into the tunnel, packets from the tunnel for its network to the
-    machine that has their address. Which side a connection is follows from what it is joined to; between two
-    gateways, `inside` or `outside` before `at` says it. `command GATEWAY neighbours` shows who it knows.
+    (port 7). Packets for other networks go into the tunnel. Packets from the tunnel go to the machine on the
+    Ethernet that has the address. The other end of a connection decides which side it is. Between two
+    gateways, write `inside` or `outside` before `at`. `command GATEWAY neighbours` lists known neighbours.
     """
+
+    example = """\
+le0: tmelink/host inet 10.38.2.2/24 gateway 10.38.2.1
+gw0 at le0: tmelink/gateway inet 10.38.2.1/24
+tunnel at gw0: tmelink/ipip local 192.168.0.1 remote 192.168.0.2
+"""
 
     commands = ("neighbours",)
     is_station = True
@@ -50,13 +56,14 @@ class Gateway(AddressedElement):
             "BYTES",
             values.mtu,
             default=None,
-            help="the largest packet on the Ethernet; otherwise what it is connected to takes, or else 1500",
+            help="the largest packet on the Ethernet; by default what the other end of "
+            "its connection takes, or 1500",
         )
         tunnel_mtu: int | None = keyword(
             "BYTES",
             values.mtu,
             default=None,
-            help="the largest packet in the tunnel; otherwise what the tunnel takes, or else mtu",
+            help="the largest packet in the tunnel; by default what the tunnel takes, or the mtu",
         )
 
         def __post_init__(self) -> None:

@@ -59,10 +59,16 @@ LOOK_SECONDS = 0.05
 class Host(AddressedElement):
     """A built-in machine: answers ARP, neighbour discovery, ping and UDP echo (port 7), and pings.
 
-    `command HOST ping ADDR [count N] [interval S] [size BYTES] [timeout S]` prints the statistics,
-    `command HOST neighbours` who it knows, `command HOST addresses` who it is. It needs no privilege. Its
-    MAC address, where none is given, is derived from its name and addresses and so always the same.
+    `command HOST ping ADDR [count N] [interval S] [size BYTES] [timeout S]` sends pings and prints the
+    statistics. `command HOST neighbours` lists known neighbours, and `command HOST addresses` its addresses.
+    It needs no privilege. If you give no MAC address, it derives one from its name and addresses.
     """
+
+    example = """\
+a: tmelink/host inet 10.0.77.1/24 inet6 fd00:77::1/64
+b at a: tmelink/host inet 10.0.77.2/24 inet6 fd00:77::2/64
+command a ping 10.0.77.2 count 3
+"""
 
     commands = ("ping", "neighbours", "addresses")
     is_station = True
@@ -83,7 +89,8 @@ class Host(AddressedElement):
             "BYTES",
             values.mtu,
             default=None,
-            help="the largest packet that it sends; otherwise what it is connected to takes, or else 1500",
+            help="the largest packet that it sends; by default what the other end of "
+            "its connection takes, or 1500",
         )
 
         def __post_init__(self) -> None:

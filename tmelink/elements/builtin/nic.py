@@ -44,11 +44,16 @@ class Holder(Protocol):
 class Nic(Element):
     """A network card for a program: `send(frame)`, `await recv()`, or `async for frame in nic`.
 
-    With a MAC address it takes frames for that, for everybody, and for the groups given to `join`.
-    `promiscuous` may be changed at any time. `received` counts the frames that passed the filter, and those
-    that the queue dropped; `sent` those that the program sent. A full queue drops, or with `block` asks the
-    other end to wait, and drops what it sends anyway.
+    With a MAC address, it takes frames for that address, broadcasts, and frames for the groups given to
+    `join`. You may change `promiscuous` at any time. `received` counts the frames that passed the filter, and
+    those that the queue dropped. `sent` counts the frames that the program sent. A full queue drops frames.
+    With `block`, it first asks the other end to wait.
     """
+
+    example = """\
+card: tmelink/nic mac 02:00:00:00:00:01 queue 256 full block
+peer at card: tmelink/host inet 10.0.77.2/24
+"""
 
     @dataclass(frozen=True)
     class Arguments:
@@ -62,13 +67,13 @@ class Nic(Element):
             "FRAMES",
             values.integer(1, MAX_QUEUE, "queue length"),
             default=QUEUE,
-            help="how many frames wait for the program, and as many for the network",
+            help="how many frames may wait in each direction",
         )
         full: str = keyword(
             "POLICY",
             values.choice(DROP_OLDEST, DROP_NEWEST, BLOCK),
             default=DROP_OLDEST,
-            help="what a full queue does: drop-oldest, drop-newest, or block, which lets the sender wait",
+            help="what a full queue does: drop-oldest, drop-newest, or block, which makes the sender wait",
         )
 
     arguments: Arguments

@@ -65,10 +65,13 @@ class PortRules:
     vlan: bool = flag(help="the next words say which VLANs the connection has")
     access: int | None = keyword("VLAN", _vlan, default=None, help="one VLAN, whose frames have no tag here")
     trunk: frozenset[int] | None = keyword(
-        "VLANS", vlan_list, default=None, help="several, as 1,10-20, whose frames have their tag here"
+        "VLANS", vlan_list, default=None, help="several, such as 1,10-20, whose frames have a tag here"
     )
     native: int | None = keyword(
-        "VLAN", _vlan, default=None, help="on a trunk, the VLAN of frames without a tag; without, they drop"
+        "VLAN",
+        _vlan,
+        default=None,
+        help="on a trunk: the VLAN of frames without a tag, which are dropped otherwise",
     )
     mesh: str = keyword("NAME", values.text, default="", help="nothing passes between links of one mesh")
     isolated: bool = flag(help="nothing passes between isolated connections")
@@ -77,17 +80,20 @@ class PortRules:
         "MAC,…",
         macs_list,
         default=frozenset(),
-        help="these stations are here and nowhere else, and no others",
+        help="exactly these stations are on this connection",
     )
     mac_limit: int | None = keyword(
-        "NUMBER", values.integer(1, 8192), default=None, help="no more stations than that"
+        "NUMBER", values.integer(1, 8192), default=None, help="the largest number of stations"
     )
     storm: int | None = keyword(
         "FRAMES", values.integer(0, 10_000_000), default=None,
-        help="broadcast, multicast and unknown frames a second that are taken from here; 0 for any number",
+        help="how many broadcast, multicast and unknown frames per second are "
+        "accepted from here; 0 for any number",
     )  # fmt: skip
     pad: bool = flag(help="shorter frames are padded to 60 bytes here")
-    fcs: bool = flag(help="frames have a frame check sequence here: checked and removed, and added")
+    fcs: bool = flag(
+        help="frames have a frame check sequence here, which the switch checks and removes, or adds"
+    )
 
     def __post_init__(self) -> None:
         if self.vlan != (self.access is not None or self.trunk is not None):

@@ -88,13 +88,21 @@ class SwitchDetails(Details):
 class Switch(SharedSegment):
     """A learning bridge with any number of connections; no frame goes back to where it came from.
 
-    `command SWITCH table` prints which station is behind which connection. Words on the switch's side of a
-    connection set it apart: `le0 at sw0 vlan access 10`. Where no connection names a VLAN, tags pass through
-    and play no part. It does not speak spanning tree: its own probes find loops of connections, and the
-    newest connection of a loop is cut for as long as the loop lasts. Frames for the nearest bridge (spanning
-    tree, LACP, LLDP, pause) end here as IEEE 802.1D asks; with `transparent` they pass, for emulated switches
-    that want to see each other.
+    `command SWITCH table` prints which station is behind which connection. Words after the switch's name give
+    a connection its rules: `le0 at sw0 vlan access 10`. If no connection names a VLAN, the switch ignores
+    tags. It does not speak spanning tree. Its own probes find loops, and it cuts the newest connection of a
+    loop while the loop lasts. Frames for the nearest bridge (spanning tree, LACP, LLDP, pause) end here, as
+    IEEE 802.1D demands. With `transparent` they pass, so that emulated switches see each other.
     """
+
+    example = """\
+sw0: tmelink/switch ageing 600
+a: tmelink/host inet 10.0.10.1/24
+b: tmelink/host inet 10.0.20.1/24
+a at sw0 vlan access 10
+b at sw0 vlan access 20
+lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
+"""
 
     commands = ("table",)
 
@@ -106,7 +114,7 @@ class Switch(SharedSegment):
             "SECONDS",
             values.seconds(1, 1_000_000, "ageing time"),
             default=AGEING,
-            help="how long a silent station is remembered",
+            help="how long the switch remembers a silent station",
         )
         transparent: bool = flag(
             help="also forward 01:80:c2:00:00:00 to 0f (spanning tree, LACP, LLDP), as a cable would; "
@@ -116,7 +124,7 @@ class Switch(SharedSegment):
             "SECONDS",
             values.seconds(0, 3600, "time between probes"),
             default=INTERVAL,
-            help="between two probes for loops through each connection that leads further; 0 for none",
+            help="between two loop probes; 0 sends none",
         )
 
     arguments: Arguments

@@ -25,16 +25,22 @@ QUEUE = 256
 class VirtioNet(Element):
     """A virtio network card (MMIO): a program gives it memory and an interrupt line with `attach(bus)`.
 
-    Its processor's accesses to the device's page are then `read(offset, size)` and `write(offset, value)`,
-    from the event loop that runs the machine. Super-frames reach a driver that takes them whole.
+    The emulator then calls `read(offset, size)` and `write(offset, value)` for its processor's accesses
+    to the device's page, from the event loop that runs the machine. A driver that accepts super-frames
+    gets them whole.
     """
+
+    example = """\
+sw0: tmelink/switch
+eth0 at sw0: tmelink/virtio-net mac 02:00:00:00:00:01
+"""
 
     @dataclass(frozen=True)
     class Arguments:
         """A card's arguments in a machine file."""
 
         mac: bytes | None = keyword(
-            "MAC", values.unicast_mac, default=None, help="its MAC address; else derived from its name"
+            "MAC", values.unicast_mac, default=None, help="its MAC address; by default derived from its name"
         )
 
     arguments: Arguments

@@ -34,12 +34,17 @@ def _secret(word: str) -> str:
 
 
 class Box86(GroupCable):
-    """86Box's network type "local switch": all 86Box on this computer, and on each network that is given.
+    """86Box's network type "local switch": joins all 86Box machines on this computer and the given networks.
 
-    `secret` is what 86Box calls so: its digest stands before each frame, and those with another one are not
-    heard. It keeps networks apart and protects nothing, since the digest is there to read: between computers
-    that do not trust their network use a link.
+    `secret` is the setting of that name in 86Box. Its digest precedes each frame, and frames with another
+    digest are ignored. It separates networks but does not protect them, since the digest is readable. If you
+    do not trust the network, use a link.
     """
+
+    example = """\
+sw0: tmelink/switch
+boxes at sw0: tmelink/86box secret retro local 192.168.0.1
+"""
 
     @dataclass(frozen=True)
     class Arguments:

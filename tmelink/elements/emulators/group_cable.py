@@ -15,8 +15,8 @@ def local() -> tuple[IPv4Address, ...]:
     return keywords(
         "ADDR",
         values.ipv4,
-        help="this computer's address on a network to use, any number of them; without one, as its "
-        "routes say",
+        help="this computer's address on a network to use; may be given several "
+        "times; by default the routes decide",
     )
 
 

@@ -71,19 +71,27 @@ class HecnetPeer:
 
 
 class Hecnet(Element):
-    """HECnet's bridge: bare frames in UDP, many peers on one port, and each connection is one of them.
+    """HECnet's bridge: bare frames in UDP, with many peers on one port; each connection is a peer.
 
-    `hub peer "HOST:PORT" decnet lat at sw0` names the other bridge and the protocols that pass, both ways. A
-    peer is known by its address; NAT may change its port. A switch between the connections learns
-    which peer a station is behind. Frames with and without EtherIP's header are understood. `tmelink import
-    bridge.conf` makes such a file. Nothing is secured: between houses of your own use a link.
+    `hub peer "HOST:PORT" decnet lat at sw0` names the other bridge, and the protocols that pass in both
+    directions. The element recognises a peer by its address; NAT may change its port. A switch between the
+    connections learns which peer a station is behind. The element accepts frames with and without EtherIP's
+    header. `tmelink import bridge.conf` converts a bridge's file. The format has no security, so use links
+    between your own houses.
     """
+
+    example = """\
+sw0: tmelink/switch
+hecnet: tmelink/hecnet local 4711
+hecnet peer "192.0.2.5:4711" decnet lat at sw0
+hecnet peer "192.0.2.6:4711" decnet passive at sw0
+"""
 
     @dataclass(frozen=True)
     class Arguments:
         """This end."""
 
-        local: Inet = keyword("[ADDR:]PORT", endpoints.local, help="where frames are awaited, of all peers")
+        local: Inet = keyword("[ADDR:]PORT", endpoints.local, help="where frames of all peers arrive")
 
     arguments: Arguments
     capacity = None

@@ -50,12 +50,17 @@ class _DosBox:
 
 
 class IpxNet(Cable):
-    """DOSBox's IPX tunnel server ("ipxnet connect"): each DOSBox is a station of the Ethernet.
+    """DOSBox's IPX tunnel server ("ipxnet connect"): each DOSBox is a station on the Ethernet.
 
-    A client gets a node of its IP address and port, as from DOSBox's own server; a MAC address of a group's
-    loses the bit that makes it one. Clients reach each other and the Ethernet, where IPX has the `frame` that
-    the other machines use; every form is understood. Nothing is secured: whoever reaches the port is in.
+    A client's node address is made of its IP address and port, as in DOSBox's own server, without the bit of
+    a group address. Clients reach each other and the Ethernet. `frame` is the frame type that the machines
+    there use; the element accepts every type. The format has no security: anyone who reaches the port is in.
     """
+
+    example = """\
+sw0: tmelink/switch
+dos at sw0: tmelink/ipxnet local 213 frame 802.3
+"""
 
     @dataclass(frozen=True)
     class Arguments:

@@ -41,10 +41,15 @@ def _cookie(word: str) -> bytes:
 class L2tpV3(Cable):
     """Ethernet in a static L2TPv3 session (RFC 3931): QEMU's `-netdev l2tpv3`, User Mode Linux, `ip l2tp`.
 
-    With ports it goes over UDP, with addresses alone over IP (protocol 115), which needs CAP_NET_RAW. Both
-    ends are set up by hand: there is no control connection. A cookie rejects packets of other sessions, and
-    protects nothing.
+    With ports, the session runs over UDP. Without ports, it runs over IP (protocol 115), which needs
+    CAP_NET_RAW. You configure both ends by hand, since there is no control connection. A cookie rejects
+    packets of other sessions, but does not protect the session.
     """
+
+    example = """\
+sw0: tmelink/switch
+vm at sw0: tmelink/l2tpv3 local "127.0.0.1:1701" remote "127.0.0.1:1702" session 7 remote-session 9
+"""
 
     @dataclass(frozen=True)
     class Arguments:
@@ -53,19 +58,21 @@ class L2tpV3(Cable):
         local: Inet = keyword("ADDR[:PORT]", _end, help="this end")
         remote: Inet = keyword("ADDR[:PORT]", _end, help="the other end")
         session: int = keyword(
-            "NUMBER", values.integer(1, 0xFFFFFFFF, "session"), help="the session's number, in what arrives"
+            "NUMBER",
+            values.integer(1, 0xFFFFFFFF, "session"),
+            help="the session's number in incoming packets",
         )
         remote_session: int | None = keyword(
             "NUMBER",
             values.integer(1, 0xFFFFFFFF, "session"),
             default=None,
-            help="its number in what is sent (the same)",
+            help="its number in outgoing packets (the same)",
         )
-        cookie: bytes = keyword("HEX", _cookie, default=b"", help="4 or 8 bytes that arrive with each frame")
+        cookie: bytes = keyword("HEX", _cookie, default=b"", help="4 or 8 bytes in each incoming packet")
         remote_cookie: bytes | None = keyword(
-            "HEX", _cookie, default=None, help="those that are sent with each frame (the same)"
+            "HEX", _cookie, default=None, help="those in each outgoing packet (the same)"
         )
-        counter: bool = flag(help="4 bytes stand before each frame: QEMU's counter, or Linux' default l2spec")
+        counter: bool = flag(help="4 more bytes before each frame: QEMU's counter, or Linux's default l2spec")
 
         def __post_init__(self) -> None:
             if bool(self.local.port) is not bool(self.remote.port):

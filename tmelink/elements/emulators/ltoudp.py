@@ -30,12 +30,17 @@ _HEAD = struct.Struct("!6s6sH6sH")
 
 
 class LtoUdp(GroupCable):
-    """LocalTalk over UDP (LToUDP): Mini vMac, TashRouter, MAME, and whoever else joins its multicast group.
+    """LocalTalk over UDP (LToUDP): joins Mini vMac, TashRouter, MAME and others in the same multicast group.
 
-    LocalTalk is not Ethernet, so what this element has heard passes only to others of its kind: join them by
-    switches and links, and the LocalTalks of several houses are one. A frame on the Ethernet holds one
-    datagram as it was, behind EtherType 0x88B5, the letters LToUDP and its length in 16 bits.
+    LocalTalk is not Ethernet, so these elements only talk to each other. Join them by switches and links, and
+    several houses share one LocalTalk. Each Ethernet frame carries one datagram unchanged, after EtherType
+    0x88B5, the letters LToUDP and the length in 16 bits.
     """
+
+    example = """\
+sw0: tmelink/switch
+localtalk at sw0: tmelink/ltoudp local 192.168.0.1
+"""
 
     @dataclass(frozen=True)
     class Arguments:

@@ -37,14 +37,19 @@ _IPV4 = b"\x08\x00"
 
 
 class Passt(Cable):
-    """Internet access for one machine: starts Debian's passt, or takes its socket; needs no privilege.
+    """Internet access for one machine: starts passt, or uses a passt that runs; needs no privilege.
 
-    passt translates the machine's connections into sockets of this computer's, as an ordinary program's. It
-    knows one machine only: connect it to that machine's own NIC, which it tells its address by DHCP, or to a
-    switch with `inet`, the address of the one that it serves, and `gateway`, its own; then nobody else's
-    frames reach it, and it answers neither ARP for others nor DHCP. Each further machine takes a passt of its
-    own. Started by root it runs as the user nobody.
+    passt turns the machine's connections into ordinary sockets of this computer. It serves exactly one
+    machine. Connect it to that machine's NIC, and the machine gets its address by DHCP. Or connect it to a
+    switch, with `inet` for the machine's address and `gateway` for passt's own. Then only that machine's
+    frames reach it, and it answers neither DHCP nor ARP for others. Each machine needs its own passt. If root
+    starts it, it runs as the user nobody.
     """
+
+    example = """\
+vm0: tmelink/qemu kernel vmlinuz initrd initrd.gz append "console=ttyS0"
+outside at vm0: tmelink/passt
+"""
 
     @dataclass(frozen=True)
     class Arguments:
@@ -54,17 +59,17 @@ class Passt(Cable):
             "ADDR/LEN",
             values.ipv4_interface,
             default=None,
-            help="the machine's address; otherwise passt gives it this computer's own",
+            help="the machine's address; by default passt gives it this computer's",
         )
         gateway: IPv4Address | None = keyword(
-            "ADDR", values.ipv4, default=None, help="the address of the router that passt plays"
+            "ADDR", values.ipv4, default=None, help="passt's own address, which is the machine's router"
         )
-        mtu: int = keyword("BYTES", values.mtu, default=MTU, help="largest packet, told by DHCP (1500)")
+        mtu: int = keyword("BYTES", values.mtu, default=MTU, help="largest packet, announced by DHCP (1500)")
         loopback: bool = flag(
-            help="let the machine reach this computer's own loopback services at the gateway's address"
+            help="let the machine reach this computer's loopback services at the gateway's address"
         )
         socket: UnixPath | None = keyword(
-            "PATH", endpoints.path, default=None, help="the socket of a passt that runs already"
+            "PATH", endpoints.path, default=None, help="use the passt that runs at this socket"
         )
         binary: str = keyword("PROGRAM", values.text, default="passt", help="the program (passt)")
         extra: tuple[tuple[str, ...], ...] = keywords(

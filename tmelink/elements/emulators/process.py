@@ -33,17 +33,24 @@ LOOPBACK = "127.0.0.1"
 
 
 class Process(Element):
-    """Any emulator as a program, with a NIC for each connection; COMMAND's placeholders say where they are.
+    """Any emulator as a program, with a NIC for each connection; placeholders in COMMAND name the sockets.
 
-    `{socket}` is the path of a unix socket that the emulator connects to and speaks QEMU's stream format on.
-    `{port}` is the UDP port of 127.0.0.1 where it awaits bare frames, and `{remote}` the port it sends them
-    to. A second connection's are `{socket1}`, `{port1}` and `{remote1}`, and so on; blanks are written in
-    quotes. With `stdio` the one connection is on the program's standard input and output instead:
-    `vde_plug`, `ssh HOST vde_plug` and `ssh HOST tmelink plug LAB ELEMENT` are cables.
+    `{socket}` is the path of a unix socket. The emulator connects to it and speaks QEMU's stream format.
+    `{port}` is the UDP port of 127.0.0.1 where the emulator receives bare frames. `{remote}` is the port
+    to which it sends them. The second connection has `{socket1}`, `{port1}` and `{remote1}`, and so on.
+    Put words with blanks in quotes.
 
-    The program ends with tmelink, is asked to with SIGTERM and killed if it does not; what it writes is in
-    the log. It is started again by policy, with pauses that grow from 1 s to a minute.
+    With `stdio`, there is one connection, on the program's standard input and output. So `vde_plug`, `ssh
+    HOST vde_plug` and `ssh HOST tmelink plug LAB ELEMENT` become cables.
+
+    At the end, tmelink sends SIGTERM, and kills the program if it does not end. The log shows its output.
+    `restart` decides whether it starts again, after pauses that grow from 1 s to a minute.
     """
+
+    example = """\
+sw0: tmelink/switch
+emulator at sw0: tmelink/process restart always my-emulator "--nic=udp:{port}:{remote}"
+"""
 
     @dataclass(frozen=True)
     class Arguments:
@@ -53,23 +60,24 @@ class Process(Element):
             "never|on-failure|always",
             values.choice(NEVER, ON_FAILURE, ALWAYS),
             default=ON_FAILURE,
-            help="when it is started again after it ended (on-failure)",
+            help="when to start it again after it ended (on-failure)",
         )
         directory: str | None = keyword(
             "PATH",
             values.text,
             default=None,
-            help="where it runs; otherwise where tmelink does, or as another user in a folder of its own",
+            help="where it runs; by default tmelink's current folder, or a private folder for another user",
         )
         user: str | None = keyword(
             "NAME",
             values.text,
             default=None,
-            help="as whom it runs; otherwise, where root runs tmelink, as the user tmelink, or else nobody",
+            help="the user it runs as; if root runs tmelink, by default tmelink, or else nobody",
         )
         stdio: bool = flag(help="frames are on the program's standard input and output")
         terminal: bool = flag(
-            help="the program has a terminal, which 'tmelink web --write' shows; else its output is logged"
+            help="the program has a terminal, which 'tmelink web --write' shows; "
+            "otherwise its output is logged"
         )
         framing: str = keyword(
             "be16|le16|be32",

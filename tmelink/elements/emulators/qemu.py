@@ -47,15 +47,21 @@ COMMANDS = "console, powerdown, reset"
 class Qemu(Element):
     """A machine emulated by QEMU (7.2 or newer), with a NIC for each connection.
 
-    What a connection's NIC is like stands on the machine's side of `at`, in the words `model MODEL`,
-    `mac MAC` and `format stream|dgram`: `vm0 model e1000 mac "52:54:00:00:00:01" at sw0`. Frames cross a
-    private unix socket, which stays while the guest reboots; QEMU is started again by policy, with pauses
-    that grow from 1 s to a minute. Files stand beside the machine file unless their path says otherwise. At
-    the end QEMU is asked to quit, and killed if it does not.
+    Write a NIC's properties on the machine's side of `at`, with `model MODEL`, `mac MAC` and `format
+    stream|dgram`: `vm0 model e1000 mac "52:54:00:00:00:01" at sw0`. Frames cross a private unix socket, which
+    survives a reboot of the guest. `restart` decides whether QEMU starts again, after pauses that grow from
+    1 s to a minute. A relative file name starts from the machine file's folder. At the end, tmelink asks QEMU
+    to quit, and kills it if it does not.
 
-    `command VM console` says where the serial console is, `command VM powerdown` presses the power button,
-    `command VM reset` the reset button.
+    `command VM console` prints where the serial console is. `command VM powerdown` presses the power button,
+    and `command VM reset` the reset button.
     """
+
+    example = """\
+sw0: tmelink/switch
+vm0 at sw0: tmelink/qemu memory 256 disk vm0.qcow2 console pty
+vm0 model e1000 mac "52:54:00:77:00:02" at sw0
+"""
 
     commands = ("console", "powerdown", "reset")
     is_station = True

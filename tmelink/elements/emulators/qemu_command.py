@@ -58,7 +58,7 @@ class Arguments:
         "BINARY", values.text, default="qemu-system-x86_64", help="QEMU's program for the machine's CPU"
     )
     memory: int = keyword("MEGABYTES", _memory, default=128, help="its memory (128)")
-    kernel: str | None = keyword("FILE", values.text, default=None, help="a kernel that is started directly")
+    kernel: str | None = keyword("FILE", values.text, default=None, help="a kernel to start directly")
     initrd: str | None = keyword("FILE", values.text, default=None, help="its initial RAM disk")
     append: str | None = keyword("TEXT", values.text, default=None, help="its command line")
     disk: tuple[str, ...] = keywords(
@@ -90,13 +90,13 @@ class Arguments:
         "never|on-failure|always",
         values.choice(NEVER, ON_FAILURE, ALWAYS),
         default=ON_FAILURE,
-        help="when QEMU is started again after it ended (on-failure)",
+        help="when to start QEMU again after it ended (on-failure)",
     )
     user: str | None = keyword(
         "NAME",
         values.text,
         default=None,
-        help="as whom QEMU runs; otherwise, where root runs tmelink, as the user tmelink, or else nobody",
+        help="the user QEMU runs as; if root runs tmelink, by default tmelink, or else nobody",
     )
     extra: tuple[tuple[str, ...], ...] = keywords(
         "WORDS", extra, help="further arguments for QEMU itself, in quotes; may be given several times"

@@ -22,18 +22,24 @@ MAX_FD = 1 << 20
 
 
 class QemuDgram(Cable):
-    """Frames as QEMU's `-netdev dgram` has them: over UDP, unix datagram sockets, or an inherited one.
+    """The frames of QEMU's `-netdev dgram`: over UDP, a unix datagram socket, or an inherited socket.
 
-    `local` and `remote` are from tmelink's view; QEMU has them reversed. Only `remote` is accepted. `fd`
-    is the number of a unix datagram socket that tmelink was started with, whose other end the peer has.
+    `local` and `remote` are from tmelink's point of view; in QEMU they are reversed. The element only accepts
+    frames from `remote`. `fd` is the number of an inherited unix datagram socket, whose other end the peer
+    has.
     """
+
+    example = """\
+sw0: tmelink/switch
+vm at sw0: tmelink/qemu/dgram local /tmp/tmelink0 remote /tmp/qemu1
+"""
 
     @dataclass(frozen=True)
     class Arguments:
         """The two ends, or the socket."""
 
         local: SocketAddress | None = keyword(
-            "[ADDR:]PORT|PATH", endpoints.local_place, default=None, help="where frames are awaited"
+            "[ADDR:]PORT|PATH", endpoints.local_place, default=None, help="where frames arrive"
         )
         remote: SocketAddress | None = keyword(
             "ADDR:PORT|PATH", endpoints.place, default=None, help="QEMU's end"
@@ -45,7 +51,7 @@ class QemuDgram(Cable):
             help="an inherited datagram socket, in place of both",
         )
         mode: int = keyword(
-            "MODE", values.mode, default=OWN_MODE, help="who may send to a local path, in octal (0600)"
+            "MODE", values.mode, default=OWN_MODE, help="permissions of a local path, in octal (0600)"
         )
 
         def __post_init__(self) -> None:

@@ -16,10 +16,15 @@ from tmelink.transport.endpoints import Inet
 class QemuMulticast(GroupCable):
     """An Ethernet that is a UDP multicast group: QEMU's `-netdev socket,mcast=` and `-netdev dgram`.
 
-    Every QEMU, tmelink or user-mode Linux that joins the group hears every other, on this computer and on
-    each network whose address is given; who they are is not asked. What comes by several networks at once is
-    taken once.
+    All members of the group hear each other: QEMU, tmelink and User Mode Linux, on this computer and on each
+    given network. The format does not authenticate them. If a frame arrives on several networks, the element
+    takes it once.
     """
+
+    example = """\
+sw0: tmelink/switch
+group at sw0: tmelink/qemu/multicast "230.0.0.1:7000" local 192.168.0.1
+"""
 
     @dataclass(frozen=True)
     class Arguments:

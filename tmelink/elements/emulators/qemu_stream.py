@@ -20,25 +20,30 @@ from tmelink.transport.streams import LONG
 class QemuStream(Cable):
     """Frames over TCP or a unix socket, each after a 32-bit length: QEMU's `-netdev stream`, and passt.
 
-    Whichever side connects tries again for ever. Where tmelink is the server one connection is let in at a
-    time, with `remote` only from that address. The format knows no virtio_net_hdr, so super-frames are cut.
+    The side that connects tries again for ever. A server accepts one connection at a time; with `remote`,
+    only from that address. The format has no virtio_net_hdr, so tmelink cuts super-frames.
     """
+
+    example = """\
+sw0: tmelink/switch
+vm at sw0: tmelink/qemu/stream server /tmp/qemu0
+"""
 
     @dataclass(frozen=True)
     class Arguments:
         """The role and the address."""
 
         role: str = positional(
-            "server|connect", values.choice("server", "connect"), help="who waits for whom, seen from here"
+            "server|connect", values.choice("server", "connect"), help="whether tmelink waits or connects"
         )
         where: SocketAddress = positional(
             "[ADDR:]PORT|PATH", endpoints.any_place, help="where to listen, or the server's ADDR:PORT or path"
         )
         remote: IPv4Address | IPv6Address | None = keyword(
-            "ADDR", values.address, default=None, help="the only address to let in"
+            "ADDR", values.address, default=None, help="the only address to accept"
         )
         mode: int = keyword(
-            "MODE", values.mode, default=OWN_MODE, help="who may connect to a path, in octal (0600)"
+            "MODE", values.mode, default=OWN_MODE, help="permissions of a path, in octal (0600)"
         )
 
         def __post_init__(self) -> None:

@@ -13,11 +13,16 @@ from tmelink.transport.streams import FRAMINGS
 class FramedStream(QemuStream):
     """Frames over TCP or a unix socket, each after its length; `framing` says how the length is written.
 
-    `be16` is what vde_plug has on its standard input and output, and Dodo's and Medley's NetHub (TCP port
-    3333); `le16` is Dolphin's tapserver, `be32` QEMU. Whichever side connects tries again for ever. Where
-    tmelink is the server one connection is let in at a time, with `remote` only from that address. Nothing
-    is secured: between computers use a link.
+    `be16` is the format of vde_plug's standard input and output, and of the NetHub of Dodo and Medley
+    (TCP port 3333). `le16` is the format of Dolphin's tapserver, and `be32` that of QEMU. The side that
+    connects tries again for ever. A server accepts one connection at a time; with `remote`, only from
+    that address. The format has no security, so use a link between computers.
     """
+
+    example = """\
+sw0: tmelink/switch
+dodo at sw0: tmelink/stream server 3333 framing be16
+"""
 
     @dataclass(frozen=True)
     class Arguments(QemuStream.Arguments):

@@ -16,19 +16,25 @@ class Udp(Cable):
     """Bare frames in UDP, one in each datagram: SIMH, Dynamips, GNS3, VirtualBox, QEMU.
 
     SIMH's `attach xq udp:…`, `nio_udp` of Dynamips and uBridge, VirtualBox's UDP tunnel and QEMU's
-    `-netdev dgram` over inet speak it. Only what comes from `remote` is heard; with `float` whoever sends is,
-    and frames go to where one was heard last. Nothing is secured: between computers use a link.
+    `-netdev dgram` over inet use this format. The element only accepts frames from `remote`. With `float`
+    it accepts any sender, and sends to the latest one. The format has no security, so use a link between
+    computers.
     """
+
+    example = """\
+sw0: tmelink/switch
+simh at sw0: tmelink/udp local "127.0.0.1:5001" remote "127.0.0.1:5002"
+"""
 
     @dataclass(frozen=True)
     class Arguments:
         """The two ends."""
 
-        local: Inet = keyword("[ADDR:]PORT", endpoints.local, help="where frames are awaited")
+        local: Inet = keyword("[ADDR:]PORT", endpoints.local, help="where frames arrive")
         remote: Inet | None = keyword(
-            "ADDR:PORT", endpoints.inet, default=None, help="the emulator's end; needed unless it floats"
+            "ADDR:PORT", endpoints.inet, default=None, help="the emulator's end; required without float"
         )
-        float: bool = flag(help="hear whoever sends, and answer where one was heard last")
+        float: bool = flag(help="accept any sender, and send to the latest one")
 
         def __post_init__(self) -> None:
             if self.remote is None and not self.float:

@@ -29,27 +29,35 @@ def _directory(word: str) -> str:
 
 
 class Vde(Cable):
-    """A plug in a VDE switch (`vde_switch -s PATH`) or, with `listen`, a place for plugs.
+    """A plug in a VDE switch (`vde_switch -s PATH`) or, with `listen`, a switch for plugs.
 
-    Where it listens, `vde_plug PATH`, QEMU's `-netdev vde,sock=PATH` and whatever else uses libvdeplug find
-    what they expect of a switch; all that are plugged in share one segment with the machine's side. A plug
-    comes back by itself when its switch was restarted.
+    With `listen`, programs that use libvdeplug can plug in, such as `vde_plug PATH` and QEMU's `-netdev
+    vde,sock=PATH`. All plugs share one segment with the element's own connection. Without it, the plug
+    reconnects by itself after its switch has restarted.
     """
+
+    example = """\
+sw0: tmelink/switch
+plugs at sw0: tmelink/vde listen /tmp/plugs.vde
+"""
 
     @dataclass(frozen=True)
     class Arguments:
         """The switch and the port to plug into, or the directory to listen in."""
 
         path: str = positional("PATH", _directory, help="the switch's directory (vde_switch's -s)")
-        listen: bool = flag(help="be the switch's end: let plugs in at PATH")
+        listen: bool = flag(help="be the switch: accept plugs at PATH")
         port: int = keyword(
             "NUMBER",
             values.integer(1, MAX_PORT, "port"),
             default=0,
-            help="the switch's port to plug into; otherwise any free one",
+            help="the switch's port to plug into; by default any free one",
         )
         mode: int = keyword(
-            "MODE", values.mode, default=DEFAULT_MODE, help="with listen: who may plug in, in octal (0700)"
+            "MODE",
+            values.mode,
+            default=DEFAULT_MODE,
+            help="with listen: permissions of the directory, in octal (0700)",
         )
 
         def __post_init__(self) -> None:

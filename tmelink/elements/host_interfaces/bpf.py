@@ -44,6 +44,11 @@ _MACS = 12
 class Bpf(Element):
     """A packet tap on a host interface."""
 
+    example = """\
+sw0: tmelink/switch
+lan at sw0: tme/host/bsd/bpf interface eth0 filter "not tcp port 22"
+"""
+
     commands = ("show",)
     platforms = ("linux",)
 
@@ -55,19 +60,19 @@ class Bpf(Element):
             "NAME",
             values.interface_name,
             default=None,
-            help="the host's interface; otherwise the first that is up and not a loopback",
+            help="the host's interface; by default the first that is up, except loopback",
         )
         delay: int = keyword(
             "MICROSECONDS",
             values.integer(0, 1_000_000, "delay"),
             default=0,
-            help="collect frames for so long before handing them on together",
+            help="collect frames for this time, and then hand them on together",
         )
         filter: str = keyword(
             "EXPRESSION",
             values.text,
             default="none",
-            help="take only frames that match, in the words of pcap-filter(7), quoted; or none",
+            help="only take frames that match this pcap-filter(7) expression, in quotes",
         )
 
     arguments: Arguments

@@ -30,7 +30,13 @@ def _name(word: str) -> str:
 
 
 class Netns(TunTap):
-    """A network namespace with a TAP in it: created and removed, or used as it was found."""
+    """A network namespace with a TAP in it; tmelink creates and removes it, or uses one that exists."""
+
+    example = """\
+sw0: tmelink/switch
+red at sw0: tmelink/netns red inet 10.0.77.11/24
+blue at sw0: tmelink/netns blue inet 10.0.77.12/24
+"""
 
     commands = ("exec", "show")
 
@@ -54,7 +60,10 @@ class Netns(TunTap):
             "ADDR", values.ipv6, default=None, help="the router to all other IPv6 networks"
         )
         mtu: int | None = keyword(
-            "BYTES", values.mtu, default=None, help="largest packet; otherwise what it is connected to takes"
+            "BYTES",
+            values.mtu,
+            default=None,
+            help="largest packet; by default what the other end of its connection takes",
         )
         offload: bool = keyword(
             "on|off", values.switch, default=True, help="exchange super-frames with the namespace"

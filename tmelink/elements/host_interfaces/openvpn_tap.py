@@ -19,6 +19,11 @@ from tmelink.source import Place, Report, Word
 class OpenvpnTap(Tap):
     """`tme/host/openvpn/tap`, `tme/host/openvpn/tun/tap`: a TAP with OpenVPN's options."""
 
+    example = """\
+tap0: tme/host/openvpn/tap --dev tap0 --ifconfig 10.0.77.1 255.255.255.0
+link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2
+"""
+
     @classmethod
     def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Tap.Arguments | None:
         """Read `words` as OpenVPN's command line; every mistake is reported with the word it concerns."""
@@ -45,7 +50,7 @@ _OPTIONS = {
     "ifconfig": DeviceOption(("ADDR", "MASK"), "its IPv4 address and netmask", _ifconfig, least=2),
     "ifconfig-ipv6": DeviceOption(
         ("ADDR/BITS", "PEER"),
-        "its IPv6 address; the peer's has no use on a TAP",
+        "its IPv6 address; a TAP ignores the peer's",
         device_options.ifconfig_ipv6,
         least=1,
     ),

@@ -19,6 +19,11 @@ from tmelink.source import Mistake, Place, Report, Word
 class OpenvpnTun(Tun):
     """`tme/host/openvpn/tun`, `tme/host/openvpn/tun/tun`: a TUN with OpenVPN's options."""
 
+    example = """\
+tun0: tme/host/openvpn/tun --dev tun0 --ifconfig 10.8.0.1 10.8.0.2
+link0 at tun0: tme/host/openvpn/socket/link --dev tun --local 192.0.2.1 --remote 192.0.2.2
+"""
+
     @classmethod
     def parse(cls, words: Sequence[Word], place: Place, report: Report) -> Tun.Arguments | None:
         """Read `words` as OpenVPN's command line; every mistake is reported with the word it concerns."""

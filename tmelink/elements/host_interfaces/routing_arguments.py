@@ -88,16 +88,14 @@ def policy_routing() -> str | None:
         values.text,
         default=None,
         alone=FREE,
-        help="packets from its address leave through it, all others by the host's ordinary routes; number or "
-        "name of the routing table, otherwise a free one",
+        help="send packets from its address through it, all others by the host's "
+        "ordinary routes; TABLE is a routing table's number or name (a free one)",
     )
 
 
 def router() -> tuple[IPv4Address | IPv6Address, ...]:
     """The next router, for policy routing on an Ethernet."""
-    return keywords(
-        "ADDR", values.address, help="with policy-routing: the router on it, one for each version"
-    )
+    return keywords("ADDR", values.address, help="with policy-routing: the router on it, one per IP version")
 
 
 def check(arguments: RoutingArguments) -> None:

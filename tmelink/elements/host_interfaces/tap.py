@@ -19,12 +19,17 @@ from tmelink.system import interfaces
 class Tap(TunTap):
     """`tme/host/tun/tap`: a TAP with TME's arguments."""
 
+    example = """\
+sw0: tmelink/switch
+tap0 at sw0: tme/host/tun/tap interface tap0 inet 10.0.77.1/24 nat auto
+"""
+
     @dataclass(frozen=True)
     class Arguments:
         """The settings of a TAP, however they were written."""
 
         interface: str | None = keyword(
-            "NAME", values.interface_name, default=None, help="its name; otherwise the next free tapN"
+            "NAME", values.interface_name, default=None, help="its name; by default the next free tapN"
         )
         inet: IPv4Interface | IPv4Address | None = keyword(
             "ADDR[/LEN]", values.ipv4_interface_or_address, default=None, help="its IPv4 address"
@@ -33,7 +38,7 @@ class Tap(TunTap):
             "MASK", values.netmask, default=None, help="the netmask, where the address has no /LEN"
         )
         bcast: IPv4Address | None = keyword(
-            "ADDR", values.ipv4, default=None, help="the broadcast address; otherwise the network's last"
+            "ADDR", values.ipv4, default=None, help="the broadcast address; by default the network's last"
         )
         inet6: tuple[IPv6Interface, ...] = keywords(
             "ADDR/LEN", values.ipv6_interface, help="an IPv6 address; may be given several times"
@@ -42,16 +47,19 @@ class Tap(TunTap):
             "MAC",
             values.unicast_mac,
             default=None,
-            help="the host's MAC address on it; else, on a new TAP with an address, derived from that",
+            help="the host's MAC address on it; a new TAP with an IP address derives it from that",
         )
         mtu: int | None = keyword(
-            "BYTES", values.mtu, default=None, help="largest packet; otherwise what it is connected to takes"
+            "BYTES",
+            values.mtu,
+            default=None,
+            help="largest packet; by default what the other end of its connection takes",
         )
         bridge: str | None = keyword(
             "NAME",
             values.interface_name,
             default=None,
-            help="plug it into this bridge of the host, with no address of its own",
+            help="add it to this bridge of the host, without an address",
         )
         nat: str | None = routing_arguments.nat()
         forward: tuple[str, ...] = routing_arguments.forward()

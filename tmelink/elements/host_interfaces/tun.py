@@ -18,12 +18,17 @@ from tmelink.system import interfaces
 class Tun(TunTap):
     """`tme/host/tun/tun`: a TUN, which exchanges IP packets with the host."""
 
+    example = """\
+tun0: tme/host/tun/tun interface tun0 inet 10.8.0.1 peer 10.8.0.2
+link0 at tun0: tme/host/openvpn/socket/link --dev tun --local 192.0.2.1 --remote 192.0.2.2
+"""
+
     @dataclass(frozen=True)
     class Arguments:
         """The settings of a TUN, however they were written."""
 
         interface: str | None = keyword(
-            "NAME", values.interface_name, default=None, help="its name; otherwise the next free tunN"
+            "NAME", values.interface_name, default=None, help="its name; by default the next free tunN"
         )
         inet: IPv4Interface | IPv4Address | None = keyword(
             "ADDR[/LEN]",
@@ -38,7 +43,10 @@ class Tun(TunTap):
             "ADDR/LEN", values.ipv6_interface, help="an IPv6 address; may be given several times"
         )
         mtu: int | None = keyword(
-            "BYTES", values.mtu, default=None, help="largest packet; otherwise what it is connected to takes"
+            "BYTES",
+            values.mtu,
+            default=None,
+            help="largest packet; by default what the other end of its connection takes",
         )
         nat: str | None = routing_arguments.nat()
         forward: tuple[str, ...] = routing_arguments.forward()

@@ -90,9 +90,15 @@ USED = frozenset(
 class Link(OpenvpnElement):
     """A link to another host: UDP, TCP server or TCP client, in OpenVPN's wire protocol.
 
-    The other end may be tmelink, TME or OpenVPN. Arguments are OpenVPN's own options; a word that is no
-    option is read as a `--config` file.
+    The other end may be tmelink, TME or OpenVPN. The arguments are OpenVPN's own options. Any other word is
+    the name of a `--config` file.
     """
+
+    example = """\
+tap0: tme/host/tun/tap interface tap0 inet 10.0.77.2/24
+link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.0.2.1 --nobind \\
+    --ca ca.crt --cert two.crt --key two.key --remote-cert-tls server --keepalive 10 60
+"""
 
     def __init__(self, name: str, arguments: Options) -> None:
         super().__init__(name, arguments)

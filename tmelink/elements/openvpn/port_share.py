@@ -10,6 +10,7 @@ from logging import Logger
 from pathlib import Path
 
 from tmelink import errors
+from tmelink.errors import ElementError
 from tmelink.openvpn.options.values import PortShareOptions
 from tmelink.transport import sockets
 from tmelink.transport.datagrams import Address
@@ -26,9 +27,18 @@ JOURNAL_MODE = 0o640
 
 
 class PortShare:
-    """Passes connections on to a web server, and records their origin in a directory."""
+    """Passes connections on to a web server, and records their origin in a directory.
+
+    Raises `ElementError` if there is no such directory.
+    """
 
     def __init__(self, share: PortShareOptions, log: Logger) -> None:
+        if share.directory is not None and not Path(share.directory).is_dir():
+            trouble = "not a directory" if Path(share.directory).exists() else "no such directory"
+            raise ElementError(
+                f"--port-share {share.host} {share.port} {share.directory}: {trouble}; make it, "
+                "or leave it out if the web server need not know who its visitors are"
+            )
         self._share = share
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()

@@ -52,15 +52,24 @@ from tmelink.transport.streams import Stream
 
 
 class Server(OpenvpnElement):
-    """A server for any number of remote machines, tmelink's and OpenVPN's, through one port or several.
+    """A server for any number of clients, tmelink's and OpenVPN's, on one port or several.
 
-    With `--dev tap` every client is a port of a learning switch, and so is each of the server's own
-    connections, as many as wanted; with `--client-to-client` clients reach each other too. With `--dev tun`
-    packets go to the client that has their address. Arguments are OpenVPN's own options for --mode server;
-    a word that is not an option is read as a `--config` file. `command SERVER clients` lists them, `command
-    SERVER kick NAME` ends one's session, `command SERVER table` shows which station is behind which client,
-    `command SERVER push NAME OPTION` changes an option that was pushed, while the client is up.
+    With `--dev tap`, the server is a learning switch. Each client is a port of it, and so is each of the
+    server's own connections. With `--client-to-client`, clients reach each other too. With `--dev tun`, a
+    packet goes to the client that has its address. The arguments are OpenVPN's own options for `--mode
+    server`. Any other word is the name of a `--config` file.
+
+    `command SERVER clients` lists the clients. `command SERVER kick NAME` ends a client's session. `command
+    SERVER table` shows which station is behind which client. `command SERVER push NAME OPTION` changes a
+    pushed option while the client is up.
     """
+
+    example = """\
+sw0: tmelink/switch
+vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepalive 10 60 \\
+    --server-bridge 10.0.77.1 255.255.255.0 10.0.77.100 10.0.77.199 \\
+    --ca ca.crt --cert hub.crt --key hub.key
+"""
 
     commands = ("clients", "kick", "push", "table")
     capacity = None

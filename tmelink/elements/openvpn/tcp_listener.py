@@ -43,16 +43,15 @@ AcceptHandler = Callable[[socket.socket, Address, bytes], None]
 class TcpLease:
     """One link's share of a listening TCP port, and the web server that it names."""
 
-    def __init__(self, port: TcpListener, link: PortUser, options: Options) -> None:
+    def __init__(self, port: TcpListener, link: PortUser, options: Options, web: PortShare | None) -> None:
         self.link = link
         self.options = options
         self.claim = shared_ports.claim(options)
         self.remote: Address | None = None
         self.take: AcceptHandler | None = None
+        self.web = web
         self._port = port
         port.join(self)
-        share = options.port_share
-        self.web = None if share is None else PortShare(share, link.log)
 
     def attend(self, take: AcceptHandler, remote: Address | None) -> None:
         """Begin to accept connections from `remote`, or from anywhere."""
@@ -177,5 +176,9 @@ def _is_peer(head: bytes, lease: TcpLease) -> bool | None:
 
 
 async def listen(link: PortUser, options: Options, family: socket.AddressFamily) -> TcpLease:
-    """A share of the TCP port that the options ask for; raises `ElementError` where that fails."""
-    return TcpLease(await shared_ports.port(TcpListener, options, socket.SOCK_STREAM, family), link, options)
+    """A share of the TCP port that the options ask for; raises `ElementError` if that fails."""
+    share = options.port_share
+    # Before the port is opened, so that nothing is left to close if it fails.
+    web = None if share is None else PortShare(share, link.log)
+    port = await shared_ports.port(TcpListener, options, socket.SOCK_STREAM, family)
+    return TcpLease(port, link, options, web)

@@ -24,7 +24,7 @@ class TunnelArguments:
         "BYTES",
         values.mtu,
         default=None,
-        help="the largest inner packet; otherwise the path MTU less the headers",
+        help="the largest inner packet; by default the path MTU minus the headers",
     )
 
     def __post_init__(self) -> None:

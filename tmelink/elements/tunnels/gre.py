@@ -18,10 +18,15 @@ _key = values.integer(0, 0xFFFFFFFF, "key")
 class Gre(PointToPointTunnel):
     """GRE as IP protocol 47 between two IPv4 addresses.
 
-    It carries IP packets; if its inner side is connected to an Ethernet, frames (as Linux's gretap does).
-    Outer packets use the host's network, which needs CAP_NET_RAW, or the element that is connected to its
-    side `outer`: a link with --dev tun, a TUN, or another tunnel.
+    It carries IP packets. If its inner side is connected to an Ethernet, it carries frames, as Linux's gretap
+    does. Outer packets use the host's network, which needs CAP_NET_RAW. Or they use the element that is
+    connected to the side `outer`: a link with --dev tun, a TUN, or another tunnel.
     """
+
+    example = """\
+tun0: tme/host/tun/tun inet 10.9.0.1 peer 10.9.0.2
+gre0 at tun0: tmelink/gre local 192.168.0.1 remote 192.168.0.2 key 42
+"""
 
     @dataclass(frozen=True)
     class Arguments(TunnelArguments):
@@ -30,7 +35,7 @@ class Gre(PointToPointTunnel):
         key: int | None = keyword(
             "NUMBER", _key, default=None, help="a number that distinguishes this tunnel from others"
         )
-        sequence: bool = flag(help="number the packets, and drop those that come after later ones")
+        sequence: bool = flag(help="number the packets, and drop those that arrive out of order")
         checksum: bool = flag(help="add a checksum of the header and its payload")
 
     arguments: Arguments

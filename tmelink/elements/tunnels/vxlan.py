@@ -42,10 +42,16 @@ _vni = values.integer(0, vxlan.MAX_VNI, "network number")
 class Vxlan(TunnelElement):
     """VXLAN: Ethernet frames in UDP to one or several remotes, as Linux's vxlan devices speak it.
 
-    With several remotes it learns which station is behind which. It floods broadcasts and frames for unknown
-    stations to all. Datagrams use the host's network, or the element that is connected to its side
-    `outer`: a link with --dev tun, a TUN, or another tunnel; that one needs `local`.
+    With several remotes, it learns which station is behind which. It floods broadcasts, and frames for
+    unknown stations, to all of them. Datagrams use the host's network. Or they use the element that is
+    connected to the side `outer`: a link with --dev tun, a TUN, or another tunnel. In that case, give
+    `local`.
     """
+
+    example = """\
+sw0: tmelink/switch
+vx at sw0: tmelink/vxlan vni 42 remote 192.168.0.2 remote 192.168.0.3
+"""
 
     @dataclass(frozen=True)
     class Arguments:
@@ -56,7 +62,7 @@ class Vxlan(TunnelElement):
             "ADDR", values.address, help="another end's address; may be given several times"
         )
         local: IPv4Address | IPv6Address | None = keyword(
-            "ADDR", values.address, default=None, help="this end's address; otherwise any"
+            "ADDR", values.address, default=None, help="this end's address; by default any"
         )
         port: int = keyword("PORT", values.port, default=vxlan.PORT, help="the UDP port of all ends (4789)")
         ttl: int = keyword(
@@ -66,9 +72,9 @@ class Vxlan(TunnelElement):
             "BYTES",
             values.mtu,
             default=None,
-            help="the largest inner packet; otherwise the path MTU less the headers",
+            help="the largest inner packet; by default the path MTU minus the headers",
         )
-        fragment: bool = flag(help="send datagrams that are too large in fragments; RFC 7348 drops them")
+        fragment: bool = flag(help="fragment datagrams that are too large; RFC 7348 drops them")
 
         def __post_init__(self) -> None:
             if not self.remote:
