@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tmelink.system import journal
+from tmelink.system import journal, recovery
 from tmelink.system.journal import Journal
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's network namespaces")
@@ -110,3 +112,50 @@ def test_without_a_session_an_ordinary_user_keeps_no_journal(monkeypatch: pytest
     assert list(journal.others()) == []
     with journal.alone():
         kept.close()
+
+
+def locked(folder: Path) -> subprocess.Popen[bytes]:
+    """Another process that keeps the journals for itself, as one that was stopped does."""
+    script = (
+        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
+        "print('kept', flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", script, str(folder / "lock")]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"kept\n"
+    return process
+
+
+def test_nobody_waits_for_the_journals_who_has_nothing_to_undo(own_directory: Path) -> None:
+    """That somebody lives, and that another namespace has something left, is no reason to wait."""
+    living, elsewhere = Journal(), Journal()
+    living.note(["rule", {"priority": 1}])
+    end_badly(elsewhere)
+    assert elsewhere.path is not None
+    boot, cookie, standing = journal.namespace().split("/")
+    elsewhere.path.write_text(json.dumps(f"{boot}/{cookie}1/{standing}") + '\n["rule", {"priority": 2}]\n')
+    with locked(own_directory) as process:
+        began = time.monotonic()
+        recovery.recover()
+        assert time.monotonic() - began < journal.LOCK_SECONDS / 2
+        process.communicate()
+    end_badly(living)
+
+
+def test_a_start_goes_on_while_another_process_keeps_the_journals(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is left is undone at the next start."""
+    monkeypatch.setattr(journal, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(logging.getLogger("tmelink"), "propagate", True)
+    kept = Journal()
+    kept.note(["unknown"])
+    end_badly(kept)
+    with locked(own_directory) as process:
+        recovery.recover()
+        process.communicate()
+    assert "another process has kept" in caplog.text
+    assert left() == [[["unknown"]]]
+    recovery.recover()
+    assert left() == []

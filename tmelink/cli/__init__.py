@@ -122,8 +122,9 @@ def _needed(words: Sequence[str]) -> Sequence[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
-    streams.open_all()
+    """Run one command; returns its exit code. Without `argv` it is this process's, with its streams."""
+    if argv is None:
+        streams.open_all()
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as ended:

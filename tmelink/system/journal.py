@@ -147,12 +147,25 @@ class Journal:
 
 
 def any_left() -> bool:
-    """Whether there may be something to undo; this only looks at the directory."""
+    """Whether a killed process has left something to undo here. Nobody has to wait for that."""
     folder = directory()
+    here, standing = namespace(), None
     try:
-        return folder is not None and any(folder.glob("*.undo"))
+        for path in [] if folder is None else folder.glob("*.undo"):
+            with contextlib.suppress(FileNotFoundError), open(path) as file:
+                if not _lock(file.fileno(), wait=False, shared=True):
+                    continue
+                where, _entries = _read(file.read().splitlines())
+                if where is None:
+                    continue
+                if where == here or where.split("/")[0] != here.split("/")[0]:
+                    return True
+                standing = _standing() if standing is None else standing
+                if standing and where.rpartition("/")[2] not in standing:
+                    return True
     except PermissionError:
-        return False  # another user's, whom this one has its environment from
+        pass  # another user's, whom this one has its environment from
+    return False
 
 
 def others(own: Path | None = None) -> Iterator[tuple[Path, list[Entry], bool]]:
@@ -256,12 +269,13 @@ def _hand_over(path: Path) -> None:
         os.chown(path, owner, -1)
 
 
-def _lock(descriptor: int, *, wait: bool) -> bool:
-    """Take the lock of an open file; without `wait`, whether it was free."""
+def _lock(descriptor: int, *, wait: bool, shared: bool = False) -> bool:
+    """Take the lock of an open file, `shared` with others or alone; without `wait`, whether it was free."""
     import fcntl
 
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     return True

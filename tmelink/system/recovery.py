@@ -27,10 +27,16 @@ CALLS = ("addr", "route", "rule", "neigh", "link")
 
 
 def recover() -> None:
-    """Undo what killed processes left behind in this namespace, and in those that are gone."""
+    """Undo what killed processes left behind in this namespace, and in those that are gone.
+
+    Where another process keeps the journals, it stays for the next start: no start fails for that.
+    """
     if journal.any_left():
-        with journal.alone():
-            recover_alone()
+        try:
+            with journal.alone():
+                recover_alone()
+        except journal.LockedError as error:
+            journal.log.warning("what a killed run has left stays until the next start: %s", error)
 
 
 def recover_alone() -> None:
