@@ -172,6 +172,13 @@ REASONS: Final[Mapping[str, Reason]] = {
     "no --client-to-client": Reason("in", "one client sends to another, which --client-to-client would allow"),
     "frame of no client": Reason("in", "it came before its client was admitted"),
     "station unknown": Reason("out", "no client has that MAC address"),
+    # Rendezvous
+    "bad registration": Reason("in", "it is not a registration at a rendezvous, though it looks like one", _ATTACK),
+    "unknown rendezvous key": Reason(
+        "in", "an end registers with a key that the rendezvous does not have", "compare 'key' with --rendezvous at both ends"
+    ),
+    "not registered": Reason("in", "a datagram came from an address where no end of a link is registered", _ATTACK),
+    "other end not here": Reason("in", "the link's other end has not registered yet, or no more"),
     # Elements
     "not open": Reason("out", "the element is not open yet, or no more"),
     "closed": Reason("out", "the interface is closed"),

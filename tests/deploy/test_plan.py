@@ -165,7 +165,7 @@ WRONG = [
         PAIR.format(a="", b="")
         .replace("192.0.2.2 {", "192.0.2.2 behind nat ssh b {")
         .replace("192.0.2.1 {", "192.0.2.1 behind nat ssh a {"),
-        "neither a nor b can be called: let both be clients of a server on a third host",
+        "neither a nor b can be called: write '--secure --via HOST' in place of --remote at both ends",
     ),
 ]
 

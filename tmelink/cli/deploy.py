@@ -76,6 +76,7 @@ def _kept_keys(options: argparse.Namespace, folder: Path, made: Deployment) -> K
     """The keys beside the file; with --rotate, without the pairs that the hosts have had."""
     keys = KeyFolder(folder)
     if options.rotate:
+        keys.rotate_rendezvous()
         for host in made.hosts:
             keys.rotate(host.name)
     return keys

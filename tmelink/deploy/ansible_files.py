@@ -40,7 +40,7 @@ def write_inventory(folder: Path, plan: Deployment, environment: str = FROM_PYPI
     """The hosts and the playbooks alone, which is all that it takes to remove a lab."""
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     folder.chmod(FOLDER_MODE)
-    for playbook in PLAYBOOKS.glob("*.yml"):
+    for playbook in [*PLAYBOOKS.glob("*.yml"), PLAYBOOKS / "probe.py"]:
         shutil.copyfile(playbook, folder / playbook.name)
     inventory = {
         "all": {
@@ -67,6 +67,9 @@ def _variables(host: HostPlan) -> dict[str, Any]:
         "ansible_host": host.target.host,
         "tmelink_release": host.release,
         "tmelink_links": list(host.links),
+        "tmelink_devices": list(host.devices),
+        "tmelink_listens": [list(each) for each in host.listens],
+        "tmelink_calls": [list(each) for each in host.calls],
     }
     if host.target.user is not None:
         found["ansible_user"] = host.target.user

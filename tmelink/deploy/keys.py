@@ -1,7 +1,8 @@
-"""The key pairs of a file's hosts, in a folder that only its owner reads."""
+"""The keys of a file's hosts and links, in a folder that only its owner reads."""
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tmelink.errors import TmelinkError
 from tmelink.openvpn.tls.identity import fingerprint
 from tmelink.openvpn.tls.keygen import generate
 from tmelink.system import private_file
+from tmelink.transport.rendezvous import KEY_BYTES, key_name, read_key
 
 FOLDER_MODE = 0o700
 
@@ -28,6 +30,14 @@ class HostKeys:
     def stem(self) -> str:
         """A name for the pair that differs from that of the keys before: `NAME-84d769bf`."""
         return f"{self.key.stem}-{self.fingerprint.replace(':', '')[:8].lower()}"
+
+
+@dataclass(frozen=True)
+class RendezvousKey:
+    """The file of a link's key at a rendezvous, and a name for it that differs from the last key's."""
+
+    path: Path
+    stem: str
 
 
 class KeyFolder:
@@ -68,9 +78,31 @@ class KeyFolder:
         """Put a host's keys aside as `HOST.key.old` and `HOST.crt.old`, so that new ones are made."""
         self._known.pop(host, None)
         for name in (f"{host}.key", f"{host}.crt"):
-            path = self.folder / name
-            if path.exists():
-                path.replace(path.with_name(f"{name}.old"))
+            self._put_aside(self.folder / name)
+
+    def rotate_rendezvous(self) -> None:
+        """Put the keys of all rendezvous aside likewise."""
+        for path in self.folder.glob("*.rendezvous"):
+            self._put_aside(path)
+
+    @staticmethod
+    def _put_aside(path: Path) -> None:
+        if path.exists():
+            path.replace(path.with_name(f"{path.name}.old"))
+
+    def rendezvous(self, name: str) -> RendezvousKey:
+        """The key under which the two ends of a link meet; raises as `of` does."""
+        path = self.folder / f"{name}.rendezvous"
+        try:
+            if not path.exists():
+                path = (self._spare or self.folder) / path.name
+                if not path.exists():
+                    path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+                    private_file.write_new(path, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
+                    self.made.append(name)
+            return RendezvousKey(path, f"{name}-{key_name(read_key(path.read_bytes()))[:8]}")
+        except (OSError, ValueError) as error:
+            raise TmelinkError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
     def _generate(self, host: str, key: Path, certificate: Path) -> None:
         key.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)

@@ -9,9 +9,13 @@ from pathlib import Path
 
 from tmelink.control.lab_names import valid_name
 from tmelink.deploy.keys import KeyFolder
-from tmelink.deploy.secure import KEYS, SecureLinks, unreachable
+from tmelink.deploy.meetings import FOLDER as KEYS
+from tmelink.deploy.meetings import Meetings
+from tmelink.deploy.secure import SecureLinks, unreachable
 from tmelink.deploy.slices import Slice, Slicer
+from tmelink.deploy.underlay import Call, Underlay
 from tmelink.deploy.unit import unit
+from tmelink.elements.host_interfaces.tuntap import TunTap
 from tmelink.elements.openvpn.link import Link
 from tmelink.errors import MachineError, TmelinkError
 from tmelink.machine import CheckedMachine, load
@@ -23,6 +27,8 @@ from tmelink.tmesh.host_access import NO_ADDRESS, HostAccess, SshTarget
 ETC = Path("/etc/tmelink")
 """Where a host keeps its slices."""
 
+TUN_DEVICE = "/dev/net/tun"
+
 PYTHON = "/opt/tmelink/current/bin/python"
 """The interpreter that runs a lab on a host."""
 
@@ -31,7 +37,8 @@ PYTHON = "/opt/tmelink/current/bin/python"
 class HostPlan:
     """One host's part: where ssh reaches it, its slice and unit, and the links that must be up afterwards.
 
-    `release` is a name that differs when the slice or the unit does: 12 hexadecimal digits.
+    `release` is a name that differs when the slice or the unit does: 12 hexadecimal digits. `listens` are the
+    ports that hosts of the file call, `calls` those of others that this one calls.
     """
 
     name: str
@@ -42,6 +49,9 @@ class HostPlan:
     release: str
     links: tuple[str, ...]
     elements: int
+    devices: tuple[str, ...]
+    listens: tuple[tuple[str, int], ...]
+    calls: tuple[Call, ...]
 
 
 @dataclass(frozen=True)
@@ -64,24 +74,33 @@ def plan(file: Path, keys: KeyFolder, limit: Collection[str] = ()) -> Deployment
     machine = load(file)
     _known_hosts(file, machine, limit)
     topology = Topology(machine)
-    secure = SecureLinks(machine, topology, keys)
-    mistakes = [*secure.mistakes, *unreachable(machine, topology), *_nowhere(machine)]
+    meetings = Meetings(machine, keys)
+    secure = SecureLinks(machine, topology, keys, meetings)
+    mistakes = [*secure.mistakes, *meetings.mistakes, *unreachable(machine, topology), *_nowhere(machine)]
     if mistakes:
         raise MachineError(mistakes)
     made = []
+    underlay = Underlay(topology, meetings)
     slicer = Slicer(file, secure.ends)
     for name in machine.hosts:
         if limit and name not in limit:
             continue
         part = slicer.cut(name)
+        part.text += meetings.block(name)
+        part.files |= meetings.files(name)
         if name in secure.hosts:
             own = keys.of(name)
             part.files |= {f"{KEYS}/{own.stem}.key": own.key, f"{KEYS}/{own.stem}.crt": own.certificate}
-        made.append(_host(machine, topology, lab, part))
+        part.files |= {
+            end.meeting.file: end.meeting.key.path
+            for end in secure.ends.values()
+            if end.host == name and end.meeting is not None
+        }
+        made.append(_host(machine, topology, lab, part, underlay))
     return Deployment(lab, tuple(made), tuple(of_topology(topology)), tuple(keys.made))
 
 
-def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice) -> HostPlan:
+def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice, underlay: Underlay) -> HostPlan:
     name = part.host
     access = machine.access[name]
     file = ETC / lab / "current" / "machine.conf"
@@ -101,8 +120,23 @@ def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice) ->
         service,
         release,
         links,
-        sum(home == name for home in machine.homes.values()),
+        sum(home == name for home in machine.homes.values()) + ("tmelink/rendezvous" in part.text),
+        tuple(
+            sorted(
+                {
+                    TUN_DEVICE
+                    for path, home in machine.homes.items()
+                    if home == name and _is_interface(machine, path)
+                }
+            )
+        ),
+        underlay.listens(name),
+        underlay.calls(name),
     )
+
+
+def _is_interface(machine: CheckedMachine, path: str) -> bool:
+    return isinstance(machine.elements.get(path), TunTap)
 
 
 def _known_hosts(file: Path, machine: CheckedMachine, limit: Collection[str]) -> None:

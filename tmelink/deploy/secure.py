@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tmelink.deploy.keys import KeyFolder
+from tmelink.deploy.meetings import FOLDER as KEYS
+from tmelink.deploy.meetings import Meeting, Meetings, without_via
 from tmelink.elements.openvpn.link import Link
 from tmelink.elements.openvpn.server import Server
 from tmelink.machine import CheckedMachine
@@ -15,26 +17,29 @@ from tmelink.proof.topology import Topology
 from tmelink.source import Mistake, Place, Word
 from tmelink.tmesh.host_access import NO_ADDRESS, HostAccess
 
-KEYS = "keys"
-"""The folder of a slice that holds its keys."""
-
 
 @dataclass(frozen=True)
 class SecureEnd:
     """One end: its host, the name of its key files, and its peers' fingerprints.
 
-    `calls` says whether it begins TLS, where its words do not.
+    `calls` says whether it begins TLS, where its words do not; `meeting` where it meets the other end, unless
+    one calls the other.
     """
 
     host: str
     stem: str
     peers: tuple[str, ...]
     calls: bool
+    meeting: Meeting | None = None
 
-    def options(self, words: Sequence[Word]) -> list[str]:
-        """What stands in the place of `--secure` among `words`; key files are relative to the slice."""
+    def replaced(self, words: Sequence[Word]) -> list[Word]:
+        """`words` with what `--secure` and `--via` stand for; key files are relative to the slice."""
+        place = next(word.place for word in words if word.text == secure.OPTION)
+        plain = [word for word in without_via(words) if word.text != secure.OPTION]
         stem = f"{KEYS}/{self.stem}"
-        return secure.options(words, f"{stem}.key", f"{stem}.crt", self.peers, calls=self.calls)
+        added = secure.options(words, f"{stem}.key", f"{stem}.crt", self.peers, calls=self.calls)
+        added += [] if self.meeting is None else self.meeting.options()
+        return [*plain, *(Word(text, place) for text in added)]
 
 
 class SecureLinks:
@@ -43,11 +48,14 @@ class SecureLinks:
     `mistakes` are those that have no other end to be secure with.
     """
 
-    def __init__(self, machine: CheckedMachine, topology: Topology, keys: KeyFolder) -> None:
+    def __init__(
+        self, machine: CheckedMachine, topology: Topology, keys: KeyFolder, meetings: Meetings
+    ) -> None:
         self.ends: dict[str, SecureEnd] = {}
         self.mistakes: list[Mistake] = []
         self._topology = topology
         self._keys = keys
+        self._meetings = meetings
         for path, element in machine.elements.items():
             if isinstance(element, Link | Server) and element.arguments.awaits_keys:
                 self._add(element, machine.places[path])
@@ -68,6 +76,8 @@ class SecureLinks:
             )
             return
         peers = topology.link_ends(element)
+        if not peers and isinstance(element, Link) and element.arguments.via is not None:
+            return  # `Meetings` says why.
         if not peers:
             self._complain(
                 place,
@@ -81,7 +91,13 @@ class SecureLinks:
                 self._complain(place, message, f"give {peer.name} --secure too")
         homes = {home for peer in peers if (home := topology.home(peer)) is not None}
         prints = tuple(self._keys.of(home).fingerprint for home in sorted(homes))
-        self.ends[str(place)] = SecureEnd(own, self._keys.of(own).stem, prints, _calls(element, peers[0]))
+        self.ends[str(place)] = SecureEnd(
+            own,
+            self._keys.of(own).stem,
+            prints,
+            _calls(element, peers[0]),
+            self._meetings.ends.get(str(place)),
+        )
 
     def _complain(self, place: Place, message: str, hint: str) -> None:
         self.mistakes.append(Mistake(place, message, hint))
@@ -120,7 +136,8 @@ def unreachable(machine: CheckedMachine, topology: Topology) -> Iterator[Mistake
 def _remedy(access: Mapping[str, HostAccess], host: str, caller: str | None) -> str:
     if caller is not None and access[caller].behind_nat:
         return (
-            f"neither {caller} nor {host} can be called: let both be clients of a server on a third host, or "
+            f"neither {caller} nor {host} can be called: write '--secure --via HOST' in place of --remote at "
+            "both ends, where HOST is a third host of the file, let both be clients of a server there, or "
             "forward a port at one router and give that address"
         )
     return f"leave --remote out here, and let the link on {host} call this host"

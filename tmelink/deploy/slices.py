@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tmelink.deploy.secure import SecureEnd
 from tmelink.errors import MachineError
-from tmelink.openvpn.options import secure
 from tmelink.source import Mistake, Word
 from tmelink.tmesh import statements as st
 from tmelink.tmesh.language import parse
@@ -104,9 +103,7 @@ class _Cutter:
         words: Sequence[Word] = self.carried(statement.arguments, folder)
         end = self.ends.get(str(statement.side.element.place))
         if end is not None:
-            place = next(word.place for word in words if word.text == secure.OPTION)
-            plain = [word for word in words if word.text != secure.OPTION]
-            words = [*plain, *(Word(text, place) for text in end.options(plain))]
+            words = end.replaced(words)
         return replace(statement, arguments=tuple(words))
 
     def carried(self, words: Sequence[Word], folder: Path) -> tuple[Word, ...]:

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from tmelink.elements.openvpn.link import Link
 from tmelink.openvpn.options.fields import transport
 from tmelink.openvpn.options.parse import Options
+from tmelink.openvpn.options.values import Via
 
 T = TypeVar("T", bound=Hashable)
 
@@ -46,7 +47,7 @@ class End:
 
 def pairs(links: Sequence[Link], computers: Mapping[Link, str | None]) -> dict[Link, Link]:
     """The other end of each link whose other end is in the file, in both directions."""
-    found: dict[Link, Link] = {}
+    found = _by_rendezvous(links)
     ends = {link: End(link.arguments, computers[link]) for link in links}
     named = NamedEnds(ends)
     for link in links:
@@ -56,6 +57,15 @@ def pairs(links: Sequence[Link], computers: Mapping[Link, str | None]) -> dict[L
             if meet(ends[link], ends[other]):
                 found[link], found[other] = other, link
     return found
+
+
+def _by_rendezvous(links: Sequence[Link]) -> dict[Link, Link]:
+    """Links with the same --via, where there are two of them; neither names an address."""
+    together: dict[Via, list[Link]] = defaultdict(list)
+    for link in links:
+        if link.arguments.via is not None:
+            together[link.arguments.via].append(link)
+    return {one: other for ends in together.values() if len(ends) == 2 for one, other in (ends, ends[::-1])}
 
 
 class NamedEnds(Generic[T]):
@@ -83,7 +93,7 @@ def meet(one: End, other: End) -> bool:
     """Whether two ends belong to one link."""
     if ANSWERS[transport(one.options.proto)] != transport(other.options.proto):
         return False
-    if one.options.dev_type != other.options.dev_type:
+    if one.options.dev_type != other.options.dev_type or one.options.via or other.options.via:
         return False
     calls, called = _calls(one, other), _calls(other, one)
     # An end without --remote accepts any peer; one with --remote accepts only that peer.

@@ -18,6 +18,7 @@ from tmelink.elements.openvpn import link_sockets, proxies
 from tmelink.elements.openvpn.own_address import OwnAddress
 from tmelink.elements.openvpn.peers import Over, PeerOwner, PeerTransport, TcpPeer, TcpServer, UdpPeer
 from tmelink.elements.openvpn.proxies import Proxy
+from tmelink.elements.openvpn.rendezvous_peer import RendezvousPeer
 from tmelink.elements.openvpn.sessions import Files
 from tmelink.elements.openvpn.side_by_side import MOST_ADDRESSES, SideBySidePeer
 from tmelink.elements.openvpn.tcp_listener import TcpLease, listen
@@ -25,7 +26,7 @@ from tmelink.elements.openvpn.udp_listener import UdpLease, udp
 from tmelink.errors import ElementError
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.session import Exit, Restart
-from tmelink.transport import sockets
+from tmelink.transport import rendezvous, sockets
 from tmelink.transport.datagrams import Address
 from tmelink.transport.relay import Relayed
 
@@ -84,6 +85,7 @@ class Connector:
         self._link = link
         self._options = options
         self._choices: list[RemoteChoice] = []
+        self._rendezvous_key: bytes | None = None
         self._taken: LinkLease | None = None
         self._begun = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -93,6 +95,7 @@ class Connector:
         files = Files(self._link.log)
         toward = [self._options.toward(remote) for remote in self._options.remotes] or [self._options]
         self._choices = [(options, proxies.proxy(options, files)) for options in toward]
+        self._rendezvous_key = _rendezvous_key(self._options, files)
         self._shuffle()
         self._taken = await self._first()
         self._task = asyncio.get_running_loop().create_task(self._keep())
@@ -191,6 +194,11 @@ class Connector:
         if address is not None and others:
             leases = await self._leases(options, [family, *(other for other, _ in beside)])
             peer = SideBySidePeer(self._link, options, leases, [address, *others])
+        elif self._rendezvous_key is not None:
+            assert address is not None, "the options see to it that there is a remote"
+            lease = taken if isinstance(taken, UdpLease) else await udp(self._link, options, family)
+            own_options = _within_poll_timeout(options, began)
+            peer = RendezvousPeer(self._link, own_options, lease, address, self._rendezvous_key)
         elif options.proto.startswith("udp"):
             if proxy is None:
                 lease = taken if isinstance(taken, UdpLease) else await udp(self._link, options, family)
@@ -295,6 +303,16 @@ class Connector:
         if options.proto.startswith("udp"):
             return await udp(self._link, options, family)
         return await listen(self._link, options, family)
+
+
+def _rendezvous_key(options: Options, files: Files) -> bytes | None:
+    """The key in the file of --rendezvous, where there is one; raises `ElementError`."""
+    if options.rendezvous is None:
+        return None
+    try:
+        return rendezvous.read_key(files.secret(options.rendezvous, "rendezvous"))
+    except ValueError as error:
+        raise ElementError(f"--rendezvous {options.rendezvous}: {error}") from error
 
 
 def _within_poll_timeout(options: Options, began: float) -> Options:

@@ -40,6 +40,7 @@ class LinkDetails(Details):
     `round_trip` is in seconds, measured when the link was asked about alone (`Element.measure`), until then
     the last handshake's; `path_mtu` is the largest packet outside, as the kernel knows it. `handshakes`
     counts those completed since the link was opened; `queued` are bytes that wait for a stream to take them.
+    `path` says which path a link with --rendezvous takes, and why.
     """
 
     proto: str
@@ -57,11 +58,14 @@ class LinkDetails(Details):
     handshakes: int = 0
     queued: int = 0
     path_mtu: int | None = None
+    path: str | None = None
 
     @property
     def summary(self) -> str:
-        """The peer, its name and how the link is protected."""
-        return ", ".join(filter(None, (self.peer, self.peer_name, self.cipher or "not encrypted")))
+        """The peer, or the path to it, its name and how the link is protected."""
+        return ", ".join(
+            filter(None, (self.path or self.peer, self.peer_name, self.cipher or "not encrypted"))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class ServerDetails(Details):
 
 def link_details(
     proto: str, device: str, mtu: int, peer: str | None, security: Security, now: float, dns: Dns | None,
-    handshakes: int, queued: int, path_mtu: int | None,
+    handshakes: int, queued: int, path_mtu: int | None, path: str | None,
 ) -> LinkDetails:  # fmt: skip
     """`now` is in the session's clock, as the times in `security` are; `handshakes` counts all sessions'."""
     return LinkDetails(
@@ -115,7 +119,7 @@ def link_details(
         security.peer_name, security.negotiated,
         () if dns is None else dns.search,
         () if dns is None else tuple(map(_name_server, dns.servers)),
-        security.round_trip, handshakes, queued, path_mtu,
+        security.round_trip, handshakes, queued, path_mtu, path,
     )  # fmt: skip
 
 

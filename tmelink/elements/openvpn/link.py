@@ -26,6 +26,7 @@ from tmelink.elements.openvpn.driver import SessionDriver, WireWatcher
 from tmelink.elements.openvpn.path_probe import PathProbe
 from tmelink.elements.openvpn.peers import UdpPeer
 from tmelink.elements.openvpn.prompts import answer_challenge, answers, open_browser
+from tmelink.elements.openvpn.rendezvous_peer import RendezvousPeer
 from tmelink.elements.openvpn.replay_file import ReplayFile
 from tmelink.elements.openvpn.sessions import (
     Answers,
@@ -184,7 +185,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
             security = replace(security, round_trip=self._probe.round_trip)
         return link_details(
             options.proto, options.dev_type, options.sizes.tun_mtu, where, security, now, dns,
-            handshakes, queued, self._path_mtu,
+            handshakes, queued, self._path_mtu, peer.path if isinstance(peer, RendezvousPeer) else None,
         )  # fmt: skip
 
     async def measure(self) -> None:

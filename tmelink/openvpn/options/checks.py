@@ -33,9 +33,9 @@ def check(
     faults = [*_liveness(chosen)]
     for path in paths:
         faults += [*_binding(path), *_addresses(path), *_sizes(path), *_proxies(path)]
-        if complete and path.remote is None and not serves(chosen):
+        if complete and path.remote is None and not serves(chosen) and not chosen.has("via"):
             faults += _lonely(path)
-    faults += [*_compression(chosen), *_super_frames(chosen, paths)]
+    faults += [*_compression(chosen), *_super_frames(chosen, paths), *_rendezvous(chosen, paths)]
     if len(paths) > 1:
         faults += _several(paths)
     faults += _network(chosen, paths)
@@ -247,6 +247,29 @@ def _super_frames(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault
         yield setting, message, "write --tls-server and --tls-client, or leave it out at both ends"
     if chosen.has("shaper"):
         yield setting, "--super-frames and --shaper exclude each other: a pace is kept frame by frame", None
+
+
+def _rendezvous(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
+    """Two ends with TLS over UDP: the first byte of their packets tells them from the rendezvous' own."""
+    setting = chosen.last("rendezvous", "via")
+    if setting is None:
+        return
+    name = f"--{setting.name}"
+    if any(transport(path.fields["proto"]) != "udp" for path in paths):
+        yield setting, f"{name} needs --proto udp: holes are punched for datagrams", None
+    if serves(chosen) or chosen.has("client") or chosen.has("pull"):
+        yield setting, f"{name} is for a link between two peers", "write --tls-server and --tls-client"
+    if chosen.has("socks-proxy") or chosen.has("http-proxy"):
+        yield setting, f"{name} and a proxy exclude each other", None
+    if setting.name == "via":
+        if not chosen.has("secure"):
+            yield setting, "--via needs --secure: 'tmelink deploy' makes the keys for both", "add --secure"
+        if any(path.remote is not None for path in paths):
+            yield setting, "--via stands in the place of --remote", "leave --remote out"
+    elif not any(map(chosen.has, ("tls-client", "tls-server"))):
+        yield setting, "--rendezvous needs TLS", "add --tls-server at one end and --tls-client at the other"
+    elif any(path.remote is None for path in paths):
+        yield setting, "--rendezvous needs --remote, the address of the rendezvous", None
 
 
 def _network(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:

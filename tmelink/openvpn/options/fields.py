@@ -18,6 +18,7 @@ from tmelink.openvpn.options.values import (
     PortShareOptions,
     Remote,
     SocksProxyOptions,
+    Via,
 )
 from tmelink.openvpn.secret import Material, Secret
 from tmelink.openvpn.settings import (
@@ -292,7 +293,13 @@ def sockets(chosen: Chosen) -> dict[str, Any]:
         "udp_offload": chosen.value("udp-offload", "both"),
         "busy_poll": chosen.value("busy-poll", 0),
         "awaits_keys": chosen.has("secure"),
+        "via": _via(chosen),
     }
+
+
+def _via(chosen: Chosen) -> Via | None:
+    setting = chosen.last("via")
+    return None if setting is None else Via(*setting.values)
 
 
 def monitoring(options: OptionList, chosen: Chosen, report: Report) -> MonitoringOptions:

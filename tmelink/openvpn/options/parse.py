@@ -108,6 +108,7 @@ def _read(
         notes=(*_notes(found), *option_checks.remarks(chosen, paths)),
         **device,
         **paths[0].fields,
+        rendezvous=found.material(chosen.last("rendezvous")),
         **option_fields.sockets(chosen),
         monitoring=option_fields.monitoring(found, chosen, once),
         **option_fields.data_channel(found, chosen, once),

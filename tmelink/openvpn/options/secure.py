@@ -17,6 +17,7 @@ KEEPALIVE = ("--keepalive", "10", "60")
 
 _ROLES = frozenset({"--client", "--server", "--tls-client", "--tls-server", "--server-bridge"})
 _PINGS = frozenset({"--keepalive", "--ping"})
+_BINDING = frozenset({"--bind", "--local", "--lport", "--nobind", "--port"})
 _UNKNOWN_PEER = ":".join(["00"] * 32)
 
 
@@ -42,6 +43,9 @@ def options(
         found.append("--tls-client" if calls else "--tls-server")
     if not given & _PINGS:
         found += KEEPALIVE
+    if "--via" in given and not given & _BINDING:
+        # Several links of a host could else not have the rendezvous as their remote.
+        found.append("--nobind")
     found += ["--key", key, "--cert", certificate]
     for peer in peers:
         found += ["--peer-fingerprint", peer]

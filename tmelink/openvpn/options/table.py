@@ -54,6 +54,12 @@ def _ipv6_prefix(word: str) -> IPv6Interface:
     return address
 
 
+def _name(word: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", word, re.ASCII) or word.startswith("--"):
+        raise ValueError(f"'{word}' is not a valid name: it has letters, digits, '.', '-' and '_'")
+    return word
+
+
 def _given(word: str) -> str:
     if not word:
         raise ValueError("the value is empty")
@@ -80,6 +86,7 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "MAC": values.unicast_mac,
     "MARK": values.integer(0, 2**32 - 1, "mark"),
     "MTU": values.integer(100, 65536, "mtu"),
+    "NAME": _name,
     "NETMASK": values.netmask,
     "NUMBER": values.integer(0, _INT),
     "PACKET": values.integer(68, 65536, "packet size"),

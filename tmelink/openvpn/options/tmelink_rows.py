@@ -30,6 +30,18 @@ OWN: tuple[Section, ...] = (
                 "TLS with keys that `tmelink deploy` makes, and carries to the hosts of both ends",
             ),
             works(
+                "rendezvous",
+                "FILE",
+                "the remote is a tmelink/rendezvous, which joins the two links that have this key; they take "
+                "a direct path where their NATs allow one",
+            ),
+            works(
+                "via",
+                "HOST [NAME]",
+                "`tmelink deploy` makes a rendezvous on this host of the file, for two ends behind NAT; "
+                "NAME, the same at both ends, tells several links apart",
+            ),
+            works(
                 "auth-user-pass-table",
                 "FILE",
                 "a server's users, with the lines that `tmelink passwd USER` prints",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tmelink.openvpn.keys import KeyDirection
 from tmelink.openvpn.secret import Material, Secret
@@ -225,6 +225,13 @@ class MonitoringOptions:
     management_password: str | None = None
 
 
+class Via(NamedTuple):
+    """--via: the host of the file that is to join two ends, and what the two have in common there."""
+
+    host: str
+    name: str = ""
+
+
 @dataclass(frozen=True)
 class Options(SharedSettings):
     """A link's options.
@@ -262,6 +269,8 @@ class Options(SharedSettings):
     udp_offload: Literal["off", "send", "receive", "both"] = "both"
     busy_poll: int | None = 0
     """Microseconds of polling after traffic, before the process sleeps; None as long as it pays."""
+    rendezvous: Material | None = None
+    via: Via | None = None
     awaits_keys: bool = False
     """--secure: keys and roles are still those of `secure.with_placeholders`."""
 
