@@ -46,6 +46,10 @@ class Rendezvous(Element):
     """
 
     capacity = 0
+    example = """\
+# On a computer that both ends can call. Make the key with: openssl rand -hex 32 > meeting.key
+meeting0: tmelink/rendezvous key meeting.key
+"""
 
     @dataclass(frozen=True)
     class Arguments:
