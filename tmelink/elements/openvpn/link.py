@@ -23,6 +23,7 @@ from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
 from tmelink.elements.openvpn.driver import SessionDriver, WireWatcher
+from tmelink.elements.openvpn.metered_sender import MeteredSender
 from tmelink.elements.openvpn.path_probe import PathProbe
 from tmelink.elements.openvpn.peers import UdpPeer
 from tmelink.elements.openvpn.prompts import answer_challenge, answers, open_browser
@@ -51,6 +52,7 @@ from tmelink.openvpn.session import (
     Challenge,
     Exit,
     Item,
+    Loaded,
     LoginAddress,
     Measured,
     Notice,
@@ -119,7 +121,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         """Notices that are not repeated."""
         self.backoff = 0.0
         self._connector: Connector | None = None
-        self._shaper: FrameShaper | None = None
+        self._shaper: FrameShaper | MeteredSender | None = None
         wrapped = arguments.tls_crypt or arguments.tls_auth or arguments.tls_crypt_v2
         self._waiting = WaitingLog(self, wrapped=wrapped is not None)
         self._probe = PathProbe(self._send_probe)
@@ -220,6 +222,32 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         """The peer has answered a question of `_probe`."""
         self._probe.answered(answer)
 
+    def moved(self) -> None:
+        """The path to the peer may be a longer one now."""
+        if isinstance(self._shaper, MeteredSender):
+            self._meter()
+
+    def _meter(self) -> None:
+        """A peer is up: if it has a small buffer, as OpenVPN has, no more is sent than that has room for."""
+        asks = self.arguments.tls is not None or self.arguments.messages.occ
+        if isinstance(self.peer, UdpPeer) and asks and not isinstance(self._shaper, FrameShaper):
+            self._end_metering()
+            self._shaper = MeteredSender(self.peer.send, self.hold_machine)
+
+    def _end_metering(self) -> None:
+        if isinstance(self._shaper, MeteredSender):
+            self.sent.drops["link down"] += self._shaper.close()
+            self._shaper = None
+
+    def loaded(self, answer: Loaded) -> None:
+        """The peer has read all that was sent before it was asked; one of tmelink's has a large buffer."""
+        shaper = self._shaper
+        if isinstance(shaper, MeteredSender):
+            if answer.tmelink:
+                self._end_metering()
+            else:
+                shaper.answered(answer.length)
+
     def snapshot(self) -> Snapshot:
         """For OpenVPN's monitors."""
         return link_snapshot(self, self.details(), self.sent, self.received)
@@ -285,6 +313,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         if self._connector is not None:
             await self._connector.close()
             self._connector = None
+        self._end_metering()
         if self._shaper is not None:
             self._shaper.close()
             self._shaper = None
@@ -310,7 +339,8 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
 
     def receive_one(self, port: Port, frame: Frame) -> None:
         """A frame from the machine that comes alone."""
-        if self.peer is None or self._shaper is not None:
+        shaper = self._shaper
+        if self.peer is None or (shaper is not None and shaper.busy):
             self.receive(port, Burst([frame]))
         else:
             self.peer.send_one(frame)
@@ -524,11 +554,13 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         if self._outer_address is None and isinstance(self.peer, UdpPeer):
             self._outer_address = self.peer.remote
         self._waiting.over()
+        self._meter()
         self.changed(True, detail)
 
     def went_down(self, reason: str) -> None:
         """The peer is gone, and another attempt follows; only a peer that was heard has been up."""
         self.failure = reason
+        self._end_metering()
         if self.up:
             self.changed(False, reason)
             self._waiting.begin(self._place)
