@@ -52,7 +52,7 @@ LOOK_AGAIN: Final = 1.0
 """Seconds until it is found out whether a long path has become a short one."""
 
 
-class _Asked(NamedTuple):
+class _Question(NamedTuple):
     """A question: the datagrams that went before it, and when it went."""
 
     number: int
@@ -67,7 +67,7 @@ class Credit:
         self.limits = False
         self._sent = 0
         self._taken = 0
-        self._asked: deque[_Asked] = deque()
+        self._asked: deque[_Question] = deque()
         self._number = 0
         self._tries = 0
         """Questions since the last answer for which everything waited."""
@@ -103,7 +103,7 @@ class Credit:
             self._number = 0
             self._ask_after = now + self._patience
             self._patience = min(2 * self._patience, LONGEST_PATIENCE)
-        self._asked.append(_Asked(self._number, self._sent, now))
+        self._asked.append(_Question(self._number, self._sent, now))
         if len(self._asked) >= NUMBERS:
             self._asked.popleft()
         return QUESTION + self._number
