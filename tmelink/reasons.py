@@ -185,6 +185,10 @@ REASONS: Final[Mapping[str, Reason]] = {
     "not taken": Reason("out", "the element takes no frames"),
     "filtered": Reason("out", "the connection's filter does not let it pass", "see docs/switch.md"),
     "switch loop": Reason("out", "frames come back to a switch that sent them", "remove one of the paths between"),
+    "blocked by the spanning tree": Reason(
+        "out", "the connection closes a loop, and another one carries its frames", "'command SWITCH tree' says which"
+    ),
+    "not a bridge's message": Reason("out", "a frame to the bridges' address is not a message of the spanning tree"),
     "loop cut": Reason(
         "out", "the connection closes a loop, and is cut while that lasts", "remove one of the paths between"
     ),

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import Final
 
 _MAC = re.compile(r"[0-9A-Fa-f]{1,2}([:-])[0-9A-Fa-f]{1,2}(\1[0-9A-Fa-f]{1,2}){4}")
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -197,3 +198,22 @@ def mode(word: str) -> int:
     if not 0 <= value <= 0o777:
         raise ValueError(f"'{word}' is not a valid octal mode, such as 0770")
     return value
+
+
+HIGHEST_VLAN: Final = 4094
+"""VLAN 0 means none, and 4095 is reserved (IEEE 802.1Q, table 9-2)."""
+
+vlan = integer(1, HIGHEST_VLAN, "VLAN")
+
+
+def vlan_list(word: str) -> frozenset[int]:
+    """VLANs as `1,10-20`; raises `ValueError`."""
+    found: set[int] = set()
+    for part in word.split(","):
+        first, dash, last = part.partition("-")
+        low = vlan(first)
+        high = vlan(last) if dash else low
+        if high < low:
+            raise ValueError(f"'{part}' is not a range: its end is before its start")
+        found.update(range(low, high + 1))
+    return frozenset(found)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.machines import Machine
 from tmelink.element import Port, connect
-from tmelink.elements.builtin.switch import TABLE_SIZE
+from tmelink.elements.builtin.learning_segment import TABLE_SIZE
 from tmelink.elements.openvpn import guarded_switch
 from tmelink.elements.openvpn.server_bridge import ServerBridge
 from tmelink.frame import Burst
@@ -63,8 +63,8 @@ class Lab:
         loop = asyncio.get_running_loop()
         self._monkeypatch.setattr(loop, "time", lambda: self.now)
 
-    def join(self, number: int, name: str) -> None:
-        self.bridge.join(number, name, Welcome())
+    def join(self, number: int, name: str, **given: Any) -> None:
+        self.bridge.join(number, name, Welcome(**given))
 
     def client(self, number: int, source: bytes, destination: bytes = ALL) -> None:
         self.bridge.from_client(number, [frame(source, destination)])

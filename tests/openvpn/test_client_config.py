@@ -40,11 +40,23 @@ def test_a_clients_file_is_read() -> None:
         routes=(IPv4Network("192.168.8.0/24"), IPv4Network("192.168.9.1/32")),
         routes6=(IPv6Network("fd07::/48"),),
     )
+    assert parse(b"vlan-pvid 7\nvlan-trunk 10,20-22")[0] == ClientConfig(
+        vlan_pvid=7, vlan_trunk=frozenset((10, 20, 21, 22))
+    )
     assert parse(b"disable\npush-reset")[0] == ClientConfig(disabled=True, push_reset=True)
 
 
 @pytest.mark.parametrize(
-    "line", [b"ifconfig-push 10.8.0.7", b"iroute 10.8.0.7 255.0.0.0", b"secret x", b'push "a', b"iroute here"]
+    "line",
+    [
+        b"ifconfig-push 10.8.0.7",
+        b"iroute 10.8.0.7 255.0.0.0",
+        b"secret x",
+        b'push "a',
+        b"iroute here",
+        b"vlan-pvid 0",
+        b"vlan-trunk 7-5",
+    ],
 )
 def test_a_wrong_line_is_told_and_the_others_hold(line: bytes) -> None:
     config, wrong = parse(b"push a\n" + line + b"\npush b\n")

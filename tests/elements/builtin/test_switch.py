@@ -18,10 +18,11 @@ from tests.support.sockets import free_port
 from tmelink import ethernet
 from tmelink.arguments import parse
 from tmelink.element import Port, connect, disconnect
-from tmelink.elements.builtin import switch as module
+from tmelink.elements.builtin import learning_segment
 from tmelink.elements.builtin.host import Host
+from tmelink.elements.builtin.learning_segment import AGEING
 from tmelink.elements.builtin.loop_watch import MOVES, WINDOW
-from tmelink.elements.builtin.switch import AGEING, MAX_DEPTH, Switch
+from tmelink.elements.builtin.switch import MAX_DEPTH, Switch
 from tmelink.errors import ElementError
 from tmelink.frame import Burst, Frame, Gso
 from tmelink.machine import load
@@ -142,7 +143,7 @@ def test_stations_that_speak_are_remembered() -> None:
 
 
 def test_a_full_table_floods_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TABLE_SIZE", 3)
+    monkeypatch.setattr(learning_segment, "TABLE_SIZE", 3)
     bridge = Bridge(ageing=10.0)
     bridge.ends[1].send(*(frame(BROADCAST, number) for number in range(5)))
     bridge.taken()
@@ -271,7 +272,7 @@ def test_command_table() -> None:
             "02:00:00:00:00:03  port 1 (end1)  7 s"
         )
         for words in ([], ["tabel"], ["table", "x"]):
-            with pytest.raises(ElementError, match="knows the command: table"):
+            with pytest.raises(ElementError, match="knows the commands: table"):
                 await bridge.switch.command(words)
 
     asyncio.run(run())

@@ -9,11 +9,12 @@ import pytest
 
 from tests.support.bridge import BROADCAST, Bridge, RuledBridge, frame, station
 from tests.support.statements import words
-from tmelink.elements.builtin.port_rules import EVERY_VLAN, VlanMembers, read_rules, vlan_list
+from tmelink.elements.builtin.port_rules import EVERY_VLAN, VlanMembers, read_rules
 from tmelink.elements.builtin.storm import DEFAULT_RATE
 from tmelink.errors import PortError
 from tmelink.frame import Burst, Gso
 from tmelink.offload import segmented
+from tmelink.values import vlan_list
 
 
 def tagged(whole: bytes, vlan: int, kind: bytes = b"\x81\x00") -> bytes:

@@ -16,9 +16,6 @@ from tmelink.arguments import ArgumentError, flag, keyword
 from tmelink.errors import PortError
 from tmelink.source import Mistake, Place, Source, Word
 
-HIGHEST_VLAN: Final = 4094
-"""VLAN 0 means none, and 4095 is reserved (IEEE 802.1Q, table 9-2)."""
-
 DEFAULT_VLAN: Final = 1
 """What frames without a tag belong to where a connection says nothing."""
 
@@ -33,21 +30,8 @@ class VlanMembers(NamedTuple):
         return vlan == self.untagged or vlan in self.tagged
 
 
-EVERY_VLAN: Final = VlanMembers(frozenset(range(1, HIGHEST_VLAN + 1)) - {DEFAULT_VLAN}, DEFAULT_VLAN)
+EVERY_VLAN: Final = VlanMembers(frozenset(range(1, values.HIGHEST_VLAN + 1)) - {DEFAULT_VLAN}, DEFAULT_VLAN)
 """Of a connection that says nothing, at a switch where another one names VLANs."""
-
-
-def vlan_list(word: str) -> frozenset[int]:
-    """VLANs as `1,10-20`; raises `ValueError`."""
-    found: set[int] = set()
-    for part in word.split(","):
-        first, dash, last = part.partition("-")
-        low = _vlan(first)
-        high = _vlan(last) if dash else low
-        if high < low:
-            raise ValueError(f"'{part}' is not a range: its end is before its start")
-        found.update(range(low, high + 1))
-    return frozenset(found)
 
 
 def macs_list(word: str) -> frozenset[bytes]:
@@ -55,21 +39,20 @@ def macs_list(word: str) -> frozenset[bytes]:
     return frozenset(map(values.unicast_mac, word.split(",")))
 
 
-_vlan = values.integer(1, HIGHEST_VLAN, "VLAN")
-
-
 @dataclass(frozen=True)
 class PortRules:
     """The words of a connection at a switch."""
 
     vlan: bool = flag(help="the next words say which VLANs the connection has")
-    access: int | None = keyword("VLAN", _vlan, default=None, help="one VLAN, whose frames have no tag here")
+    access: int | None = keyword(
+        "VLAN", values.vlan, default=None, help="one VLAN, whose frames have no tag here"
+    )
     trunk: frozenset[int] | None = keyword(
-        "VLANS", vlan_list, default=None, help="several, such as 1,10-20, whose frames have a tag here"
+        "VLANS", values.vlan_list, default=None, help="several, such as 1,10-20, whose frames have a tag here"
     )
     native: int | None = keyword(
         "VLAN",
-        _vlan,
+        values.vlan,
         default=None,
         help="on a trunk: the VLAN of frames without a tag, which are dropped otherwise",
     )

@@ -4,43 +4,35 @@ As IEEE 802.1D describes one: it learns behind which connection a station is fro
 sends, forgets it after a while, sends frames for a known station there alone and all others everywhere but
 back. Where no connection has words of its own it looks at MAC addresses only, and VLAN tags pass through.
 What the words mean is `tmelink.elements.builtin.port_rules`'; what becomes of tags, of floods and of loops
-is in modules of their own beside it. It does not take part in spanning tree.
+is in modules of their own beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import partial
 from struct import Struct, error
 
-from tmelink import arguments as declaration
-from tmelink import ethernet, values
-from tmelink.arguments import flag, keyword
+from tmelink import ethernet
 from tmelink.element import Port
 from tmelink.elements.builtin import vlans
+from tmelink.elements.builtin.group_snooping import GroupSnooper
+from tmelink.elements.builtin.learning_segment import TABLE_SIZE, LearningSegment, Station
 from tmelink.elements.builtin.loop_guard import LoopGuard
-from tmelink.elements.builtin.loop_probe import GROUP, INTERVAL
-from tmelink.elements.builtin.loop_watch import LoopWatch, behind
-from tmelink.elements.builtin.port_rules import EVERY_VLAN, NO_RULES, PortRules, VlanMembers, read_rules
-from tmelink.elements.builtin.shared_segment import SharedSegment
+from tmelink.elements.builtin.loop_probe import GROUP
+from tmelink.elements.builtin.loop_watch import behind
+from tmelink.elements.builtin.port_rules import EVERY_VLAN
+from tmelink.elements.builtin.station_addresses import MAC
 from tmelink.elements.builtin.storm import DEFAULT_RATE, StormLimit
+from tmelink.elements.builtin.switch_arguments import SwitchArguments
+from tmelink.elements.builtin.switch_details import StationDetails, SwitchDetails
+from tmelink.elements.builtin.tree_guard import TreeGuard
 from tmelink.elements.builtin.wire_form import from_wire, to_wire
-from tmelink.errors import ElementError, PortError
-from tmelink.frame import MIN_FRAME, Burst, Counters, Frame
-from tmelink.source import Word
-from tmelink.state import Details
-
-AGEING = 300.0
-"""Seconds until a silent station is forgotten (IEEE 802.1D, table 7-5)."""
-
-TABLE_SIZE = 8192
-"""Stations known at once, as in common switches; with more, frames for unknown ones go everywhere."""
-
-SWEEP = 1.0
-"""Seconds between two searches of a full table for stations to forget, each of which looks at all of it."""
+from tmelink.errors import ElementError
+from tmelink.frame import MIN_FRAME, Burst, Frame
+from tmelink.routing.facts import IPAddress
 
 MAX_DEPTH = 16
 """The most nested calls of a switch. A frame, the answer to it, ARP before it and a router on the same
@@ -50,49 +42,15 @@ _ADDRESSES = Struct("6s6s2x")
 """Destination and source of a frame; unpacking fails for anything shorter than a frame."""
 
 
-class Station:
-    """Where a station was last heard, and when."""
-
-    __slots__ = ("heard", "port")
-
-    def __init__(self, port: Port, heard: float) -> None:
-        self.port = port
-        self.heard = heard
-
-
-@dataclass(frozen=True, slots=True)
-class StationDetails(Details):
-    """A station that a switch has learnt: behind which element, and when it was heard last."""
-
-    mac: bytes
-    behind: str
-    port: int
-    age: float
-    vlan: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchDetails(Details):
-    """The stations that a switch knows, and what keeps it from knowing where they are."""
-
-    stations: tuple[StationDetails, ...]
-    trouble: str = ""
-
-    @property
-    def summary(self) -> str:
-        """How many there are."""
-        count = f"{len(self.stations)} station{'s' * (len(self.stations) != 1)}"
-        return f"{count}; {self.trouble}" if self.trouble else count
-
-
-class Switch(SharedSegment):
+class Switch(LearningSegment):
     """A learning bridge with any number of connections; no frame goes back to where it came from.
 
     `command SWITCH table` prints which station is behind which connection. Words after the switch's name give
     a connection its rules: `le0 at sw0 vlan access 10`. If no connection names a VLAN, the switch ignores
-    tags. It does not speak spanning tree. Its own probes find loops, and it cuts the newest connection of a
-    loop while the loop lasts. Frames for the nearest bridge (spanning tree, LACP, LLDP, pause) end here, as
-    IEEE 802.1D demands. With `transparent` they pass, so that emulated switches see each other.
+    tags. Its own probes find loops, and it cuts the newest connection of a loop while the loop lasts.
+    With `rstp` it takes part in the spanning tree instead, and `command SWITCH tree` prints the roles. With
+    `snoop`, `command SWITCH groups` prints who wants which multicast frames. Frames for the nearest bridge
+    (spanning tree, LACP, LLDP, pause) end here, as IEEE 802.1D demands. With `transparent` they pass, so that emulated switches see each other.
     """
 
     example = """\
@@ -104,108 +62,60 @@ b at sw0 vlan access 20
 lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
 """
 
-    commands = ("table",)
+    commands = ("table", "groups", "tree")
 
-    @dataclass(frozen=True)
-    class Arguments:
-        """A switch's arguments in a machine file."""
+    Arguments = SwitchArguments
+    arguments: SwitchArguments
 
-        ageing: float = keyword(
-            "SECONDS",
-            values.seconds(1, 1_000_000, "ageing time"),
-            default=AGEING,
-            help="how long the switch remembers a silent station",
-        )
-        transparent: bool = flag(
-            help="also forward 01:80:c2:00:00:00 to 0f (spanning tree, LACP, LLDP), as a cable would; "
-            "a bridge keeps these to itself"
-        )
-        loop_probe: float = keyword(
-            "SECONDS",
-            values.seconds(0, 3600, "time between probes"),
-            default=INTERVAL,
-            help="between two loop probes; 0 sends none",
-        )
-
-    arguments: Arguments
-
-    def __init__(self, name: str, arguments: Arguments) -> None:
-        super().__init__(name, arguments)
-        self.learning = Counters()
-        self._ageing = arguments.ageing
+    def __init__(self, name: str, arguments: SwitchArguments) -> None:
+        super().__init__(name, arguments, arguments.ageing)
         self._transparent = arguments.transparent
-        self._stations: dict[bytes, Station] = {}
-        self._swept = 0.0
         self._under_way: list[Burst] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._watch = LoopWatch(self.log)
-        self._loops = LoopGuard(self, arguments.loop_probe, self._send_probe, self._relearn)
-        self._cut = self._loops.cut
-        self._rules: dict[Port, PortRules] = {}
-        self._has_vlans = False
-        self._pinned: dict[bytes, Port] = {}
-        self._limited: dict[Port, set[bytes]] = {}
-        """The stations of connections with a limit."""
+        probes = 0.0 if arguments.rstp else arguments.loop_probe
+        self._loops = LoopGuard(self, probes, self._send_probe, self._relearn)
+        self._tree: TreeGuard | None = None
+        if arguments.rstp:
+            self._tree = TreeGuard(
+                self, arguments.priority, arguments.forward_delay, self._send_message, self._relearn
+            )
+        self._cut = self._loops.cut if self._tree is None else self._tree.blocked
+        self._groups = GroupSnooper() if arguments.snoop else None
         self._storms: dict[Port, StormLimit] = {}
-
-    @classmethod
-    def reference(cls) -> list[tuple[str, str]]:
-        """The element's arguments, and the words of a connection."""
-        words = declaration.reference(PortRules)
-        return super().reference() + [(f"… at … {how}", what) for how, what in words]
-
-    def port(self, words: Sequence[Word] = ()) -> Port:
-        """A connection, with the rules that `words` are; raises `PortError`."""
-        rules = read_rules(words) if words else NO_RULES
-        port = super().port()
-        if rules == NO_RULES:
-            return port
-        for mac in rules.macs:
-            holder = self._pinned.setdefault(mac, port)
-            if holder is not port:
-                raise PortError(f"{ethernet.text(mac)} is at another connection of {self.name} already")
-        self._rules[port] = rules
-        self._has_vlans = self._has_vlans or rules.vlan
-        if rules.mac_limit is not None:
-            self._limited[port] = set()
-        return port
-
-    def rules_of(self, port: Port) -> PortRules:
-        """What the words of a connection say."""
-        return self._rules.get(port, NO_RULES)
-
-    @property
-    def has_rules(self) -> bool:
-        """Whether any connection has words of its own."""
-        return bool(self._rules)
-
-    def members(self, port: Port) -> VlanMembers | None:
-        """The VLANs of a connection; None where the switch knows of none."""
-        return (self.rules_of(port).vlans or EVERY_VLAN) if self._has_vlans else None
 
     def carrier(self, port: Port) -> None:
         """A connection came, went, came up or went down."""
         super().carrier(port)
         self._loops.changed()
+        if self._tree is not None:
+            self._tree.connections_changed()
 
     async def open(self) -> None:
         """Start the clock by which stations are forgotten."""
         self._loop = asyncio.get_running_loop()
         self.segment_opened(self._loop)
         self._loops.open(self._loop)
+        if self._tree is not None:
+            self._tree.open(self._loop)
 
     async def close(self) -> None:
         """Stop forwarding and forget every station."""
         self._loops.close()
+        if self._tree is not None:
+            self._tree.close()
+        if self._groups is not None:
+            self._groups.clear()
         self.segment_opened(None)
         self._loop = None
-        self._stations.clear()
+        for mac in list(self._stations):
+            self._forget(mac)
 
     def receive(self, port: Port, burst: Burst) -> None:
         """Learn the frames' senders and forward them."""
         if self._loop is None:
             port.drop("not open", len(burst.frames))
             return
+        if self._tree is not None:
+            burst = self._tree.taken_from(port, burst)
         if self._under_way and burst.frames and self._comes_back(burst):
             port.drop("switch loop", len(burst.frames))
             self._watch.came_back(port, self._loop.time())
@@ -253,6 +163,10 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
         rules = self.rules_of(other)
         other.send(to_wire(other, burst, pad=rules.pad, fcs=rules.fcs) if rules.pad or rules.fcs else burst)
 
+    def _send_message(self, port: Port, frame: Frame) -> None:
+        """Send a bridge's message, which never has a tag."""
+        self._send(port, Burst([frame]))
+
     def _send_probe(self, port: Port, frame: Frame) -> None:
         members = self.members(port)
         burst = Burst([frame])
@@ -283,10 +197,10 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
             heads = list(map(keys.__getitem__, heads))
         if self._cut and port in self._cut:
             for each, (destination, _source) in zip(frames, heads, strict=True):
-                if destination[:6] == GROUP:
+                if destination[:6] != GROUP:
+                    port.drop("loop cut" if self._tree is None else "blocked by the spanning tree")
+                elif self._tree is None:
                     self._loops.arrived(each, port)
-                else:
-                    port.drop("loop cut")
             return
         routes = {head: self._route(port, *head, now, heads, frames, send) for head in dict.fromkeys(heads)}
         first, *others = routes.values()
@@ -324,14 +238,16 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
         if refused:
             port.drop(refused, heads.count((destination, source)))
             return ()
+        if destination[0] & 1 or source not in self._addresses:
+            self._addresses.hear(frames[heads.index((destination, source))], source[MAC:], self._stations)
         if not destination[0] & 1:
             station = self._stations.get(destination)
             if station is not None and self._is_lost(station, now):
                 self._forget(destination)
                 station = None
             if station is None:
-                flooded = self._unknown(port, destination)
-                return self._calm(port, flooded, now, (destination, source), heads)
+                unknown = self._unknown(port, destination)
+                return self._calm(port, unknown, now, (destination, source), heads)
             if station.port is port:
                 return ()
             if (self._rules or self._cut) and not self._may_pass(port, station.port, destination[6:]):
@@ -341,7 +257,12 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
         if destination[:5] == ethernet.RESERVED[:5] and destination[5] < 16 and not self._transparent:
             port.drop("reserved for the nearest bridge", heads.count((destination, source)))
             return ()
-        flooded = self._others(port, destination[6:])
+        flooded: Sequence[Port] = self._others(port, destination[6:])
+        if self._groups is not None:
+            group = [
+                each for each, found in zip(frames, heads, strict=True) if found == (destination, source)
+            ]
+            flooded = self._groups.passing(port, destination[:6], destination[6:], group, flooded, now)
         return self._calm(port, flooded, now, (destination, source), heads)
 
     def _is_lost(self, station: Station, now: float) -> bool:
@@ -404,89 +325,6 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
                     if other.peer is not None and not other.peer.element.is_station:
                         send(other, Burst([onward]))
 
-    def _locate(self, source: bytes, port: Port, now: float) -> str:
-        """Note that a station is behind `port`; returns the reason if its frames are not accepted there."""
-        if source[0] & 1:
-            return ""
-        if self._rules and (refused := self._not_here(source, port, now)):
-            return refused
-        station = self._stations.get(source)
-        if station is None:
-            self._learn(source, port, now)
-        else:
-            if station.port is not port:
-                self._watch.moved(source[:6], station.port, port, now)
-                for limited, had in self._limited.items():
-                    (had.add if limited is port else had.discard)(source)
-                station.port = port
-            station.heard = now
-        return ""
-
-    def _not_here(self, source: bytes, port: Port, now: float) -> str:
-        """Why a station may not be behind `port`, by the words of connections; empty where it may."""
-        rules = self.rules_of(port)
-        holder = self._pinned.get(source[:6])
-        if holder is not None and holder is not port:
-            return "its station is pinned elsewhere"
-        if rules.macs and holder is None:
-            return "its station is not of those here"
-        had = self._limited.get(port)
-        if (
-            had is not None
-            and source not in had
-            and rules.mac_limit is not None
-            and len(had) >= rules.mac_limit
-        ):
-            if now - self._swept >= SWEEP:
-                self._swept = now
-                self._sweep(now)
-            if len(had) >= rules.mac_limit:
-                return "more stations than mac-limit"
-        return ""
-
-    def _forget(self, mac: bytes) -> None:
-        for had in self._limited.values():
-            had.discard(mac)
-        del self._stations[mac]
-
-    def _learn(self, source: bytes, port: Port, now: float) -> None:
-        if len(self._stations) >= TABLE_SIZE:
-            if now - self._swept >= SWEEP:
-                self._swept = now
-                self._sweep(now)
-            if len(self._stations) >= TABLE_SIZE:
-                self.learning.drops["table full"] += 1
-                return
-        self.learning.frames += 1
-        self._stations[source] = Station(port, now)
-        if port in self._limited:
-            self._limited[port].add(source)
-
-    def _relearn(self, ports: AbstractSet[Port]) -> None:
-        """Forget the stations behind some ports."""
-        for mac in [mac for mac, station in self._stations.items() if station.port in ports]:
-            self._forget(mac)
-
-    def _sweep(self, now: float) -> None:
-        old = [mac for mac, station in self._stations.items() if now - station.heard > self._ageing]
-        for mac in old:
-            self._forget(mac)
-
-    def counters(self) -> dict[str, Counters]:
-        """`learning`: frames that a station was learned from, and those that found the table full."""
-        return {"learning": self.learning}
-
-    def table(self) -> list[tuple[bytes, Port, float]]:
-        """Every known station: its MAC address, the port it is behind, and seconds since it was heard.
-
-        In a switch with VLANs the number of one, two bytes, follows the address.
-        """
-        if self._loop is None:
-            return []
-        now = self._loop.time()
-        self._sweep(now)
-        return [(mac, station.port, now - station.heard) for mac, station in self._stations.items()]
-
     def _trouble(self) -> str:
         """What keeps it from knowing where stations are, in words."""
         assert self._loop is not None, "only an open switch has trouble"
@@ -502,21 +340,54 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
                     port.index,
                     round(age, 1),
                     int.from_bytes(mac[6:], "big") or None,
+                    self._addresses_of(mac),
                 )
                 for mac, port, age in self.table()
             ),
             self._trouble() if self._loop is not None else "",
         )
 
+    def _addresses_of(self, key: bytes) -> tuple[IPAddress, ...]:
+        return tuple(map(ipaddress.ip_address, self._addresses.of(key)))
+
     async def command(self, words: Sequence[str]) -> str:
-        """`table` lists the known stations."""
-        if list(words) != ["table"]:
-            raise ElementError(f"{self.name} knows the command: table")
+        """`table` lists stations, `groups` who wants which multicast frames, `tree` the ports' roles."""
+        match list(words):
+            case ["table"]:
+                return self._table_text()
+            case ["groups"]:
+                return self._groups_text()
+            case ["tree"]:
+                return self._tree_text()
+        raise ElementError(f"{self.name} knows the commands: {', '.join(self.commands)}")
+
+    def _table_text(self) -> str:
         rows = [
-            f"{ethernet.text(mac[:6])}  {behind(port)}  {_vlan_text(mac)}{age:.0f} s"
+            "  ".join(
+                (
+                    ethernet.text(mac[:MAC]),
+                    behind(port),
+                    f"{_vlan_text(mac)}{age:.0f} s",
+                    *([", ".join(map(str, found))] if (found := self._addresses_of(mac)) else []),
+                )
+            )
             for mac, port, age in sorted(self.table(), key=lambda row: (row[1].index, row[0]))
         ]
         return "\n".join([f"{len(rows)} of {TABLE_SIZE} stations", *rows])
+
+    def _groups_text(self) -> str:
+        if self._groups is None or self._loop is None:
+            raise ElementError(f"{self.name} does not listen for groups: write 'snoop' behind tmelink/switch")
+        return "\n".join(
+            f"{ethernet.text(group[:MAC])}  {_vlan_text(group)}{', '.join(map(behind, ports))}"
+            for group, ports in sorted(self._groups.groups(self._loop.time()).items())
+        )
+
+    def _tree_text(self) -> str:
+        if self._tree is None:
+            raise ElementError(f"{self.name} is in no spanning tree: write 'rstp' behind tmelink/switch")
+        roles = [f"{behind(port)}  {role}" for port in self.ports if (role := self._tree.role(port))]
+        return "\n".join([self._tree.state(), *roles])
 
 
 def _vlan_text(key: bytes) -> str:

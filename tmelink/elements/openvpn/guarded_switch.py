@@ -12,7 +12,11 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from tmelink.element import Port
-from tmelink.elements.builtin.switch import TABLE_SIZE, Station, Switch
+from tmelink.elements.builtin.learning_segment import TABLE_SIZE, Station
+from tmelink.elements.builtin.port_rules import PortRules
+from tmelink.elements.builtin.station_addresses import MAC
+from tmelink.elements.builtin.switch import Switch
+from tmelink.elements.builtin.switch_arguments import SwitchArguments
 
 SILENT: Final = 30.0
 """Seconds that a station must have been silent at one client before it may be at another: a machine that was
@@ -36,7 +40,7 @@ class GuardedSwitch(Switch):
     def __init__(
         self,
         name: str,
-        arguments: Switch.Arguments,
+        arguments: SwitchArguments,
         *,
         own: Callable[[], AbstractSet[bytes]],
         quota: int,
@@ -54,6 +58,13 @@ class GuardedSwitch(Switch):
         self._left: dict[str, dict[bytes, float]] = {}
         """The stations of names that left, and when each was heard."""
 
+    def member_port(self, rules: PortRules | None) -> Port:
+        """A new port; `rules` are its VLANs, None for a port of a switch that knows of none."""
+        port = self.port()
+        if rules is not None:
+            self._set_rules(port, rules)
+        return port
+
     def add_guest(self, port: Port, name: str) -> None:
         """A port leads to a guest; an empty name is nobody's.
 
@@ -63,7 +74,7 @@ class GuardedSwitch(Switch):
         self._guests[port] = name
         self._had[port] = {}
         for mac, heard in self._left.pop(name, {}).items():
-            if mac not in self._stations and mac not in self._own():
+            if mac not in self._stations and mac[:MAC] not in self._own():
                 self._learn_guest(mac, port, heard)
 
     def remove_guest(self, port: Port) -> None:
@@ -77,11 +88,12 @@ class GuardedSwitch(Switch):
         for mac in list(self._had[port]):
             self._forget(mac)
         del self._guests[port], self._had[port]
+        self._rules.pop(port, None)
         self.ports.remove(port)
 
     def _unknown(self, port: Port, destination: bytes) -> Sequence[Port]:
-        others = self._others(port)
-        if not self._isolated and destination not in self._own():
+        others = self._others(port, destination[MAC:])
+        if not self._isolated and destination[:MAC] not in self._own():
             return others
         own = [other for other in others if other not in self._guests]
         if not own:
@@ -94,15 +106,15 @@ class GuardedSwitch(Switch):
         if name is None:
             # The own side is believed.
             if station is not None and station.port is not port:
-                self._watch.moved(source, station.port, port, now)
+                self._watch.moved(source[:MAC], station.port, port, now)
                 self._forget(source)
             return super()._locate(source, port, now)
         if station is not None and station.port is port:
             station.heard = now
             return ""
-        if source[0] & 1 or source == NOWHERE:
+        if source[0] & 1 or source[:MAC] == NOWHERE:
             return "source is not a unicast address"
-        if source in self._own():
+        if source[:MAC] in self._own():
             return "source is the server's own"
         if station is None:
             return self._learn_guest(source, port, now)
@@ -110,7 +122,7 @@ class GuardedSwitch(Switch):
 
     def _moved(self, source: bytes, station: Station, port: Port, name: str, now: float) -> str:
         """A guest's port has a station that is known elsewhere."""
-        self._watch.moved(source, station.port, port, now)
+        self._watch.moved(source[:MAC], station.port, port, now)
         silence = now - station.heard
         before = self._guests.get(station.port)
         if before is None:

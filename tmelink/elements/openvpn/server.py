@@ -97,6 +97,7 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
                 client_to_client=options.client_to_client,
                 ageing=None if stale is None else max(1, stale[0]),
                 quota=options.max_routes_per_client,
+                vlans=options.vlans,
             )
         self._clients = Clients(self, self._fabric)
         self._streams: dict[Address, Stream] = {}

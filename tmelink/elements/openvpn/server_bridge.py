@@ -11,13 +11,18 @@ from collections.abc import Callable, Sequence
 
 from tmelink import frame
 from tmelink.element import Element, Port, connect, disconnect
-from tmelink.elements.builtin.switch import AGEING, Switch
+from tmelink.elements.builtin.learning_segment import AGEING
+from tmelink.elements.builtin.port_rules import PortRules
+from tmelink.elements.builtin.station_addresses import MAC
+from tmelink.elements.builtin.switch_arguments import SwitchArguments
 from tmelink.elements.openvpn.guarded_switch import GuardedSwitch
 from tmelink.elements.openvpn.server_frames import frames_of
 from tmelink.frame import Burst
 from tmelink.offload import cut
+from tmelink.openvpn.options.values import ServerVlans
 from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.session import Item
+from tmelink.values import HIGHEST_VLAN
 
 
 class _Side(Element):
@@ -39,7 +44,7 @@ class ServerBridge:
     """`send(client, items)` takes frames for a client; `drops` counts frames that no client may get.
 
     Unless `client_to_client`, clients reach the machine's connections and not each other. `quota` is how many
-    stations there may be behind a client.
+    stations there may be behind a client. `vlans` says how VLANs are told apart, None that they are not.
     """
 
     def __init__(
@@ -51,14 +56,16 @@ class ServerBridge:
         client_to_client: bool,
         ageing: float | None,
         quota: int = 256,
+        vlans: ServerVlans | None = None,
     ) -> None:
         self.switch = GuardedSwitch(
             name,
-            Switch.Arguments(ageing=ageing or AGEING, transparent=True, loop_probe=0.0),
+            SwitchArguments(ageing=ageing or AGEING, transparent=True, loop_probe=0.0),
             own=self._own_stations,
             quota=quota,
             isolated=not client_to_client,
         )
+        self._vlans = vlans
         self._send = send
         self._drops = drops
         self._isolated = not client_to_client
@@ -76,7 +83,10 @@ class ServerBridge:
 
     def add_machine(self, port: Port) -> None:
         """Add a connection of the server element itself."""
-        self._machine[port] = self._plug(_Side("here", lambda _side, burst: port.send(burst)))
+        self._machine[port] = self._plug(
+            _Side("here", lambda _side, burst: port.send(burst)),
+            None if self._vlans is None else _own_rules(self._vlans),
+        )
 
     def join(self, client: int, name: str, welcome: Welcome) -> None:
         """A client is up."""
@@ -87,7 +97,10 @@ class ServerBridge:
             else:
                 self._send(client, cut(burst, port.sent))
 
-        side = self._clients[client] = self._plug(_Side(f"client {client} '{name}'", deliver))
+        side = self._clients[client] = self._plug(
+            _Side(f"client {client} '{name}'", deliver),
+            None if self._vlans is None else _client_rules(self._vlans, welcome),
+        )
         assert side.peer is not None
         self.switch.add_guest(side.peer, name)
 
@@ -106,7 +119,7 @@ class ServerBridge:
         found: dict[int, list[bytes]] = {}
         for mac, port, _age in self.switch.table():
             if port in numbers:
-                found.setdefault(numbers[port], []).append(mac)
+                found.setdefault(numbers[port], []).append(mac[:MAC])
         return found
 
     def from_client(self, client: int, items: Sequence[Item]) -> None:
@@ -129,8 +142,8 @@ class ServerBridge:
         finally:
             self._from_client = before
 
-    def _plug(self, side: _Side) -> Port:
-        own, port = side.port(), self.switch.port()
+    def _plug(self, side: _Side, rules: PortRules | None) -> Port:
+        own, port = side.port(), self.switch.member_port(rules)
         port.sent.drops = self._drops
         connect(own, port)
         return own
@@ -139,3 +152,20 @@ class ServerBridge:
         """The addresses of the elements that the server is connected to."""
         peers = [port.peer for port in self._machine if port.peer is not None]
         return frozenset().union(*(peer.element.stations(peer) for peer in peers))
+
+
+_EVERY = frozenset(range(1, HIGHEST_VLAN + 1))
+
+
+def _own_rules(vlans: ServerVlans) -> PortRules:
+    """The machine's connections: `--vlan-accept`."""
+    if vlans.accept == "untagged":
+        return PortRules(vlan=True, access=vlans.pvid)
+    return PortRules(vlan=True, trunk=_EVERY, native=vlans.pvid if vlans.accept == "all" else None)
+
+
+def _client_rules(vlans: ServerVlans, welcome: Welcome) -> PortRules:
+    """A client: `--vlan-pvid` of its file, and `--vlan-trunk` where it has tags."""
+    if welcome.vlan_trunk:
+        return PortRules(vlan=True, trunk=welcome.vlan_trunk, native=welcome.vlan_pvid)
+    return PortRules(vlan=True, access=welcome.vlan_pvid or vlans.pvid)

@@ -15,7 +15,15 @@ from tmelink.openvpn.options import dns_options
 from tmelink.openvpn.options.fields import Chosen, own_address, protocol
 from tmelink.openvpn.options.network_options import SCRIPTS, read_route
 from tmelink.openvpn.options.reading import OptionList, OptionSetting
-from tmelink.openvpn.options.values import Bridge, GenToken, NetworkOptions, Pool, ServerOptions, TopologyName
+from tmelink.openvpn.options.values import (
+    Bridge,
+    GenToken,
+    NetworkOptions,
+    Pool,
+    ServerOptions,
+    ServerVlans,
+    TopologyName,
+)
 from tmelink.source import Mistake, Report
 
 _HOW_DNS = "write --dns server 0 address ADDRESS, or --dns search-domains DOMAIN"
@@ -143,6 +151,7 @@ def server(
             gen_token=_gen_token(found, chosen, report),
             user_table=None if table is None else found.resolve(table, table.values[0]),
             push_constraint=_constraint(chosen) or (network if subnet else None),
+            vlans=_vlans(chosen),
         ),
         plan.own,
     )
@@ -270,6 +279,12 @@ def own_places(chosen: Chosen) -> tuple[tuple[str | None, int, str], ...]:
 def _constraint(chosen: Chosen) -> IPv4Network | None:
     setting = chosen.last("ifconfig-push-constraint")
     return None if setting is None else IPv4Network((setting.values[0], setting.values[1]), strict=False)
+
+
+def _vlans(chosen: Chosen) -> ServerVlans | None:
+    if not chosen.has("vlan-tagging"):
+        return None
+    return ServerVlans(chosen.value("vlan-pvid", 1), chosen.value("vlan-accept", "all"))
 
 
 def _pair(setting: OptionSetting | None) -> tuple[int, int] | None:

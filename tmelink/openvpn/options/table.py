@@ -96,6 +96,8 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "SECONDS": values.integer(0, _INT, "number of seconds"),
     "TEXT": values.text,
     "US|auto|off": _busy,
+    "VLAN": values.vlan,
+    "VLANS": values.vlan_list,
     "TIME": values.integer(0, 600, "replay time"),
     "WINDOW": values.integer(0, 65536, "replay window"),
 }

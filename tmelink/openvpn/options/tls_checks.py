@@ -55,6 +55,9 @@ _SERVER_ONLY = [
     "username-as-common-name",
     "auth-user-pass-optional",
     "auth-user-pass-table",
+    "vlan-tagging",
+    "vlan-accept",
+    "vlan-pvid",
     "auth-gen-token",
     "auth-gen-token-secret",
     "force-tls-key-material-export",
@@ -158,3 +161,13 @@ def _server(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
     bridge, dev = chosen.last("server-bridge"), chosen.last("dev-type") or chosen.last("dev")
     if bridge is not None and dev is not None and dev.values[0].startswith("tun"):
         yield bridge, "--server-bridge needs --dev tap", None
+    yield from _vlans(chosen, tun=dev is not None and dev.values[0].startswith("tun"))
+
+
+def _vlans(chosen: Chosen, *, tun: bool) -> Iterator[Fault]:
+    tagging = chosen.last("vlan-tagging")
+    for setting in (chosen.last("vlan-pvid"), chosen.last("vlan-accept")):
+        if setting is not None and tagging is None:
+            yield setting, f"--{setting.name} needs --vlan-tagging", None
+    if tagging is not None and tun:
+        yield tagging, "--vlan-tagging needs --dev tap", None

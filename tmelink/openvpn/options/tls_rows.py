@@ -181,9 +181,23 @@ TLS: tuple[Section, ...] = (
             ignored("client-disconnect", "TEXT", _SCRIPT),
             refused("client-crresponse", "TEXT", _CHECK),
             refused("learn-address", "TEXT", _CHECK),
-            refused("vlan-tagging", "", "a server carries all VLANs as they are"),
-            refused("vlan-accept", "tagged|untagged|all", "a server carries all VLANs as they are"),
-            refused("vlan-pvid", "NUMBER", "a server carries all VLANs as they are"),
+            works(
+                "vlan-tagging",
+                "",
+                "tell VLANs apart: each client is in one, without tags there",
+            ),
+            works(
+                "vlan-accept",
+                "all|tagged|untagged",
+                "which frames the server's own side has: with a tag, without one, or both (all)",
+            ),
+            works(
+                "vlan-pvid",
+                "VLAN",
+                "the VLAN of frames without a tag on the server's own side, and of each client whose file in "
+                "--client-config-dir does not give another (1)",
+            ),
+            refused("vlan-trunk", "VLANS", _CCD),
             refused("ifconfig-push", "TEXT TEXT [TEXT]", _CCD),
             refused("ifconfig-ipv6-push", "TEXT [TEXT]", _CCD),
             refused("iroute", "TEXT [TEXT]", _CCD),

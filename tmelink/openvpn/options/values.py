@@ -149,6 +149,14 @@ class GenToken:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerVlans:
+    """--vlan-tagging: the VLAN of frames without a tag, and which frames the server's own side has."""
+
+    pvid: int = 1
+    accept: Literal["all", "tagged", "untagged"] = "all"
+
+
+@dataclass(frozen=True, slots=True)
 class ServerOptions:
     """--mode server: networks and pools as the helper options expand to them, and what clients may do."""
 
@@ -174,6 +182,7 @@ class ServerOptions:
     user_table: str | None = None
     gen_token: GenToken | None = None
     push_constraint: IPv4Network | None = None
+    vlans: ServerVlans | None = None
     locals: tuple[tuple[str | None, int, str], ...] = ()
     """Each --local, where there are several or one names a protocol: address (None: any), port, protocol."""
 

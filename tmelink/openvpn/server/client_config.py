@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tmelink.openvpn.options.config_file import BadLine, split
 from tmelink.openvpn.server.address_pool import Lease
+from tmelink.values import vlan, vlan_list
 
 MAX_USERNAME = 128
 """Bytes of a user's name (OpenVPN's USER_PASS_LEN without PKCS#11)."""
@@ -33,6 +34,9 @@ class ClientConfig:
     routes6: tuple[IPv6Network, ...] = ()
     username: str = ""
     """`--override-username`: what the client is called instead of what it logs in as."""
+    vlan_pvid: int | None = None
+    vlan_trunk: frozenset[int] = frozenset()
+    """`--vlan-pvid`: the VLAN of frames without a tag; `--vlan-trunk`: those of frames with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Welcome:
     routes: tuple[IPv4Network, ...] = ()
     routes6: tuple[IPv6Network, ...] = ()
     username: str = ""
+    vlan_pvid: int | None = None
+    vlan_trunk: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -112,6 +118,10 @@ def _option(config: ClientConfig, name: str, values: Sequence[str]) -> dict[str,
             return {"routes": (*config.routes, IPv4Network((values[0], mask)))}
         case "iroute-ipv6":
             return {"routes6": (*config.routes6, IPv6Network(values[0]))}
+        case "vlan-pvid":
+            return {"vlan_pvid": vlan(values[0])}
+        case "vlan-trunk":
+            return {"vlan_trunk": vlan_list(values[0])}
         case _:
             raise ValueError(f"'{name}' is not an option that the server can set for a client")
 
@@ -125,7 +135,17 @@ def welcome(network: ServerNetwork, lease: Lease | None, config: ClientConfig) -
     address6, line6 = _ifconfig6(network, lease, config)
     options += [text for text in (line, line6) if text]
     options = [o for o in options if not any(_removes(text, o) for text in config.push_remove)]
-    return Welcome(tuple(options), address, address6, config.routes, config.routes6, config.username), wrong
+    found = Welcome(
+        tuple(options),
+        address,
+        address6,
+        config.routes,
+        config.routes6,
+        config.username,
+        config.vlan_pvid,
+        config.vlan_trunk,
+    )
+    return found, wrong
 
 
 def _removes(text: str, option: str) -> bool:
