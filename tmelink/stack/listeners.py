@@ -110,7 +110,7 @@ def _records(message: memoryview, size: int) -> Iterator[tuple[int, int, bytes]]
     at, count = 8, min(int.from_bytes(message[6:8], "big"), _MOST_RECORDS)
     for _ in range(count):
         if at + _RECORD.size + size > len(message):
-            raise ProtocolError("short report")
+            return  # The rest is cut off.
         kind, extra, sources = _RECORD.unpack_from(message, at)
         yield kind, sources, bytes(message[at + _RECORD.size : at + _RECORD.size + size])
         at += _RECORD.size + size * (1 + sources) + 4 * extra

@@ -197,7 +197,6 @@ TLS: tuple[Section, ...] = (
                 "the VLAN of frames without a tag on the server's own side, and of each client whose file in "
                 "--client-config-dir does not give another (1)",
             ),
-            refused("vlan-trunk", "VLANS", _CCD),
             refused("ifconfig-push", "TEXT TEXT [TEXT]", _CCD),
             refused("ifconfig-ipv6-push", "TEXT [TEXT]", _CCD),
             refused("iroute", "TEXT [TEXT]", _CCD),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmelink.openvpn.options.table import Section, works
+from tmelink.openvpn.options.table import Section, refused, works
 
 OWN: tuple[Section, ...] = (
     (
@@ -29,6 +29,7 @@ OWN: tuple[Section, ...] = (
                 "",
                 "TLS with keys that `tmelink deploy` makes, and carries to the hosts of both ends",
             ),
+            refused("vlan-trunk", "VLANS", "belongs into a file of --client-config-dir"),
             works(
                 "rendezvous",
                 "FILE",
