@@ -50,7 +50,8 @@ class Switch(LearningSegment):
     tags. Its own probes find loops, and it cuts the newest connection of a loop while the loop lasts.
     With `rstp` it takes part in the spanning tree instead, and `command SWITCH tree` prints the roles. With
     `snoop`, `command SWITCH groups` prints who wants which multicast frames. Frames for the nearest bridge
-    (spanning tree, LACP, LLDP, pause) end here, as IEEE 802.1D demands. With `transparent` they pass, so that emulated switches see each other.
+    (spanning tree, LACP, LLDP, pause) end here, as IEEE 802.1D demands. With `transparent` they pass, so that
+    emulated switches see each other.
     """
 
     example = """\

@@ -25,7 +25,7 @@ class SwitchArguments:
         "a bridge keeps these to itself"
     )
     rstp: bool = flag(
-        help="take part in the spanning tree (IEEE 802.1D-2004) with other bridges, instead of sending loop probes"
+        help="take part in the spanning tree (IEEE 802.1D-2004), instead of sending loop probes"
     )
     priority: int = keyword(
         "NUMBER",
@@ -37,7 +37,7 @@ class SwitchArguments:
         "SECONDS",
         values.integer(4, 30, "forward delay"),
         default=15,
-        help="with rstp: half the time that a connection waits before it forwards, if its neighbour does not agree",
+        help="with rstp: half the time before a connection forwards, if its neighbour does not agree",
     )
     snoop: bool = flag(
         help="send multicast frames only where hosts asked for their group, while a router asks who wants "
