@@ -113,6 +113,12 @@ REASONS: Final[Mapping[str, Reason]] = {
         "started again with its clock set back",
         "nothing: a peer that is there shows it when it is asked, and is heard again",
     ),
+    "incomplete record": Reason(
+        "in",
+        "slices of a super-frame (--super-frames over UDP) whose others were lost on the path",
+        "nothing: the peer sends shorter records, or none, where a path loses much",
+    ),
+    "malformed record": Reason("in", "a slice of a super-frame contradicts itself", _ATTACK),
     "packet ids used up": Reason("out", "a key has sealed as many packets as it may; new keys are being negotiated"),
     "unknown epoch": Reason("in", "it was sealed under a key far before or after the present one"),
     "too many forgeries": Reason("in", "a key has seen so many forged packets that it is no longer believed"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,15 @@ from tests.e2e.transfers import (
     transfer,
 )
 from tests.support.netns import Namespace, Net, Process
+from tmelink.openvpn.data.packet import RECORD
 from tmelink.openvpn.data.super_frames import REFUSAL, REFUSED
 
 SIZE = BYTES // 3
 
 WHOLE = ["--super-frames"]
+
+HEADERS = 14 + 20 + 8
+"""Bytes of Ethernet, IPv4 and UDP before a datagram's payload."""
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("iperf3", "socat")]
 
@@ -68,6 +73,43 @@ def test_what_is_sent_arrives(net: Net, end: Callable[..., Process], device: str
     assert mean_length(ends[1], f"link0 -> {device}") > SUPER
 
 
+def slices(packets: Sequence[bytes]) -> float:
+    """The part of the long datagrams that are slices of records."""
+    long = [packet[HEADERS] >> 3 for packet in packets if len(packet) > 1000]
+    return sum(opcode == RECORD for opcode in long) / len(long)
+
+
+@pytest.mark.parametrize(("end", "device"), [(tmelink, "tap0"), (tagged, "tap0"), (tun, "tun0")])
+def test_over_udp_what_is_sent_arrives_in_records(net: Net, end: Callable[..., Process], device: str) -> None:
+    a, b = net.pair()
+    one, two = tls(a.directory)
+    ends = end(a, b, 1, [*one, *WHOLE]), end(b, a, 2, [*two, *WHOLE])
+    joined(a)
+    with a.capture("eth0", "udp and greater 1000") as capture:
+        transfer(a, b, SIZE)
+    assert slices(capture.packets) > 0.2, "the first some thousand datagrams are packets"
+    assert mean_length(ends[0], f"{device} -> link0") > SUPER
+    assert mean_length(ends[1], f"link0 -> {device}") > SUPER
+
+
+@pytest.mark.parametrize("loss", [0.0005, 0.01])
+def test_over_udp_what_is_sent_arrives_though_datagrams_are_lost(net: Net, loss: float) -> None:
+    a, b = net.pair()
+    one, two = tls(a.directory)
+    first, second = a.addresses[0], b.addresses[0]
+    places = [second, "1195", first, "1194", second, "1194"]
+    b.start(sys.executable, "-m", "bench.relay", *places, str(loss), "0.001").expect("relays")
+    for at, number, options in ((a, 1, one), (b, 2, two)):
+        words = " ".join(f'"{word}"' for word in [*options, *WHOLE])
+        at.tmelink(
+            f"tap0: tme/host/tun/tap interface tap0 inet 10.7.0.{number}/24 inet6 fd07::{number}/64\n"
+            f"link0 at tap0: tme/host/openvpn/socket/link --dev tap --local {at.addresses[0]} --lport 1194 "
+            f"--remote {second} 1195 {words}\n"
+        )
+    joined(a)
+    transfer(a, b, SIZE // 4)
+
+
 def test_a_machine_without_super_frames_gets_them_cut(net: Net) -> None:
     a, b = net.pair()
     one, two = over_tcp(plain, a.directory)
@@ -76,6 +118,18 @@ def test_a_machine_without_super_frames_gets_them_cut(net: Net) -> None:
     transfer(a, b, SIZE // 4)
     assert mean_length(ends[0], "tap0 -> link0") > SUPER
     assert mean_length(ends[1], "link0 -> tap0") < SUPER
+
+
+@pytest.mark.needs("openvpn")
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_over_udp_openvpn_is_refused_in_plain_words(net: Net, role: str) -> None:
+    a, b = net.pair()
+    ours, theirs = tls(a.directory) if role == "server" else tls(a.directory)[::-1]
+    addresses = ["--local", b.addresses[0], "--remote", a.addresses[0]]
+    b.start("openvpn", "--dev", "tap0", "--dev-type", "tap", *addresses, *theirs)
+    asking = tmelink(a, b, 1, [*ours, *WHOLE])
+    asking.expect(f"error: {REFUSAL}")
+    assert "link0: up" not in asking.output
 
 
 @pytest.mark.needs("openvpn")

@@ -12,10 +12,15 @@ from tests.support import hub
 from tests.support.grouped import plain, tls
 from tests.support.wire import wall
 from tmelink.errors import ProtocolError
+from tmelink.frame import Run
 from tmelink.openvpn import occ
-from tmelink.openvpn.data import packet
+from tmelink.openvpn.data import packet, records
+from tmelink.openvpn.data.aead import SUITES, AeadKeys
 from tmelink.openvpn.data.compress import CompressionFramer
+from tmelink.openvpn.data.direction import split
 from tmelink.openvpn.data.fragment import Fragments
+from tmelink.openvpn.data.record_length import RecordLength
+from tmelink.openvpn.data.slices import MOST, Slices
 from tmelink.openvpn.plain.point_to_point import PointToPoint
 from tmelink.openvpn.secret import Secret
 from tmelink.openvpn.server.auth_token import AuthTokens
@@ -153,6 +158,29 @@ def bare_ip_link(data: bytes) -> None:
 @target
 def super_frame_link(data: bytes) -> None:
     _link(data, proto="tcp-client", super_frames=True)
+
+
+@target
+def record_slices(data: bytes) -> None:
+    joined = Slices(Counter())
+    for number, piece in enumerate(pieces(data)):
+        sealed = joined.join([piece], 8, number / 10)
+        sealed += joined.join(Run(memoryview(piece), 1 + number), 8, number / 10) if piece else []
+        for record in sealed:
+            records.open(_record_keys(), 4, record)
+
+
+@cache
+def _record_keys() -> AeadKeys:
+    return AeadKeys(SUITES["AES-256-GCM"], *split(STATIC, server=False), Counter())
+
+
+@target
+def loss_report(data: bytes) -> None:
+    chosen = RecordLength()
+    for piece in pieces(data):
+        chosen.reported(piece)
+        assert 0 <= chosen.most <= MOST
 
 
 @target

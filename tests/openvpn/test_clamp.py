@@ -17,6 +17,7 @@ from tmelink.frame import Run, SuperFrame
 from tmelink.openvpn.data import keys as data_keys
 from tmelink.openvpn.data.clamp import clamped
 from tmelink.openvpn.data.direction import StaticDirection
+from tmelink.openvpn.data.records import Record
 from tmelink.openvpn.data.replay import USUAL
 from tmelink.openvpn.plain import mtu
 from tmelink.openvpn.session import Carried, Item
@@ -58,8 +59,8 @@ def syn(mss: int, version: int = 4, flags: str = "S") -> bytes:
     return bytes(Ether() / network / TCP(flags=flags, options=[("MSS", mss)]))
 
 
-def mss_of(frame: Carried) -> int:
-    assert not isinstance(frame, Run | SuperFrame)
+def mss_of(frame: Carried | Record) -> int:
+    assert not isinstance(frame, Run | SuperFrame | Record)
     found: dict[str, int] = dict(Ether(bytes(frame))[TCP].options)
     return found["MSS"]
 

@@ -71,7 +71,7 @@ class Sizes:
     mssfix: Mssfix | None = None
     """None without a size: then OpenVPN's default (`tmelink.openvpn.plain.mtu.mss_limit`)."""
     super_frames: bool = False
-    """Super-frames cross the stream whole; a peer that does not ask for it too is refused."""
+    """Super-frames cross whole; a peer that does not ask for it too is refused."""
 
     @property
     def longest_mtu(self) -> int:

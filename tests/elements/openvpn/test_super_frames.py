@@ -92,8 +92,12 @@ def mistakes(options: str) -> list[tuple[str, str | None]]:
 
 
 def test_what_it_does_not_go_with_is_told() -> None:
-    over_udp = ("--super-frames needs --proto tcp-server or tcp-client", OVER_UDP)
-    assert mistakes(f"--remote 192.0.2.1 {WHOLE}") == [over_udp]
+    unsealed = "--super-frames needs TLS over UDP: each is sealed as one record"
+    assert mistakes(f"--remote 192.0.2.1 {WHOLE}") == [(unsealed, OVER_UDP)]
+    for other in ("fragment 1200", "comp-lzo no", "compress stub-v2"):
+        name = other.split()[0]
+        message = f"--super-frames over UDP and --{name} exclude each other"
+        assert (message, f"leave out --{name}") in mistakes(f"--remote 192.0.2.1 {WHOLE} --{other}")
     paced = "--super-frames and --shaper exclude each other: a pace is kept frame by frame"
     assert mistakes(f"--proto tcp-server --shaper 1000 {WHOLE}") == [(paced, None)]
     many = "--super-frames is for a link between two peers; a server of many takes none"
@@ -101,4 +105,4 @@ def test_what_it_does_not_go_with_is_told() -> None:
         assert many in dict(mistakes(f"{words} {WHOLE}"))
 
 
-OVER_UDP = "leave it out: over UDP a super-frame is one run of datagrams (--udp-offload)"
+OVER_UDP = "write --tls-server and --tls-client, or --proto tcp-server and tcp-client"

@@ -164,7 +164,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
     def longest(self, port: Port) -> int | None:
         """The size of a super-frame that becomes one run of datagrams, which is one call at both ends.
 
-        Over TCP anything does: what Linux builds unless asked for more fits one record (--super-frames).
+        It fits a record too. Over TCP anything does: what Linux builds unless asked for more fits one record.
         """
         if not (self.segment and self.arguments.proto.startswith("udp")):
             return None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data.direction import StaticDirection
 from tmelink.openvpn.data.replay import USUAL, Ages, Lateness
-from tmelink.openvpn.data.window import Window
+from tmelink.openvpn.data.window import CountingWindow, Window
 from tmelink.openvpn.session import Item
 
 TAG = 16
@@ -122,7 +122,9 @@ class DirectionKey:
         self.number = 0
         self.blocks = 0
         self.failures = 0
-        self.window = Window(window.ids)
+        self.window = (
+            Window(window.ids) if window.arrivals is None else CountingWindow(window.ids, window.arrivals)
+        )
         self.ages = Ages(window.seconds)
         self.aged = 0.0
 
@@ -311,8 +313,8 @@ class AeadKeys:
         *,
         window: Lateness = USUAL,
     ) -> None:
-        self._limited = suite.limited
-        self._drops = drops
+        self.limited = suite.limited
+        self.drops = drops
         self._send = self._direction_key(suite, send, window)
         self._receive = self._direction_key(suite, receive, window)
 
@@ -335,7 +337,7 @@ class AeadKeys:
         send, receive = self._send, self._receive
         if send.number >= WORN_ID:
             return True
-        if not self._limited:
+        if not self.limited:
             return False
         return send.usage(send.number) >= WORN_USAGE or receive.usage(receive.window.top) >= WORN_USAGE
 
@@ -360,9 +362,9 @@ class AeadKeys:
         return sealed
 
     def _seal(self, head: bytes, skip: int, frames: Sequence[Frame], *, together: bool) -> Sequence[Item]:
-        direction_key = self._sending()
+        direction_key = self.sending()
         if direction_key.number + len(frames) > self.last_id:
-            self._drops["packet ids used up"] += len(frames)
+            self.drops["packet ids used up"] += len(frames)
             return ()
         if together:
             return (seal_run(direction_key, head, skip, frames, len(frames[0]), tag_first=self.tag_first),)
@@ -405,10 +407,10 @@ class AeadKeys:
             frame = direction_key.aead.decrypt(nonce, sealed, packet[skip:begin])
         except InvalidTag:
             direction_key.failures += 1
-            self._drops["not authentic"] += 1
+            self.drops["not authentic"] += 1
             return b""
         if not direction_key.window.accept(own):
-            self._drops["repeated packet"] += 1
+            self.drops["repeated packet"] += 1
             return b""
         direction_key.blocks += (len(frame) + 15) >> 4
         return frame
@@ -420,14 +422,14 @@ class AeadKeys:
     def open_each(self, at: int, skip: int, packets: Sequence[Frame]) -> list[Item]:
         """The frames of packets whose ids begin at `at`; counts the others by reason."""
         opened: list[Item] = []
-        drops, id_bytes, tag_first, limited = self._drops, self.id_bytes, self.tag_first, self._limited
+        drops, id_bytes, tag_first, limited = self.drops, self.id_bytes, self.tag_first, self.limited
         begin = at + id_bytes
         for packet in packets:
             if len(packet) <= begin + TAG:
                 drops["data packet too short"] += 1
                 continue
             number = int.from_bytes(packet[at:begin], "big")
-            direction_key = self._receiving(number)
+            direction_key = self.receiving(number)
             if direction_key is None:
                 drops["unknown epoch"] += 1
                 continue
@@ -444,7 +446,7 @@ class AeadKeys:
                 direction_key.failures += 1
                 drops["not authentic"] += 1
                 continue
-            self._opened(direction_key)
+            self.opened(direction_key)
             if not direction_key.window.accept(number - direction_key.base):
                 drops["repeated packet"] += 1
                 continue
@@ -463,14 +465,14 @@ class AeadKeys:
         rows = np.frombuffer(data, np.uint8, count * wide).reshape(count, wide)
         ids = np.ascontiguousarray(rows[:, at:begin]).view(">u4" if self.id_bytes == 4 else ">u8")[:, 0]
         numbers: list[int] = ids.tolist()
-        direction_key = self._receiving(numbers[0])
+        direction_key = self.receiving(numbers[0])
         if direction_key is None or (self.id_bytes == 8 and numbers[-1] >> 48 != numbers[0] >> 48):
             return self.open_each(at, skip, run.pieces())
         try:
             frames = open_rows(direction_key, skip, at, rows, tag_first=self.tag_first)
         except InvalidTag:
             return self.open_each(at, skip, run.pieces())
-        self._opened(direction_key)
+        self.opened(direction_key)
         direction_key.blocks += _blocks(size) * count
         opened: list[Item] = []
         first = numbers[0]
@@ -482,15 +484,17 @@ class AeadKeys:
                 if direction_key.window.accept(number - direction_key.base):
                     opened.append(frames[index * size : (index + 1) * size])
                 else:
-                    self._drops["repeated packet"] += 1
+                    self.drops["repeated packet"] += 1
         rest = data[count * wide :]
         return opened + self.open_each(at, skip, [rest]) if len(rest) else opened
 
-    def _sending(self) -> DirectionKey:
+    def sending(self) -> DirectionKey:
+        """The key that seals what is sent next."""
         return self._send
 
-    def _receiving(self, number: int) -> DirectionKey | None:
+    def receiving(self, number: int) -> DirectionKey | None:
+        """The key that a packet id is under, or None."""
         return self._receive
 
-    def _opened(self, direction_key: DirectionKey) -> None:
+    def opened(self, direction_key: DirectionKey) -> None:
         """A packet was authentic under `direction_key`."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tmelink.frame import Frame, Run
-from tmelink.openvpn.data.packet import DATA_V1, DATA_V2
+from tmelink.openvpn.data.packet import DATA_V1, DATA_V2, RECORD
 from tmelink.openvpn.session import Item
 
 
 def is_data(first: int) -> bool:
     """Whether a packet that begins with this byte is a data packet."""
-    return first >> 3 in (DATA_V1, DATA_V2)
+    return first >> 3 in (DATA_V1, DATA_V2, RECORD)
 
 
 def grouped(datagrams: Sequence[Item]) -> list[tuple[int, Run | list[Frame]]]:

@@ -116,19 +116,19 @@ class EpochKeys(AeadKeys):
             direction_key = self._receiving_epochs.advance()
             self._future[self._receiving_epochs.epoch] = direction_key
 
-    def _sending(self) -> DirectionKey:
+    def sending(self) -> DirectionKey:
         """The sending key, which moves on where it or the peer's has seen enough."""
         send, receive = self._send, self._receive
         if self._sending_epochs.epoch >= 0xFFFF:
             return send
-        tired = self._limited and send.usage(send.number) > EPOCH_LIMIT
+        tired = self.limited and send.usage(send.number) > EPOCH_LIMIT
         if not tired and send.base == receive.base:
-            tired = self._limited and receive.usage(receive.window.top) > EPOCH_LIMIT
+            tired = self.limited and receive.usage(receive.window.top) > EPOCH_LIMIT
         if tired or send.number >= LAST_COUNT:
             self._send = self._sending_epochs.advance()
         return self._send
 
-    def _receiving(self, number: int) -> DirectionKey | None:
+    def receiving(self, number: int) -> DirectionKey | None:
         """The key of a packet id's epoch, or None where that is too old or too far ahead."""
         epoch = number >> 48
         if epoch == self._receive_epoch:
@@ -137,7 +137,7 @@ class EpochKeys(AeadKeys):
             return self._retired
         return self._future.get(epoch) if epoch <= LAST_EPOCH else None
 
-    def _opened(self, direction_key: DirectionKey) -> None:
+    def opened(self, direction_key: DirectionKey) -> None:
         """The peer has moved on to a later epoch: follow it, sending in no earlier one."""
         if direction_key.base <= self._receive.base:
             return

@@ -45,6 +45,9 @@ DATA_V1 = int(Opcode.DATA_V1)
 DATA_V2 = int(Opcode.DATA_V2)
 """Plain numbers for the data path, where an enumeration's price shows."""
 
+RECORD = 31
+"""tmelink's own, far from OpenVPN's numbers: a slice of a record (`tmelink.openvpn.data.slices`)."""
+
 CLIENT_RESETS = frozenset({Opcode.CONTROL_HARD_RESET_CLIENT_V2, Opcode.CONTROL_HARD_RESET_CLIENT_V3})
 RESETS = CLIENT_RESETS | {Opcode.CONTROL_HARD_RESET_SERVER_V2}
 WITH_WRAPPED_KEY = frozenset({Opcode.CONTROL_HARD_RESET_CLIENT_V3, Opcode.CONTROL_WKC_V1})

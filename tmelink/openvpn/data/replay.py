@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from tmelink.openvpn.data.window import Window
+from tmelink.openvpn.data.window import Arrivals, Window
 
 MARK_SECONDS: Final = 1.0
 """Between two marks of the highest id: finer than any --replay-window time matters to."""
@@ -25,6 +25,8 @@ class Lateness(NamedTuple):
 
     ids: int = 64
     seconds: float = 15
+    arrivals: Arrivals | None = None
+    """What counts the packets that are taken, where that is needed."""
 
 
 USUAL: Final = Lateness()

@@ -1,4 +1,4 @@
-"""--super-frames: super-frames that cross a TCP link whole, each as one record behind its label.
+"""--super-frames: super-frames that cross a link whole, each as one record behind its label.
 
 Two ends of tmelink's ask each other for it: the word `WORD` stands in the options string of an end that was
 told to, and one that does not find it in its peer's refuses the peer. A record has the form of an OCC
@@ -6,8 +6,9 @@ message, of a kind that OpenVPN does not know and leaves alone::
 
     OCC's magic (16) | KIND (1) | 0 (1) | virtio_net_hdr (10, virtio 1.2 section 5.1.6, little-endian) | frame
 
-so that it differs from a frame, a ping and a message at the same glance as they do from each other. Knows no
-key and no session; a record is sealed as any payload is.
+so that it differs from a frame, a ping and a message at the same glance as they do from each other. Over TCP
+a record is sealed as any payload is; over UDP it goes in slices (`tmelink.openvpn.data.slices`), if the path
+loses little enough for one of that length. Knows no key and no session.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from typing import Final
 
 from tmelink.frame import Frame, Gso, Run, SuperFrame
 from tmelink.offload import checked, segment
+from tmelink.openvpn.data.aead import TAG
+from tmelink.openvpn.data.record_length import FEWEST, RecordLength
+from tmelink.openvpn.data.records import PACKET, SLICE, Record
+from tmelink.openvpn.data.slices import MOST_BYTES
 from tmelink.openvpn.occ import MAGIC
 from tmelink.openvpn.session import Carried, Item
 
@@ -50,6 +55,10 @@ REFUSED: Final = "refused the peer, which does not exchange super-frames"
 SILENCE: Final = (
     f"the peer has not said within {WAIT_SECONDS:g} s whether it exchanges super-frames: {_REMEDY}"
 )
+UNSEALED: Final = (
+    "super-frames cross UDP only under AES-GCM or ChaCha20-Poly1305: name one of these in --data-ciphers at "
+    "both ends, or leave --super-frames out"
+)
 
 UNAGREED: Final = "before --super-frames was agreed on"
 MALFORMED: Final = "malformed super-frame"
@@ -74,19 +83,31 @@ def is_record(payload: Frame) -> bool:
 
 
 class SuperFrames:
-    """Both ways of one session; frames are cut into at most `longest_out`, and `longest_in` bytes."""
+    """Both ways of one session; frames are cut into at most `longest_out`, and `longest_in` bytes.
 
-    def __init__(self, longest_out: int, longest_in: int, drops: Counter[str], *, ip: bool) -> None:
+    Over UDP `length` says how many slices a record may have.
+    """
+
+    def __init__(
+        self,
+        longest_out: int,
+        longest_in: int,
+        drops: Counter[str],
+        *,
+        ip: bool,
+        length: RecordLength | None = None,
+    ) -> None:
         self._longest_out = longest_out
         self._longest_in = longest_in
         self._drops = drops
         self._ip = ip
+        self._length = length
 
     def payloads(
         self, carried: Sequence[Carried], ordinary: Callable[[Sequence[Item]], Sequence[Item]]
-    ) -> list[Item]:
+    ) -> list[Item | Record]:
         """Super-frames as records, and what `ordinary` makes of everything else, in order."""
-        payloads: list[Item] = []
+        payloads: list[Item | Record] = []
         between: list[Item] = []
         for item in carried:
             if not isinstance(item, SuperFrame):
@@ -104,11 +125,15 @@ class SuperFrames:
             payloads += ordinary(between)
         return payloads
 
-    def _record(self, frame: Frame, gso: Gso) -> bytes | Run | None:
+    def _record(self, frame: Frame, gso: Gso) -> bytes | Record | Run | None:
         """The record; what the peer would not take is cut, or dropped and counted where it cannot be."""
-        label = checked(frame, gso, self._longest_out, ip=self._ip) if len(frame) <= LONGEST else None
-        if label is not None:
-            return b"".join((_head(label), frame))
+        length = self._length
+        if len(frame) <= LONGEST and (length is None or length.most):
+            label = checked(frame, gso, self._longest_out, ip=self._ip)
+            room = 0 if length is None or label is None else _room(len(frame), label, length.most)
+            if label is not None and room is not None:
+                payload = b"".join((_head(label), frame))
+                return Record(payload, room) if room else payload
         run = segment(frame, gso, ip=self._ip)
         if run is None:
             self._drops[MALFORMED] += 1
@@ -126,6 +151,16 @@ class SuperFrames:
                 return SuperFrame(frame, label)
         self._drops[MALFORMED] += 1
         return None
+
+
+def _room(size: int, gso: Gso, most: int) -> int | None:
+    """Bytes of each slice of a record with a super-frame of `size` bytes; None where it is not to be one.
+
+    A slice's datagram is as long as that of one segment would be, so it fits wherever that does.
+    """
+    room = gso.header + gso.size + PACKET - SLICE
+    slices = -(-(HEAD + size + TAG) // room)
+    return room if FEWEST <= slices <= most and slices * (room + SLICE) <= MOST_BYTES else None
 
 
 @lru_cache(_MOST_CACHED)

@@ -40,3 +40,51 @@ class Window:
         self._seen = (self._seen << shift | fresh) & self._mask if shift < self._size else fresh & self._mask
         self.top = last
         return True
+
+
+class Arrivals:
+    """What has come of a peer's packets, under all keys of a session."""
+
+    __slots__ = ("datagrams", "gaps", "missing")
+
+    def __init__(self) -> None:
+        self.datagrams = 0
+        self.missing = 0
+        """Packet ids that have not come, up to the highest one that has."""
+        self.gaps = 0
+        """How often an id was higher than the next one."""
+
+
+class CountingWindow(Window):
+    """A window that counts what it takes, and what it misses."""
+
+    __slots__ = ("_arrivals",)
+
+    def __init__(self, size: int, arrivals: Arrivals) -> None:
+        super().__init__(size)
+        self._arrivals = arrivals
+
+    def accept(self, number: int) -> bool:
+        """As of every window."""
+        ahead = number - self.top
+        if not super().accept(number):
+            return False
+        self._count(ahead, 1)
+        return True
+
+    def accept_next(self, first: int, count: int) -> bool:
+        """As of every window."""
+        ahead = first - self.top
+        if not super().accept_next(first, count):
+            return False
+        self._count(ahead, count)
+        return True
+
+    def _count(self, ahead: int, count: int) -> None:
+        arrivals = self._arrivals
+        arrivals.datagrams += count
+        if ahead > 1:
+            arrivals.gaps += 1
+            arrivals.missing += ahead - 1
+        elif ahead <= 0:
+            arrivals.missing -= 1

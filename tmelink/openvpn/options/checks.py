@@ -240,8 +240,12 @@ def _super_frames(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault
     if setting is None:
         return
     if any(transport(path.fields["proto"]) == "udp" for path in paths):
-        hint = "leave it out: over UDP a super-frame is one run of datagrams (--udp-offload)"
-        yield setting, "--super-frames needs --proto tcp-server or tcp-client", hint
+        if not (chosen.last("tls-server", "tls-client", "client") or serves(chosen)):
+            hint = "write --tls-server and --tls-client, or --proto tcp-server and tcp-client"
+            yield setting, "--super-frames needs TLS over UDP: each is sealed as one record", hint
+        for name in ("fragment", "comp-lzo", "compress"):
+            if (other := chosen.last(name)) is not None:
+                yield other, f"--super-frames over UDP and --{name} exclude each other", f"leave out --{name}"
     if serves(chosen) or chosen.has("client") or chosen.has("pull"):
         message = "--super-frames is for a link between two peers; a server of many takes none"
         yield setting, message, "write --tls-server and --tls-client, or leave it out at both ends"

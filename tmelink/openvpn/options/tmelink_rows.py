@@ -22,7 +22,7 @@ OWN: tuple[Section, ...] = (
             works(
                 "super-frames",
                 "",
-                "over TCP, super-frames cross whole; both ends must be tmelink's and have the option",
+                "super-frames cross whole, over TCP or UDP with TLS, if both ends are tmelink's and have it",
             ),
             works(
                 "secure",

@@ -175,7 +175,7 @@ class PointToPoint:
         if self._super is None:
             payloads = self._payloads(cast("Sequence[Item]", frames))
         elif self._asking_until is None:
-            payloads = self._super.payloads(frames, self._payloads)
+            payloads = cast("Sequence[Item]", self._super.payloads(frames, self._payloads))
         else:
             self.drops[super_frames.UNAGREED] += frame.count(frames)
             return NOTHING

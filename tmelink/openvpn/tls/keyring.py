@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from tmelink import frame
 from tmelink.frame import Frame, Run
-from tmelink.openvpn.data import direction
+from tmelink.openvpn.data import direction, records
 from tmelink.openvpn.data import keys as data_keys
 from tmelink.openvpn.data.aead import AeadKeys
 from tmelink.openvpn.data.keys import DataKeys
-from tmelink.openvpn.data.packet import DATA_V1, DATA_V2
+from tmelink.openvpn.data.packet import DATA_V1, DATA_V2, RECORD
+from tmelink.openvpn.data.records import Record
 from tmelink.openvpn.data.replay import Lateness
+from tmelink.openvpn.data.slices import Slices
+from tmelink.openvpn.data.window import Arrivals
 from tmelink.openvpn.session import Item
 from tmelink.openvpn.tls import key_method
 from tmelink.openvpn.tls.control_session import ControlSession
@@ -29,12 +33,15 @@ from tmelink.openvpn.tls.settings import TlsSettings
 class Keyring:
     """The keys of one control session.
 
-    `switch_at` is when new keys seal even if the peer has not used them.
+    `switch_at` is when new keys seal even if the peer has not used them. `arrivals` counts what comes where
+    records go over UDP.
     """
 
-    def __init__(self, settings: TlsSettings, drops: Counter[str]) -> None:
+    def __init__(self, settings: TlsSettings, drops: Counter[str], arrivals: Arrivals | None = None) -> None:
         self._settings = settings
         self._drops = drops
+        self._arrivals = arrivals
+        self._slices = None if arrivals is None else Slices(drops)
         self._control_session: ControlSession | None = None
         self._sealing: Negotiation | None = None
         self._opening: dict[int, Negotiation] = {}
@@ -99,15 +106,36 @@ class Keyring:
             self.choose(now)
         return self._sealing is not None
 
-    def seal(self, payloads: Sequence[Item]) -> list[Item]:
-        """Data packets out of payloads; to be called when `ready`."""
+    def seal(self, payloads: Sequence[Item | Record]) -> list[Item]:
+        """Data packets out of payloads, slices out of records; to be called when `ready`."""
         sealing = self._sealing
         assert sealing is not None
         assert sealing.keys is not None
-        wire = sealing.keys.seal(self._head, self._skip, payloads)
+        if self._slices is not None and Record in set(map(type, payloads)):
+            wire = self._seal_records(sealing.keys, payloads)
+        else:
+            wire = sealing.keys.seal(self._head, self._skip, cast("Sequence[Item]", payloads))
         sealing.bytes += frame.size(wire)
         sealing.packets += frame.count(wire)
         return wire
+
+    def _seal_records(self, keys: DataKeys, payloads: Sequence[Item | Record]) -> list[Item]:
+        """Payloads of which some are records, in order."""
+        assert isinstance(keys, AeadKeys), "records are agreed on with an AEAD cipher"
+        wire: list[Item] = []
+        head = bytes((RECORD << 3 | self._head[0] & 7,)) + self._head[1:]
+        between: list[Item] = []
+        for payload in payloads:
+            if not isinstance(payload, Record):
+                between.append(payload)
+                continue
+            if between:
+                wire += keys.seal(self._head, self._skip, between)
+                between = []
+            run = records.seal(keys, head, payload)
+            if run is not None:
+                wire.append(run)
+        return wire + keys.seal(self._head, self._skip, between) if between else wire
 
     def seal_one(self, payload: Frame) -> bytes | None:
         """The data packet of a payload that goes alone, under keys that last; None leaves it to `seal`."""
@@ -142,10 +170,13 @@ class Keyring:
         if negotiation is None or negotiation.keys is None:
             self._drops["no keys for a data packet"] += count
             return ()
-        at, skip = (4, 0) if first >> 3 == DATA_V2 else (1, 1)
+        at, skip = (1, 1) if first >> 3 == DATA_V1 else (4, 0)
         keys = negotiation.keys
         keys.age(now)
-        if isinstance(packets, Run):
+        opened: Sequence[Item]
+        if first >> 3 == RECORD:
+            opened = self._open_records(keys, at, packets, now)
+        elif isinstance(packets, Run):
             opened = keys.open_run(at, skip, packets)
         else:
             opened = keys.open_each(at, skip, packets)
@@ -155,6 +186,24 @@ class Keyring:
             if not negotiation.used_by_peer:
                 negotiation.used_by_peer = True
                 self.choose(now)
+        return opened
+
+    def _open_records(
+        self, keys: DataKeys, at: int, packets: Run | Sequence[Frame], now: float
+    ) -> list[Item]:
+        """The payloads of records that slices complete."""
+        arrivals, slices = self._arrivals, self._slices
+        if arrivals is None or slices is None or not isinstance(keys, AeadKeys):
+            self._drops["unknown opcode"] += (
+                frame.count((packets,)) if isinstance(packets, Run) else len(packets)
+            )
+            return []
+        opened: list[Item] = []
+        for joined in slices.join(packets, at + keys.id_bytes, now):
+            payload = records.open(keys, at, joined)
+            if payload is not None:
+                arrivals.datagrams += joined.slices - 1
+                opened.append(payload)
         return opened
 
     def needs_rekey(self) -> bool:
@@ -190,7 +239,7 @@ class Keyring:
             (client, client_id), (server, server_id) = reversed(ends) if settings.server else ends
             material = key_method.expand(client, server, client_id, server_id)
         send, receive = direction.split(material, server=settings.server)
-        window = Lateness(settings.replay.window, settings.replay.seconds)
+        window = Lateness(settings.replay.window, settings.replay.seconds, self._arrivals)
         negotiation.keys = data_keys.make(
             negotiated.cipher,
             settings.encryption.auth,

@@ -18,6 +18,8 @@ from tmelink.openvpn.data.clamp import clamped
 from tmelink.openvpn.data.compress import CompressionFramer, overhead
 from tmelink.openvpn.data.fragment import HEADER_BYTES, Fragments
 from tmelink.openvpn.data.frame_filter import FrameFilter, link_header, shortest_frame
+from tmelink.openvpn.data.record_length import RecordLength
+from tmelink.openvpn.data.records import Record
 from tmelink.openvpn.data.super_frames import LONGEST_PAYLOAD, SuperFrames, is_record
 from tmelink.openvpn.occ import MAGIC
 from tmelink.openvpn.session import Carried, Item
@@ -33,8 +35,13 @@ _NO_MESSAGES: Final[list[bytes]] = []
 class Payloads:
     """Both directions of one session; `plain` says whether a payload is a frame as it stands."""
 
-    def __init__(self, settings: TlsSettings, drops: Counter[str], sequence: int) -> None:
-        """`sequence` is where the numbering of fragments begins. Raises what its framer raises."""
+    def __init__(
+        self, settings: TlsSettings, drops: Counter[str], sequence: int, length: RecordLength | None = None
+    ) -> None:
+        """`sequence` is where the numbering of fragments begins. Raises what its framer raises.
+
+        Over UDP `length` says how long records may be.
+        """
         self._settings = settings
         self._mss = settings.mss
         self._ip = settings.kind == "ip"
@@ -46,7 +53,7 @@ class Payloads:
         self._bounds = Bounds(shortest_frame(settings.kind), self.longest_out, drops)
         self._super: SuperFrames | None = None
         if settings.sizes.super_frames:
-            self._super = SuperFrames(self.longest_out, longest_in, drops, ip=self._ip)
+            self._super = SuperFrames(self.longest_out, longest_in, drops, ip=self._ip, length=length)
         self._framer: CompressionFramer | None = None
         self.plain = True
         self.compress(settings.compression)
@@ -87,13 +94,14 @@ class Payloads:
         if self._fragments is not None:
             self._fragments.largest = max(room - HEADER_BYTES, HEADER_BYTES)
 
-    def outgoing(self, frames: Sequence[Carried]) -> Sequence[Item]:
+    def outgoing(self, frames: Sequence[Carried]) -> Sequence[Item | Record]:
         """Payloads out of frames; what is too long or too short for a frame is dropped and counted."""
         if self._super is not None:
-            payloads: Sequence[Item] = self._super.payloads(frames, self._ordinary_frames)
+            payloads: Sequence[Item | Record] = self._super.payloads(frames, self._ordinary_frames)
         else:
             payloads = self._ordinary_frames(cast("Sequence[Item]", frames))
-        return payloads if self.plain else self.encode(pieces(payloads))
+        # Records over UDP go with neither fragments nor framing.
+        return payloads if self.plain else self.encode(pieces(cast("Sequence[Item]", payloads)))
 
     def _ordinary_frames(self, frames: Sequence[Item]) -> Sequence[Item]:
         frames = self._bounds.within(frames)

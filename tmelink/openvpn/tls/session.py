@@ -18,9 +18,12 @@ from tmelink.errors import ProtocolError
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data import keys as data_keys
 from tmelink.openvpn.data import packet, static, super_frames
+from tmelink.openvpn.data.aead import SUITES
 from tmelink.openvpn.data.arrivals import grouped, is_data
 from tmelink.openvpn.data.keys import DataKeys
 from tmelink.openvpn.data.packet import Opcode
+from tmelink.openvpn.data.record_length import KIND as REPORT
+from tmelink.openvpn.data.record_length import RecordLength, Reports
 from tmelink.openvpn.liveness import PING, LivenessTimers
 from tmelink.openvpn.occ import EXIT as OCC_EXIT
 from tmelink.openvpn.occ import Occ, differences, load_request
@@ -69,6 +72,8 @@ longer."""
 SOME_SIZE = 1000
 """Bytes of a datagram whose overhead is looked at; that of any other is the same, padding aside."""
 
+REPORT_KIND = bytes((REPORT,))
+
 SETTLED_BY_PUSH = ("'link-mtu'", "'tun-mtu'", "'comp-lzo'")
 """Differences of options that mean nothing before the server has pushed."""
 
@@ -112,8 +117,12 @@ class TlsSession:
         self.drops: Counter[str] = Counter()
         self._context = context
         self._handshakes = HandshakeFactory(settings, context, wall, self.drops)
-        self._payloads = Payloads(settings, self.drops, secrets.randbelow(256))
-        self._keyring = Keyring(settings, self.drops)
+        sliced = settings.sizes.super_frames and not settings.stream
+        self._length = RecordLength() if sliced else None
+        self._reports = Reports() if sliced else None
+        self._payloads = Payloads(settings, self.drops, secrets.randbelow(256), self._length)
+        arrivals = None if self._reports is None else self._reports.arrivals
+        self._keyring = Keyring(settings, self.drops, arrivals)
         options = (negotiated.options_string(settings, remote=remote) for remote in (False, True))
         self._occ = Occ(*options, enabled=False, limited=False)
         """Answers the peer's questions on the data channel; options are compared in the handshake."""
@@ -199,6 +208,9 @@ class TlsSession:
 
     def _after_data(self, frames: list[Carried], authentic: bool, now: float) -> Step:
         """The step after data packets alone, which rarely have any consequence beside their frames."""
+        reports = self._reports
+        if reports is not None and reports.due(now):
+            self._seal_message(reports.message(now), now)
         if self._wire or self._answers or self._events or self._keyring.needs_rekey():
             return self._finish(now, frames, authentic)
         return Step((), frames, (), authentic) if frames or authentic else NOTHING
@@ -263,6 +275,7 @@ class TlsSession:
             or source != active.address
             or liveness.unheard
             or liveness.quiet_seconds
+            or (self._reports is not None and self._reports.due(now))
             or not len(datagram)
             or (payload := self._keyring.open_one(datagram, now)) is None
         ):
@@ -702,6 +715,10 @@ class TlsSession:
                     control_session, "no cipher in common with the peer: compare --data-ciphers", now
                 )
                 return
+            if self._length is not None and not _takes_records(control_session.negotiated):
+                self._events.append(Notice("error", super_frames.UNSEALED))
+                self._failed(control_session, super_frames.UNSEALED, now)
+                return
         if settings.server and (settings.ask_password or (settings.mode == "push" and first)):
             info = peer_info.parse(remote.peer_info)
             self._events.append(Joining(*identity, remote.username, remote.password, info, not first))
@@ -814,7 +831,10 @@ class TlsSession:
             self._liveness.active(frame.size(opened), now)
 
     def _answer(self, body: bytes, now: float) -> None:
-        """An OCC message of the peer's."""
+        """An OCC message of the peer's, or its report of what has arrived."""
+        if self._length is not None and body[:1] == REPORT_KIND:
+            self._length.reported(body[1:])
+            return
         answers, events = self._occ.receive(body, now, secrets.token_bytes)
         for answer in answers:
             self._seal_message(answer, now)
@@ -912,6 +932,11 @@ class TlsSession:
         self._newcomers.clear()
         self._keyring.follow(None, now)
         self._pull_client.credentials = None
+
+
+def _takes_records(agreed: NegotiatedOptions) -> bool:
+    """Whether what both ends agreed on is enough for records over UDP."""
+    return agreed.cipher in SUITES and agreed.peer_id is not None
 
 
 def _least_overhead(keys: DataKeys, agreed: NegotiatedOptions) -> int:
