@@ -186,6 +186,15 @@ def _lossy() -> tuple[Tunnel, ...]:
         found.append(
             Tunnel(f"tmelink {name}", "", _both("tmelink", "tls"), beside=f"openvpn {name}", path=path)
         )
+        found.append(
+            Tunnel(
+                f"tmelink {name}, --super-frames",
+                "",
+                _both("tmelink", "tls", ("--super-frames",)),
+                beside=f"openvpn {name}",
+                path=path,
+            )
+        )
     return tuple(found)
 
 
@@ -221,6 +230,12 @@ TUNNELS = (
         beside="openvpn udp AES-256-GCM",
     ),
     Tunnel("tmelink udp AES-256-GCM", "", _both("tmelink", "tls"), beside="openvpn udp AES-256-GCM"),
+    Tunnel(
+        "tmelink udp AES-256-GCM, --super-frames",
+        "",
+        _both("tmelink", "tls", ("--super-frames",)),
+        beside="openvpn udp AES-256-GCM",
+    ),
     Tunnel(
         "tmelink to openvpn, udp AES-256-GCM",
         "openvpn",
