@@ -92,7 +92,7 @@ def test_a_mutilated_stream_gives_frames_or_ends(framing: str, size: int) -> Non
 
     async def body() -> None:
         streams_read = ended = frames = 0
-        left = scaled(4_000)
+        left = scaled(5_000)
         while left > 0:
             here, there = socket.socketpair()
             for end in (here, there):
