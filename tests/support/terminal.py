@@ -28,7 +28,7 @@ def picture(command: str, lines: list[str]) -> str:
         f"<title>{escape(command)}</title>",
         f'<rect width="{width}" height="{height}" rx="8" fill="#161b22"/>',
         '<g font-family="ui-monospace, DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="14"'
-        ' xml:space="preserve">',
+        ' xml:space="preserve" style="white-space: pre">',
         *texts,
         "</g>",
         "</svg>",
