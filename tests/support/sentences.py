@@ -19,7 +19,7 @@ NOT_READ = ("CHANGELOG.md",)
 
 _CODE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"^\s*(?:[-*]|\d+\.)\s+")
-_END = re.compile(r"(?<=[.!?:])(?<!e\.g\.)(?<!i\.e\.)\s+(?=[A-Z`\[*\"'(]|tmelink |libpcap |virtio|ssh )")
+_END = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+(?=[A-Z`\[*\"'(]|tmelink |libpcap |virtio|ssh )")
 
 
 class Sentence(NamedTuple):

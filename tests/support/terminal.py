@@ -12,6 +12,9 @@ PICTURE = Path(__file__).parents[2] / "docs/demo.svg"
 WIDTH, LINE, MARGIN = 8.4, 19, 16
 """A character's width, a line's height and the space around them, in pixels."""
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Browsers join ordinary spaces, also with `xml:space`."""
+
 
 def picture(command: str, lines: list[str]) -> str:
     """The command and its output as light text on a dark ground."""
@@ -20,15 +23,14 @@ def picture(command: str, lines: list[str]) -> str:
     height = len(rows) * LINE + 2 * MARGIN
     texts = [
         f'<text x="{MARGIN}" y="{MARGIN + LINE * number + 14}"'
-        f' fill="{"#7ee787" if number == 0 else "#e6edf3"}">{escape(row)}</text>'
+        f' fill="{"#7ee787" if number == 0 else "#e6edf3"}">{escape(row).replace(" ", NO_BREAK)}</text>'
         for number, row in enumerate(rows)
     ]
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}">',
         f"<title>{escape(command)}</title>",
         f'<rect width="{width}" height="{height}" rx="8" fill="#161b22"/>',
-        '<g font-family="ui-monospace, DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="14"'
-        ' xml:space="preserve" style="white-space: pre">',
+        '<g font-family="ui-monospace, DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="14">',
         *texts,
         "</g>",
         "</svg>",
