@@ -7,7 +7,6 @@ is how long QEMU takes to run again.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,6 +23,9 @@ from tests.support.netns import Process
 EMULATOR, GUEST = "10.8.0.3", "10.8.0.4"
 
 PROGRAM = Path(__file__).with_name("emulator.py")
+
+MARKS = {"emulator": os.fsencode(PROGRAM), "vm0": b"guest=vm0"}
+"""What stands in the command lines of the programs."""
 
 STEADY = 11.0
 """Seconds between two ends of one program: the supervisor takes it for one that cannot run otherwise."""
@@ -55,20 +57,16 @@ class EmulatedSite(Site):
             small = "size=256k,nr_inodes=64,mode=1777"
             subprocess.run(["mount", "-t", "tmpfs", "-o", small, "none", str(self._disk)], check=True)
             self._ended_last = dict.fromkeys(("emulator", "vm0"), 0.0)
-        path = self.directory / "lab.conf"
-        path.write_text(
+        return self.run(
             "sw0: tmelink/switch\n"
             f"tap0 at sw0: tme/host/tun/tap interface tap0 inet {CLIENT_HOST}/24\n"
             f"link0 at sw0: {self.link} --status {self._disk}/link.status 1\n"
             f"emulator at sw0: tmelink/process user root {sys.executable} -IS {PROGRAM} "
             f'"{{socket}}" {EMULATOR}\n'
-            f"{guests.machine('vm0 at sw0', self._disk / 'console', f'guest.inet={GUEST}/24')}\n"
+            f"{guests.machine('vm0 at sw0', self._disk / 'console', f'guest.inet={GUEST}/24')}\n",
+            "env",
+            f"TMPDIR={self._disk}",
         )
-        process = self.client.start(
-            "env", f"TMPDIR={self._disk}", sys.executable, "-m", "tmelink", "run", str(path)
-        )
-        process.expect("running:")
-        return process
 
     def ended(self) -> None:
         """Nothing but the link's status is on the disk."""
@@ -98,9 +96,27 @@ class EmulatedSite(Site):
         return found
 
     def _pids(self) -> dict[str, int]:
-        """The processes that run now, as the log tells."""
-        found = re.findall(r"(emulator|vm0): .*runs as process (\d+)", self.calling.output)
-        return {name: int(pid) for name, pid in found}
+        """The programs that run now: the log tells of one that ended before only once it has stayed up."""
+        found = {}
+        for word in self.client.run("ip", "netns", "pids", self.client.name).split():
+            try:
+                line = Path(f"/proc/{word}/cmdline").read_bytes()
+            except OSError:
+                continue  # it has ended meanwhile
+            for name, mark in MARKS.items():
+                if mark in line:
+                    found[name] = int(word)
+        return found
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        """Send a program a signal, once it runs."""
+        until = time.monotonic() + LONGEST
+        while (pid := self._pids().get(name)) is None:
+            if time.monotonic() > until:
+                self.wrong(f"'{name}' does not run")
+                return
+            time.sleep(0.02)
+        os.kill(pid, number)
 
     def _gone(self, pid: int) -> None:
         until = time.monotonic() + ENDED
@@ -121,32 +137,32 @@ class EmulatedSite(Site):
 
     def _emulator_killed(self) -> None:
         """The emulator is killed; it starts again after a second."""
+        self._signal("emulator", signal.SIGKILL)
         self._ended_last["emulator"] = time.monotonic()
-        os.kill(self._pids()["emulator"], signal.SIGKILL)
 
     def _emulator_stopped(self) -> None:
         """The emulator neither reads nor says anything for a while."""
-        pid = self._pids()["emulator"]
-        os.kill(pid, signal.SIGSTOP)
+        self._signal("emulator", signal.SIGSTOP)
         self.wait()
-        os.kill(pid, signal.SIGCONT)
+        self._signal("emulator", signal.SIGCONT)
 
     def _emulator_mad(self) -> None:
         """The emulator sends any bytes, breaks its stream, and connects anew."""
-        os.kill(self._pids()["emulator"], signal.SIGUSR1)
+        self._signal("emulator", signal.SIGUSR1)
 
     def _guest_stopped(self) -> None:
         """QEMU neither reads nor says anything for a while."""
-        pid = self._pids()["vm0"]
-        os.kill(pid, signal.SIGSTOP)
+        self._signal("vm0", signal.SIGSTOP)
         self.wait()
-        os.kill(pid, signal.SIGCONT)
+        self._signal("vm0", signal.SIGCONT)
 
     def _guest_killed(self) -> None:
         """QEMU is killed; it starts again after a second, and the guest boots."""
-        before, killed = self._pids()["vm0"], time.monotonic()
-        os.kill(before, signal.SIGKILL)
-        while self._pids()["vm0"] == before and time.monotonic() < killed + LONGEST:
+        self._signal("vm0", signal.SIGKILL)
+        killed = time.monotonic()
+        while "vm0" in self._pids():
+            time.sleep(0.02)
+        while "vm0" not in self._pids() and time.monotonic() < killed + LONGEST:
             time.sleep(0.02)
         self.took("QEMU runs again", time.monotonic() - killed, self.promised)
         self._ended_last["vm0"] = time.monotonic()
@@ -154,9 +170,9 @@ class EmulatedSite(Site):
     def _disk_full(self) -> None:
         """Nothing can be written where tmelink has its files, and meanwhile the emulator is killed."""
         with tempfile.TemporaryDirectory(dir=self._disk) as folder:
-            self._ended_last["emulator"] = time.monotonic()
             _fill(Path(folder))
-            os.kill(self._pids()["emulator"], signal.SIGKILL)
+            self._signal("emulator", signal.SIGKILL)
+            self._ended_last["emulator"] = time.monotonic()
             time.sleep(1.2)
 
 

@@ -107,9 +107,19 @@ class Site:
 
     def start(self) -> Process:
         """Start the client's end."""
-        return self.client.tmelink(
+        return self.run(
             f"tap0: tme/host/tun/tap interface tap0 inet {CLIENT_HOST}/24\nlink0 at tap0: {self.link}\n"
         )
+
+    def run(self, text: str, *before: str) -> Process:
+        """Run a machine file on the client's host, by a command that `before` begins; waits until it runs."""
+        path = self.directory / f"{self.client.name}.conf"  # which names the lab
+        path.write_text(text)
+        begun = time.monotonic()
+        process = self.client.start(*before, sys.executable, "-m", "tmelink", "run", str(path))
+        process.expect("running:", timeout=LONGEST)
+        self.took("program starts", time.monotonic() - begun, LONGEST)
+        return process
 
     def ended(self) -> None:
         """Both ends have stopped: look at what else is left."""
