@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from tests.attacks.places import free_port
-from tmelink.cli import main
+from tmelink.cli import all_hosts, main, parser
 from tmelink.deploy import over_ssh
 from tmelink.errors import TmelinkError
 from tmelink.tmesh.host_access import SshTarget
@@ -107,6 +108,35 @@ def test_the_two_ends_of_a_link_are_compared(file: Path, capfd: pytest.CaptureFi
     assert capfd.readouterr().out.endswith("between the hosts:\nnothing found\n")
     assert main(["stop", str(file), "--all-hosts"]) == 0
     assert main(["status", str(file), "--all-hosts"]) == 3
+
+
+def test_what_was_changed_by_hand_is_brought_back(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed = tmp_path / "etc/lab/current"
+    deployed.mkdir(parents=True)
+    (deployed / "machine.conf").write_text(file.read_text())
+    monkeypatch.setattr(all_hosts, "ETC", tmp_path / "etc")
+    assert main(["exec", str(file), "mkdir d; d/x: tmelink/nic", "--all-hosts"]) == 0
+    capfd.readouterr()
+    assert main(["apply", str(file), "--all-hosts", "--dry-run"]) == 0
+    assert capfd.readouterr().out.count("remove") == 2
+    assert main(["apply", str(file), "--all-hosts"]) == 0
+    capfd.readouterr()
+    assert main(["apply", str(file), "--all-hosts"]) == 0
+    assert capfd.readouterr().out.count("nothing differs") == 2
+
+
+def test_each_host_with_a_connection_captures_it_into_a_file_of_its_own(file: Path, tmp_path: Path) -> None:
+    pinging = Thread(target=main, args=(["exec", str(file), "le0 ping 10.0.77.2 count 40", "--all-hosts"],))
+    pinging.start()
+    asked = ["capture", str(file), "le0", "--all-hosts", "-c", "2", "-w", str(tmp_path / "c.pcapng")]
+    assert main(asked) == 0
+    pinging.join()
+    assert [path.name for path in tmp_path.glob("*.pcapng")] == ["c.north.pcapng"]
+    assert (tmp_path / "c.north.pcapng").read_bytes()[:4] == b"\x0a\x0d\x0d\x0a"
+    with pytest.raises(TmelinkError, match="needs -w FILE"):
+        all_hosts.main(parser().parse_args(["capture", str(file), "--all-hosts"]), ["capture", str(file)])
 
 
 def test_a_host_that_ssh_cannot_reach_is_named(

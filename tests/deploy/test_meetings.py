@@ -48,6 +48,17 @@ def test_the_hub_gets_a_rendezvous_and_no_key_of_the_link(tmp_path: Path) -> Non
         assert load(host.part.text, host=host.name).elements
 
 
+def test_a_hub_with_links_of_its_own_has_keys_too(tmp_path: Path) -> None:
+    text = LAB.replace(
+        "host hub address 192.0.2.1 { }",
+        f"host hub address 192.0.2.1 {{\n    x: tmelink/nic\n    y at x: {LINK}\n}}",
+    )
+    text += f"host a address none {{\n    le2: tmelink/nic\n    z at le2: {LINK} --remote 192.0.2.1\n}}\n"
+    made = planned(tmp_path, text)
+    assert set(made.new_keys) == {"hub.rendezvous", "hub", "a", "b"}
+    assert len(made.hosts[0].part.files) == 3
+
+
 def test_a_new_key_is_another_release_on_all_three(tmp_path: Path) -> None:
     first = planned(tmp_path, LAB)
     assert [host.release for host in planned(tmp_path, LAB).hosts] == [host.release for host in first.hosts]

@@ -16,6 +16,7 @@ from typing import Any
 from tmelink.cli import colours, exit_codes, labs
 from tmelink.deploy import over_ssh
 from tmelink.deploy.over_ssh import SSH_FAILED, DeployedFile, HostReply
+from tmelink.deploy.plan import ETC
 from tmelink.elements.openvpn.link import Link
 from tmelink.errors import TmelinkError
 from tmelink.proof.topology import Topology
@@ -23,12 +24,17 @@ from tmelink.proof.topology import Topology
 
 def main(options: argparse.Namespace, words: Sequence[str]) -> int:
     """Run the command that `words` say on all hosts of the file that stands for the lab's name."""
-    name = getattr(options, "name", None) or getattr(options, "subject", None)
+    if words[0] == "capture":
+        return _capture(options, words)
+    name = next(filter(None, (getattr(options, each, None) for each in ("name", "subject", "file"))), None)
     if name is None:
         raise TmelinkError("--all-hosts needs the machine file that was deployed in the place of NAME")
     deployed = over_ssh.deployed(Path(name))
     asked = [word for word in words if word != "--all-hosts"]
-    asked[asked.index(name)] = deployed.lab
+    if words[0] == "apply":
+        asked = _as_deployed(options, asked, deployed.lab)
+    else:
+        asked[asked.index(name)] = deployed.lab
     follows = words[0] == "events"
     line = (lambda host, text: _event(host, text, options.json)) if follows else None
     replies = asyncio.run(over_ssh.run(deployed.targets, asked, line))
@@ -43,6 +49,39 @@ def main(options: argparse.Namespace, words: Sequence[str]) -> int:
         print("\n".join([colours.bold("between the hosts:"), *(between or ["nothing found"])]))
     worst = max((1 if reply.status == SSH_FAILED else reply.status for reply in replies.values()), default=0)
     return max(worst, exit_codes.FOUND if between else 0)
+
+
+def _as_deployed(options: argparse.Namespace, asked: Sequence[str], lab: str) -> list[str]:
+    """`apply` on a host: the part that was deployed there, since the file itself is here."""
+    if options.lab is not None:
+        raise TmelinkError("--lab and --all-hosts exclude each other: a deployed lab has its file's name")
+    file = str(ETC / lab / "current" / "machine.conf")
+    return [*(file if word == options.file else word for word in asked), "--lab", lab]
+
+
+def _capture(options: argparse.Namespace, words: Sequence[str]) -> int:
+    """Capture on every host that has one of the connections, each into a file of its own."""
+    if options.file in (None, "-") or options.keylog is not None:
+        raise TmelinkError("capture --all-hosts needs -w FILE, and has no --keylog: each host gets a file")
+    deployed = over_ssh.deployed(Path(options.name))
+    machine = deployed.machine
+    asked = [word for word in words if word != "--all-hosts"]
+    asked[asked.index(options.name)] = deployed.lab
+    file = Path(options.file)
+    into: dict[str, tuple[list[str], Path]] = {}
+    for host in deployed.targets:
+        own = {path.lstrip("/") for path, home in machine.homes.items() if home == host}
+        here = [each for each in options.connections if each.partition(":")[0].lstrip("/") in own]
+        if here or not options.connections:
+            mine = [word for word in asked if word not in options.connections or word in here]
+            mine[mine.index(options.file)] = "-"
+            into[host] = mine, file.with_name(f"{file.stem}.{host}{file.suffix}")
+    if not into:
+        raise TmelinkError(f"no host of {options.name} has {', '.join(options.connections)}")
+    ended = asyncio.run(over_ssh.write(deployed.targets, into))
+    for host, (_, path) in into.items():
+        print(f"{host}: {path}" if ended[host] == 0 else f"{host}: failed", file=sys.stderr)
+    return max(map(abs, ended.values()))
 
 
 def _event(host: str, text: str, as_json: bool) -> None:

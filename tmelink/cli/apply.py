@@ -27,6 +27,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--lab", metavar="NAME", help="the running lab (the one that runs the file, or has its name)"
     )
     completers.offer(lab, completers.labs)
+    parser.add_argument(
+        "--all-hosts",
+        action="store_true",
+        help="FILE was deployed: bring the lab on each of its hosts back to what was deployed, over ssh",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -30,11 +30,13 @@ EPILOG = labs.epilog(
     ("tmelink capture lab le0 -f 'udp port 53' -c 10 -w dns.pcapng", "the first ten that match"),
     ("tmelink capture lab link0 --wire --keylog keys -w out.pcapng", "what the link has outside"),
     ("tmelink capture lab le0 -w - | wireshark -k -i -", "live in Wireshark"),
+    ("tmelink capture lab.conf --all-hosts -w lab.pcapng", "a file for each host: lab.north.pcapng, …"),
 )
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     labs.declare(parser, required=True)
+    labs.declare_all_hosts(parser)
     connections = parser.add_argument(
         "connections",
         metavar="CONNECTION",

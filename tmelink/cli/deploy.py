@@ -7,12 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tmelink.cli.confirm import agreed
 from tmelink.cli.examples import epilog
 from tmelink.deploy import ansible_files, ansible_run, wheels
 from tmelink.deploy.ansible_run import PlaybookResult
 from tmelink.deploy.keys import KeyFolder
 from tmelink.deploy.plan import Deployment, plan
-from tmelink.errors import TmelinkError
 
 NAME = "deploy"
 HELP = "install and start every host's part of a file, over ssh with Ansible"
@@ -94,9 +94,7 @@ def _show(made: Deployment, folder: Path) -> None:
 
 
 def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        raise TmelinkError("nobody can be asked here: add --yes to change the hosts, or --check to look")
-    return input("Install this on the hosts? [y/N] ").strip().lower() in ("y", "yes")
+    return agreed("Install this on the hosts?", "add --yes to change the hosts, or --check to look")
 
 
 def _collected(folder: Path) -> Path:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
+from tmelink.cli.confirm import agreed
 from tmelink.cli.examples import epilog
 from tmelink.deploy import ansible_files, ansible_run
 from tmelink.deploy.keys import KeyFolder
@@ -36,11 +36,8 @@ def main(options: argparse.Namespace) -> int:
 def _destroy(options: argparse.Namespace, work: Path) -> int:
     made = plan(options.file, KeyFolder(work / "none", spare=work / "keys"), options.limit)
     names = ", ".join(host.name for host in made.hosts)
-    if not options.yes:
-        if not sys.stdin.isatty():
-            raise TmelinkError("nobody can be asked here: add --yes to remove the lab")
-        if input(f"Remove {made.lab} from {names}? [y/N] ").strip().lower() not in ("y", "yes"):
-            return 1
+    if not (options.yes or agreed(f"Remove {made.lab} from {names}?", "add --yes to remove the lab")):
+        return 1
     ansible_files.write_inventory(work / "deploy", made)
     result = ansible_run.run(work / "deploy", "destroy.yml")
     if not result.done:

@@ -99,7 +99,7 @@ class KeyFolder:
                 if not path.exists():
                     path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
                     private_file.write_new(path, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
-                    self.made.append(name)
+                    self.made.append(path.name)
             return RendezvousKey(path, f"{name}-{key_name(read_key(path.read_bytes()))[:8]}")
         except (OSError, ValueError) as error:
             raise TmelinkError(f"{path}: {getattr(error, 'strerror', None) or error}") from error

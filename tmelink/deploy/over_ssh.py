@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +85,27 @@ async def run(
     names = list(targets)
     replies = await asyncio.gather(*(_one(name, targets[name], words, line) for name in names))
     return dict(zip(names, replies, strict=True))
+
+
+async def write(
+    targets: dict[str, SshTarget], into: Mapping[str, tuple[Sequence[str], Path]]
+) -> dict[str, int]:
+    """Run a host's `tmelink WORDS` with its output in a file, on all hosts at once; returns exit codes."""
+
+    async def one(name: str, words: Sequence[str], path: Path) -> int:
+        with path.open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                *ssh_command(targets[name], words), stdin=asyncio.subprocess.DEVNULL, stdout=file
+            )
+            try:
+                return await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.terminate()
+                    await process.wait()
+
+    codes = await asyncio.gather(*(one(name, *each) for name, each in into.items()))
+    return dict(zip(into, codes, strict=True))
 
 
 async def _one(
