@@ -64,7 +64,7 @@ class Host:
 
     def file(self, name: str, text: str | bytes) -> str:
         """The path of a file of this host's with `text` in it."""
-        path = self.directory / f"{self.number}-{name}"
+        path = self.directory / f"{self.name}-{name}"  # a lab has its name from it
         path.touch(0o600)
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return str(path)
