@@ -25,18 +25,20 @@ class StateLog:
         self._count = 0
         self._now = ""
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def changed(self, up: bool, detail: str) -> None:
         """What the element leads to came up or went down: write it, or count it."""
         self._now = f"{'up' if up else 'down'}{f': {detail}' if detail else ''}"
-        if self._timer is None:
+        if self._timer is None and not self._closed:
             self._timer = asyncio.get_running_loop().call_later(WINDOW, self._fold)
         self._count += 1
         if self._count <= MOST:
             self._write(self._now)
 
     def close(self) -> None:
-        """Write what is left to be written."""
+        """Write what is left to be written; what changes from now on waits for nothing."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._fold()
