@@ -401,6 +401,8 @@ class Lab(Mapping[str, Element]):
         log = self._states.get(element.name)
         if log is None:
             log = self._states[element.name] = StateLog(element.log)
+            if self._state == "closed":
+                log.close()  # so that it keeps nothing
         log.changed(up, detail)
         self._note("up" if up else "down", element.name, detail)
 
