@@ -45,3 +45,8 @@ def test_keys_are_rotated_only_once_somebody_agrees(
     assert main(["deploy", str(file), "--rotate", "--write", str(tmp_path / "out")]) == 0
     after = keys(file)
     assert all(after[name] != before[name] and after[f"{name}.old"] == before[name] for name in before)
+
+
+def test_keys_of_some_hosts_alone_are_not_rotated(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", str(file), "--rotate", "--limit", "north", "--yes"]) == 2
+    assert "leave out --limit" in capsys.readouterr().err

@@ -47,6 +47,10 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.rotate and options.limit:
+        # Both ends of a link know the key or its fingerprint: the end that is left out would lose the link.
+        print("tmelink deploy: --rotate makes keys for all hosts; leave out --limit", file=sys.stderr)
+        return 2
     folder = options.keys or options.file.with_name(f"{options.file.name}.keys")
     with tempfile.TemporaryDirectory(prefix="tmelink-deploy-") as place:
         return _deploy(options, folder, Path(place))
