@@ -136,6 +136,7 @@ def _goodput(server: Host, clients: Sequence[Host], seconds: float, direction: S
     for process in listening:
         process.expect("listening")
     words = ["iperf3", "-J", "-c", server.inner, "-t", str(loads.whole(seconds)), *direction]
+    words += loads.CONGESTION
     running = [host.start(*words, "-p", str(port)) for host, port in zip(clients, ports, strict=True)]
     total = 0.0
     for process in running:
