@@ -236,7 +236,8 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
 
     def _end_metering(self) -> None:
         if isinstance(self._shaper, MeteredSender):
-            self.sent.drops["link down"] += self._shaper.close()
+            if dropped := self._shaper.close():
+                self.sent.drops["link down"] += dropped
             self._shaper = None
 
     def loaded(self, answer: Loaded) -> None:
