@@ -65,6 +65,14 @@ def test_of_two_connections_in_a_loop_the_newest_is_cut_until_no_probe_comes_bac
     assert finder.came_back(Probe(LOW, 0, 6), 1) == (1, 0), "and found again"
 
 
+def test_a_connection_of_a_mesh_is_kept_though_it_is_the_newest() -> None:
+    finder = LoopFinder(LOW, INTERVAL)
+    for port, now in ((0, 1.0), (1, 3.0), (2, 4.0)):
+        finder.came_up(port, now, kept=port > 0)
+    assert finder.came_back(Probe(LOW, 0, 1), 1) == (0, 1)
+    assert finder.came_back(Probe(LOW, 1, 1), 2) == (2, 1), "of two of a mesh the newest is cut"
+
+
 def test_the_lowest_number_of_a_loop_cuts_and_the_others_leave_it_to_it() -> None:
     high, low = LoopFinder(HIGH, INTERVAL), LoopFinder(LOW, INTERVAL)
     (*_, (_, frame)) = high.probes([0, 1])

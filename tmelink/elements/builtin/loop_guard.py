@@ -22,7 +22,8 @@ SOON = 0.1
 class LoopGuard:
     """The loops of `switch`. `send(port, frame)` sends a probe; `interval` in seconds, 0 for no probes.
 
-    `relearn(ports)` forgets what a loop has taught: where stations are that were heard there.
+    `relearn(ports)` forgets what a loop has taught: where stations are that were heard there. What `keeps` is
+    true of is cut only where both ends of a loop are such.
 
     `cut` are the ports that take and get nothing but probes.
     """
@@ -33,12 +34,14 @@ class LoopGuard:
         interval: float,
         send: Callable[[Port, Frame], None],
         relearn: Callable[[Set[Port]], None],
+        keeps: Callable[[Port], bool],
     ) -> None:
         self.cut: set[Port] = set()
         self._switch = switch
         self._interval = interval
         self._send = send
         self._relearn = relearn
+        self._keeps = keeps
         self._finder = LoopFinder(secrets.token_bytes(NODE), interval)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick_at: asyncio.TimerHandle | None = None
@@ -71,7 +74,7 @@ class LoopGuard:
             self._finder.went(port.index)
             self.cut.discard(port)
         for port in up - self._up:
-            self._finder.came_up(port.index, now)
+            self._finder.came_up(port.index, now, kept=self._keeps(port))
         new, self._up = up - self._up, up
         if len(up) < 2:
             for port in list(self.cut):
@@ -145,10 +148,7 @@ class LoopGuard:
             return
         self.cut.add(ports[newest])
         one, two = behind(ports[other]), behind(ports[newest])
-        self._text = (
-            f"the connections form a loop between {one} and {two}: the newer one, {two}, is cut while that "
-            "lasts"
-        )
+        self._text = f"the connections form a loop between {one} and {two}: {two} is cut while that lasts"
         self._switch.log.warning("%s", self._text)
         self._switch.happened("loop", self._text, cut=newest, other=other)
         self._relearn(self._up)

@@ -110,6 +110,9 @@ class LoopFinder:
     """
     jitter: Random = field(default_factory=Random)
     """Two switches that have cut one loop at the same time must not heal at the same time."""
+    kept: set[int] = field(default_factory=set)
+    """Connections of a mesh: of a loop's two ends the other one is cut. A mesh that lacks a connection has
+    stations that do not reach each other, since its members hand nothing on between them."""
     reflected: set[int] = field(default_factory=set)
     """Connections by which a probe came back that was sent there: the loop is behind them."""
     _since: dict[int, float] = field(default_factory=dict)
@@ -117,14 +120,17 @@ class LoopFinder:
     _others: dict[tuple[bytes, int], int] = field(default_factory=dict)
     """The last probe of each connection of other switches."""
 
-    def came_up(self, port: int, now: float) -> None:
-        """A connection leads somewhere since now; of two, the newer one is cut."""
+    def came_up(self, port: int, now: float, *, kept: bool = False) -> None:
+        """A connection leads somewhere since now; of two, the newer one is cut that is not kept."""
         self._since[port] = now
+        if kept:
+            self.kept.add(port)
 
     def went(self, port: int) -> None:
         """A connection is gone."""
         self._since.pop(port, None)
         self.cut.pop(port, None)
+        self.kept.discard(port)
         self.reflected.discard(port)
 
     def probes(self, ports: Iterable[int]) -> list[tuple[int, bytes]]:
@@ -157,7 +163,7 @@ class LoopFinder:
             self.cut[end] = self._until()
         if known or min(probe.passed, default=self.node) < self.node:
             return None
-        newest = max(ends, key=lambda end: (self._since.get(end, 0.0), end))
+        newest = max(ends, key=lambda end: (end not in self.kept, self._since.get(end, 0.0), end))
         self.cut[newest] = self._until()
         self._changed_until = self.number + HELD
         return newest, port if newest == probe.port else probe.port
