@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tmelink.cli import exit_codes
 from tmelink.cli.confirm import agreed
 from tmelink.cli.examples import epilog
 from tmelink.deploy import ansible_files, ansible_run, wheels
@@ -50,7 +51,7 @@ def main(options: argparse.Namespace) -> int:
     if options.rotate and options.limit:
         # Both ends of a link know the key or its fingerprint: the end that is left out would lose the link.
         print("tmelink deploy: --rotate makes keys for all hosts; leave out --limit", file=sys.stderr)
-        return 2
+        return exit_codes.USAGE
     folder = options.keys or options.file.with_name(f"{options.file.name}.keys")
     with tempfile.TemporaryDirectory(prefix="tmelink-deploy-") as place:
         return _deploy(options, folder, Path(place))
