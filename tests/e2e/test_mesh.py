@@ -20,7 +20,7 @@ pytestmark = pytest.mark.needs_root
 
 
 def mesh() -> str:
-    """Each host has a TAP at its switch and a link to every other host; two have a second link, a loop."""
+    """Each host has a TAP at its switch and a link to every other host."""
     lines: list[str] = []
     for here in range(1, HOSTS + 1):
         lines += [
@@ -31,8 +31,6 @@ def mesh() -> str:
         for there in range(1, HOSTS + 1):
             if there != here:
                 lines.append(f"    l{here}-{there} at sw{here} mesh houses: {link(here, there, 5000)}")
-        if here <= 2:
-            lines.append(f"    second{here} at sw{here}: {link(here, 3 - here, 6000)}")
         lines.append("}")
     return "\n".join(lines) + "\n"
 
@@ -56,6 +54,13 @@ def answered(host: Namespace, to: int) -> int:
     return int(found[1]) if found else 0
 
 
+def reached(host: Namespace, to: int) -> None:
+    """Ping until all is answered; a single ping would end with what ARP has failed at before."""
+    deadline = time.monotonic() + SETTLED
+    while answered(host, to) < 3:
+        assert time.monotonic() < deadline, f"10.7.0.{to} does not answer"
+
+
 def frames(host: Namespace) -> int:
     """Frames that a TAP has been given."""
     return int(host.run("cat", "/sys/class/net/tap0/statistics/rx_packets"))
@@ -68,11 +73,8 @@ def test_ten_hosts_without_a_hub_and_one_of_them_is_killed(net: Net) -> None:
     processes = [run(host, number, file) for number, host in enumerate(hosts, 1)]
     for process in processes:
         process.expect("running:")
-    hosts[0].run("ping", "-c", "1", "-w", "20", "10.7.0.2")
-    said = [processes[number] for number in (0, 1)]
-    while not any("is cut while that lasts" in process.output for process in said):
-        assert answered(hosts[0], 2) >= 0
-    # Everybody is one link away from everybody once the cut has settled, and nothing circulates.
+    reached(hosts[0], 2)
+    # Everybody is one link away from everybody, and nothing circulates.
     deadline = time.monotonic() + SETTLED
     while not all(
         answered(host, (at + far) % HOSTS + 1) == 3 for at, host in enumerate(hosts) for far in (1, 5)
@@ -91,5 +93,5 @@ def test_ten_hosts_without_a_hub_and_one_of_them_is_killed(net: Net) -> None:
     assert answered(hosts[0], 5) == 0
     # And it comes back.
     run(hosts[4], 5, file).expect("running:")
-    hosts[0].run("ping", "-c", "1", "-w", "20", "10.7.0.5")
+    reached(hosts[0], 5)
     assert answered(hosts[7], 5) == 3
