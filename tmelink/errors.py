@@ -108,4 +108,4 @@ def reason(error: OSError) -> str:
 
 def no_connection(name: str) -> str:
     """What to say of a name that no connection has."""
-    return f"{name}: there is no such connection; 'tmelink status' lists them"
+    return f"{name}: this lab does not have that connection; 'tmelink status' lists them"

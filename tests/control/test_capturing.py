@@ -64,7 +64,7 @@ def test_a_capture_becomes_a_file_that_ends_by_itself(lab: Process, tmp_path: Pa
 def test_what_is_not_there_is_said(lab: Process) -> None:
     for words, message in (
         (["seen", "host9"], "no element 'host9'"),
-        (["seen", "host0:host0"], "no such connection"),
+        (["seen", "host0:host0"], "does not have that connection"),
         (["seen", "-f", "udp prt 5", "-w", "-"], "not a valid filter expression"),
     ):
         done = subprocess.run([*TMELINK, "capture", *words], capture_output=True, text=True, check=False)

@@ -410,7 +410,7 @@ def test_a_client_whose_certificate_is_revoked_is_told_apart_from_the_others(sit
 def test_a_directory_of_revoked_certificates_must_be_there(site: Site) -> None:
     here, _other = site.net.pair()
     missing = site.net.directory / "nowhere"
-    with pytest.raises(AssertionError, match=f"--crl-verify {missing} dir: there is no such directory"):
+    with pytest.raises(AssertionError, match=f"--crl-verify {missing} dir: this directory does not exist"):
         serve(site, here, f"--crl-verify {missing} dir")
 
 

@@ -151,7 +151,7 @@ def test_a_program_captures_into_a_file_and_into_memory(tmp_path: Path) -> None:
             assert listed(None, outwards.pcapng()).count("ICMP echo request") == 2
             for port in lab["host0"].ports:
                 assert port.inline is None
-            with pytest.raises(ElementError, match="there is no such connection"):
+            with pytest.raises(ElementError, match="this lab does not have that connection"):
                 lab.capture("host0:host0")
             with pytest.raises(ElementError, match="not a valid filter"):
                 lab.capture(filter="icmpp")

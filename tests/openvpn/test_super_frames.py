@@ -14,8 +14,8 @@ from tests.support.fuzzing import examples
 from tests.support.grouped import plain as plain_settings
 from tests.support.packets import Flow, noise
 from tests.support.tls_pair import equals, session, up
-from tests.support.wire import Wire
-from tmelink.frame import Frame, Gso, Run, SuperFrame
+from tests.support.wire import Wire, kept
+from tmelink.frame import Frame, Run, SuperFrame
 from tmelink.offload import segment
 from tmelink.openvpn.data import super_frames
 from tmelink.openvpn.data.super_frames import HEAD, LONGEST, LONGEST_PAYLOAD, SuperFrames
@@ -60,16 +60,6 @@ def negotiated(**options: Any) -> tuple[PointToPoint, PointToPoint]:
     assert here.receive(from_there, 0.1).events == [Up()]
     assert there.receive(from_here, 0.1).events == [Up()]
     return here, there
-
-
-def kept(items: Sequence[Carried]) -> list[tuple[bytes, Gso | None]]:
-    found: list[tuple[bytes, Gso | None]] = []
-    for item in items:
-        if isinstance(item, SuperFrame):
-            found.append((bytes(item.frame), item.gso))
-        else:
-            found += [(bytes(one), None) for one in (item.pieces() if isinstance(item, Run) else [item])]
-    return found
 
 
 def bodies(items: Sequence[Item]) -> list[bytes]:

@@ -12,14 +12,14 @@ import pytest
 
 from tests.support.packets import Flow, noise
 from tests.support.tls_pair import FRAME, equals, session, up
-from tests.support.wire import End, Wire
+from tests.support.wire import End, Wire, kept, pieces
 from tmelink.frame import Gso, Run, SuperFrame
 from tmelink.offload import segment
 from tmelink.openvpn.data import super_frames
 from tmelink.openvpn.data.packet import RECORD
 from tmelink.openvpn.data.record_length import FEWEST, REPORT_SECONDS, RecordLength, Reports
 from tmelink.openvpn.data.slices import MOST
-from tmelink.openvpn.session import Carried, Item, Notice
+from tmelink.openvpn.session import Carried, Notice
 from tmelink.openvpn.tls.session import TlsSession
 
 SIZE = 1400
@@ -50,20 +50,6 @@ def length(of: TlsSession) -> RecordLength:
     return of._length
 
 
-def datagrams(items: Sequence[Item]) -> list[bytes]:
-    return [bytes(one) for item in items for one in (item.pieces() if isinstance(item, Run) else [item])]
-
-
-def kept(items: Sequence[Carried]) -> list[tuple[bytes, Gso | None]]:
-    found: list[tuple[bytes, Gso | None]] = []
-    for item in items:
-        if isinstance(item, SuperFrame):
-            found.append((bytes(item.frame), item.gso))
-        else:
-            found += [(bytes(one), None) for one in datagrams([item])]
-    return found
-
-
 def burst(*, ip: bool = False) -> list[Carried]:
     small = b"\x45" + bytes(39) if ip else FRAME
     sent: list[Carried] = [small]
@@ -90,9 +76,9 @@ def test_a_slices_datagram_is_no_longer_than_a_segments() -> None:
     carried = SuperFrame(*Flow().super_frame(PAYLOAD, SIZE))
     # The kernel says of a TAP's super-frame where its own buffer's header ends, not where TCP's does.
     carried = SuperFrame(carried.frame, carried.gso._replace(header=9000))
-    record = datagrams(wire.client.session.send([carried], wire.now).wire)
+    record = pieces(wire.client.session.send([carried], wire.now).wire)
     length(wire.client.session).most = 0
-    packets = datagrams(wire.client.session.send([carried], wire.now).wire)
+    packets = pieces(wire.client.session.send([carried], wire.now).wire)
     assert max(map(len, record)) == max(map(len, packets))
     assert len(record) <= len(packets)
     assert len(packets) == 43
@@ -105,7 +91,7 @@ def test_what_would_not_fit_one_call_goes_in_packets(size: int) -> None:
     wire = grown(joined())
     carried = SuperFrame(*Flow().super_frame(noise(60_000), size))
     step = wire.client.session.send([carried], wire.now)
-    assert {each[0] >> 3 for each in datagrams(step.wire)} == {9}
+    assert {each[0] >> 3 for each in pieces(step.wire)} == {9}
 
 
 def test_keys_change_under_way() -> None:
@@ -115,7 +101,7 @@ def test_keys_change_under_way() -> None:
     wire.call(wire.client, "renew")
     wire.run(wire.now + 70)  # --hand-window, after which new keys seal
     after = wire.client.session.send(sent, wire.now).wire
-    ids = {each[0] & 7 for each in datagrams(after)}
+    ids = {each[0] & 7 for each in pieces(after)}
     assert ids == {1}
     assert kept(wire.server.session.receive(after, wire.now).frames) == kept(sent)
     late = wire.server.session.receive(before, wire.now)
@@ -133,8 +119,8 @@ def lossy(
     for carried in sent:
         wire.now += 0.002
         step = wire.client.session.send([carried], wire.now)
-        found = [each for each in datagrams(step.wire) if chance.random() >= loss]
-        wire.client.sent += datagrams(step.wire)
+        found = [each for each in pieces(step.wire) if chance.random() >= loss]
+        wire.client.sent += pieces(step.wire)
         if shuffle:
             found += [each for each in found if chance.random() < 0.05]
             found.sort(key=lambda _: chance.random())
@@ -288,4 +274,4 @@ def test_a_session_that_did_not_ask_counts_slices() -> None:
     other = up(equals())
     step = wire.client.session.send([SuperFrame(*Flow().super_frame(PAYLOAD, SIZE))], wire.now)
     assert not other.server.session.receive(step.wire, other.now).frames
-    assert other.server.session.drops == {"unknown opcode": len(datagrams(step.wire))}
+    assert other.server.session.drops == {"unknown opcode": len(pieces(step.wire))}

@@ -6,7 +6,8 @@ While somebody works, a quarter of the examples is tried; TMELINK_FULL=1, as `.c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any, TypeVar
 
 import pytest
@@ -23,6 +24,16 @@ TIMES = float(os.environ.get("TMELINK_FUZZ", USUAL))
 def scaled(count: int) -> int:
     """So many repetitions as a test does of what it asks for; at least one."""
     return max(1, round(count * TIMES))
+
+
+def mutated(chance: Random, good: Sequence[bytes]) -> bytearray:
+    """One of the messages with up to eight bytes that are others, sometimes cut short."""
+    data = bytearray(chance.choice(good))
+    for _ in range(chance.choice((0, 1, 2, 8))):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    if chance.random() < 0.3:
+        del data[chance.randrange(len(data) + 1) :]
+    return data
 
 
 def examples(count: int = 100) -> Callable[[T], T]:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from tmelink.frame import Run, SuperFrame
+from tmelink.frame import Gso, Run, SuperFrame
 from tmelink.openvpn.session import Carried, SessionEvent, Step
 from tmelink.openvpn.tls.session import TlsSession
 
@@ -31,6 +31,17 @@ def pieces(items: Sequence[Carried]) -> list[bytes]:
     for item in items:
         assert not isinstance(item, SuperFrame), "a session without --super-frames handed one over"
         found += map(bytes, item.pieces() if isinstance(item, Run) else [item])
+    return found
+
+
+def kept(items: Sequence[Carried]) -> list[tuple[bytes, Gso | None]]:
+    """Super-frames with their labels, and everything else one by one without any, as copies."""
+    found: list[tuple[bytes, Gso | None]] = []
+    for item in items:
+        if isinstance(item, SuperFrame):
+            found.append((bytes(item.frame), item.gso))
+        else:
+            found += [(piece, None) for piece in pieces([item])]
     return found
 
 

@@ -23,7 +23,7 @@ from scapy.packet import Packet, Raw
 from scapy.utils import checksum
 
 from tests.support.bridge import Bridge, RuledBridge, station
-from tests.support.fuzzing import scaled
+from tests.support.fuzzing import mutated, scaled
 from tmelink import ethernet
 from tmelink.elements.builtin.group_snooping import LAST_SECONDS, MEMBER_SECONDS, MOST_GROUPS, ROUTER_SECONDS
 from tmelink.errors import ElementError
@@ -183,10 +183,5 @@ def test_mutated_messages_are_read_or_passed_over() -> None:
     good = [query(1, 4), query(1, 6), join(1, 4), join(1, 6), leave(1, 4), leave(1, 6)]
     read = 0
     for _ in range(scaled(5_000)):
-        data = bytearray(chance.choice(good))
-        for _ in range(chance.choice((0, 1, 2, 8))):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-        if chance.random() < 0.3:
-            del data[chance.randrange(len(data) + 1) :]
-        read += listeners.parse(data) is not None
+        read += listeners.parse(mutated(chance, good)) is not None
     assert read > 0

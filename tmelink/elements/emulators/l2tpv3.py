@@ -42,8 +42,8 @@ class L2tpV3(Cable):
     """Ethernet in a static L2TPv3 session (RFC 3931): QEMU's `-netdev l2tpv3`, User Mode Linux, `ip l2tp`.
 
     With ports, the session runs over UDP. Without ports, it runs over IP (protocol 115), which needs
-    CAP_NET_RAW. You configure both ends by hand, since there is no control connection. A cookie rejects
-    packets of other sessions, but does not protect the session.
+    CAP_NET_RAW. You configure both ends by hand: tmelink does not speak L2TP's control protocol. A cookie
+    rejects packets of other sessions, but does not protect the session.
     """
 
     example = """\

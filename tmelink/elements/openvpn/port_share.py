@@ -29,7 +29,7 @@ JOURNAL_MODE = 0o640
 class PortShare:
     """Passes connections on to a web server, and records their origin in a directory.
 
-    Raises `ElementError` if there is no such directory.
+    Raises `ElementError` if the directory does not exist.
     """
 
     def __init__(self, share: PortShareOptions, log: Logger) -> None:

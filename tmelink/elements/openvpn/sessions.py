@@ -314,7 +314,7 @@ def _revocations(directory: Path) -> Callable[[int], bool]:
     Where that cannot be found out, the certificate is taken for revoked.
     """
     if not directory.is_dir():
-        raise ElementError(f"--crl-verify {directory} dir: there is no such directory")
+        raise ElementError(f"--crl-verify {directory} dir: this directory does not exist")
 
     def revoked(serial: int) -> bool:
         try:

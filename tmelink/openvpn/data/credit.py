@@ -42,8 +42,8 @@ LONGEST_PATIENCE: Final = 60.0
 """Seconds to which the second grows: a peer that never answers costs nothing."""
 
 LONG: Final = 0.003
-"""Seconds of a round trip from which on nothing is limited: so small a window would be what limits it, and
-on the way bursts are spread out anyhow."""
+"""Seconds of a round trip from which on nothing is limited. So small a window would limit the transfer, and a
+long path spreads bursts anyhow."""
 
 SURE: Final = 32
 """Answers of which none was quicker, before a path is taken for a long one: the peer may have been busy."""

@@ -101,7 +101,7 @@ class RecordLength:
         events = min(max(missing, 0), max(gaps, 0))
         sent = arrived + events
         if events >= MUCH and events * self._datagrams > MUCH * sent * (DOUBT + self._events):
-            self._parts.clear()  # so much worse than before that what was is no guide
+            self._parts.clear()  # the path is much worse now: what it was tells nothing
             self._datagrams = self._events = 0
         self._add(sent, events)
         most = int(INCOMPLETE * self._datagrams / (DOUBT + self._events))
