@@ -33,7 +33,7 @@ LAYERS = [
     {"routing", "sizes"},
     {"ethernet", "ip", "frame"},
     {"arguments", "logs"},
-    {"printable", "errors", "values", "reasons", "resources", "state", "tasks", "timers"},
+    {"printable", "errors", "values", "reasons", "resources", "standing_queue", "state", "tasks", "timers"},
     {"source"},
 ]
 OPENVPN = ["server", "options", "tls", "plain", "data"]

@@ -73,6 +73,10 @@ REASONS: Final[Mapping[str, Reason]] = {
     "not connected": Reason("both", "no element, or no connection of the transport, is at the other side"),
     "lost with the connection": Reason("out", "it waited to be sent when the TCP connection broke"),
     "queue full": Reason("both", "more waits than the queue holds", _SLOW),
+    "queue too long": Reason(
+        "both",
+        "streams kept everything else waiting, so that one of their segments was dropped: they slow down a little",
+    ),
     "bad length": Reason("in", "a length on a TCP connection is impossible: the other end speaks something else"),
     "too many connections": Reason("in", "more connections wait than are kept", _ATTACK),
     "over --shaper": Reason("out", "more was sent than --shaper allows"),

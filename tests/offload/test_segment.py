@@ -13,7 +13,7 @@ from tests.support.packets import Flow, flows, noise
 from tmelink.frame import Burst, Counters, Frame, Gso, Run
 from tmelink.offload.checksum import complete_checksum, pseudo_header
 from tmelink.offload.headers import locate
-from tmelink.offload.segment import ALIKE, MAX_OUTPUT, cut, segment, segmented
+from tmelink.offload.segment import ALIKE, MAX_OUTPUT, cut, segment, segmented, without_one_segment
 
 PROPERTY = examples(150)
 
@@ -280,3 +280,25 @@ def test_alike_frames_fare_as_each_would_alone(frame: bytes, start: int, offset:
     alone = complete_checksum(frame, gso)
     items = cut(Burst([frame] * count, [gso] * count), Counters())
     assert flat(items) == ([] if alone is None else [bytes(alone)] * count)
+
+
+@pytest.mark.parametrize("flow", [Flow(), Flow(6), Flow(ip=True)])
+def test_one_segment_of_the_longest_tcp_super_frame_is_left_out(flow: Flow) -> None:
+    short, short_gso = flow.super_frame(noise(3000), 1000)
+    long, long_gso = flow.super_frame(noise(5000), 1000)
+    udp, udp_gso = Flow(udp=True, ip=flow.ip).super_frame(noise(9000), 1000)
+    burst = Burst([b"lone frame", short, long, udp], [None, short_gso, long_gso, udp_gso])
+    thinned = without_one_segment(burst, ip=flow.ip)
+    assert thinned is not None
+    rest = flow.pieces(noise(5000), 1000)[1:]
+    assert [bytes(frame) for frame in thinned.frames] == [b"lone frame", short, *rest, udp]
+    assert thinned.gso == [None, short_gso, None, None, None, None, udp_gso]
+    assert burst.frames == [b"lone frame", short, long, udp]
+
+
+def test_nothing_but_tcp_is_left_out() -> None:
+    frame, gso = Flow(udp=True).super_frame(noise(3000), 1000)
+    assert without_one_segment(Burst([frame, b"lone"], [gso, None])) is None
+    assert without_one_segment(Burst([b"lone"])) is None
+    tcp, label = Flow().super_frame(noise(3000), 1000)
+    assert without_one_segment(Burst([tcp[:40]], [label])) is None

@@ -56,7 +56,7 @@ MEMBERS = {
 
 FOUNDATIONS = frozenset(
     ("element", "offload", "frame", "ethernet", "ip", "arguments", "values", "errors", "source", "logs",
-     "reasons", "resources", "state", "timers")
+     "reasons", "resources", "standing_queue", "state", "timers")
 )  # fmt: skip
 """What every part may import; the picture names them without arrows."""
 

@@ -14,7 +14,9 @@ import pytest
 from tests.support.aio import run
 from tests.transport.udp_end import End
 from tmelink.frame import Frame, Run
-from tmelink.transport.datagrams import MAX_RUN, MAX_SEGMENTS, Address
+from tmelink.standing_queue import INTERVAL
+from tmelink.transport import datagrams
+from tmelink.transport.datagrams import BULK, MAX_RUN, MAX_SEGMENTS, Address
 
 
 def run_pair(body: Callable[[End, End], Any], family: int = socket.AF_INET, **options: bool) -> None:
@@ -122,5 +124,35 @@ def test_one_that_comes_alone_goes_its_own_way() -> None:
         assert alone[0] == b"one"
         assert b.got + alone[1:] == [bytes(1400)] * 10
         assert (b.received.frames, b.received.bytes) == (11, 14003)
+
+    run_pair(body)
+
+
+@pytest.mark.parametrize("size", [1400, 200])
+def test_a_queue_that_stands_loses_one_long_datagram(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = memoryview(bytes(n % 251 for n in range(size * 40)))
+    runs = [Run(data, size)] * (-(-BULK // len(data)) + 1)
+    each = 40 * len(runs)
+    now = [1000.0]
+    monkeypatch.setattr(datagrams, "monotonic", lambda: now[0])
+
+    async def body(a: End, b: End) -> None:
+        take = b.datagrams.receive
+
+        def slow(items: list[Frame | Run], address: Address) -> None:
+            take(items, address)
+            now[0] += INTERVAL / 2
+
+        b.datagrams.receive = slow
+        lost = 0
+        for _ in range(8):
+            # Everything waits before it is read, and is read in one wakeup.
+            a.datagrams.send(runs, b.address)
+            b.got.clear()
+            b.datagrams._read_many(datagrams.READS)
+            lost += each - len(b.got)
+            assert each - len(b.got) in (0, 1)
+        assert lost == b.received.drops["queue too long"]
+        assert (lost > 2) if size == 1400 else not lost
 
     run_pair(body)

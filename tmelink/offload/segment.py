@@ -161,6 +161,29 @@ def segmented(burst: Burst, sent: Counters, *, ip: bool = False) -> Burst:
     return Burst(frames)
 
 
+def without_one_segment(burst: Burst, *, ip: bool = False) -> Burst | None:
+    """The burst without the first segment of its longest TCP super-frame, which is cut up for it.
+
+    A sender of TCP takes that for congestion, and finds out soon, by the segments that follow. None where
+    no super-frame is TCP's.
+    """
+    frames, labels = burst.frames, burst.gso
+    if labels is None:
+        return None
+    tcp = [index for index, label in enumerate(labels) if label is not None and label.kind in _KINDS]
+    if not tcp:
+        return None
+    at = max(tcp, key=lambda index: len(frames[index]))
+    label = labels[at]
+    run = None if label is None else segment(frames[at], label, ip=ip)
+    if run is None:
+        return None
+    rest = run.pieces()[1:]
+    return Burst(
+        [*frames[:at], *rest, *frames[at + 1 :]], [*labels[:at], *[None] * len(rest), *labels[at + 1 :]]
+    )
+
+
 def _fill_checksums(out: bytearray, stride: int, count: int, at: Headers, checksum: int) -> None:
     """Write the IPv4 header's checksum and the one at `checksum` into every row."""
     fields: NDArray[np.uint16]

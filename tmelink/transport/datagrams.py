@@ -20,6 +20,7 @@ from itertools import groupby
 from time import monotonic
 
 from tmelink.frame import Counters, Frame, Run
+from tmelink.standing_queue import StandingQueue
 from tmelink.transport import reply_address, undelivered
 from tmelink.transport.arena import SIZE, arena
 from tmelink.transport.reply_address import Address as Address
@@ -45,6 +46,12 @@ READS = 64
 BUSY_SECONDS = 100e-6
 """Where something arrives so soon after the last was handled, more is likely to wait. Otherwise only one is
 read: a call that finds nothing costs as much again, most of it for Python's exception."""
+
+BULK = 128 * 1024
+"""Bytes in one wakeup from which on it is asked whether the socket's queue stands."""
+
+LONG = 1000
+"""Bytes of the datagrams that fill it: those of streams, not of keystrokes, voices or old protocols."""
 
 MAX_RUN = 65507 - 20
 """The most bytes of one UDP_SEGMENT call: IPv4's largest UDP payload, less IPv6's longer header."""
@@ -88,6 +95,7 @@ class Datagrams:
         self._lone = [self._arena[:DATAGRAM]]
         self._waiting = False
         self._read_at = 0.0
+        self._queue = StandingQueue()
         self._too_long: int | None = None
         self._segment = segment and sys.platform == "linux" and _accepts(sock, UDP_SEGMENT, 0)
         gro = gro and sys.platform == "linux" and _accepts(sock, UDP_GRO, 1)
@@ -181,10 +189,23 @@ class Datagrams:
             if at + DATAGRAM > SIZE:
                 break
         if items and sender is not None:
+            bulk = at >= BULK
+            if bulk and self._queue.must_drop(monotonic()):
+                self._drop_one(items)
             if len(items) == 1 and self.receive_one is not None and not isinstance(items[0], Run):
                 self.receive_one(items[0], sender)
             else:
                 self.receive(items, sender)
+            if bulk:
+                self._queue.handed_on(monotonic())
+
+    def _drop_one(self, items: list[Frame | Run]) -> None:
+        """Drop the first of a stream's long datagrams."""
+        for at, item in enumerate(items):
+            if isinstance(item, Run) and LONG <= item.size < len(item.data):
+                items[at] = Run(item.data[item.size :], item.size)
+                self.received.drops["queue too long"] += 1
+                return
 
     # What the network says of what was sent
 

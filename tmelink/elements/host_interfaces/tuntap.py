@@ -23,9 +23,11 @@ from tmelink.elements.host_interfaces.host_network import HostNetwork, HostNetwo
 from tmelink.errors import ElementError
 from tmelink.ethernet import derived_mac
 from tmelink.frame import MIN_FRAME, Burst, Frame, Gso, Kind
+from tmelink.offload.segment import without_one_segment
 from tmelink.offload.virtio import HEADER, decode_header, encode_header
 from tmelink.routing.facts import IPInterface
 from tmelink.routing.tunnel import Tunnel
+from tmelink.standing_queue import StandingQueue
 from tmelink.system import interfaces, journal, namespaces, tuntap
 from tmelink.system.journal import Journal
 from tmelink.transport.datagrams import BUSY_SECONDS
@@ -98,6 +100,7 @@ class TunTap(Element):
         self._read: Callable[[], None] = self._read_plain
         self._buffers: list[memoryview] = []
         self._read_at = 0.0
+        self._queue = StandingQueue()
 
     @property
     def interface(self) -> str | None:
@@ -438,9 +441,23 @@ class TunTap(Element):
         if frames and self.ports:
             if len(frames) == 1 and gso is None:
                 self.ports[0].send_one(frames[0])
+            elif gso is None:
+                self.ports[0].send(Burst(frames))
             else:
-                self.ports[0].send(Burst(frames, gso))
+                self._hand_on_labelled(frames, gso)
         self._read_at = monotonic()
+
+    def _hand_on_labelled(self, frames: list[Frame], gso: list[Gso | None]) -> None:
+        """Hand on super-frames; where TCP's keep the queue long, one segment of them is dropped."""
+        port, queue = self.ports[0], self._queue
+        burst = Burst(frames, gso)
+        if queue.must_drop(monotonic(), held=self._read_at == math.inf):
+            thinned = without_one_segment(burst, ip=self.kind == "ip")
+            if thinned is not None:
+                burst = thinned
+                port.drop("queue too long")
+        port.send(burst)
+        queue.handed_on(monotonic())
 
     def receive_one(self, port: Port, frame: Frame) -> None:
         """Write a frame that comes alone."""
