@@ -70,6 +70,7 @@ class Hub:
         end.sent += pieces(step.wire)
         end.frames += pieces(step.frames)
         end.events += step.events
+        end.took(step)
 
     def take(self, steps: Sequence[Addressed]) -> None:
         """The server's steps."""

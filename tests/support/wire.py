@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -53,6 +54,14 @@ class End:
         self.frames: list[bytes] = []
         self.events: list[SessionEvent] = []
         self.sent: list[bytes] = []
+        self._due = math.inf
+
+    def took(self, step: Step) -> None:
+        """A step was carried out: one that says that it brings no deadline closer has not."""
+        due = self.session.deadline()
+        due = math.inf if due is None else due
+        assert due >= self._due or not step.postpones, "a step that postpones has brought a deadline closer"
+        self._due = due
 
     def of(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -91,6 +100,7 @@ class Wire:
                 )
         end.frames += pieces(step.frames)
         end.events += step.events
+        end.took(step)
 
     def send(self, end: End, *frames: bytes) -> None:
         self.do(end, end.session.send(list(frames), self.now))

@@ -189,7 +189,8 @@ class Step(NamedTuple):
     `wire` goes to the peer, `frames` to the machine; `authentic` says that at least one of the datagrams
     given to `receive` was the peer's beyond doubt, sealed in keys that it has agreed on or the last of the
     handshake in which it did, so that a link may follow its address. `answers` go each to the address that
-    stands before it, where somebody begins a session who is not, or not yet, the peer.
+    stands before it, where somebody begins a session who is not, or not yet, the peer. `postpones` says that
+    only data moved, which brings no deadline closer.
     """
 
     wire: Sequence[Item] = ()
@@ -197,6 +198,7 @@ class Step(NamedTuple):
     events: Sequence[SessionEvent] = ()
     authentic: bool = False
     answers: Sequence[tuple[Hashable, Sequence[Item]]] = ()
+    postpones: bool = False
 
 
 NOTHING = Step()

@@ -120,7 +120,7 @@ class SessionDriver:
             self._deliver(step.frames)
         for event in step.events:
             self._event(event)
-        if not self._closed:
+        if not step.postpones and not self._closed:
             self._timer.arm(self.session.deadline())
 
     def respond(self, answer: str) -> None:

@@ -192,7 +192,7 @@ class PointToPoint:
         liveness.last_sent = now
         if liveness.quiet_seconds:
             liveness.active(frame.size(payloads), now)
-        return Step(wire)
+        return Step(wire, postpones=True)
 
     def _payloads(self, frames: Sequence[Item]) -> Sequence[Item]:
         frames = self._bounds.within(frames)
@@ -355,7 +355,9 @@ class PointToPoint:
             liveness.active(frame.size(frames), now)
         if self._mss and frames:
             frames = clamped(frames, self._mss, ip=self._ip)
-        return Step(self._seal_messages(replies, now) if replies else (), frames, events, True)
+        if not replies and not events:
+            return Step((), frames, (), True, (), True)
+        return Step(self._seal_messages(replies, now), frames, events, True)
 
     def _check_first_frames(self, frames: Sequence[Carried]) -> list[SessionEvent]:
         """What there is to say of the first frames."""

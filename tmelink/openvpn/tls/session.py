@@ -200,10 +200,11 @@ class TlsSession:
                 self._notice(source, frame.size((packets,) if isinstance(packets, Run) else packets), now)
         authentic |= self._proven
         self._proven = False
+        liveness = self._liveness
         if authentic or alive:
-            self._liveness.last_received = now
-        if authentic:
-            self._liveness.unheard = False
+            liveness.last_received = now
+        if authentic and liveness.unheard:
+            liveness.unheard, control = False, True  # a timer may run since now
         return self._finish(now, frames, authentic) if control else self._after_data(frames, authentic, now)
 
     def _after_data(self, frames: list[Carried], authentic: bool, now: float) -> Step:
@@ -213,7 +214,7 @@ class TlsSession:
             self._seal_message(reports.message(now), now)
         if self._wire or self._answers or self._events or self._keyring.needs_rekey():
             return self._finish(now, frames, authentic)
-        return Step((), frames, (), authentic) if frames or authentic else NOTHING
+        return Step((), frames, (), authentic, (), True) if frames or authentic else NOTHING
 
     def _notice(self, source: Hashable, size: int, now: float) -> None:
         """A server over UDP tells a client of an earlier run that this one has begun."""
@@ -253,7 +254,7 @@ class TlsSession:
         if self._keyring.needs_rekey():
             step = self._finish(now)
             return Step([*wire, *step.wire], (), step.events, False, step.answers)
-        return Step(wire)
+        return Step(wire, postpones=True)
 
     def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:
         """The data packet of an ordinary frame, under keys that last."""
