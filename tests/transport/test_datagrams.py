@@ -156,3 +156,33 @@ def test_a_queue_that_stands_loses_one_long_datagram(size: int, monkeypatch: pyt
         assert (lost > 2) if size == 1400 else not lost
 
     run_pair(body)
+
+
+def test_datagrams_of_senders_in_turn_are_handed_on_by_sender() -> None:
+    async def body(a: End, b: End) -> None:
+        calls: list[tuple[Address, list[bytes]]] = []
+
+        def take(items: list[Frame | Run], address: Address) -> None:
+            assert b.received.frames == sum(len(got) for _, got in calls) + len(items)
+            calls.append((address, [bytes(item) for item in items if not isinstance(item, Run)]))
+            b.changed.set()
+
+        b.datagrams.receive = take
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two,
+        ):
+            for number in range(20):
+                for sender in (one, two):
+                    sender.sendto(bytes([number]), b.address)
+            addresses = [("127.0.0.1", sender.getsockname()[1]) for sender in (one, two)]
+            async with asyncio.timeout(10):
+                while b.received.frames < 40:
+                    b.changed.clear()
+                    await b.changed.wait()
+            for address in addresses:
+                got = [datagram for sender, several in calls for datagram in several if sender == address]
+                assert got == [bytes([number]) for number in range(20)]
+            assert len(calls) < 10
+
+    run_pair(body)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from time import monotonic
 
+from tmelink import frame
 from tmelink.frame import Counters, Frame, Run
 from tmelink.standing_queue import StandingQueue
 from tmelink.transport import reply_address, undelivered
@@ -150,27 +151,26 @@ class Datagrams:
             receive_one(data, address)
 
     def _read_many(self, reads: int) -> None:
+        """Read what has come, and hand it on by sender: what one has sent stays in its order."""
         arena, at = self._arena, 0
-        items: list[Frame | Run] = []
+        by_sender: dict[Address, list[Frame | Run]] = {}
         sender: Address | None = None
-        received = self.received
+        items: list[Frame | Run] = []
         room, replies = self._room, self._replies
         recvmsg_into = self.sock.recvmsg_into
         for _ in range(reads):
             try:
                 length, control, _flags, address = recvmsg_into([arena[at : at + DATAGRAM]], room)
             except BlockingIOError:
-                if not items:
+                if not by_sender:
                     self._read_errors()
                 break
             except OSError as error:
                 self._late_error(error)
                 continue
             if address != sender:
-                if items and sender is not None:
-                    self.receive(items, sender)
-                    items = []
                 sender = address
+                items = by_sender.setdefault(address, [])
             data = arena[at : at + length]
             size = length
             for item in control:
@@ -178,34 +178,33 @@ class Datagrams:
                     size = struct.unpack_from("=i", item[2])[0]
                 elif replies is not None:
                     replies.heard(address, item)
-            received.bytes += length
-            if 0 < size < length:
-                received.frames += math.ceil(length / size)
-                items.append(Run(data, size))
-            else:
-                received.frames += 1
-                items.append(data)
+            items.append(Run(data, size) if 0 < size < length else data)
             at += length
             if at + DATAGRAM > SIZE:
                 break
-        if items and sender is not None:
-            bulk = at >= BULK
-            if bulk and self._queue.must_drop(monotonic()):
-                self._drop_one(items)
+        bulk = at >= BULK
+        stands = bulk and self._queue.must_drop(monotonic())
+        for sender, items in by_sender.items():
+            received = self.received  # whom it is for may change under way
+            received.frames += frame.count(items)
+            received.bytes += frame.size(items)
+            if stands:
+                stands = not self._drop_one(items)
             if len(items) == 1 and self.receive_one is not None and not isinstance(items[0], Run):
                 self.receive_one(items[0], sender)
             else:
                 self.receive(items, sender)
-            if bulk:
-                self._queue.handed_on(monotonic())
+        if bulk:
+            self._queue.handed_on(monotonic())
 
-    def _drop_one(self, items: list[Frame | Run]) -> None:
-        """Drop the first of a stream's long datagrams."""
+    def _drop_one(self, items: list[Frame | Run]) -> bool:
+        """Drop the first of a stream's long datagrams; returns whether there was one."""
         for at, item in enumerate(items):
             if isinstance(item, Run) and LONG <= item.size < len(item.data):
                 items[at] = Run(item.data[item.size :], item.size)
                 self.received.drops["queue too long"] += 1
-                return
+                return True
+        return False
 
     # What the network says of what was sent
 
