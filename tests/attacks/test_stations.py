@@ -47,7 +47,7 @@ class Lab:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.sent: set[int] = set()
         self.drops = Counter[str]()
-        self.bridge = ServerBridge("switch", self._send, self.drops, ageing=None, **options)
+        self.bridge = ServerBridge("switch", self._send, self._send, self.drops, ageing=None, **options)
         self.machine, outer = Own(offload=False), Machine(offload=False)
         self.port = outer.port()
         connect(self.machine.port(), self.port)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import pytest
 
@@ -64,6 +64,54 @@ def test_datagrams_of_several_clients_may_come_together() -> None:
     assert [client for client, _ in hub.frames] == [0, 1, 1, 0, 0, 1]
     assert all(frame == FRAME[:-1] + bytes([client]) for client, frame in hub.frames)
     assert hub.server.session(0).drops == {"repeated packet": 1}
+
+
+def test_a_datagram_and_a_frame_that_come_alone_fare_as_others() -> None:
+    hub = Hub()
+    hosts = addresses(2)
+    for name, address in enumerate(hosts):
+        hub.client(address, name)
+    hub.run(5)
+    for number, address in enumerate(hosts):
+        hub.send(address, FRAME)
+        hub.run(6)  # the first one shows that the client has its keys
+        [packet] = pieces(hub.ends[address].session.send([FRAME], hub.now).wire)
+        assert hub.server.open_one(packet, address, hub.now) == (number, FRAME)
+        assert hub.server.open_one(packet, address, hub.now) == []
+        assert hub.server.session(number).drops == {"repeated packet": 1}
+        sealed = hub.server.seal_one(number, FRAME, hub.now)
+        assert sealed is not None
+        wire, towards = sealed
+        assert towards == address
+        assert hub.ends[address].session.receive(wire, hub.now).frames == [FRAME]
+    assert hub.server.seal_one(2, FRAME, hub.now) is None
+    assert hub.server.seal_one(0, FRAME * 20, hub.now) is None
+    [packet] = pieces(hub.ends[hosts[0]].session.send([FRAME], hub.now).wire)
+    [moved] = steps(hub, packet, "elsewhere")
+    assert (moved.client, moved.address, pieces(moved.step.frames)) == (0, "elsewhere", [FRAME])
+    for noise in (b"", b"\x48", b"\x48\0\0\7" + bytes(60), RESET, b"\x48\0\0\1" + bytes(60)):
+        assert all(not step.step.frames for step in steps(hub, noise, hosts[1]))
+    expected = {"repeated packet": 1, "data packet too short": 1, "unknown epoch": 1}
+    assert hub.server.session(1).drops == expected
+    assert hub.server.drops["data packet of no client"] > 0
+
+
+def test_a_client_over_tcp_gets_no_datagram_of_a_frame_that_goes_alone() -> None:
+    hub = Hub()
+    hub.connected("stream")
+    hub.client("stream", stream=True)
+    hub.run(5)
+    assert hub.ends["stream"].of(Up)
+    assert hub.server.seal_one(0, FRAME, hub.now) is None
+    [packet] = pieces(hub.ends["stream"].session.send([FRAME], hub.now).wire)
+    assert all(step.client is None for step in steps(hub, packet, "stream"))
+
+
+def steps(hub: Hub, datagram: bytes, address: Hashable) -> list[Addressed]:
+    """What a server makes of a datagram that came alone and holds more, or less, than a frame."""
+    opened = hub.server.open_one(datagram, address, hub.now)
+    assert isinstance(opened, list)
+    return opened
 
 
 def test_keys_are_renewed_for_each_client() -> None:

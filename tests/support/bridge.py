@@ -39,6 +39,9 @@ class Recorder(Element):
     def send(self, *frames: Frame, gso: list[Gso | None] | None = None) -> None:
         self.ports[0].send(Burst(list(frames), gso))
 
+    def send_one(self, frame: Frame) -> None:
+        self.ports[0].send_one(frame)
+
     def taken(self) -> list[bytes]:
         bursts, self.bursts = self.bursts, []
         return [bytes(frame) for burst in bursts for frame in burst.frames]

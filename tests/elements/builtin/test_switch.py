@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.aio import eventually
-from tests.support.bridge import BROADCAST, Bridge, Recorder, frame, station
+from tests.support.bridge import BROADCAST, Bridge, Recorder, RuledBridge, frame, station
 from tests.support.fuzzing import examples
 from tests.support.sockets import free_port
 from tmelink import ethernet
@@ -28,6 +28,7 @@ from tmelink.frame import Burst, Frame, Gso
 from tmelink.machine import load
 from tmelink.runtime import Lab
 from tmelink.source import Mistake, Place, Source, Word
+from tmelink.stack import arp
 
 SPANNING_TREE = bytes.fromhex("0180c2000000")
 LABEL = Gso(1, 1448, 66, 34, 16)
@@ -324,6 +325,48 @@ def test_it_forwards_as_a_plain_bridge_would() -> None:
                     expected[end].append(one)
         bridge.ends[port].send(*burst)
         assert bridge.taken() == expected
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize("rules", [["", "", "", ""], ["vlan access 10", "vlan access 10", "", ""]], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_frames_that_come_alone_fare_as_in_bursts(seed: int, rules: list[str], transparent: bool) -> None:
+    """Stations move, fall silent, and say which IP addresses they have; some frames are none."""
+    source = random.Random(seed)
+    places = [*map(station, range(8)), BROADCAST, SPANNING_TREE, bytes.fromhex("01005e000001")]
+    sent = []
+    for _ in range(600):
+        to, own = source.choice(places), station(source.randrange(8))
+        whole = frame(to, own, source.randbytes(4))
+        if source.random() < 0.2:
+            whole = arp.build(arp.Arp(arp.REPLY, own, own[2:], to, to[2:]), to)
+        sent.append(
+            (source.randrange(4), source.choice((0.0, 1.0, 60.0)), whole[: source.choice((99, 99, 13))])
+        )
+    found = []
+    for alone in (False, True):
+        bridge = RuledBridge(*rules, ageing=100.0, transparent=transparent)
+        for end, pause, one in sent:
+            bridge.clock.now += pause
+            (bridge.ends[end].send_one if alone else bridge.ends[end].send)(one)
+        ports, learnt = bridge.switch.ports, bridge.switch.learning
+        stations = [(mac, ports.index(port), age) for mac, port, age in bridge.switch.table()]
+        addresses = [bridge.switch._addresses.of(mac) for mac, _, _ in stations]
+        sent_on = [(port.sent.frames, port.sent.bytes, dict(port.sent.drops)) for port in ports]
+        found.append((bridge.taken(), stations, addresses, sent_on, learnt.frames))
+    assert found[0] == found[1]
+    assert all(found[0][0])
+
+
+def test_a_frame_that_comes_alone_for_a_known_station_goes_on_without_a_burst() -> None:
+    bridge = Bridge()
+    bridge.ends[1].send(frame(BROADCAST, 2))
+    bridge.taken()
+    lone: list[Frame] = []
+    bridge.ends[1].receive_one = lambda port, frame: lone.append(frame)  # type: ignore[method-assign]
+    bridge.ends[0].send_one(frame(2, 1))
+    assert lone == [frame(2, 1)]
+    assert bridge.taken() == [[], [], []]
 
 
 # What it cannot work with is named

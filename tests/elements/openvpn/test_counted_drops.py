@@ -27,9 +27,14 @@ def test_a_link_that_is_connected_to_nothing_counts_the_frames_of_a_run() -> Non
 
 def test_a_servers_bridge_counts_the_frames_of_a_client_that_is_gone() -> None:
     drops: Counter[str] = Counter()
-    bridge = ServerBridge("server", lambda client, items: None, drops, client_to_client=True, ageing=None)
+    bridge = ServerBridge("server", _nobody, _nobody, drops, client_to_client=True, ageing=None)
     bridge.from_client(3, RUN)
-    assert drops == {"frame of no client": FRAMES}
+    bridge.one_from_client(3, bytes(60))
+    assert drops == {"frame of no client": FRAMES + 1}
+
+
+def _nobody(client: int, items: object) -> None:
+    pass
 
 
 def test_a_server_counts_the_frames_for_a_client_that_is_gone() -> None:

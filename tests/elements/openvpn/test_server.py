@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
+from itertools import product
+from random import Random
 
 import pytest
 
@@ -14,7 +17,7 @@ from tmelink.element import Port, connect
 from tmelink.elements.openvpn.server_bridge import ServerBridge
 from tmelink.elements.openvpn.server_router import ServerRouter
 from tmelink.errors import MachineError
-from tmelink.frame import Burst, Counters
+from tmelink.frame import Burst, Counters, Frame
 from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.session import Item
 
@@ -77,8 +80,11 @@ class Clients:
     def __init__(self) -> None:
         self.got: dict[int, list[bytes]] = {}
 
-    def send(self, client: int, items: list[Item]) -> None:
+    def send(self, client: int, items: Sequence[Item]) -> None:
         self.got.setdefault(client, []).extend(bytes(item) for item in items)  # type: ignore[arg-type]
+
+    def send_one(self, client: int, frame: Frame) -> None:
+        self.got.setdefault(client, []).append(bytes(frame))
 
 
 def machine_at(fabric: ServerBridge | ServerRouter) -> tuple[Machine, Port]:
@@ -94,7 +100,9 @@ def machine_at(fabric: ServerBridge | ServerRouter) -> tuple[Machine, Port]:
 def test_clients_reach_each_other_only_if_they_may(together: bool) -> None:
     async def main() -> None:
         clients, drops = Clients(), Counter[str]()
-        fabric = ServerBridge("switch", clients.send, drops, client_to_client=together, ageing=None)  # type: ignore[arg-type]
+        fabric = ServerBridge(
+            "switch", clients.send, clients.send_one, drops, client_to_client=together, ageing=None
+        )
         await fabric.open()
         machine, port = machine_at(fabric)
         for client in (0, 1, 2):
@@ -117,6 +125,85 @@ def test_clients_reach_each_other_only_if_they_may(together: bool) -> None:
     run(main)
 
 
+MACS = [b"\x02\0\0\0\0" + bytes((number,)) for number in range(5)]
+"""The machine's, three clients', and one that nobody has."""
+
+
+WHERETO: list[int | bytes] = [0, 1, 2, 3, 4, b"\xff" * 6, b"\x01" * 6]
+
+
+def between(source: int, destination: int | bytes) -> bytes:
+    at = destination if isinstance(destination, bytes) else MACS[destination]
+    return at + MACS[source] + b"\x88\xb5" + bytes(46)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_that_come_alone_fare_as_in_bursts(together: bool, seed: int) -> None:
+    async def main() -> None:
+        random = Random(seed)
+        told = []
+        for _ in range(200):
+            sender, source = random.randrange(4), random.choice([0, 1, 2, 3, 3])
+            told.append((sender, between(source, random.choice(WHERETO))))
+        found = []
+        for alone in (False, True):
+            clients, drops = Clients(), Counter[str]()
+            fabric = ServerBridge(
+                "switch", clients.send, clients.send_one, drops, client_to_client=together, ageing=None
+            )
+            await fabric.open()
+            machine, port = machine_at(fabric)
+            for client in (1, 2, 3):
+                fabric.join(client, f"client {client}", Welcome())
+            for sender, each in told:
+                if sender and alone:
+                    fabric.one_from_client(sender, each)
+                elif sender:
+                    fabric.from_client(sender, [each])
+                elif alone:
+                    fabric.one_from_machine(port, each)
+                else:
+                    fabric.from_machine(port, Burst([each]))
+            stations = fabric.stations()
+            found.append((clients.got, machine.frames, drops, stations))
+            await fabric.close()
+        assert found[0] == found[1]
+        assert found[0][0]
+        assert found[0][1]
+
+    run(main)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_packets_that_come_alone_fare_as_in_bursts(together: bool) -> None:
+    hosts = ["10.8.0.1", "10.8.0.2", "10.8.0.3", "10.8.0.9", "224.0.0.1", "255.255.255.255"]
+    told = [(sender, packet(*ends)) for sender in range(3) for ends in product(hosts, hosts)]
+    told += [(sender, b"nothing of IP") for sender in range(3)]
+    found = []
+    for alone in (False, True):
+        clients, received, notes = Clients(), Counters(), list[str]()
+        fabric = ServerRouter(
+            clients.send, clients.send_one, received, notes.append, client_to_client=together
+        )
+        machine, port = machine_at(fabric)
+        for client in (1, 2):
+            fabric.join(client, "", Welcome(address=IPv4Address(f"10.8.0.{client + 1}")))
+        for sender, each in told:
+            if sender and alone:
+                fabric.one_from_client(sender, each)
+            elif sender:
+                fabric.from_client(sender, [each])
+            elif alone:
+                fabric.one_from_machine(port, each)
+            else:
+                fabric.from_machine(port, Burst([each]))
+        found.append((clients.got, machine.frames, received.drops))
+    assert found[0] == found[1]
+    assert found[0][0]
+    assert found[0][1]
+
+
 def packet(source: str, destination: str) -> bytes:
     head = bytes((0x45, 0, 0, 20)) + bytes(8)
     return head + IPv4Address(source).packed + IPv4Address(destination).packed
@@ -124,7 +211,7 @@ def packet(source: str, destination: str) -> bytes:
 
 def test_packets_go_where_their_address_is() -> None:
     clients, received, notes = Clients(), Counters(), list[str]()
-    fabric = ServerRouter(clients.send, received, notes.append, client_to_client=True)  # type: ignore[arg-type]
+    fabric = ServerRouter(clients.send, clients.send_one, received, notes.append, client_to_client=True)
     machine, port = machine_at(fabric)
     fabric.join(0, "amy", Welcome(address=IPv4Address("10.8.0.2"), routes=(IPv4Network("10.9.0.0/24"),)))
     fabric.join(1, "bob", Welcome(address=IPv4Address("10.8.0.3"), routes=(IPv4Network("10.9.0.0/24"),)))

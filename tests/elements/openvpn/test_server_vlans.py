@@ -11,7 +11,7 @@ import pytest
 from tests.support.machines import Machine
 from tmelink.element import connect
 from tmelink.elements.openvpn.server_bridge import ServerBridge
-from tmelink.frame import Burst, Run
+from tmelink.frame import Burst, Frame, Run
 from tmelink.openvpn.options.values import ServerVlans
 from tmelink.openvpn.server.client_config import Welcome
 from tmelink.openvpn.session import Item
@@ -32,7 +32,13 @@ class Server:
         self.drops = Counter[str]()
         self.got: dict[int, list[bytes]] = {}
         self.bridge = ServerBridge(
-            "switch", self._send, self.drops, client_to_client=together, ageing=None, vlans=vlans
+            "switch",
+            self._send,
+            self._send_one,
+            self.drops,
+            client_to_client=together,
+            ageing=None,
+            vlans=vlans,
         )
         self.machine, outer = Machine(offload=False), Machine(offload=False)
         self.port = outer.port()
@@ -43,6 +49,9 @@ class Server:
         for item in items:
             assert not isinstance(item, Run)
             self.got.setdefault(client, []).append(bytes(item))
+
+    def _send_one(self, client: int, frame: Frame) -> None:
+        self._send(client, [frame])
 
     def join(self, *welcomes: Welcome) -> None:
         for number, welcome in enumerate(welcomes):

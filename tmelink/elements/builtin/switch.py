@@ -132,6 +132,39 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
         finally:
             self._under_way.pop()
 
+    def receive_one(self, port: Port, frame: Frame) -> None:
+        """The same for a frame that comes alone, in few steps where it is for a station that is known."""
+        loop = self._loop
+        if (
+            loop is None
+            or self._rules
+            or self._cut
+            or self._tree is not None
+            or self._under_way
+            or len(frame) < MIN_FRAME
+        ):
+            self.receive(port, Burst([frame]))
+            return
+        destination, source = _ADDRESSES.unpack_from(frame)
+        station = self._stations.get(destination)  # never of a group's address
+        now = loop.time()
+        if station is None or destination == source or self._is_lost(station, now):
+            self.receive(port, Burst([frame]))
+            return
+        refused = self._locate(source, port, now)
+        if refused:
+            port.drop(refused)
+            return
+        if source not in self._addresses:
+            self._addresses.hear(frame, b"", self._stations)
+        if station.port is port:
+            return
+        self._under_way.append(Burst([frame]))
+        try:
+            station.port.send_one(frame)
+        finally:
+            self._under_way.pop()
+
     def _comes_back(self, burst: Burst) -> bool:
         """Whether this is a part of what is being forwarded already: connections form a loop.
 

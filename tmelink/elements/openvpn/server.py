@@ -36,7 +36,7 @@ from tmelink.elements.openvpn.password_checks import PasswordChecks
 from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.server_bridge import ServerBridge
 from tmelink.elements.openvpn.server_router import ServerRouter
-from tmelink.elements.openvpn.sessions import Files, tls_parts, tls_settings, wall_clock
+from tmelink.elements.openvpn.sessions import Files, longest_super_frame, tls_parts, tls_settings, wall_clock
 from tmelink.errors import ElementError, PortError
 from tmelink.frame import Burst, Frame
 from tmelink.openvpn.monitoring.status import Snapshot
@@ -47,7 +47,7 @@ from tmelink.openvpn.tls.push_messages import UPDATABLE, PushedChange
 from tmelink.source import Word
 from tmelink.timers import DeadlineTimer
 from tmelink.transport import sockets
-from tmelink.transport.datagrams import Address
+from tmelink.transport.datagrams import MAX_RUN, Address
 from tmelink.transport.streams import Stream
 
 
@@ -84,6 +84,7 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
         if self._ip:
             self._fabric = ServerRouter(
                 self._send,
+                self._send_one,
                 self.received,
                 lambda text: self.log.warning("%s", text),
                 client_to_client=options.client_to_client,
@@ -93,6 +94,7 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
             self._fabric = ServerBridge(
                 f"{name} switch",
                 self._send,
+                self._send_one,
                 self.received.drops,
                 client_to_client=options.client_to_client,
                 ageing=None if stale is None else max(1, stale[0]),
@@ -142,6 +144,12 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
         port = super().port(words)
         self._fabric.add_machine(port)
         return port
+
+    def longest(self, port: Port) -> int | None:
+        """The size of a super-frame that becomes one run of datagrams, as of a link."""
+        if not (self.segment and self.arguments.proto.startswith("udp")):
+            return None
+        return longest_super_frame(self.arguments, MAX_RUN)
 
     def session_drops(self) -> Iterable[Counter[str]]:
         """Of all clients together."""
@@ -253,6 +261,24 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
         else:
             self._fabric.from_machine(port, burst)
 
+    def receive_one(self, port: Port, frame: Frame) -> None:
+        """A frame from the machine that comes alone."""
+        if self._server is None:
+            port.drop("not open")
+        else:
+            self._fabric.one_from_machine(port, frame)
+
+    def _send_one(self, client: int, frame: Frame) -> None:
+        """A frame for a client that goes alone."""
+        sealed = None if self._server is None else self._server.seal_one(client, frame, self._now)
+        if sealed is None:
+            self._send(client, (frame,))
+            return
+        wire, address = sealed
+        self._listeners.send(wire, cast(Address, address))
+        if (known := self._clients.get(client)) is not None:
+            known.bytes_sent += wire_bytes(wire)
+
     def _send(self, client: int, items: Sequence[Item]) -> None:
         """Frames for a client."""
         server = self._server
@@ -282,7 +308,16 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
 
     def arrived_one(self, datagram: Frame, address: Address) -> None:
         """Take a datagram over UDP."""
-        self.arrived([datagram], address)
+        assert self._server is not None, "the socket is closed with it"
+        opened = self._server.open_one(datagram, address, self._now)
+        if isinstance(opened, list):
+            self._take(opened, [datagram])
+            return
+        client, frame = opened
+        self._listeners.remember(address)
+        if (known := self._clients.get(client)) is not None:
+            known.bytes_received += len(datagram)
+        self._fabric.one_from_client(client, frame)
 
     def _take(self, steps: Sequence[Addressed], items: Sequence[Item]) -> None:
         """Carry out what follows from datagrams that came."""

@@ -17,7 +17,7 @@ from tmelink.elements.builtin.station_addresses import MAC
 from tmelink.elements.builtin.switch_arguments import SwitchArguments
 from tmelink.elements.openvpn.guarded_switch import GuardedSwitch
 from tmelink.elements.openvpn.server_frames import frames_of
-from tmelink.frame import Burst
+from tmelink.frame import Burst, Frame
 from tmelink.offload import cut
 from tmelink.openvpn.options.values import ServerVlans
 from tmelink.openvpn.server.client_config import Welcome
@@ -26,12 +26,18 @@ from tmelink.values import HIGHEST_VLAN
 
 
 class _Side(Element):
-    """The element behind one port of the switch; `deliver` takes what the switch sends there."""
+    """The element behind one port of the switch; `deliver` takes what the switch sends there.
 
-    def __init__(self, name: str, deliver: Callable[[Port, Burst], None]) -> None:
+    `deliver_one` takes a frame that comes alone.
+    """
+
+    def __init__(
+        self, name: str, deliver: Callable[[Port, Burst], None], deliver_one: Callable[[Frame], None]
+    ) -> None:
         super().__init__("side", None)
         self.name = name
         self._deliver = deliver
+        self._deliver_one = deliver_one
 
     def make_port(self) -> Port:
         return Port(self, offload=True)
@@ -39,9 +45,14 @@ class _Side(Element):
     def receive(self, port: Port, burst: Burst) -> None:
         self._deliver(port, burst)
 
+    def receive_one(self, port: Port, frame: Frame) -> None:
+        self._deliver_one(frame)
+
 
 class ServerBridge:
-    """`send(client, items)` takes frames for a client; `drops` counts frames that no client may get.
+    """`send(client, items)` takes frames for a client, `send_one` one that goes alone.
+
+    `drops` counts frames that no client may get.
 
     Unless `client_to_client`, clients reach the machine's connections and not each other. `quota` is how many
     stations there may be behind a client. `vlans` says how VLANs are told apart, None that they are not.
@@ -51,6 +62,7 @@ class ServerBridge:
         self,
         name: str,
         send: Callable[[int, Sequence[Item]], None],
+        send_one: Callable[[int, Frame], None],
         drops: Counter[str],
         *,
         client_to_client: bool,
@@ -67,6 +79,7 @@ class ServerBridge:
         )
         self._vlans = vlans
         self._send = send
+        self._send_one = send_one
         self._drops = drops
         self._isolated = not client_to_client
         self._from_client = False
@@ -84,7 +97,7 @@ class ServerBridge:
     def add_machine(self, port: Port) -> None:
         """Add a connection of the server element itself."""
         self._machine[port] = self._plug(
-            _Side("here", lambda _side, burst: port.send(burst)),
+            _Side("here", lambda _side, burst: port.send(burst), port.send_one),
             None if self._vlans is None else _own_rules(self._vlans),
         )
 
@@ -97,8 +110,14 @@ class ServerBridge:
             else:
                 self._send(client, cut(burst, port.sent))
 
+        def deliver_one(frame: Frame) -> None:
+            if self._isolated and self._from_client:
+                self._drops["no --client-to-client"] += 1
+            else:
+                self._send_one(client, frame)
+
         side = self._clients[client] = self._plug(
-            _Side(f"client {client} '{name}'", deliver),
+            _Side(f"client {client} '{name}'", deliver, deliver_one),
             None if self._vlans is None else _client_rules(self._vlans, welcome),
         )
         assert side.peer is not None
@@ -139,6 +158,26 @@ class ServerBridge:
         before, self._from_client = self._from_client, False
         try:
             self._machine[port].send(burst)
+        finally:
+            self._from_client = before
+
+    def one_from_client(self, client: int, frame: Frame) -> None:
+        """A frame from a client that comes alone."""
+        side = self._clients.get(client)
+        if side is None:
+            self._drops["frame of no client"] += 1
+            return
+        before, self._from_client = self._from_client, True
+        try:
+            side.send_one(frame)
+        finally:
+            self._from_client = before
+
+    def one_from_machine(self, port: Port, frame: Frame) -> None:
+        """A frame from one of the machine's connections that comes alone."""
+        before, self._from_client = self._from_client, False
+        try:
+            self._machine[port].send_one(frame)
         finally:
             self._from_client = before
 

@@ -24,17 +24,22 @@ MACHINE = -1
 
 
 class ServerRouter:
-    """`send(client, items)` takes packets for a client; `received.drops` counts undeliverable packets."""
+    """`send(client, items)` takes packets for a client, `send_one` one that goes alone.
+
+    `received.drops` counts undeliverable packets.
+    """
 
     def __init__(
         self,
         send: Callable[[int, Sequence[Item]], None],
+        send_one: Callable[[int, Frame], None],
         received: Counters,
         note: Callable[[str], None],
         *,
         client_to_client: bool,
     ) -> None:
         self._send = send
+        self._send_one = send_one
         self._received = received
         self._note = note
         self._client_to_client = client_to_client
@@ -77,6 +82,28 @@ class ServerRouter:
     def from_machine(self, port: Port, burst: Burst) -> None:
         """Packets from the machine."""
         self._divide(burst, self._targets_to, MACHINE)
+
+    def one_from_client(self, client: int, packet: Frame) -> None:
+        """A packet from a client that comes alone."""
+        self._pass_one(packet, self._targets_from(client, _head(packet)), client)
+
+    def one_from_machine(self, port: Port, packet: Frame) -> None:
+        """A packet from the machine that comes alone."""
+        self._pass_one(packet, self._targets_to(_head(packet)), MACHINE)
+
+    def _pass_one(self, packet: Frame, targets: Sequence[int] | str, sender: int) -> None:
+        if isinstance(targets, str):
+            self._received.drops[targets] += 1
+            return
+        for target in targets:
+            if target == sender:
+                continue
+            if target != MACHINE:
+                self._send_one(target, packet)
+            elif self._ports:
+                self._ports[0].send_one(packet)
+            else:
+                self._received.drops["not connected"] += 1
 
     def _targets_from(self, client: int, head: Head) -> Sequence[int] | str:
         source, destination = head

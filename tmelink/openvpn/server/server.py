@@ -18,7 +18,7 @@ from tmelink import frame
 from tmelink.errors import ProtocolError
 from tmelink.frame import Frame, Run
 from tmelink.openvpn.data.arrivals import grouped, is_data
-from tmelink.openvpn.data.packet import DATA_V1, HEADER
+from tmelink.openvpn.data.packet import DATA_V1, DATA_V2, HEADER
 from tmelink.openvpn.session import NOTHING, Exit, Item, Joining, Restart, Step
 from tmelink.openvpn.tls.cookie import Cookies, Proven, UnknownSession
 from tmelink.openvpn.tls.engine import TlsContext
@@ -191,6 +191,23 @@ class TlsServer:
         step = found.session.send(frames, now)
         return self._after(found, step, now) if step.events else found.addressed(step)
 
+    def open_one(self, datagram: Frame, address: Hashable, now: float) -> tuple[int, Frame] | list[Addressed]:
+        """A client's number and its frame, out of a datagram that came alone over UDP; else as `receive`."""
+        client = self._clients.get(_peer(datagram))
+        if client is None or client.stream or client.address != address or datagram[0] >> 3 != DATA_V2:
+            return self.receive((datagram,), address, now)
+        opened = client.session.open_one(datagram, now)
+        if isinstance(opened, Step):
+            return self._taken(client, opened, address, now)
+        return client.number, opened
+
+    def seal_one(self, client: int, frame: Frame, now: float) -> tuple[Sequence[Item], Hashable] | None:
+        """The datagram of a frame that goes alone over UDP, and its address; None leaves it to `send`."""
+        found = self._clients.get(client)
+        if found is None or found.stream or (wire := found.session.seal_one(frame, now)) is None:
+            return None
+        return wire, found.address
+
     def _data(self, peer: int, items: Sequence[Item], address: Hashable, now: float) -> list[Addressed]:
         """Data packets of one client, told by its number or by its address."""
         client = self._by_address.get(address) if peer == UNDEFINED_PEER else self._clients.get(peer)
@@ -220,7 +237,10 @@ class TlsServer:
     def _hand_over(
         self, client: _Client, items: Sequence[Item], address: Hashable, now: float
     ) -> list[Addressed]:
-        step = client.session.receive(items, now)
+        return self._taken(client, client.session.receive(items, now), address, now)
+
+    def _taken(self, client: _Client, step: Step, address: Hashable, now: float) -> list[Addressed]:
+        """What follows from what a client's session made of datagrams."""
         if step.authentic and client.address != address:
             self._move(client, address)
         if not step.wire and not step.events:
