@@ -66,7 +66,10 @@ class ConnectorOwner(PeerOwner, Protocol):
     """What the attempts need from their link, beside what peers need."""
 
     peer: LinkPeer | None
-    backoff: float
+
+    @property
+    def backoff(self) -> float:
+        """Seconds until the next attempt, as the server asks."""
 
     def waits_for(self, place: str) -> None:
         """An attempt begins, which is over once the peer at `place` has been heard."""

@@ -8,25 +8,26 @@ it.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
-from tmelink import frame, reasons
+from tmelink import frame
 from tmelink.element import Claim, OuterMtu, Port
 from tmelink.elements.openvpn import shared_ports, wire
 from tmelink.elements.openvpn.base import OpenvpnElement
 from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
-from tmelink.elements.openvpn.driver import SessionDriver, WireWatcher
+from tmelink.elements.openvpn.link_sessions import LinkSessions
+from tmelink.elements.openvpn.login import Login
 from tmelink.elements.openvpn.metered_sender import MeteredSender
+from tmelink.elements.openvpn.outer_path import OuterPath
 from tmelink.elements.openvpn.path_probe import PathProbe
 from tmelink.elements.openvpn.peers import UdpPeer
-from tmelink.elements.openvpn.prompts import answer_challenge, answers, open_browser
+from tmelink.elements.openvpn.prompts import answers
 from tmelink.elements.openvpn.rendezvous_peer import RendezvousPeer
 from tmelink.elements.openvpn.replay_file import ReplayFile
 from tmelink.elements.openvpn.sessions import (
@@ -45,36 +46,23 @@ from tmelink.offload import coalesce, coalesce_between, completed, cut
 from tmelink.openvpn.monitoring.status import Snapshot
 from tmelink.openvpn.options.dns_options import DHCP
 from tmelink.openvpn.options.parse import Options
-from tmelink.openvpn.plain.mtu import DEFAULT_MSSFIX, DEFAULT_MTU, datagram_overhead
+from tmelink.openvpn.plain.mtu import datagram_overhead
 from tmelink.openvpn.session import (
-    AuthFailed,
     Carried,
-    Challenge,
     Exit,
     Item,
     Loaded,
-    LoginAddress,
     Measured,
     Notice,
     Pushed,
     Restart,
     Security,
     Session,
-    Token,
 )
-from tmelink.openvpn.settings import Mssfix
 from tmelink.openvpn.tls.session import TlsSession
-from tmelink.openvpn.tls.settings import Credentials
 from tmelink.printable import printable
-from tmelink.routing.facts import IPVersion
-from tmelink.sizes import PATH
-from tmelink.system.monitor import Monitor
 from tmelink.transport import icmp_echo, sockets
 from tmelink.transport.datagrams import MAX_RUN, Address
-from tmelink.transport.path_mtu import path_mtu
-
-LONGEST_BACKOFF = 3600.0
-"""The most seconds that a server may ask a client to wait; more is not a temporary refusal."""
 
 MAX_LOGGED = 2000
 """Characters of pushed options that a line of the log repeats."""
@@ -106,20 +94,16 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
     def __init__(self, name: str, arguments: Options) -> None:
         super().__init__(name, arguments)
         self.peer: LinkPeer | None = None
-        self._sessions: list[Session] = []
-        self._drivers: list[SessionDriver] = []
-        self._wire_watchers: list[WireWatcher] = []
-        self._handshakes = 0
-        """Of sessions that have ended."""
+        self._sessions = sessions = LinkSessions(self.sent, self.received)
+        self.driving, self.retire, self.watch_wire = sessions.driving, sessions.retire, sessions.watch_wire
         self._make: NewSession | None = None
         self._replays: ReplayFile | None = None
-        self._token: Credentials | None = None
-        self._refusal: AuthFailed | None = None
-        self._question: asyncio.Task[None] | None = None
+        self._login = login = Login(name, self.log)
+        self.refused, self.given = login.refused, login.given
+        self.challenged, self.log_in_at = login.challenged, login.log_in_at
         self._complaint = ""
         self._told: set[str] = set()
         """Notices that are not repeated."""
-        self.backoff = 0.0
         self._connector: Connector | None = None
         self._shaper: FrameShaper | MeteredSender | None = None
         wrapped = arguments.tls_crypt or arguments.tls_auth or arguments.tls_crypt_v2
@@ -130,12 +114,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         """Why the last attempt failed, in words; what was wrong with one who is not the peer counts too."""
         self._datagrams = arguments.proto.startswith("udp")
         self._unfragmented = self._datagrams and arguments.mtu_disc == "yes" and not arguments.sizes.fragment
-        self._outer_address: Address | None = None
-        self._outer_version: IPVersion = 4
-        self._path = PATH
-        self._path_mtu: int | None = None
-        """What the kernel knows of the path outside, as it was last asked."""
-        self._monitor: Monitor | None = None
+        self._path = OuterPath(self._path_changed)
 
     @classmethod
     def misfits(cls, options: Options) -> Iterator[tuple[str, str]]:
@@ -157,8 +136,8 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         expected = super().mtu(port, outer)
         if not self._unfragmented:
             return expected
-        path, epochs = self._path if outer is None else outer(self), self.arguments.tls is not None
-        fits = wire.whole(self.arguments, self._outer_version, path, epochs=epochs)
+        path, epochs = self._path.size if outer is None else outer(self), self.arguments.tls is not None
+        fits = wire.whole(self.arguments, self._path.version, path, epochs=epochs)
         return min(expected, fits or expected)
 
     def longest(self, port: Port) -> int | None:
@@ -172,7 +151,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
 
     def session_drops(self) -> Iterable[Counter[str]]:
         """Those of the peer's sessions, one for each connection that may be the peer's."""
-        return [session.drops for session in self._sessions]
+        return self._sessions.drops()
 
     def details(self) -> LinkDetails:
         """Peer, protection and sizes."""
@@ -181,24 +160,24 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         security = Security() if session is None else session.security()
         where = None if peer is None else peer.where
         now, dns = time.monotonic(), self._tunnel_network.dns
-        handshakes = self._handshakes + sum(each.security().handshakes for each in self._sessions)
         queued = 0 if peer is None else peer.queued
         if self._probe.round_trip is not None:
             security = replace(security, round_trip=self._probe.round_trip)
+        meeting = peer.path if isinstance(peer, RendezvousPeer) else None
         return link_details(
             options.proto, options.dev_type, options.sizes.tun_mtu, where, security, now, dns,
-            handshakes, queued, self._path_mtu, peer.path if isinstance(peer, RendezvousPeer) else None,
+            self._sessions.handshakes, queued, self._path.known, meeting,
         )  # fmt: skip
 
     async def measure(self) -> None:
         """Round trip over the link, or where the peer cannot answer of an ICMP echo; and the path's MTU."""
-        self._path_changed()
+        self._path.look()
         if not self.up:
             return  # Whoever watches it wait need not wait for an answer too.
         session = None if self.peer is None else self.peer.session
         if session is not None and session.answers and await self._probe.ask() is not None:
             return
-        address = self._outer_address
+        address = self._path.address
         if address is not None and sockets.literal_family(address[0]) is not None:
             self._probe.round_trip = await icmp_echo.round_trip(address[0])
 
@@ -290,20 +269,14 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         self._refusals.open()
         self.poll_busily(True)
         if self._unfragmented:
-            self._monitor = Monitor(self._path_changed)
-            await self._monitor.open(None)
+            await self._path.open()
         self._connector = Connector(self, self.arguments)
         await self._connector.open()
 
     async def close(self) -> None:
         """End the attempts and with them the peer."""
-        if self._monitor is not None:
-            self._monitor.close()
-            self._monitor = None
-        if self._question is not None:
-            self._question.cancel()
-            await asyncio.wait([self._question])
-            self._question = None
+        self._path.close()
+        await self._login.close()
         self.poll_busily(False)
         self._waiting.close()
         self._refusals.close()
@@ -377,11 +350,12 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
     def new_session(self, options: Options) -> Session:
         """A new session with the options for a peer."""
         assert self._make is not None, "peers come after open"
-        options = self._with_narrow_mssfix(options)
-        session = self._make(options, credentials=self._token)
+        if self._datagrams:
+            options = self._path.narrowed(options)
+        session = self._make(options, credentials=self._login.token)
         if isinstance(session, TlsSession):
             session.trace = functools.partial(self.log.debug, "%s")
-        self._sessions.append(session)
+        self._sessions.add(session)
         return session
 
     def knows(self, options: Options, datagram: Frame) -> bool:
@@ -389,66 +363,23 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         assert self._make is not None, "peers come after open"
         return self._make(options, mute=True).knows(datagram, time.monotonic())
 
-    def driving(self, driver: SessionDriver) -> None:
-        """A session has begun: those who watch the wire see it too."""
-        self._drivers.append(driver)
-        for watcher in self._wire_watchers:
-            driver.watch(watcher)
-
-    def watch_wire(self, watcher: WireWatcher) -> Callable[[], None]:
-        """Show `watcher` all datagrams of this and later sessions until what is returned is called."""
-        self._wire_watchers.append(watcher)
-        for driver in self._drivers:
-            driver.watch(watcher)
-
-        def stop() -> None:
-            self._wire_watchers.remove(watcher)
-            for driver in self._drivers:
-                driver.unwatch(watcher)
-
-        return stop
-
     def log_keys(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Tell `listener` TLS secrets of handshakes from now on, until what is returned is called.
 
         A client begins a new session for that, since a renewal may be hidden a second time (dynamic
         tls-crypt). A server waits for its peer to do so. Raises `ElementError` where there is no TLS session.
         """
-        for driver in self._drivers:
-            if isinstance(driver.session, TlsSession):
-                stop = driver.session.log_keys(listener)
-                if not driver.session.settings.server:
-                    self.signal("SIGUSR1")
-                return stop
-        raise ElementError(f"{self.name} has no TLS session whose keys could be logged")
+        session = self._sessions.of_tls()
+        if session is None:
+            raise ElementError(f"{self.name} has no TLS session whose keys could be logged")
+        stop = session.log_keys(listener)
+        if not session.settings.server:
+            self.signal("SIGUSR1")
+        return stop
 
     def _path_changed(self) -> None:
-        """Find out how large a packet the path to the peer takes."""
-        address, path = self._outer_address, None
-        if address is not None and sockets.literal_family(address[0]) is not None:
-            self._outer_version = 6 if ":" in address[0] else 4
-            path = path_mtu(address[0])
-        self._path_mtu = path
-        before, self._path = self._path, path or PATH
-        if self._unfragmented and self._path != before:
+        if self._unfragmented:
             self.tell_mtu(*self.ports)
-
-    def _with_narrow_mssfix(self, options: Options) -> Options:
-        """TCP's segments fit a path that is narrower than --mssfix without a value reckons with."""
-        sizes = options.sizes
-        given = sizes.mssfix is not None or sizes.fragment or sizes.link_mtu
-        usual = not given and sizes.tun_mtu == DEFAULT_MTU
-        if not (usual and self._datagrams and self._path < DEFAULT_MSSFIX):
-            return options
-        return replace(options, sizes=replace(sizes, mssfix=Mssfix(self._path, "mtu")))
-
-    def retire(self, session: Session) -> None:
-        """Keep a session's counters, and forget the session."""
-        self._handshakes += session.security().handshakes
-        self._drivers = [each for each in self._drivers if each.session is not session]
-        self.sent.drops.update(reasons.outgoing(session.drops))
-        self.received.drops.update(reasons.incoming(session.drops))
-        self._sessions.remove(session)
 
     def notice(self, notice: Notice) -> None:
         """Log a line of the session; an error that every attempt meets is logged once."""
@@ -490,8 +421,8 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
     ) -> None:
         """An attempt begins, to these underlay addresses; None where this end waits for its peer."""
         self._probe.forget()
-        self._outer_address = (relays[0] if relays else address) if self._datagrams else None
-        self._path_changed()
+        self._path.address = (relays[0] if relays else address) if self._datagrams else None
+        self._path.look()
         await self._tunnel_network.reaching(address, *relays, *beside)
 
     def may_enter_link(self, address: Address) -> bool:
@@ -512,48 +443,17 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
                 )
         self._tunnel_network.pushed(pushed.options)
 
-    def refused(self, refusal: AuthFailed) -> None:
-        """The server refuses this client: an expired token is forgotten, any other refusal remembered."""
-        if self._token is None and not refusal.temporary:
-            self._refusal = refusal
-        self.backoff = min(refusal.wait or 0.0, LONGEST_BACKOFF)
-        self._token = None
-
-    def given(self, token: Token) -> None:
-        """The server's token replaces the password from now on."""
-        self._token = Credentials(token.username, token.token)
-
-    def log_in_at(self, login: LoginAddress) -> None:
-        """The server wants somebody to log in with a browser: it is opened where somebody sits there."""
-        self.log.warning("the server wants somebody to log in: open %s", login.address)
-        self._ask(open_browser(login.address))
-
-    def challenged(self, challenge: Challenge, respond: Callable[[str], None]) -> None:
-        """The server asks somebody something, and waits for the answer."""
-        if challenge.required:
-            self._ask(self._answer(challenge, respond))
-        else:
-            self.log.warning("the server says: %s", challenge.text)
-
-    async def _answer(self, challenge: Challenge, respond: Callable[[str], None]) -> None:
-        try:
-            respond(await answer_challenge(self.name, challenge))
-        except (ElementError, ValueError) as error:
-            self.log.warning("the server asks '%s', and nobody answers: %s", challenge.text, error)
-
-    def _ask(self, question: Coroutine[Any, Any, None]) -> None:
-        """Ask one thing at a time; a server that asks anew wants no answer to what it asked before."""
-        if self._question is not None:
-            self._question.cancel()
-        self._question = asyncio.get_running_loop().create_task(question)
+    @property
+    def backoff(self) -> float:
+        """Seconds until the next attempt, as the server asks."""
+        return self._login.backoff
 
     def came_up(self, detail: str) -> None:
         """The peer has been heard."""
-        self._refusal = None
+        self._login.succeeded()
         self._complaint = ""
-        self.backoff = 0.0
-        if self._outer_address is None and isinstance(self.peer, UdpPeer):
-            self._outer_address = self.peer.remote
+        if self._path.address is None and isinstance(self.peer, UdpPeer):
+            self._path.address = self.peer.remote
         self._waiting.over()
         self._meter()
         self.changed(True, detail)
@@ -571,11 +471,12 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
     def ended(self, reason: str) -> None:
         """The link has ended permanently: as its options ask, or because the server refuses it."""
         self._waiting.close()
-        if self._refusal is None:
+        refusal = self._login.refusal
+        if refusal is None:
             self.changed(False, reason)
         else:
             hint = "; check user and password (--auth-user-pass), and the server's log"
-            self.failed(ElementError(reason if self._refusal.reason else reason + hint))
+            self.failed(ElementError(reason if refusal.reason else reason + hint))
 
     def _warn_if_bare(self) -> None:
         if self.arguments.secure:
