@@ -139,7 +139,7 @@ def probe(data: bytes) -> None:
     frame = loop_probe.build_probe(loop_probe.Probe(bytes(8), 1, 1))[:14] + data
     found = loop_probe.parse_probe(frame)
     if found is not None:
-        loop_probe.handed_on(frame, found, bytes(8))
+        loop_probe.handed_on(frame, found, loop_probe.ProbeHop(bytes(8), came=True, went=False))
 
 
 @target

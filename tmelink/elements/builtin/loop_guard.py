@@ -1,6 +1,6 @@
 """Keeps loops of connections from melting a switch: sends probes, cuts what closes a loop, and heals it.
 
-The rules are `tmelink.elements.builtin.loop_probe`'s; this module has the clock, the ports and the log. A
+The rules are `tmelink.elements.builtin.loop_finder`'s; this module has the clock, the ports and the log. A
 switch with fewer than two connections that lead further sends no probe.
 """
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Set
+from functools import partial
 
 from tmelink.element import Element, Port
-from tmelink.elements.builtin.loop_probe import NODE, LoopFinder, handed_on, parse_probe
+from tmelink.elements.builtin.loop_finder import LoopFinder
+from tmelink.elements.builtin.loop_probe import NODE, Probe, ProbeHop, handed_on, parse_probe
 from tmelink.elements.builtin.loop_watch import behind
 from tmelink.frame import Frame
 
@@ -45,7 +47,6 @@ class LoopGuard:
         self._finder = LoopFinder(secrets.token_bytes(NODE), interval)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick_at: asyncio.TimerHandle | None = None
-        self._healing: asyncio.TimerHandle | None = None
         self._up: set[Port] = set()
         self._text = ""
 
@@ -57,10 +58,9 @@ class LoopGuard:
 
     def close(self) -> None:
         """Look no more, and cut nothing."""
-        for timer in (self._tick_at, self._healing):
-            if timer is not None:
-                timer.cancel()
-        self._loop = self._tick_at = self._healing = None
+        if self._tick_at is not None:
+            self._tick_at.cancel()
+        self._loop = self._tick_at = None
         self._up.clear()
         self.cut.clear()
 
@@ -90,22 +90,25 @@ class LoopGuard:
         """Which connections are cut, in words; empty where none is."""
         return self._text if self.cut else ""
 
-    def arrived(self, frame: Frame, port: Port) -> Frame | None:
-        """A probe of some switch arrived; what to hand on, or None."""
+    def arrived(self, frame: Frame, port: Port) -> Callable[[Port], Frame] | None:
+        """A frame for the group of probes arrived; what to send on by each connection, or None."""
         probe = parse_probe(frame)
         if probe is None:
-            return None if port in self.cut else frame
-        if probe.node == self._finder.node:
-            if self._loop is not None:
-                found = self._finder.came_back(probe, port.index)
-                if found is not None:
-                    self._cut_one(*found)
-            return None
-        if port in self.cut or not self._finder.is_new(probe):
+            return None if port in self.cut else lambda _: frame
+        own = probe.node == self._finder.node
+        if self._loop is not None and port in self._up:
+            take = self._finder.came_back if own else self._finder.heard
+            found = take(probe, port.index, self._loop.time())
+            if found is not None:
+                self._cut_one(*found)
+        if own or port in self.cut or not self._finder.is_new(probe):
             return None
         if probe.changed:
             self._relearn(self._up)
-        return handed_on(frame, probe, self._finder.node)
+        return partial(self._handed_on, frame, probe, port)
+
+    def _handed_on(self, frame: Frame, probe: Probe, came: Port, goes: Port) -> Frame:
+        return handed_on(frame, probe, ProbeHop(self._finder.node, self._keeps(came), self._keeps(goes)))
 
     def _probe_in(self, seconds: float) -> None:
         assert self._loop is not None, "it is open"
@@ -118,20 +121,15 @@ class LoopGuard:
         self._tick_at = None
         if len(self._up) < 2 and not self._finder.changed:
             return
-        self._probe_in(self._interval * self._finder.jitter.uniform(0.75, 1.25))
+        now = self._loop.time()
+        healed = self._finder.healed(now)
+        for number in healed:
+            self._whole(self._port(number))
+        self._probe_in(SOON if healed else self._interval * self._finder.jitter.uniform(0.75, 1.25))
         if self._finder.changed:
             self._relearn(self._up)
-        for number, frame in self._finder.probes(sorted(port.index for port in self._up)):
+        for number, frame in self._finder.probes(sorted(port.index for port in self._up), now):
             self._send(self._port(number), frame)
-        if self.cut:
-            # What comes back of these probes comes before the connection is whole again.
-            self._healing = self._loop.call_later(min(SOON, self._interval / 2), self._heal)
-
-    def _heal(self) -> None:
-        assert self._loop is not None, "the timer goes with it"
-        for number in self._finder.healed(self._loop.time()):
-            self._whole(self._port(number))
-            self._probe_in(SOON)
 
     def _whole(self, port: Port) -> None:
         self.cut.discard(port)

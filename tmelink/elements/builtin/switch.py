@@ -47,11 +47,11 @@ class Switch(LearningSegment):
 
     `command SWITCH table` prints which station is behind which connection. Words after the switch's name give
     a connection its rules: `le0 at sw0 vlan access 10`. If no connection names a VLAN, the switch ignores
-    tags. Its own probes find loops, and it cuts the newest connection of a loop while the loop lasts. It cuts
-    a connection of a `mesh` only if both ends of the loop are such. With `rstp` it takes part in the spanning
-    tree instead, and `command SWITCH tree` prints the roles. With `snoop`, `command SWITCH groups` prints who
-    wants which multicast frames. Frames for the nearest bridge (spanning tree, LACP, LLDP, pause) end here,
-    as IEEE 802.1D demands. With `transparent` they pass, so that emulated switches see each other.
+    tags. Its own probes find loops, and it cuts the newest connection of a loop while the loop lasts, or one
+    beside a `mesh` if the loop has such a connection. With `rstp` it takes part in the spanning tree instead,
+    and `command SWITCH tree` prints the roles. With `snoop`, `command SWITCH groups` prints who wants which
+    multicast frames. Frames for the nearest bridge (spanning tree, LACP, LLDP, pause) end here, as IEEE
+    802.1D demands. With `transparent` they pass, so that emulated switches see each other.
     """
 
     example = """\
@@ -359,7 +359,7 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
             if onward is not None:
                 for other in self._others(port, vlan):
                     if other.peer is not None and not other.peer.element.is_station:
-                        send(other, Burst([onward]))
+                        send(other, Burst([onward(other)]))
 
     def _trouble(self) -> str:
         """What keeps it from knowing where stations are, in words."""

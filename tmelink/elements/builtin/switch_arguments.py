@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tmelink import values
 from tmelink.arguments import ArgumentError, flag, keyword
 from tmelink.elements.builtin.learning_segment import AGEING
-from tmelink.elements.builtin.loop_probe import INTERVAL
+from tmelink.elements.builtin.loop_finder import INTERVAL
 
 
 @dataclass(frozen=True)
