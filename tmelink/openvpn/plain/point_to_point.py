@@ -356,7 +356,7 @@ class PointToPoint:
         if self._mss and frames:
             frames = clamped(frames, self._mss, ip=self._ip)
         if not replies and not events:
-            return Step((), frames, (), True, (), True)
+            return Step((), frames, events, True, (), True)
         return Step(self._seal_messages(replies, now), frames, events, True)
 
     def _check_first_frames(self, frames: Sequence[Carried]) -> list[SessionEvent]:
