@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.raw_client import Raw
+from tmelink.cli import main
 from tmelink.control import lab_names, server
 from tmelink.control.client import Client, ControlError, NotRunning, connect
 from tmelink.control.lab_names import NameLock, NameTaken
@@ -173,6 +175,50 @@ def test_what_a_killed_lab_left_behind_is_replaced(tmp_path: Path) -> None:
             client.close()
 
     asyncio.run(main())
+
+
+def test_what_killed_labs_left_behind_goes_when_labs_are_listed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "tmelink"
+    running = NameLock.take("lab", "lab.conf", None)
+    for name in ("killed", "lab"):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(directory / f"{name}.sock"))
+    (directory / "killed.lock").write_text("{}")
+    assert main(["ps"]) == 0
+    assert sorted(path.name for path in directory.iterdir()) == ["lab.lock", "lab.sock"]
+    assert "lab.conf" in capfd.readouterr().out
+    running.leave()
+    assert list(directory.iterdir()) == []
+
+
+def test_labs_that_begin_and_end_while_others_clean_up_keep_what_is_theirs() -> None:
+    over = threading.Event()
+
+    def clean() -> None:
+        while not over.is_set():
+            lab_names.remove_ended()
+
+    cleaners = [threading.Thread(target=clean) for _ in range(3)]
+    for cleaner in cleaners:
+        cleaner.start()
+    try:
+        for number in range(200):
+            name_lock = NameLock.take("lab", str(number), None)
+            name_lock.socket.write_text("")
+            found = lab_names.find("lab")
+            assert found is not None
+            assert found.file == str(number)
+            assert name_lock.socket.exists()
+            if number % 2:
+                name_lock.leave()
+            else:
+                os.close(name_lock._descriptor)  # as when it is killed
+    finally:
+        over.set()
+        for cleaner in cleaners:
+            cleaner.join()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "x" * 65, "a b", "ä"])

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from tmelink.cli import labs
-from tmelink.control import Client, ControlError, RunningLab, running
+from tmelink.control import Client, ControlError, RunningLab, lab_names
 
 NAME = "ps"
 HELP = "list the labs that run"
@@ -26,7 +26,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    found = [_row(lab) for lab in running()]
+    lab_names.remove_ended()
+    found = [_row(lab) for lab in lab_names.running()]
     if options.json:
         labs.dump(found)
         return 0

@@ -25,6 +25,9 @@ MAX_NAME = 64
 SOCKET_MODE = 0o600
 DIRECTORY_MODE = 0o700
 
+LOOK_SECONDS = 0.1
+"""The longest that somebody who looks at a lock may have it."""
+
 _NAME = re.compile(r"[A-Za-z0-9_@%+=.-]+")
 
 
@@ -92,6 +95,44 @@ def running() -> list[RunningLab]:
     return found
 
 
+def remove_ended() -> None:
+    """Remove the socket and the lock of each lab of this user's that was killed.
+
+    Nobody takes a name while its lock is looked at. The directory's own lock keeps two that clean up apart.
+    So what goes is what a process that has ended left behind, and never a new lab's.
+    """
+    import fcntl
+
+    try:
+        place = os.open(directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for lock in directory().glob("*.lock"):
+            with contextlib.suppress(OSError):
+                _remove_ended(lock)
+    except BlockingIOError:
+        # Another one cleans up.
+        pass
+    finally:
+        os.close(place)
+
+
+def _remove_ended(lock: Path) -> None:
+    import fcntl
+
+    descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        # Shared, so that nobody who looks meanwhile takes this for the lock of a running lab.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), lock.stat()):
+            socket_path(lock.name.removesuffix(".lock")).unlink(missing_ok=True)
+            lock.unlink()
+    finally:
+        os.close(descriptor)
+
+
 def find(name: str) -> RunningLab | None:
     """The running lab of that name."""
     return _holder(directory() / f"{name}.lock")
@@ -151,13 +192,18 @@ def _locked(lock: Path) -> int | None:
     """A descriptor that holds the lock; None where another process does."""
     import fcntl
 
+    until = time.monotonic() + LOOK_SECONDS
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            return None
+            if time.monotonic() >= until:
+                return None
+            # A lab keeps its lock; whoever looks whether there is one has it for a moment.
+            time.sleep(LOOK_SECONDS / 10)
+            continue
         # One that left in between has taken the file's name with it.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), lock.stat()):
