@@ -10,7 +10,7 @@ import dataclasses
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tmelink.element import Element, Port, connect
 from tmelink.machine import CheckedMachine
@@ -20,7 +20,7 @@ ConnectionEnd = tuple[str, tuple[str, ...]]
 
 PortPair = tuple[Port, Port]
 
-ORDER = ("disconnect", "remove", "replace", "add", "connect")
+ORDER = ("disconnect", "remove", "renew", "replace", "add", "connect")
 """Kinds of change in the order in which they are made."""
 
 
@@ -40,13 +40,15 @@ class Difference:
     """How a running machine becomes `machine`, in which elements that stay are those that run.
 
     `gone` are the elements to close and `new` those to open, each in the order of its file; one that is
-    replaced is among both. `ended` are connections that do not go on as they are.
+    replaced is among both. `renewed` stay and get other arguments, such as keys. `ended` are connections
+    that do not go on as they are.
     """
 
     machine: CheckedMachine
     changes: list[ElementChange] = field(default_factory=list)
     gone: list[Element] = field(default_factory=list)
     new: list[Element] = field(default_factory=list)
+    renewed: list[tuple[Element, Any]] = field(default_factory=list)
     ended: list[PortPair] = field(default_factory=list)
     _stays: set[Element] = field(default_factory=set)
     _goes_on: dict[int, PortPair] = field(default_factory=dict)
@@ -71,6 +73,8 @@ def between(old: CheckedMachine, new: CheckedMachine) -> Difference:
     """What has to change for `old`, which runs, to become `new`, which then must not be used otherwise."""
     reasons = _reasons(old, new)
     difference = Difference(new)
+    renewed = {path: reasons.pop(path).why for path in [*reasons] if reasons[path].renews}
+    difference.renewed = [(old.elements[path], new.elements[path].arguments) for path in renewed]
     stays = {
         path: old.elements[path] for path in new.elements if path in old.elements and path not in reasons
     }
@@ -82,10 +86,11 @@ def between(old: CheckedMachine, new: CheckedMachine) -> Difference:
     difference.changes = [
         *(ElementChange("remove", path.lstrip("/")) for path in removed),
         *(
-            ElementChange("replace", path.lstrip("/"), reasons[path])
+            ElementChange("replace", path.lstrip("/"), reasons[path].why)
             for path in new.elements
             if path in reasons
         ),
+        *(ElementChange("renew", path.lstrip("/"), why) for path, why in renewed.items()),
         *(ElementChange("add", path.lstrip("/")) for path in added),
     ]
     _connections(old, new, difference, {path.lstrip("/") for path in (*removed, *added)})
@@ -98,22 +103,33 @@ def between(old: CheckedMachine, new: CheckedMachine) -> Difference:
     return difference
 
 
-def _reasons(old: CheckedMachine, new: CheckedMachine) -> dict[str, str]:
-    """Why elements that are in both cannot stay, by path."""
+class _Reason(NamedTuple):
+    """Why an element cannot stay as it is, and whether it takes its new arguments without being replaced."""
+
+    why: str
+    renews: bool = False
+
+
+def _reasons(old: CheckedMachine, new: CheckedMachine) -> dict[str, _Reason]:
+    """Why elements that are in both cannot stay as they are, by path."""
     before, after = _wiring(old), _wiring(new)
-    found = {}
+    found: dict[str, _Reason] = {}
     for path, element in new.elements.items():
         running = old.elements.get(path)
         if running is None:
             continue
         if type(running) is not type(element):
-            found[path] = f"it is a {new.modules[path]} now"
+            found[path] = _Reason(f"it is a {new.modules[path]} now")
         elif fields := _differing(running.arguments, element.arguments):
-            found[path] = f"changed: {', '.join(fields)}"
+            stays = running.state.condition != "failed" and (
+                element.rewires or before[element.name] == after[element.name]
+            )
+            renews = stays and running.renewable(element.arguments)
+            found[path] = _Reason(f"changed: {', '.join(fields)}", renews)
         elif running.state.condition == "failed":
-            found[path] = "it had failed"
+            found[path] = _Reason("it had failed")
         elif not element.rewires and before[element.name] != after[element.name]:
-            found[path] = "its connections change"
+            found[path] = _Reason("its connections change")
     return found
 
 

@@ -384,6 +384,14 @@ class Element:
     def carrier(self, port: Port) -> None:
         """`port` was connected or disconnected, or what its other end leads to came up or went down."""
 
+    def renewable(self, arguments: Any) -> bool:
+        """Whether `renew` takes these arguments while it is open; else it is closed and made anew."""
+        return False
+
+    def renew(self, arguments: Any) -> None:
+        """Take on arguments that are `renewable`, such as new keys; raises `ElementError`."""
+        raise NotImplementedError
+
     async def command(self, words: Sequence[str]) -> str:
         """Carry out `command ELEMENT words…`; returns what to print. Raises `ElementError`.
 

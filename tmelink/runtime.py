@@ -156,6 +156,7 @@ class Lab(Mapping[str, Element]):
             self.failures.pop(element.name, None)
             self.missing.pop(element.name, None)
         self.machine = difference.machine
+        refused = _renew(difference)
         self._set_levels()
         joined = difference.join()
         self._renew_impairments(impairments, joined)
@@ -171,7 +172,8 @@ class Lab(Mapping[str, Element]):
             opened = command.element in difference.new and command.element.name not in self.failures
             if opened and command.level is None:
                 await self._command(command)
-        return {name: error for name, error in self.failures.items() if name not in failed_before}
+        failed = {name: error for name, error in self.failures.items() if name not in failed_before}
+        return refused | failed
 
     def impair(self, path: str, other: str, words: Sequence[str]) -> dict[str, Impairment]:
         """ElementChange what happens to the frames of a connection, in tc-netem's words (docs/impairment.md).
@@ -506,6 +508,17 @@ class Lab(Mapping[str, Element]):
         for element in self.machine.elements.values():
             for name, counters in element.counters().items():
                 yield f"{element.name} {name}", counters
+
+
+def _renew(difference: Difference) -> dict[str, Exception]:
+    """Give elements that stay their other arguments; those that refuse, which keep what they had."""
+    refused: dict[str, Exception] = {}
+    for element, arguments in difference.renewed:
+        try:
+            element.renew(arguments)
+        except ElementError as error:
+            refused[element.name] = error
+    return refused
 
 
 def _pair(name: str, other: str) -> frozenset[str]:

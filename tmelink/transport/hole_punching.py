@@ -78,9 +78,8 @@ class HolePunch:
         self.route: InetAddress = hub
         self.peer: InetAddress | None = None
         """InetAddress the rendezvous has seen the other end; None before it has."""
-        self._key = key
-        self._name = f"{key_name(key)}:{role}"
-        self._other = f"{key_name(key)}:{'server' if role == 'client' else 'client'}"
+        self._role = role
+        self._take(key)
         self._hub = hub
         self._usable = usable
         self._token = token
@@ -94,6 +93,17 @@ class HolePunch:
         self._look_until = 0.0
         self._next_check = now
         self._proved = 0.0
+
+    def _take(self, key: bytes) -> None:
+        self._key = key
+        self._name = f"{key_name(key)}:{self._role}"
+        self._other = f"{key_name(key)}:{'server' if self._role == 'client' else 'client'}"
+
+    def renew(self, key: bytes, now: float) -> None:
+        """From now on the link has another key here. The path stays while the other end gets it too."""
+        self._take(key)
+        self._tries, self._next_register = 0, now
+        self._proved = now
 
     @property
     def direct(self) -> bool:

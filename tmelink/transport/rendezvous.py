@@ -82,6 +82,10 @@ class Registrations:
         self._token = token
         self._secret = token(KEY_BYTES)
 
+    def renew(self, keys: Iterable[bytes]) -> None:
+        """Take other keys. Who has registered stays for its time, and registers again under the new key."""
+        self._keys = {key_name(key): key for key in keys}
+
     @property
     def links(self) -> int:
         """Links that may register."""

@@ -14,7 +14,7 @@ from tmelink.element import Element, OuterMtu, Port
 from tmelink.elements.openvpn import wire
 from tmelink.elements.openvpn.monitoring import Monitoring
 from tmelink.elements.openvpn.revocations import RevocationWatch
-from tmelink.elements.openvpn.sessions import problems
+from tmelink.elements.openvpn.sessions import Files, problems, renew_tls, without_keys
 from tmelink.elements.openvpn.tunnel_network import TunnelNetwork
 from tmelink.elements.openvpn.waiting import RefusalLog
 from tmelink.errors import ElementError
@@ -25,6 +25,7 @@ from tmelink.openvpn.monitoring.status import Snapshot
 from tmelink.openvpn.options import parse as openvpn
 from tmelink.openvpn.options.parse import Options
 from tmelink.openvpn.options.values import MonitoringOptions
+from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.source import Mistake, Place, Report, Word
 from tmelink.system.event_loop import DirectLoop
 from tmelink.transport.streams import MAX_DATAGRAM
@@ -59,6 +60,8 @@ class OpenvpnElement(Element, ABC):
         replays = {replay.REPLAYED, replay.TOO_LATE} if arguments.replay.mute_warnings else set()
         self._refusals = RefusalLog(self, frozenset(replays))
         self._monitoring: Monitoring | None = None
+        self._context: TlsContext | None = None
+        """Of all sessions, while it is open and has TLS."""
 
     # Arguments in a machine file
 
@@ -109,6 +112,25 @@ class OpenvpnElement(Element, ABC):
         """The socket is full, or has room again: the machine's sides stop reading, or continue."""
         for port in self.ports:
             port.hold(held)
+
+    # Other keys while it is open
+
+    def renewable(self, arguments: Options) -> bool:
+        """Own key and certificate, and peers' fingerprints, where those are how peers are known."""
+        tls = arguments.tls
+        return (
+            self._context is not None
+            and tls is not None
+            and tls.askpass is None
+            and not tls.asks_passphrase
+            and without_keys(arguments) == without_keys(self.arguments)
+        )
+
+    def renew(self, arguments: Options) -> None:
+        """Use the new keys in every handshake from now on; sessions go on. Raises `ElementError`."""
+        assert self._context is not None, "it is renewable"
+        renew_tls(self._context, arguments, Files(self.log))
+        self.arguments = arguments
 
     # For those who look
 

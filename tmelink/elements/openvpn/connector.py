@@ -106,6 +106,12 @@ class Connector:
             # Only once frames can be taken, so that the machine's first frame is not lost.
             await self._begun.wait()
 
+    def renew(self, options: Options) -> None:
+        """Take the link's new key at the rendezvous, if it has one; raises `ElementError`."""
+        self._rendezvous_key = _rendezvous_key(options, Files(self._link.log))
+        if self._rendezvous_key is not None and isinstance(self._link.peer, RendezvousPeer):
+            self._link.peer.renew(self._rendezvous_key)
+
     async def close(self) -> None:
         """End the present attempt, and stop."""
         await tasks.end(self._task)

@@ -128,6 +128,11 @@ class SessionDriver:
         if isinstance(self.session, TlsSession):
             self.do(self.session.respond(answer, self._loop.time()))
 
+    def renew(self) -> None:
+        """Negotiate new keys of a session with TLS; those in use hold meanwhile."""
+        if isinstance(self.session, TlsSession):
+            self.do(self.session.renew(self._loop.time()))
+
     def close(self) -> None:
         """Notify the peer if the session wants to; afterwards nothing is sent, delivered or reported."""
         if not self._closed:

@@ -59,10 +59,17 @@ from tmelink.openvpn.session import (
     Security,
     Session,
 )
+from tmelink.openvpn.tls.engine import TlsContext
 from tmelink.openvpn.tls.session import TlsSession
 from tmelink.printable import printable
 from tmelink.transport import icmp_echo, sockets
 from tmelink.transport.datagrams import MAX_RUN, Address
+
+RENEW_SECONDS = 5.0
+"""For new keys, which take two round trips."""
+
+RENEW_LOOKS = 100
+"""How often it is seen meanwhile whether they are there."""
 
 MAX_LOGGED = 2000
 """Characters of pushed options that a line of the log repeats."""
@@ -85,6 +92,7 @@ class Link(OpenvpnElement):
     the name of a `--config` file.
     """
 
+    commands = ("renegotiate",)
     example = """\
 tap0: tme/host/tun/tap interface tap0 inet 10.0.77.2/24
 link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.0.2.1 --nobind \\
@@ -259,7 +267,9 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         self._replays = replay_file(self.arguments, self.log)
         if self._replays is not None:
             self._replays.open()
-        self._make = session_maker(self.arguments, self.log, asked, self._revocations, self._replays)
+        self._make = session_maker(
+            self.arguments, self.log, asked, self._revocations, self._replays, self._has_context
+        )
         if self.arguments.shaper:
             overhead = datagram_overhead(self.arguments.proto)
             self._shaper = FrameShaper(
@@ -272,6 +282,31 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
             await self._path.open()
         self._connector = Connector(self, self.arguments)
         await self._connector.open()
+
+    def _has_context(self, context: TlsContext) -> None:
+        self._context = context
+
+    def renew(self, arguments: Options) -> None:
+        """As of every such element, and with the new key at a rendezvous."""
+        super().renew(arguments)
+        if self._connector is not None:
+            self._connector.renew(arguments)
+
+    async def command(self, words: Sequence[str]) -> str:
+        """`renegotiate`: agree on new keys of the session now; the end that called begins that."""
+        if list(words) != ["renegotiate"]:
+            raise ElementError(f"{self.name} takes one command: renegotiate")
+        tls, session = self.arguments.tls, None if self.peer is None else self.peer.session
+        driver = next((each for each in self._drivers if each.session is session), None)
+        if tls is None or tls.role == "server" or not self.up or driver is None:
+            return ""
+        before = driver.session.security().handshakes
+        driver.renew()
+        for _ in range(RENEW_LOOKS):
+            await asyncio.sleep(RENEW_SECONDS / RENEW_LOOKS)
+            if driver.session.security().handshakes > before:
+                return ""
+        raise ElementError(f"{self.name}: its peer has not agreed on new keys within {RENEW_SECONDS:g} s")
 
     async def close(self) -> None:
         """End the attempts and with them the peer."""

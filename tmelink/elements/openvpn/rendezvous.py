@@ -17,6 +17,7 @@ from tmelink.element import Claim, Element
 from tmelink.errors import ElementError
 from tmelink.frame import Counters, Frame, Run, pieces
 from tmelink.state import Details
+from tmelink.system import credentials
 from tmelink.timers import DeadlineTimer
 from tmelink.transport import endpoints, rendezvous, sockets
 from tmelink.transport.datagrams import Address, Datagrams
@@ -97,6 +98,15 @@ meeting0: tmelink/rendezvous key meeting.key
         self._datagrams = Datagrams(sock, self._arrived, self._full, self.log, self.sent, self.received)
         self._datagrams.receive_one = self._arrived_one
 
+    def renewable(self, arguments: Arguments) -> bool:
+        """Other keys alone."""
+        return self._datagrams is not None and arguments.local == self.arguments.local
+
+    def renew(self, arguments: Arguments) -> None:
+        """Read the keys; raises `ElementError`."""
+        self._registrations.renew([_key(file) for file in arguments.key])
+        self.arguments = arguments
+
     async def close(self) -> None:
         """Close the socket."""
         self._timer.cancel()
@@ -155,7 +165,7 @@ meeting0: tmelink/rendezvous key meeting.key
 
 def _key(file: str) -> bytes:
     try:
-        return rendezvous.read_key(Path(file).read_bytes())
+        return rendezvous.read_key(credentials.of(Path(file)).read_bytes())
     except OSError as error:
         raise ElementError(f"key {file}: {error.strerror or error}") from error
     except ValueError as error:

@@ -50,6 +50,11 @@ class RendezvousWire:
         self._lease.attend(self)
         self._tick()
 
+    def renew(self, key: bytes) -> None:
+        """The link has another key at the rendezvous."""
+        self._punch.renew(key, self._now())
+        self._tick()
+
     @property
     def path(self) -> str:
         """Which path datagrams take and why, in words."""
@@ -141,6 +146,10 @@ class RendezvousPeer(UdpPeer):
 
         self._path_of = wire
         super().__init__(link, options, make_wire, hub)
+
+    def renew(self, key: bytes) -> None:
+        """The link has another key at the rendezvous."""
+        self._path_of.renew(key)
 
     @property
     def path(self) -> str:

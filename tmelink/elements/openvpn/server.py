@@ -185,6 +185,7 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
         files = Files(self.log)
         passphrase = (await answers(self.name, tls, files)).passphrase
         context, wrap = tls_parts(arguments, tls, files, passphrase, self._revocations)
+        self._context = context
         if arguments.tls_crypt_v2 is not None and not arguments.tls_crypt_v2_force_cookie:
             self.log.info(
                 "--tls-crypt-v2: clients of OpenVPN 2.5 and before cannot join, as with force-cookie"

@@ -31,6 +31,7 @@ from tmelink.openvpn.tls import wrap as tls_wrap
 from tmelink.openvpn.tls.engine import TlsContext, TlsFiles
 from tmelink.openvpn.tls.session import TlsSession
 from tmelink.openvpn.tls.settings import Credentials, TlsSettings
+from tmelink.system import credentials
 
 
 class NewSession(Protocol):
@@ -79,14 +80,16 @@ def session_maker(
     answers: Answers,
     watch: RevocationWatch,
     replays: ReplayFile | None = None,
+    made: Callable[[TlsContext], None] = lambda context: None,
 ) -> NewSession:
     """Read what the options name and return what makes sessions; raises `ElementError` with the remedy.
 
-    `watch` follows the revocation list, if there is one; `replays` keeps a static key's packet ids.
+    `made` gets the context of those with TLS. `watch` follows the revocation list, if there is one;
+    `replays` keeps a static key's packet ids.
     """
     files = Files(log)
     if options.tls is not None:
-        return _tls_maker(options, options.tls, files, answers, watch)
+        return _tls_maker(options, options.tls, files, answers, watch, made)
     return _static_maker(options, files, replays)
 
 
@@ -140,7 +143,7 @@ class Files:
             return b""
 
         def read(path: str) -> bytes:
-            file = Path(path)
+            file = credentials.of(Path(path))
             if private and os.name == "posix" and file.stat().st_mode & SHARED:
                 self._log.warning("--%s %s: others can read it; chmod 600 keeps it yours", option, path)
             return file.read_bytes()
@@ -201,9 +204,15 @@ def _later() -> int:
 
 
 def _tls_maker(
-    options: Options, tls: TlsOptions, files: Files, answers: Answers, watch: RevocationWatch
+    options: Options,
+    tls: TlsOptions,
+    files: Files,
+    answers: Answers,
+    watch: RevocationWatch,
+    made: Callable[[TlsContext], None],
 ) -> NewSession:
     context, wrap = tls_parts(options, tls, files, answers.passphrase, watch)
+    made(context)
     own = answers.credentials
 
     def make(options: Options, *, mute: bool = False, credentials: Credentials | None = None) -> Session:
@@ -226,9 +235,7 @@ def tls_parts(
     options: Options, tls: TlsOptions, files: Files, passphrase: bytes | None, watch: RevocationWatch
 ) -> tuple[TlsContext, tls_wrap.WrapKey]:
     """Read and check certificates and keys; raises `ElementError` with the remedy."""
-    wanted = _tls_files(tls, files, passphrase)
-    if options.server is not None:
-        wanted = replace(wanted, client_certificate=options.server.verify_client_cert)
+    wanted = _wanted_files(options, tls, files, passphrase)
     try:
         context, wrap = TlsContext(wanted, server=tls.role == "server"), _wrap_key(options, files)
     except ValueError as error:
@@ -244,6 +251,32 @@ def tls_parts(
     if tls.crl_verify is not None and tls.crl_verify.path is not None:
         watch.follow(tls.crl_verify.path, context)
     return context, wrap
+
+
+def renew_tls(context: TlsContext, options: Options, files: Files) -> None:
+    """Read certificates and keys for `context` anew, from the files in `options`; raises `ElementError`."""
+    assert options.tls is not None, "only a link with TLS has a context"
+    try:
+        context.renew(_wanted_files(options, options.tls, files, None))
+    except ValueError as error:
+        raise ElementError(str(error)) from error
+
+
+def without_keys(options: Options) -> Options:
+    """The options less what `renew_tls` reads anew: own key and certificate, fingerprints of peers."""
+    tls = options.tls
+    if tls is None or not tls.rules.fingerprints:
+        return options
+    rendezvous = None if options.rendezvous is None else Material(path="")
+    rules = replace(tls.rules, fingerprints=frozenset())
+    return replace(options, rendezvous=rendezvous, tls=replace(tls, key=None, cert=None, rules=rules))
+
+
+def _wanted_files(options: Options, tls: TlsOptions, files: Files, passphrase: bytes | None) -> TlsFiles:
+    wanted = _tls_files(tls, files, passphrase)
+    if options.server is None:
+        return wanted
+    return replace(wanted, client_certificate=options.server.verify_client_cert)
 
 
 def _tls_files(tls: TlsOptions, files: Files, passphrase: bytes | None) -> TlsFiles:

@@ -120,6 +120,8 @@ class TlsContext:
         self._by_fingerprint = bool(files.rules.fingerprints) and not files.ca
         if not files.ca and not files.pkcs12 and not files.rules.fingerprints:
             raise ValueError("nothing says which peer to trust: give --ca, --pkcs12 or --peer-fingerprint")
+        self.renewed = False
+        """Whether `renew` has given it other certificates since it was made."""
         self._key_listeners: list[Callable[[str], None]] = []
         context = self._context = SSL.Context(SSL.TLS_METHOD)
         # Set in advance, since a context must not change once it is in use; called a few times a handshake.
@@ -164,6 +166,17 @@ class TlsContext:
         renewed = TlsContext(replace(self._files, crl=crl), server=self._server)
         renewed._key_listeners = self._key_listeners
         self._context = renewed._context
+
+    def renew(self, files: TlsFiles) -> None:
+        """Take other certificates and rules for all handshakes from now on; raises as the constructor does.
+
+        A peer may then show another certificate than before, of the same name, where it renews its keys.
+        """
+        renewed = TlsContext(files, server=self._server)
+        renewed._key_listeners = self._key_listeners
+        for name, value in vars(renewed).items():
+            setattr(self, name, value)
+        self.renewed = True
 
     def log_keys(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Tell `listener` the secrets of handshakes from now on, until what is returned is called.

@@ -705,7 +705,7 @@ class TlsSession:
                 # What the server pushes settles it.
                 told = [text for text in told if not text.startswith(SETTLED_BY_PUSH)]
             self._events += [Notice("warning", text) for text in told]
-        if not first and identity != control_session.identity:
+        if not first and not self._is_same(identity, control_session.identity):
             self._failed(control_session, "the peer showed another certificate when keys were renewed", now)
             return
         control_session.identity = identity
@@ -725,6 +725,12 @@ class TlsSession:
             self._events.append(Joining(*identity, remote.username, remote.password, info, not first))
         else:
             negotiation.admit()
+
+    def _is_same(self, identity: tuple[str, str], before: tuple[str, str] | None) -> bool:
+        """Whether who renews keys is who has begun; with new certificates all round the name says so."""
+        return identity == before or (
+            self._context.renewed and before is not None and identity[0] == before[0]
+        )
 
     def _message(
         self, control_session: ControlSession, negotiation: Negotiation, message: str, now: float
