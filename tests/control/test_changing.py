@@ -108,6 +108,31 @@ def test_a_change_leaves_every_other_connection_untouched(kind: str, tmp_path: P
     asyncio.run(main())
 
 
+def test_a_lab_in_its_files_folder_follows_that_folders_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    current = tmp_path / "current"
+    current.symlink_to("one")
+    monkeypatch.chdir(current)
+
+    async def main() -> None:
+        async with running("sw0: tmelink/switch\n", current) as control:
+            (folders[1] / "lab.conf").write_text("sw0: tmelink/switch\np0: tmelink/process cat disk\n")
+            (folders[1] / "disk").write_text("of the second")
+            current.unlink()
+            current.symlink_to("two")
+            await changing.apply(control, dry_run=True)
+            assert Path.cwd() == folders[0]
+            await changing.apply(control, file=str(current / "lab.conf"))
+            assert Path.cwd() == folders[1]
+            (folders[0] / "lab.conf").unlink()
+
+    asyncio.run(main())
+
+
 async def _called(awaitable: Any) -> Any:
     return await awaitable
 

@@ -47,6 +47,7 @@ async def apply(
         control.edits.clear()
         if file is not None:
             control.file = file
+        control.enter_folder()
         return await _change(control, difference)
 
 

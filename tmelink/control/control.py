@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from tmelink.control.events import EventLog
@@ -44,6 +46,13 @@ class Control:
         """What was changed since the file was read, in order."""
         self.restarting = False
         """Whether the lab is to begin anew once it has stopped."""
+        self._beside_file = _beside(file)
+
+    def enter_folder(self) -> None:
+        """A lab that began in its file's folder goes there again: another may have its name now."""
+        if self._beside_file:
+            with contextlib.suppress(OSError):
+                os.chdir(Path(self.file).parent)
 
     def note(self, kind: str, detail: str, **data: Any) -> None:
         """Note an event of the lab itself."""
@@ -61,3 +70,11 @@ class Control:
             await server.close()
             sampling.cancel()
             await asyncio.wait([sampling])
+
+
+def _beside(file: str) -> bool:
+    """Whether this process runs in the folder of a file with an absolute name."""
+    try:
+        return Path(file).is_absolute() and os.path.samefile(Path(file).parent, ".")
+    except OSError:
+        return False

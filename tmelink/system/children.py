@@ -116,6 +116,14 @@ class Child:
             text = text[MAX_LINE:]
 
 
+def _folder() -> str:
+    """Where tmelink runs; a folder that has been removed has no name any more."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
+
+
 async def start(
     words: Sequence[str],
     line: Callable[[str], None],
@@ -153,6 +161,7 @@ async def start(
                 "words": [*words],
                 "environment": environment,
                 "cwd": cwd,
+                "folder": _folder(),
                 "user": None if user is None else [user.uid, user.gid, *user.groups],
                 "fds": numbers,
                 "terminal": terminal is not None,

@@ -228,6 +228,9 @@ def _become(message: dict[str, Any], output: int, given: list[int], tell: int, c
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
+        with contextlib.suppress(OSError):
+            # tmelink's own directory, which may be another one than when this process began.
+            os.chdir(message["folder"])
         tell = _wire(output, given, message["fds"], tell)
         if message["terminal"]:
             _control_terminal()
