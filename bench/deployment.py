@@ -2,11 +2,17 @@
 
 A file is made in which every host has a switch, a TAP and its share of encrypted links to other hosts. What
 is printed is the processor's time to read and check it, make the keys, cut it and write Ansible's files.
+
+    python -m bench.deployment --lines
+
+counts what somebody writes for three hosts on one Ethernet: the file and the commands of docs/deploy.md, and
+those of other programs in bench/deployments.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +21,7 @@ from tmelink.deploy import ansible_files
 from tmelink.deploy.keys import KeyFolder
 from tmelink.deploy.plan import plan
 
+ROOT = Path(__file__).parent.parent
 LINK = "tme/host/openvpn/socket/link --dev tap --secure"
 
 
@@ -41,11 +48,39 @@ def machine_file(hosts: int, links: int) -> str:
     )
 
 
+def counted(text: str) -> int:
+    """Lines that are neither empty nor a comment."""
+    return sum(bool(line.strip()) and not line.startswith("#") for line in text.splitlines())
+
+
+def page_parts() -> tuple[str, str]:
+    """The file of docs/deploy.md for three hosts, and the command that deploys it."""
+    section = (ROOT / "docs/deploy.md").read_text().split("## Three hosts in five minutes")[1]
+    blocks = re.findall(r"^```(tmesh|sh)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    file = next(text for kind, text in blocks if kind == "tmesh")
+    return file, next(text for kind, text in blocks if kind == "sh")
+
+
+def what_is_written() -> dict[str, tuple[int, int]]:
+    """Lines of files, and commands, for each program."""
+    file, command = page_parts()
+    found = {"tmelink": (counted(file), counted(command))}
+    for folder in sorted((ROOT / "bench/deployments").iterdir()):
+        files = sum(counted(path.read_text()) for path in folder.glob("*.yml"))
+        found[folder.name] = files, counted((folder / "commands.sh").read_text())
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.deployment")
     parser.add_argument("--hosts", type=int, default=200)
     parser.add_argument("--links", type=int, default=2000)
+    parser.add_argument("--lines", action="store_true", help="count lines and commands for three hosts")
     options = parser.parse_args()
+    if options.lines:
+        for name, (lines, commands) in what_is_written().items():
+            print(f"{name}: {lines} lines, {commands} command{'s' * (commands != 1)}")
+        return
     with tempfile.TemporaryDirectory(prefix="tmelink-bench-") as folder:
         file = Path(folder) / "lab.conf"
         file.write_text(machine_file(options.hosts, options.links))

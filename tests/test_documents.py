@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import chart
+from bench import chart, deployment
 from bench import page as bench_page
 from tests.support import rooms
 from tests.support.samples import with_keys
@@ -55,6 +55,14 @@ def test_the_picture_of_the_rooms_shows_the_measured_imports() -> None:
     drawn = {tuple(html.unescape(title).split("->")) for title in titles if "&gt;" in title}
     drawn = {arrow for arrow in drawn if "foundations" not in arrow} - {("machine", "elements/emulators")}
     assert drawn == rooms.reduced(rooms.arrows()), "renew it: python -m tests.support.rooms > docs/design.svg"
+
+
+def test_the_lines_and_commands_for_three_hosts_are_those_that_are_counted() -> None:
+    text = (ROOT / "docs/deploy.md").read_text()
+    for name, (lines, commands) in deployment.what_is_written().items():
+        (row,) = re.findall(rf"^\| {name}.*$", text, re.MULTILINE)
+        cells = [cell.strip() for cell in row.split("|")]
+        assert (int(cells[2].split(",")[0]), int(cells[3])) == (lines, commands), name
 
 
 def recorded() -> Path:

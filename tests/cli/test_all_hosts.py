@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -9,13 +10,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from tests.attacks.places import free_port
 from tmelink.cli import all_hosts, main, parser
-from tmelink.deploy import over_ssh
+from tmelink.control import ControlError
+from tmelink.deploy import link_ends, over_ssh
+from tmelink.deploy.all_labs import connector
 from tmelink.errors import TmelinkError
+from tmelink.proof.topology import Topology
 from tmelink.tmesh.host_access import SshTarget
 
 SSH = f"""#!{sys.executable}
@@ -149,6 +154,110 @@ def test_a_host_that_ssh_cannot_reach_is_named(
     captured = capfd.readouterr()
     assert captured.err == "south: ssh away: ssh: connect to host away port 22: No route to host\n"
     assert list(json.loads(captured.out)) == ["north", "south"]
+
+
+@pytest.fixture
+def busy(file: Path) -> Path:
+    """The same, once the ends of its link have heard each other."""
+    assert main(["exec", str(file), "le0 ping 10.0.77.2 count 1", "--all-hosts"]) == 1
+    return file
+
+
+def named(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["name"] for row in rows]
+
+
+def test_all_hosts_are_one_lab_to_a_screen_or_a_page(busy: Path) -> None:
+    with connector(busy)() as labs:
+        status = labs.call("status")
+        assert named(status["elements"]) == ["north/le0", "north/link0", "south/le1", "south/link1"]
+        assert (status["up"], status["total"]) == (4, 4)
+        assert status["links"] == [{"from": "north/link0", "to": "south/link1"}]
+        assert {row["host"] for row in status["elements"]} == {"north", "south"}
+        ends = {(row["from"], row["to"]) for row in status["connections"]}
+        assert ends == {("north/link0", "north/le0"), ("south/link1", "south/le1")} or ends == {
+            ("north/le0", "north/link0"),
+            ("south/le1", "south/link1"),
+        }
+        assert named(labs.call("status", element="south/link1")["elements"]) == ["south/link1"]
+        assert labs.call("doctor") == []
+        assert labs.call("consoles") == []
+        assert labs.call("source")["text"] == busy.read_text()
+        done = labs.call("impair", element="north/le0", other="north/link0", words=["delay", "5ms"])
+        assert "5ms" in done["out"]
+        (row,) = labs.call("impairments")
+        assert {row["element"], row["other"]} == {"north/le0", "north/link0"}
+        first = [item.value for item in labs.stream("events", since=0.0, follow=False)]
+        assert {each["element"].partition("/")[0] for each in first} == {"north", "south"}
+        assert [
+            item.value["time"] for item in labs.stream("events", since=first[-1]["time"], follow=False)
+        ] == []
+        with pytest.raises(ControlError, match=r"'tmelink deploy .*lab\.conf' changes them"):
+            labs.call("apply", text="")
+        with pytest.raises(ControlError, match="is on no host of the file, which has north, south"):
+            labs.call("type", element="le0", text="x")
+
+
+def test_a_capture_of_one_connection_comes_through(file: Path) -> None:
+    pinging = Thread(target=main, args=(["exec", str(file), "le0 ping 10.0.77.2 count 40", "--all-hosts"],))
+    with connector(file)() as labs:
+        pinging.start()
+        items = labs.stream("capture", connections=["north/le0:north/link0"], count=2)
+        assert base64.b64decode(next(items).value["pcapng"])[:4] == b"\x0a\x0d\x0d\x0a"
+        assert sum(1 for _ in items) > 0
+        pinging.join()
+
+
+def test_a_host_that_does_not_answer_is_down_in_the_picture(busy: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "other" / "lab.conf"
+    gone.parent.mkdir()
+    gone.write_text(busy.read_text().replace("ssh south", "ssh away"))
+    with connector(gone)() as labs:
+        status = labs.call("status")
+        assert named(status["elements"]) == ["north/le0", "north/link0", "south"]
+        south = status["elements"][-1]
+        assert (south["state"], south["reason"]) == (
+            "down",
+            "ssh away: ssh: connect to host away port 22: No route to host",
+        )
+        (found,) = labs.call("doctor")
+        assert found["text"] == "link0 on north is up, but link1 on south is not: its host did not answer"
+        # It is tried again later, and holds up nobody until then.
+        assert labs.call("status")["total"] == 3
+
+
+def test_a_lab_that_ends_is_down_in_the_picture(busy: Path) -> None:
+    with connector(busy)() as labs:
+        assert labs.call("status")["up"] == 4
+        assert main(["stop", str(busy), "--all-hosts"]) == 0
+        rows = labs.call("status")["elements"]
+        assert [(row["name"], row["state"]) for row in rows] == [("north", "down"), ("south", "down")]
+
+
+def test_ends_that_differ_are_told(file: Path) -> None:
+    topology = Topology(over_ssh.deployed(file).machine)
+    end = {"state": "up", "reason": "", "details": {"cipher": "AES-256-GCM", "mtu": 1500}}
+    other = {**end, "details": {"cipher": "AES-256-GCM", "mtu": 1400}}
+    rows = {("north", "link0"): end, ("south", "link1"): other}
+    (found,) = link_ends.differences(topology, rows)
+    assert found["text"] == "--tun-mtu is 1500 at link0 on north, and 1400 at link1 on south"
+    assert list(link_ends.differences(topology, {**rows, ("south", "link1"): end})) == []
+
+
+def test_the_control_protocol_passes_through_a_pipe(file: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"TMELINK_RUNTIME_DIR": str(tmp_path / "north")}
+    command = [sys.executable, "-m", "tmelink", "control", "lab"]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert '"hello"' in process.stdout.readline()
+        process.stdin.write('{"jsonrpc": "2.0", "id": 1, "method": "summary"}\n')
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["result"]["host"] == "north"
+        process.stdin.close()
+        assert process.wait(10) == 0
 
 
 def test_ssh_gets_what_the_file_says() -> None:

@@ -25,10 +25,10 @@ host b address 10.0.0.9 behind nat ssh b {{
 """
 
 
-def planned(folder: Path, text: str) -> Deployment:
+def planned(folder: Path, text: str, hub_port: int = 3478) -> Deployment:
     file = folder / "lab.conf"
     file.write_text(text)
-    return plan(file, KeyFolder(folder / "keys"))
+    return plan(file, KeyFolder(folder / "keys"), hub_port=hub_port)
 
 
 def test_the_hub_gets_a_rendezvous_and_no_key_of_the_link(tmp_path: Path) -> None:
@@ -78,7 +78,26 @@ def test_links_with_names_of_their_own_share_a_hub(tmp_path: Path) -> None:
     assert a.links == ("link0", "link2")
 
 
+def test_hubs_on_one_computer_have_ports_of_their_own(tmp_path: Path) -> None:
+    text = LAB.replace("--via hub", "--via hub:4000 one")
+    text += f"host a address none {{\n    le2: tmelink/nic\n    link2 at le2: {LINK} --via hub\n}}\n"
+    text += f"host b address 10.0.0.9 {{\n    le3: tmelink/nic\n    link3 at le3: {LINK} --via hub\n}}\n"
+    hub, a, _b = planned(tmp_path, text, hub_port=3999).hosts
+    assert "    rendezvous: tmelink/rendezvous local 3999 key keys/hub-" in hub.part.text
+    assert "    rendezvous0: tmelink/rendezvous local 4000 key keys/hub@4000-one-" in hub.part.text
+    assert hub.elements == 2
+    assert set(hub.listens) == {("udp", 3999), ("udp", 4000)}
+    assert "--remote 192.0.2.1 4000 " in a.part.text
+    assert "--remote 192.0.2.1 3999 " in a.part.text
+    assert set(load(hub.part.text, host="hub").elements) == {"/rendezvous", "/rendezvous0"}
+
+
 WRONG = [
+    (
+        LAB.replace("--via hub", "--via hub:4000", 1),
+        "link0 is alone with --via hub:4000 (give its other end --via hub:4000 too)",
+    ),
+    (LAB.replace("--via hub", "--via hub:0", 1), "--via: port 0 is out of range"),
     (LAB.replace("--via hub", "--via hup", 1), "--via hup: the file has no host hup (it has hub, a, b)"),
     (LAB.replace("link1 at le1: " + LINK + " --via hub", ""), "link0 is alone with --via hub"),
     (

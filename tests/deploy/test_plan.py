@@ -16,6 +16,7 @@ from tmelink.deploy.keys import KeyFolder
 from tmelink.deploy.plan import Deployment, plan
 from tmelink.errors import MachineError, TmelinkError
 from tmelink.machine import load
+from tmelink.system import credentials
 from tmelink.tmesh.host_access import SshTarget
 
 PAIR = """\
@@ -199,6 +200,24 @@ def test_ansible_s_files(tmp_path: Path) -> None:
     assert names == [f"{host}.{kind}" for host in ("east", "north", "south") for kind in ("crt", "key")]
     for path in tmp_path.glob("out/slices/**/*"):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
+def test_systemd_hands_the_keys_to_the_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    north, *_ = planned(tmp_path, LAB).hosts
+    assert "LoadCredential=keys:/etc/tmelink/lab/current/keys\n" in north.unit
+    KeyFolder(tmp_path / "keys").rotate("north")
+    assert planned(tmp_path, LAB).hosts[0].unit == north.unit, "a lab with new keys need not restart"
+    (plain,) = planned(tmp_path, "host a address 192.0.2.1 {\n    le0: tmelink/nic\n}\n").hosts
+    assert "LoadCredential" not in plain.unit
+
+    # As systemd.exec(5) has it: the folder's name, an underscore, and the file's.
+    key = tmp_path / "keys/a.key"
+    assert credentials.of(key) == key
+    (tmp_path / "given").mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "given"))
+    assert credentials.of(key) == key
+    (tmp_path / "given/keys_a.key").write_text("")
+    assert credentials.of(key) == tmp_path / "given/keys_a.key"
 
 
 def test_a_secure_link_does_not_run_without_its_keys() -> None:

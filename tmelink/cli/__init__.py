@@ -36,6 +36,7 @@ COMMANDS = (
     "impair",
     "web",
     "plug",
+    "control",
     "stop",
     "restart",
     "service",

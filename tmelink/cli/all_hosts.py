@@ -9,21 +9,25 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tmelink.cli import colours, exit_codes, labs
-from tmelink.deploy import over_ssh
+from tmelink.deploy import link_ends, over_ssh
 from tmelink.deploy.over_ssh import SSH_FAILED, DeployedFile, HostReply
 from tmelink.deploy.plan import ETC
-from tmelink.elements.openvpn.link import Link
 from tmelink.errors import TmelinkError
 from tmelink.proof.topology import Topology
+
+LIVE = ("top", "web")
+"""Commands that keep looking, and connect to all hosts themselves (`labs.connector`)."""
 
 
 def main(options: argparse.Namespace, words: Sequence[str]) -> int:
     """Run the command that `words` say on all hosts of the file that stands for the lab's name."""
+    if words[0] in LIVE:
+        return int(options.command.main(options))
     if words[0] == "capture":
         return _capture(options, words)
     name = next(filter(None, (getattr(options, each, None) for each in ("name", "subject", "file"))), None)
@@ -122,24 +126,4 @@ async def _compare(deployed: DeployedFile) -> list[str]:
         for host, reply in replies.items()
         for row in (_parsed(reply).get("elements") or [])
     }
-    return list(_differences(Topology(deployed.machine), rows))
-
-
-def _differences(topology: Topology, rows: dict[tuple[str, str], Any]) -> Iterator[str]:
-    for link in topology.elements():
-        if not isinstance(link, Link):
-            continue
-        for other in topology.link_ends(link):
-            ends = [(topology.home(end) or "", end.name) for end in (link, other)]
-            if isinstance(other, Link) and ends[1] < ends[0]:
-                continue  # told with the other end's name first
-            known = [rows.get(end) for end in ends]
-            up = [row is not None and row["state"] == "up" for row in known]
-            if up[0] == up[1]:
-                continue
-            (host, name), row = next(
-                (end, row) for end, row, fine in zip(ends, known, up, strict=True) if not fine
-            )
-            standing = ends[up.index(True)]
-            why = row["reason"] if row is not None else "its host did not answer"
-            yield f"{standing[1]} on {standing[0]} is up, but {name} on {host} is not: {why}"
+    return [each["text"] for each in link_ends.differences(Topology(deployed.machine), rows)]

@@ -7,13 +7,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tmelink.cli import exit_codes
+from tmelink import values
+from tmelink.cli import exit_codes, files
 from tmelink.cli.confirm import agreed
 from tmelink.cli.examples import epilog
 from tmelink.deploy import ansible_files, ansible_run, wheels
 from tmelink.deploy.ansible_run import PlaybookResult
-from tmelink.deploy.keys import KeyFolder
+from tmelink.deploy.keys import SECRETS, KeyFolder
+from tmelink.deploy.meetings import FOLDER as KEYS
 from tmelink.deploy.plan import Deployment, plan
+from tmelink.deploy.vault import Vault
+from tmelink.transport.rendezvous import PORT as HUB_PORT
 
 NAME = "deploy"
 HELP = "install and start every host's part of a file, over ssh with Ansible"
@@ -22,6 +26,7 @@ EPILOG = epilog(
     ("tmelink deploy lab.conf --check --diff", "show what would change on the hosts, and change nothing"),
     ("tmelink deploy lab.conf --write folder", "write plain Ansible files, and run nothing"),
     ("tmelink deploy lab.conf --rotate", "make new keys for all hosts, and install them"),
+    ("tmelink deploy lab.conf --vault password.txt", "keep the keys in files that ansible-vault encrypts"),
 )
 
 
@@ -43,6 +48,20 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--keys", metavar="DIR", type=Path, help="where the hosts' keys are kept (beside the file, FILE.keys)"
     )
     parser.add_argument(
+        "--vault",
+        metavar="PASSWORD",
+        type=Path,
+        help="keep the keys encrypted by ansible-vault; PASSWORD is a file with the password, or a program "
+        "that prints it",
+    )
+    parser.add_argument(
+        "--hub-port",
+        metavar="PORT",
+        type=files.argument(values.port),
+        default=HUB_PORT,
+        help=f"the UDP port of hubs for which no --via of the file names one ({HUB_PORT})",
+    )
+    parser.add_argument(
         "--wheels", metavar="DIR", type=Path, help="install tmelink from these wheels, instead of making some"
     )
 
@@ -57,24 +76,37 @@ def main(options: argparse.Namespace) -> int:
         return _deploy(options, folder, Path(place))
 
 
-def _deploy(options: argparse.Namespace, folder: Path, work: Path) -> int:
+def _deploy(options: argparse.Namespace, kept: Path, work: Path) -> int:
+    vault = None if options.vault is None else Vault(kept, options.vault)
+    folder = kept
+    if vault is not None:
+        folder = work / "opened"
+        vault.open_into(folder)
     # What is shown first has keys that go away: nothing is made or replaced before somebody agrees.
     seen = KeyFolder(work / "none" if options.rotate else folder, spare=work / "keys")
-    made = plan(options.file, seen, options.limit)
-    _show(made, folder)
+    made = plan(options.file, seen, options.limit, hub_port=options.hub_port)
+    _show(made, kept)
     if not options.check:
         if not (options.yes or options.write or _agreed()):
             print("nothing was changed")
             return 1
-        made = plan(options.file, _kept_keys(options, folder, made), options.limit)
+        keys = _kept_keys(options, folder, made)
+        made = plan(options.file, keys, options.limit, hub_port=options.hub_port)
+        if vault is not None:
+            vault.keep(folder, work / "before")
     if options.write is not None:
         ansible_files.write(options.write, made, options.wheels)
         place = options.write
-        print(f"wrote {place}; run: ansible-playbook -i {place}/inventory.yml {place}/site.yml")
+        more = ""
+        if vault is not None:
+            vault.encrypt([path for path in (place / "slices").glob(f"*/{KEYS}/*") if path.suffix in SECRETS])
+            more = f" --vault-password-file {options.vault}"
+        print(f"wrote {place}; run: ansible-playbook{more} -i {place}/inventory.yml {place}/site.yml")
         return 0
     ansible_files.write(work / "deploy", made, options.wheels or _collected(work / "collected"))
     flags = ["--check"] * options.check + ["--diff"] * options.diff
-    return _report(ansible_run.run(work / "deploy", "site.yml", flags), checked=options.check)
+    result = ansible_run.run(work / "deploy", "site.yml", flags)
+    return _report(result, [host.name for host in made.hosts], checked=options.check)
 
 
 def _kept_keys(options: argparse.Namespace, folder: Path, made: Deployment) -> KeyFolder:
@@ -108,9 +140,10 @@ def _collected(folder: Path) -> Path:
     return folder
 
 
-def _report(result: PlaybookResult, *, checked: bool) -> int:
-    """Say how it ended; returns the exit code."""
-    for host in result.hosts:
+def _report(result: PlaybookResult, order: list[str], *, checked: bool) -> int:
+    """Say how it ended, hosts in the order of the file; returns the exit code."""
+    hosts = sorted(result.hosts, key=lambda host: order.index(host.host))
+    for host in hosts:
         if host.unreachable:
             print(f"{host.host}: ssh could not reach it", file=sys.stderr)
     if not result.done:
@@ -119,7 +152,7 @@ def _report(result: PlaybookResult, *, checked: bool) -> int:
             file=sys.stderr,
         )
         return 1
-    changed = [host.host for host in result.hosts if host.changed]
+    changed = [host.host for host in hosts if host.changed]
     if not changed:
         print("nothing differs")
     else:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tmelink.cli import colours, completers
 from tmelink.cli.examples import NO_LAB
 from tmelink.cli.examples import epilog as examples_and_codes
-from tmelink.control import Client, connect
+from tmelink.control import Client, LabControl, connect
+from tmelink.errors import TmelinkError
 
 
 def epilog(*examples: tuple[str, str], more: str = "") -> str:
@@ -43,6 +45,18 @@ def declare_all_hosts(parser: argparse.ArgumentParser) -> None:
 def control(options: argparse.Namespace) -> Client:
     """The lab that the options name; raises `NotRunning`."""
     return connect(options.name)
+
+
+def connector(options: argparse.Namespace) -> Callable[[], LabControl]:
+    """Connects to the lab that the options name, or with --all-hosts to those of a machine file's hosts."""
+    if not options.all_hosts:
+        return lambda: control(options)
+    # Only then, since it knows all elements.
+    from tmelink.deploy.all_labs import connector as to_all
+
+    if options.name is None:
+        raise TmelinkError("--all-hosts needs the machine file that was deployed in the place of NAME")
+    return to_all(Path(options.name))
 
 
 def dump(value: Any) -> None:

@@ -15,6 +15,7 @@ NAME = "top"
 HELP = "watch a running lab: elements and traffic, live, sorted as you like"
 EPILOG = labs.epilog(
     ("tmelink top lab", "keys: s sort, r reverse, p pause, Enter one element, Escape back, q quit"),
+    ("tmelink top lab.conf --all-hosts", "the labs of all hosts of a deployed file in one table"),
     ("tmelink status lab --watch", "the same without a terminal's comfort"),
 )
 
@@ -27,6 +28,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="the lab's name, as 'tmelink ps' lists it (the only one that runs)",
     )
     completers.offer(name, completers.labs)
+    labs.declare_all_hosts(parser)
     parser.add_argument(
         "--interval", metavar="SECONDS", type=float, default=1.0, help="between two looks (1)"
     )
@@ -39,6 +41,6 @@ def main(options: argparse.Namespace) -> int:
         raise UnsupportedHere(
             "top needs textual: install it with pip install 'tmelink[tui]', or use 'tmelink status --watch'"
         ) from error
-    with labs.control(options) as lab:
+    with labs.connector(options)() as lab:
         TopScreen(lambda element: lab.call("status", element=element), max(0.1, options.interval)).run()
     return 0

@@ -18,6 +18,7 @@ HELP = "show a running lab in the browser: topology, traffic, captures, impairme
 EPILOG = labs.epilog(
     ("tmelink web lab", "at http://127.0.0.1:8080, and only for looking"),
     ("tmelink web lab --write", "with impairments and changes of the file"),
+    ("tmelink web lab.conf --all-hosts", "the labs of all hosts of a deployed file in one picture, over ssh"),
     ("tmelink web lab --listen 0.0.0.0:8080 --token", "for others, who need the address that is printed"),
     (
         "tmelink web lab --listen 0.0.0.0:8443 --cert web.crt --key web.key --ca amy.crt",
@@ -37,6 +38,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "name", metavar="NAME", nargs="?", help="the lab's name, as 'tmelink ps' lists it (the only one)"
     )
     completers.offer(name, completers.labs)
+    labs.declare_all_hosts(parser)
     parser.add_argument(
         "--listen",
         metavar="ADDR:PORT",
@@ -75,7 +77,8 @@ def main(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise TmelinkError(f"the page needs {error.name}: pip install 'tmelink[web]'") from error
     token = None if options.token is None else options.token or secrets.token_urlsafe(TOKEN_BYTES)
-    with labs.control(options):
+    connect = labs.connector(options)
+    with connect():
         pass  # says at once where there is no such lab
     sock = _listening(address)
     here = address._replace(port=sock.getsockname()[1])
@@ -84,7 +87,7 @@ def main(options: argparse.Namespace) -> int:
         flush=True,
     )
     config = uvicorn.Config(
-        application(options.name, write=options.write, token=token, certified=options.ca is not None),
+        application(connect, write=options.write, token=token, certified=options.ca is not None),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -8,7 +8,7 @@
             print(item.value)
 """
 
-from tmelink.control.client import Client, ControlError, NotRunning, connect
+from tmelink.control.client import Client, ControlError, LabControl, NotRunning, connect
 from tmelink.control.lab_names import RunningLab, running
 
-__all__ = ["Client", "ControlError", "NotRunning", "RunningLab", "connect", "running"]
+__all__ = ["Client", "ControlError", "LabControl", "NotRunning", "RunningLab", "connect", "running"]

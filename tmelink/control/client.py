@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 
 from tmelink.control import lab_names
 from tmelink.control.protocol import (
@@ -69,20 +69,63 @@ def _only() -> lab_names.RunningLab:
     return running[0]
 
 
-class Client:
-    """A connection to one lab's control socket; use as a context manager, or `close` it."""
+class LabControl(Protocol):
+    """What a page or a screen needs of a lab: that of this computer, or those of all hosts of a file."""
 
-    def __init__(self, lab: lab_names.RunningLab, timeout: float | None = TIMEOUT) -> None:
+    @property
+    def lab(self) -> lab_names.RunningLab:
+        """What the lab is called, and where it is."""
+        ...
+
+    def call(self, method: str, /, *, wait: float | None = ..., **parameters: Any) -> Any:
+        """As `Client.call`."""
+        ...
+
+    def stream(self, method: str, /, **parameters: Any) -> Iterator[StreamItem]:
+        """As `Client.stream`."""
+        ...
+
+    def close(self) -> None:
+        """End the connection."""
+        ...
+
+    def interrupt(self) -> None:
+        """As `Client.interrupt`."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class Client:
+    """A connection to one lab's control socket; use as a context manager, or `close` it.
+
+    `connection` is one that exists already.
+    """
+
+    def __init__(
+        self,
+        lab: lab_names.RunningLab,
+        timeout: float | None = TIMEOUT,
+        connection: socket.socket | None = None,
+    ) -> None:
         self.lab = lab
         self._timeout = timeout
         self._number = 0
         self._connected = True
         self._lines = Lines(MAX_REPLY)
         self._waiting: list[bytes | None] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket = connection or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(timeout)
-            self._socket.connect(os.fspath(lab_names.socket_path(lab.name)))
+            if connection is None:
+                self._socket.connect(os.fspath(lab_names.socket_path(lab.name)))
             self.hello = self._greeting()
         except OSError as error:
             self.close()

@@ -29,7 +29,7 @@ def write(folder: Path, plan: Deployment, wheels: Path | None) -> None:
     """
     for name in ("slices", "wheels"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    write_inventory(folder, plan, FROM_PYPI if wheels is None else _digest_of_names(wheels))
+    write_inventory(folder, plan, FROM_PYPI if wheels is None else _digest(wheels))
     for host in plan.hosts:
         _write_slice(folder / "slices" / host.name, host)
     if wheels is not None:
@@ -80,6 +80,11 @@ def _variables(host: HostPlan) -> dict[str, Any]:
     return found | host.access.variables
 
 
-def _digest_of_names(wheels: Path) -> str:
-    names = sorted(path.name for path in wheels.iterdir())
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+def _digest(wheels: Path) -> str:
+    """Of the names, and of what is in tmelink's own wheel, which may change and keep its name."""
+    digest = hashlib.sha256()
+    for path in sorted(wheels.iterdir()):
+        digest.update(path.name.encode() + b"\n")
+        if path.name.startswith("tmelink-"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -38,7 +38,6 @@ class PlaybookResult:
 
 def run(folder: Path, playbook: str, flags: Sequence[str] = ()) -> PlaybookResult:
     """Run a playbook of `folder`, and pass on what it prints; raises `TmelinkError` without Ansible."""
-    program = _program()
     environment = os.environ | {
         "ANSIBLE_FORKS": os.environ.get("ANSIBLE_FORKS", str(FORKS)),
         "ANSIBLE_PIPELINING": "True",
@@ -48,7 +47,7 @@ def run(folder: Path, playbook: str, flags: Sequence[str] = ()) -> PlaybookResul
         "ANSIBLE_NOCOWS": "True",
         "PYTHONUNBUFFERED": "1",
     }
-    command = [program, "-i", "inventory.yml", playbook, *flags]
+    command = [program("ansible-playbook"), "-i", "inventory.yml", playbook, *flags]
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, errors="replace"
     ) as process:
@@ -63,10 +62,10 @@ def run(folder: Path, playbook: str, flags: Sequence[str] = ()) -> PlaybookResul
     return PlaybookResult(hosts, process.returncode == 0)
 
 
-def _program() -> str:
-    """ansible-playbook beside this Python, or else on the path."""
-    beside = Path(sys.executable).with_name("ansible-playbook")
-    found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
+def program(name: str) -> str:
+    """One of Ansible's programs, beside this Python, or else on the path; raises `TmelinkError`."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise TmelinkError("ansible-playbook is not installed: pip install 'tmelink[deploy]'")
+        raise TmelinkError(f"{name} is not installed: pip install 'tmelink[deploy]'")
     return found

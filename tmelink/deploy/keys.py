@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from tmelink.deploy.vault import HEADER
 from tmelink.errors import TmelinkError
 from tmelink.openvpn.tls.identity import fingerprint
 from tmelink.openvpn.tls.keygen import generate
@@ -16,6 +17,9 @@ from tmelink.system import private_file
 from tmelink.transport.rendezvous import KEY_BYTES, key_name, read_key
 
 FOLDER_MODE = 0o700
+
+SECRETS = (".key", ".rendezvous")
+"""How the names of files end that hold secrets; certificates are none."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class KeyFolder:
                 keys = self._in(self._spare or self.folder, host)
                 if host not in self.made:
                     self._generate(host, *keys)
-            known = x509.load_pem_x509_certificate(keys[1].read_bytes())
+            known = x509.load_pem_x509_certificate(_content(keys[1]))
         except (OSError, ValueError) as error:
             raise TmelinkError(f"{keys[1]}: {getattr(error, 'strerror', None) or error}") from error
         return HostKeys(*keys, fingerprint(known))
@@ -100,7 +104,7 @@ class KeyFolder:
                     path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
                     private_file.write_new(path, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
                     self.made.append(path.name)
-            return RendezvousKey(path, f"{name}-{key_name(read_key(path.read_bytes()))[:8]}")
+            return RendezvousKey(path, f"{name}-{key_name(read_key(_content(path)))[:8]}")
         except (OSError, ValueError) as error:
             raise TmelinkError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -111,3 +115,11 @@ class KeyFolder:
             path.unlink(missing_ok=True)
             private_file.write_new(path, content)
         self.made.append(host)
+
+
+def _content(path: Path) -> bytes:
+    """What a file holds; `ValueError` where it is encrypted."""
+    content = path.read_bytes()
+    if content.startswith(HEADER):
+        raise ValueError("it is encrypted; add --vault FILE, the file with its password")
+    return content

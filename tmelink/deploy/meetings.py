@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,11 @@ FOLDER = "keys"
 
 @dataclass(frozen=True)
 class Meeting:
-    """Where the two ends of a link meet: a host of the file, its address, and the link's key there."""
+    """Where the two ends of a link meet: a host of the file, its address, its port, the link's key there."""
 
     host: str
     address: str
+    port: int
     key: RendezvousKey
 
     @property
@@ -35,7 +37,7 @@ class Meeting:
 
     def options(self) -> list[str]:
         """What stands in the place of `--via` at an end."""
-        return ["--remote", self.address, str(PORT), "--rendezvous", self.file]
+        return ["--remote", self.address, str(self.port), "--rendezvous", self.file]
 
 
 def without_via(words: Sequence[Word]) -> list[Word]:
@@ -52,10 +54,10 @@ def without_via(words: Sequence[Word]) -> list[Word]:
 class Meetings:
     """The meetings of a file's links, by the place where an end is made, as `FILE:LINE:COLUMN`.
 
-    `mistakes` are those of links that cannot meet.
+    `port` is that of hubs whose links name none. `mistakes` are those of links that cannot meet.
     """
 
-    def __init__(self, machine: CheckedMachine, keys: KeyFolder) -> None:
+    def __init__(self, machine: CheckedMachine, keys: KeyFolder, port: int = PORT) -> None:
         self.ends: dict[str, Meeting] = {}
         self.mistakes: list[Mistake] = []
         self._machine = machine
@@ -67,13 +69,14 @@ class Meetings:
             wrong = list(self._wrong(via, paths))
             self.mistakes += wrong
             if not wrong:
-                key = keys.rendezvous("-".join(filter(None, (via.host, via.name))))
+                key = keys.rendezvous(_key_name(via))
+                meeting = Meeting(via.host, machine.hosts[via.host], via.port or port, key)
                 for path in paths:
-                    self.ends[str(machine.places[path])] = Meeting(via.host, machine.hosts[via.host], key)
+                    self.ends[str(machine.places[path])] = meeting
 
     def _wrong(self, via: Via, paths: Sequence[str]) -> Iterator[Mistake]:
         machine, place = self._machine, self._machine.places[paths[-1]]
-        words = " ".join(filter(None, (OPTION, *via)))
+        words = f"{OPTION} {via}"
         if via.host not in machine.hosts:
             known = ", ".join(machine.hosts)
             yield Mistake(place, f"{words}: the file has no host {via.host}", f"it has {known}")
@@ -87,19 +90,49 @@ class Meetings:
             hint = f"give the two ends of each a name of their own, as in {OPTION} {via.host} one"
             yield Mistake(place, f"{len(paths)} links have {words}", hint)
 
+    def ports(self, host: str) -> Mapping[int, Collection[str]]:
+        """The ports of `host` at which links meet, each with the names of their keys in its slice."""
+        found: dict[int, dict[str, None]] = defaultdict(dict)
+        for each in self.ends.values():
+            if each.host == host:
+                found[each.port][each.file] = None
+        return found
+
     def block(self, host: str) -> str:
-        """The block that makes the rendezvous of `host`; empty where no link meets there."""
-        files = list(self.files(host))
+        """The block that makes a rendezvous of `host` on each port; empty where no link meets there."""
+        files = self.ports(host)
         if not files:
             return ""
         machine = self._machine
-        name, address = "rendezvous", machine.hosts[host]
-        while f"/{name}" in machine.elements:
-            name += "0"
-        local = f' local "[::]:{PORT}"' if ":" in address else ""
-        keys = "".join(f" key {file}" for file in files)
-        return f'host {host} address "{address}" {{\n    {name}: tmelink/rendezvous{local}{keys}\n}}\n'
+        taken = {path.lstrip("/") for path in machine.elements}
+        lines = []
+        for port, here in sorted(files.items()):
+            name = next(each for each in _names() if each not in taken)
+            taken.add(name)
+            keys = "".join(f" key {file}" for file in here)
+            lines.append(f"    {name}: tmelink/rendezvous{_local(machine.hosts[host], port)}{keys}\n")
+        return f'host {host} address "{machine.hosts[host]}" {{\n{"".join(lines)}}}\n'
 
     def files(self, host: str) -> Mapping[str, Path]:
         """The keys of the links that meet at `host`, by their names in its slice."""
         return {each.file: each.key.path for each in self.ends.values() if each.host == host}
+
+
+def _key_name(via: Via) -> str:
+    """What the key of a meeting is called; no host, port and name of another give the same."""
+    host = via.host if via.port is None else f"{via.host}@{via.port}"
+    return "-".join(filter(None, (host, via.name)))
+
+
+def _names() -> Iterator[str]:
+    """Names for an element of which a host may have several: rendezvous, rendezvous0, rendezvous1, …"""
+    yield "rendezvous"
+    for number in itertools.count():
+        yield f"rendezvous{number}"
+
+
+def _local(address: str, port: int) -> str:
+    """The words that bind a rendezvous; none where it does so by itself."""
+    if ":" in address:
+        return f' local "[::]:{port}"'
+    return "" if port == PORT else f" local {port}"

@@ -23,6 +23,7 @@ from tmelink.proof.problems import of_topology
 from tmelink.proof.topology import Topology
 from tmelink.source import Mistake
 from tmelink.tmesh.host_access import NO_ADDRESS, HostAccess, SshTarget
+from tmelink.transport.rendezvous import PORT as HUB_PORT
 
 ETC = Path("/etc/tmelink")
 """Where a host keeps its slices."""
@@ -64,17 +65,17 @@ class Deployment:
     new_keys: tuple[str, ...]
 
 
-def plan(file: Path, keys: KeyFolder, limit: Collection[str] = ()) -> Deployment:
+def plan(file: Path, keys: KeyFolder, limit: Collection[str] = (), *, hub_port: int = HUB_PORT) -> Deployment:
     """Compile a file for all its hosts, or for those in `limit`.
 
-    Raises `MachineError` with every mistake in the file, and `TmelinkError` where it has no hosts, or not
-    those of `limit`.
+    `hub_port` is the UDP port of hubs whose links name none in `--via`. Raises `MachineError` with every
+    mistake in the file, and `TmelinkError` where it has no hosts, or not those of `limit`.
     """
     lab = valid_name(file.stem)
     machine = load(file)
     _known_hosts(file, machine, limit)
     topology = Topology(machine)
-    meetings = Meetings(machine, keys)
+    meetings = Meetings(machine, keys, hub_port)
     secure = SecureLinks(machine, topology, keys, meetings)
     mistakes = [*secure.mistakes, *meetings.mistakes, *unreachable(machine, topology), *_nowhere(machine)]
     if mistakes:
@@ -96,11 +97,14 @@ def plan(file: Path, keys: KeyFolder, limit: Collection[str] = ()) -> Deployment
             for end in secure.ends.values()
             if end.host == name and end.meeting is not None
         }
-        made.append(_host(machine, topology, lab, part, underlay))
+        made.append(_host(machine, topology, lab, part, underlay, len(meetings.ports(name))))
     return Deployment(lab, tuple(made), tuple(of_topology(topology)), tuple(keys.made))
 
 
-def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice, underlay: Underlay) -> HostPlan:
+def _host(
+    machine: CheckedMachine, topology: Topology, lab: str, part: Slice, underlay: Underlay, hubs: int
+) -> HostPlan:
+    """`hubs` is how many rendezvous the host has for links of others."""
     name = part.host
     access = machine.access[name]
     file = ETC / lab / "current" / "machine.conf"
@@ -110,7 +114,8 @@ def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice, un
         if isinstance(element, Link) and machine.homes.get(path) == name and topology.link_ends(element)
     )
     target = access.ssh or SshTarget(machine.hosts[name])
-    service = unit(machine, file, lab, name, python=PYTHON)
+    keys = KEYS if any(each.startswith(f"{KEYS}/") for each in part.files) else None
+    service = unit(machine, file, lab, name, python=PYTHON, keys=keys)
     release = hashlib.sha256(f"{part.digest()}{service}".encode()).hexdigest()[:12]
     return HostPlan(
         name,
@@ -120,7 +125,7 @@ def _host(machine: CheckedMachine, topology: Topology, lab: str, part: Slice, un
         service,
         release,
         links,
-        sum(home == name for home in machine.homes.values()) + ("tmelink/rendezvous" in part.text),
+        sum(home == name for home in machine.homes.values()) + hubs,
         tuple(
             sorted(
                 {

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from tmelink.deploy.meetings import Meetings
 from tmelink.openvpn.options.fields import transport
 from tmelink.proof.topology import Topology
-from tmelink.transport.rendezvous import PORT
 
 
 class Call(NamedTuple):
@@ -31,7 +30,7 @@ class Underlay:
             if home is None:
                 continue
             if meeting is not None:
-                self._add(home, Call(meeting.host, "udp", meeting.address, PORT))
+                self._add(home, Call(meeting.host, "udp", meeting.address, meeting.port))
             proto = transport(link.arguments.proto).partition("-")[0]
             for other in topology.link_ends(link):
                 host, address = topology.home(other), topology.end(other).address

@@ -26,8 +26,11 @@ def unit(
     *,
     python: str = sys.executable,
     metrics: str | None = None,
+    keys: str | None = None,
 ) -> str:
     """The text of a lab's unit; `python` is the interpreter that runs it, `file` its machine file there.
+
+    `keys` is a folder of keys beside the file, of which systemd gives the lab copies.
 
     With `host` it is for that host's part of the file, whichever parts `machine` has.
     """
@@ -35,11 +38,16 @@ def unit(
     command += ["--host", host] if host is not None else []
     command += ["--metrics", metrics] if metrics is not None else []
     paths = [path for path in machine.modules if host is None or machine.homes.get(path, host) == host]
-    return "\n".join(_lines(machine, paths, file, name, [*command, str(file)])) + "\n"
+    return "\n".join(_lines(machine, paths, file, name, [*command, str(file)], keys)) + "\n"
 
 
 def _lines(
-    machine: CheckedMachine, paths: Sequence[str], file: Path, name: str, command: list[str]
+    machine: CheckedMachine,
+    paths: Sequence[str],
+    file: Path,
+    name: str,
+    command: list[str],
+    keys: str | None,
 ) -> Iterator[str]:
     modules = {machine.modules[path] for path in paths}
     arguments = [machine.elements[path].arguments for path in paths if path in machine.elements]
@@ -64,8 +72,11 @@ WatchdogSec={WATCHDOG_SECONDS}
 Restart=on-failure
 RuntimeDirectory=tmelink
 RuntimeDirectoryMode=0700
-RuntimeDirectoryPreserve=yes
-
+RuntimeDirectoryPreserve=yes"""
+    if keys is not None:
+        # A folder: with new keys the unit stays the same, and the lab need not restart.
+        yield f"LoadCredential={keys}:{file.parent / keys}"
+    yield """
 # What its elements need.
 DeviceAllow=/dev/net/tun rw"""
     if programs:

@@ -23,7 +23,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from tmelink.control import Client, ControlError, connect
+from tmelink.control import ControlError, LabControl
 from tmelink.control.protocol import StreamItem
 from tmelink.errors import no_connection
 from tmelink.web import wireshark
@@ -52,10 +52,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 
 
 class LabPage:
-    """The page of the lab of that name; None for the only one that runs."""
+    """The page of the lab to which `connect` makes a new connection, or of those on several hosts."""
 
-    def __init__(self, name: str | None, *, write: bool) -> None:
-        self._name = name
+    def __init__(self, connect: Callable[[], LabControl], *, write: bool) -> None:
+        self._connect = connect
         self._write = write
 
     def routes(self) -> list[Route | Mount]:
@@ -81,15 +81,16 @@ class LabPage:
     def _live(self) -> Iterator[str]:
         while True:
             try:
-                with connect(self._name) as lab:
-                    can = {"write": self._write, "wireshark": self._write and wireshark.can_open()}
-                    yield _event("hello", {"name": lab.lab.name, **can})
+                with self._connect() as lab:
+                    here = lab.lab.pid != 0
+                    can = {"write": self._write, "wireshark": here and self._write and wireshark.can_open()}
+                    yield _event("hello", {"name": lab.lab.name, "here": here, **can})
                     yield from self._follow(lab)
             except ControlError as error:
                 yield _event("gone", {"message": str(error)})
             time.sleep(PERIOD)
 
-    def _follow(self, lab: Client) -> Iterator[str]:
+    def _follow(self, lab: LabControl) -> Iterator[str]:
         since, first = 0.0, True
         while True:
             status = lab.call("status")
@@ -115,7 +116,7 @@ class LabPage:
             "count": int(asked.get("count", "0")) if asked.get("count", "0").isdecimal() else 0,
         }
         try:
-            lab = await run_in_threadpool(connect, self._name)
+            lab = await run_in_threadpool(self._connect)
         except ControlError as error:
             return _failed(error)
         items = lab.stream("capture", **parameters)
@@ -140,7 +141,7 @@ class LabPage:
         if not self._write:
             return JSONResponse({"message": "consoles are for 'tmelink web --write'"}, HTTPStatus.FORBIDDEN)
         try:
-            lab = await run_in_threadpool(connect, self._name)
+            lab = await run_in_threadpool(self._connect)
         except ControlError as error:
             return _failed(error)
         items = lab.stream("console", element=request.query_params.get("element", ""))
@@ -155,7 +156,7 @@ class LabPage:
         """Open Wireshark on this computer's screen, with a capture of a `connection` that goes on."""
         asked = await _json(request)
 
-        def opened(lab: Client) -> dict[str, str]:
+        def opened(lab: LabControl) -> dict[str, str]:
             names = [row["name"] for row in lab.call("connections")]
             wanted = str(asked.get("connection", ""))
             name = _shown(names, wanted)
@@ -180,9 +181,9 @@ class LabPage:
         asked = await _json(request)
         return await self._answer(lambda lab: lab.call("apply", wait=None, **_only(asked, "text", "dry_run")))
 
-    async def _answer(self, ask: Callable[[Client], Any]) -> Response:
+    async def _answer(self, ask: Callable[[LabControl], Any]) -> Response:
         def asked() -> Any:
-            with connect(self._name) as lab:
+            with self._connect() as lab:
                 return ask(lab)
 
         try:
@@ -191,9 +192,11 @@ class LabPage:
             return _failed(error)
 
 
-def application(name: str | None, *, write: bool, token: str | None, certified: bool = False) -> Guard:
+def application(
+    connect: Callable[[], LabControl], *, write: bool, token: str | None, certified: bool = False
+) -> Guard:
     """The page as an ASGI application; `certified` says that TLS lets only those with a certificate ask."""
-    routes = LabPage(name, write=write).routes()
+    routes = LabPage(connect, write=write).routes()
     return Guard(Starlette(routes=routes), token=token, write=write, certified=certified)
 
 
@@ -203,7 +206,7 @@ def _shown(names: list[str], asked: str) -> str | None:
     return next((name for name in names if name in (asked, f"{other}:{one}")), None)
 
 
-async def _written(lab: Client, items: Iterator[StreamItem]) -> AsyncIterator[str]:
+async def _written(lab: LabControl, items: Iterator[StreamItem]) -> AsyncIterator[str]:
     """What is written on a console, until the browser or the lab has gone."""
     loop = asyncio.get_running_loop()
     try:
@@ -215,7 +218,7 @@ async def _written(lab: Client, items: Iterator[StreamItem]) -> AsyncIterator[st
         lab.interrupt()
 
 
-async def _blocks(lab: Client, first: StreamItem, items: Iterator[StreamItem]) -> AsyncIterator[bytes]:
+async def _blocks(lab: LabControl, first: StreamItem, items: Iterator[StreamItem]) -> AsyncIterator[bytes]:
     """The blocks of a capture; a browser that has enough ends the capture, also while nothing comes."""
     loop = asyncio.get_running_loop()
     try:

@@ -299,7 +299,10 @@ def sockets(chosen: Chosen) -> dict[str, Any]:
 
 def _via(chosen: Chosen) -> Via | None:
     setting = chosen.last("via")
-    return None if setting is None else Via(*setting.values)
+    if setting is None:
+        return None
+    (host, port), *name = setting.values
+    return Via(host, port, *name)
 
 
 def monitoring(options: OptionList, chosen: Chosen, report: Report) -> MonitoringOptions:

@@ -46,6 +46,12 @@ def _host(word: str) -> str:
     return word
 
 
+def _host_and_port(word: str) -> tuple[str, int | None]:
+    """`HOST` or `HOST:PORT`; without a port None."""
+    host, colon, port = word.partition(":")
+    return _host(host), values.port(port) if colon else None
+
+
 def _ipv6_prefix(word: str) -> IPv6Interface:
     """An address whose network OpenVPN can hand out: from /64, which is the default, to /124."""
     address = values.ipv6_interface(word if "/" in word else f"{word}/64")
@@ -78,6 +84,7 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "DIR": _given,
     "FILE": _given,
     "HOST": _host,
+    "HOST[:PORT]": _host_and_port,
     "INTERFACE": values.interface_name,
     "IPV4": values.ipv4,
     "IPV6": values.ipv6,
@@ -162,7 +169,7 @@ Section = tuple[str, tuple[Row, ...]]
 
 def _argument(token: str) -> Argument:
     optional = token.startswith("[")
-    bare = token.strip("[]")
+    bare = token[1:-1] if optional else token
     many = bare.endswith("…")
     bare = bare.removesuffix("…")
     convert = KINDS[bare] if bare in KINDS else values.choice(*bare.split("|"))

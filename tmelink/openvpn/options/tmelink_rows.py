@@ -38,9 +38,9 @@ OWN: tuple[Section, ...] = (
             ),
             works(
                 "via",
-                "HOST [NAME]",
+                "HOST[:PORT] [NAME]",
                 "`tmelink deploy` makes a rendezvous on this host of the file, for two ends behind NAT; "
-                "NAME, the same at both ends, tells several links apart",
+                "PORT is its UDP port (3478); NAME, the same at both ends, tells several links apart",
             ),
             works(
                 "auth-user-pass-table",

@@ -235,10 +235,18 @@ class MonitoringOptions:
 
 
 class Via(NamedTuple):
-    """--via: the host of the file that is to join two ends, and what the two have in common there."""
+    """--via: the host of the file that is to join two ends, its port, and what the two have in common there.
+
+    `port` is None where the file names none.
+    """
 
     host: str
+    port: int | None = None
     name: str = ""
+
+    def __str__(self) -> str:
+        host = self.host if self.port is None else f"{self.host}:{self.port}"
+        return f"{host} {self.name}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ live.addEventListener("hello", (message) => {
   details.write = hello.write;
   details.wireshark = hello.wireshark;
   details.lab = hello.name;
-  if (hello.write) editor.open();
+  details.here = hello.here;
+  if (hello.write && hello.here) editor.open();
   doctor.look();
 });
 live.addEventListener("status", (message) => showStatus(JSON.parse(message.data)));

@@ -12,6 +12,7 @@ export class Details {
     this.write = false;
     this.wireshark = false;
     this.lab = "";
+    this.here = true;
     this.plot = null;
     this.console = null;
   }
@@ -106,7 +107,7 @@ export class Details {
         }
       });
       buttons.append(open);
-    } else {
+    } else if (this.here) {
       const copy = element("button", { type: "button", id: "wireshark" }, "Copy the command for Wireshark");
       copy.addEventListener("click", async () => {
         await navigator.clipboard?.writeText(command);
