@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -196,6 +197,27 @@ def test_all_hosts_are_one_lab_to_a_screen_or_a_page(busy: Path) -> None:
             labs.call("apply", text="")
         with pytest.raises(ControlError, match="is on no host of the file, which has north, south"):
             labs.call("type", element="le0", text="x")
+
+
+def test_the_page_shows_all_hosts(busy: Path) -> None:
+    pytest.importorskip("uvicorn", reason="pip install 'tmelink[web]'")
+    command = [sys.executable, "-m", "tmelink", "web", str(busy), "--all-hosts", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
+        try:
+            assert page.stdout is not None
+            with urllib.request.urlopen(f"{page.stdout.readline().strip()}api/live", timeout=30) as answer:
+                told = {}
+                while "status" not in told:
+                    kind = answer.readline().decode().removeprefix("event: ").strip()
+                    told[kind] = json.loads(answer.readline().decode().removeprefix("data: "))
+                    answer.readline()
+        finally:
+            page.terminate()
+    assert told["hello"] == {"name": "lab", "here": False, "write": False, "wireshark": False}
+    assert {(row["host"], row["name"]) for row in told["status"]["elements"]} == {
+        ("north", "north/le0"), ("north", "north/link0"), ("south", "south/le1"), ("south", "south/link1"),
+    }  # fmt: skip
+    assert len(told["status"]["links"]) == 1
 
 
 def test_a_capture_of_one_connection_comes_through(file: Path) -> None:
