@@ -45,6 +45,8 @@ def run(folder: Path, playbook: str, flags: Sequence[str] = ()) -> PlaybookResul
         # In the user's own home, where nobody else can put it first; destroy.yml removes it.
         "ANSIBLE_REMOTE_TEMP": "~/.tmelink-ansible",
         "ANSIBLE_NOCOWS": "True",
+        # No warning that another Python may come one day.
+        "ANSIBLE_PYTHON_INTERPRETER": os.environ.get("ANSIBLE_PYTHON_INTERPRETER", "auto_silent"),
         "PYTHONUNBUFFERED": "1",
     }
     command = [program("ansible-playbook"), "-i", "inventory.yml", playbook, *flags]
