@@ -65,12 +65,6 @@ from tmelink.printable import printable
 from tmelink.transport import icmp_echo, sockets
 from tmelink.transport.datagrams import MAX_RUN, Address
 
-RENEW_SECONDS = 5.0
-"""For new keys, which take two round trips."""
-
-RENEW_LOOKS = 100
-"""How often it is seen meanwhile whether they are there."""
-
 MAX_LOGGED = 2000
 """Characters of pushed options that a line of the log repeats."""
 
@@ -297,16 +291,11 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         if list(words) != ["renegotiate"]:
             raise ElementError(f"{self.name} takes one command: renegotiate")
         tls, session = self.arguments.tls, None if self.peer is None else self.peer.session
-        driver = next((each for each in self._drivers if each.session is session), None)
-        if tls is None or tls.role == "server" or not self.up or driver is None:
+        if tls is None or tls.role == "server" or not self.up or session is None:
             return ""
-        before = driver.session.security().handshakes
-        driver.renew()
-        for _ in range(RENEW_LOOKS):
-            await asyncio.sleep(RENEW_SECONDS / RENEW_LOOKS)
-            if driver.session.security().handshakes > before:
-                return ""
-        raise ElementError(f"{self.name}: its peer has not agreed on new keys within {RENEW_SECONDS:g} s")
+        if not await self._sessions.renew(session):
+            raise ElementError(f"{self.name}: its peer does not agree on new keys")
+        return ""
 
     async def close(self) -> None:
         """End the attempts and with them the peer."""

@@ -5,6 +5,7 @@ Knows what drives a session, and not what carries its datagrams.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -13,6 +14,12 @@ from tmelink.elements.openvpn.driver import SessionDriver, WireWatcher
 from tmelink.frame import Counters
 from tmelink.openvpn.session import Session
 from tmelink.openvpn.tls.session import TlsSession
+
+RENEW_SECONDS = 5.0
+"""For new keys, which take two round trips."""
+
+RENEW_LOOKS = 100
+"""How often it is seen meanwhile whether they are there."""
 
 
 class LinkSessions:
@@ -44,6 +51,18 @@ class LinkSessions:
         self._sent.drops.update(reasons.outgoing(session.drops))
         self._received.drops.update(reasons.incoming(session.drops))
         self._sessions.remove(session)
+
+    async def renew(self, session: Session) -> bool:
+        """Have one of them agree on new keys now; whether it has, after some seconds at most."""
+        before = session.security().handshakes
+        for driver in self._drivers:
+            if driver.session is session:
+                driver.renew()
+        for _ in range(RENEW_LOOKS):
+            await asyncio.sleep(RENEW_SECONDS / RENEW_LOOKS)
+            if session.security().handshakes > before:
+                return True
+        return False
 
     @property
     def handshakes(self) -> int:
