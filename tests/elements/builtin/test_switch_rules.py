@@ -291,3 +291,77 @@ def test_wrong_words_are_said(text: str, message: str) -> None:
 def test_lists_of_vlans() -> None:
     assert vlan_list("1,10-12,12") == {1, 10, 11, 12}
     assert read_rules(words("vlan trunk 1,10-20 native 1")).vlans == VlanMembers(frozenset(range(10, 21)), 1)
+
+
+# Paths that are remembered
+
+
+def said_address(source: int, vlan: int) -> bytes:
+    """An ARP answer to everybody: frames of a station that has an address may take a known path."""
+    address = bytes((10, 0, 0, source))
+    head = BROADCAST + station(source) + b"\x08\x06" + bytes.fromhex("0001080006040002")
+    whole = head + station(source) + address + BROADCAST + address
+    return tagged(whole, vlan) if vlan else whole
+
+
+RULES = (
+    ("vlan access 10", "vlan trunk 1,10-20 native 1", "vlan access 10 mac-limit 2", "vlan trunk 10,20"),
+    ("isolated", "isolated", "mesh houses", "mesh houses no-flood"),
+    ("vlan access 10", "pad", "macs 02:00:00:00:00:03", "vlan trunk 1,10 native 10"),
+    ("vlan access 10", "vlan access 20", "vlan trunk 10,20", ""),
+)
+
+
+@pytest.mark.parametrize("rules", RULES, ids=" / ".join)
+def test_known_paths_change_nothing_but_the_time_it_takes(
+    rules: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same random frames through a switch that remembers paths and through one that does not."""
+    for seed in range(5):
+        chance = random.Random(seed)
+        quick, plain = (RuledBridge(*rules, ageing=30) for _ in range(2))
+        monkeypatch.setattr(plain.switch, "_remember", lambda *_args, **_words: None)
+        taken_paths = 0
+        for _ in range(300):
+            port, source, to = chance.randrange(4), chance.randrange(1, 5), chance.randrange(1, 5)
+            vlan, count = chance.choice((0, 0, 10, 20)), chance.choice((1, 1, 3))
+            port = source - 1 if chance.random() < 0.9 else port
+            whole = tagged(frame(to, source), vlan) if vlan else frame(to, source)
+            frames = [said_address(source, vlan)] if chance.random() < 0.2 else [whole] * count
+            if chance.random() < 0.2:
+                frames.append(frame(source, to))
+            passed, away = chance.choice((*[0] * 30, 1, 31)), chance.random() < 0.02
+            taken_paths += len(quick.switch._paths)
+            for bridge in (quick, plain):
+                bridge.clock.now += passed
+                if away:
+                    bridge.switch._relearn({bridge.switch.ports[port]})
+                bridge.ends[port].send(*frames)
+            assert quick.taken() == plain.taken()
+            assert [quick.drops(each) for each in range(4)] == [plain.drops(each) for each in range(4)]
+            assert [row[0] for row in quick.switch.table()] == [row[0] for row in plain.switch.table()]
+            assert [row[2] for row in quick.switch.table()] == [row[2] for row in plain.switch.table()]
+        assert taken_paths, "some are known"
+
+
+def test_a_super_frame_takes_a_known_path_with_its_label_moved() -> None:
+    bridge = RuledBridge("vlan access 10", "vlan trunk 1,10 native 1")
+    for end, each in enumerate((said_address(1, 0), said_address(2, 10))):
+        bridge.ends[end].send(each)
+    for _ in range(2):
+        bridge.ends[0].send(frame(2, 1), gso=[Gso(1, 1400, 54, 34, 16)])
+    assert len(bridge.switch._paths) == 1
+    (*_, first, second) = bridge.ends[1].bursts
+    assert first == second == Burst([tagged(frame(2, 1), 10)], [Gso(1, 1400, 58, 38, 16)])
+
+
+def test_a_port_that_is_cut_is_on_no_known_path() -> None:
+    bridge = RuledBridge("vlan access 10", "vlan access 10")
+    for end in (0, 1):
+        bridge.ends[end].send(said_address(end + 1, 0))
+    for _ in range(2):
+        bridge.ends[0].send(frame(2, 1))
+    assert len(bridge.ends[1].taken()) == 3
+    bridge.switch._cut.add(bridge.switch.ports[1])
+    bridge.ends[0].send(frame(2, 1))
+    assert bridge.ends[1].taken() == []

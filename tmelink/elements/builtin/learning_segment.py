@@ -8,9 +8,9 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, NamedTuple
 
 from tmelink import arguments as declaration
 from tmelink import ethernet
@@ -20,7 +20,7 @@ from tmelink.elements.builtin.port_rules import EVERY_VLAN, NO_RULES, PortRules,
 from tmelink.elements.builtin.shared_segment import SharedSegment
 from tmelink.elements.builtin.station_addresses import AddressBook
 from tmelink.errors import PortError
-from tmelink.frame import Counters
+from tmelink.frame import Burst, Counters
 from tmelink.source import Word
 
 AGEING = 300.0
@@ -43,6 +43,19 @@ class Station:
         self.heard = heard
 
 
+MOST_PATHS = 1024
+"""Paths of frames that are remembered: more than so few flows share a computer's bursts anyway."""
+
+
+class FramePath(NamedTuple):
+    """Where frames of one head go at a switch with rules, from a known station to another; how changed."""
+
+    source: Station
+    destination: Station
+    port: Port
+    change: Callable[[Burst], Burst] | None
+
+
 class LearningSegment(SharedSegment):
     """Stations, known by their MAC address and, where there are VLANs, the two bytes of one behind it.
 
@@ -61,6 +74,8 @@ class LearningSegment(SharedSegment):
         self._rules: dict[Port, PortRules] = {}
         self._has_vlans = False
         self._pinned: dict[bytes, Port] = {}
+        self._paths: dict[tuple[Port, tuple[bytes, bytes, int, int]], FramePath] = {}
+        """Until a station is forgotten or a connection gets other rules."""
         self._limited: dict[Port, set[bytes]] = {}
         """The stations of connections with a limit."""
 
@@ -85,6 +100,7 @@ class LearningSegment(SharedSegment):
             if holder is not port:
                 raise PortError(f"{ethernet.text(mac)} is at another connection of {self.name} already")
         self._rules[port] = rules
+        self._paths.clear()
         self._has_vlans = self._has_vlans or rules.vlan
         if rules.mac_limit is not None:
             self._limited[port] = set()
@@ -146,6 +162,7 @@ class LearningSegment(SharedSegment):
         for had in self._limited.values():
             had.discard(mac)
         self._addresses.forget(mac)
+        self._paths.clear()
         del self._stations[mac]
 
     def _learn(self, source: bytes, port: Port, now: float) -> None:

@@ -19,7 +19,13 @@ from tmelink import ethernet
 from tmelink.element import Port
 from tmelink.elements.builtin import vlans
 from tmelink.elements.builtin.group_snooping import GroupSnooper
-from tmelink.elements.builtin.learning_segment import TABLE_SIZE, LearningSegment, Station
+from tmelink.elements.builtin.learning_segment import (
+    MOST_PATHS,
+    TABLE_SIZE,
+    FramePath,
+    LearningSegment,
+    Station,
+)
 from tmelink.elements.builtin.loop_guard import LoopGuard
 from tmelink.elements.builtin.loop_probe import GROUP
 from tmelink.elements.builtin.loop_watch import behind
@@ -37,6 +43,8 @@ from tmelink.routing.facts import IPAddress
 MAX_DEPTH = 16
 """The most nested calls of a switch. A frame, the answer to it, ARP before it and a router on the same
 switch make eight; more can only be a loop."""
+
+_HEAD = Struct("!6s6sHH")
 
 _ADDRESSES = Struct("6s6s2x")
 """Destination and source of a frame; unpacking fails for anything shorter than a frame."""
@@ -176,7 +184,14 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
         return any(frame is first for earlier in self._under_way for frame in earlier.frames)
 
     def _forward_by_rules(self, port: Port, burst: Burst, now: float) -> None:
-        """As `_forward`, for each VLAN by itself."""
+        """As `_forward`, for each VLAN by itself; or by the path that frames of the same head have taken."""
+        head = _only_head(burst)
+        if head is not None and not self._cut:
+            path = self._paths.get((port, head))
+            if path is not None and self._is_good(path, port, now):
+                path.source.heard = now
+                path.port.send(burst if path.change is None else path.change(burst))
+                return
         if min(map(len, burst.frames), default=MIN_FRAME) < MIN_FRAME:
             burst = _without_short(port, burst)
         if self.rules_of(port).fcs:
@@ -184,11 +199,48 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
         members = self.members(port)
         if members is None:
             self._forward(port, burst, now, send=self._send)
+            if head is not None:
+                self._remember(port, head, b"", tagged=False)
             return
         for found in vlans.by_vlan(port, members, burst):
             tagger = vlans.Tagger(found)
             suffix = found.vlan.to_bytes(2, "big")
             self._forward(port, found.burst, now, suffix, partial(self._send_tagged, tagger))
+            if head is not None and found.burst is burst:
+                self._remember(port, head, suffix, tagged=found.tagged)
+
+    def _is_good(self, path: FramePath, port: Port, now: float) -> bool:
+        """Whether both stations are where they were."""
+        return (
+            path.source.port is port
+            and path.destination.port is path.port
+            and path.port.peer is not None
+            and now - path.destination.heard <= self._ageing
+        )
+
+    def _remember(
+        self, port: Port, head: tuple[bytes, bytes, int, int], vlan: bytes, *, tagged: bool
+    ) -> None:
+        """Note the path of frames between two stations that are known, if rules do not look at each frame."""
+        destination, source = head[0] + vlan, head[1] + vlan
+        here, there = self._stations.get(source), self._stations.get(destination)
+        if here is None or there is None or here.port is not port or source not in self._addresses:
+            return
+        other = there.port
+        rules = self.rules_of(other)
+        formed = rules.pad or rules.fcs or self.rules_of(port).fcs
+        if other is port or formed or not self._may_pass(port, other, vlan):
+            return
+        change: Callable[[Burst], Burst] | None = None
+        members = self.members(other)
+        if members is not None:
+            number = int.from_bytes(vlan, "big")
+            wants_tag = number != members.untagged
+            if wants_tag != tagged:
+                change = partial(vlans.with_tag, vlan=number) if wants_tag else vlans.without_tag
+        if len(self._paths) >= MOST_PATHS:
+            self._paths.clear()
+        self._paths[port, head] = FramePath(here, there, other, change)
 
     def _send_tagged(self, tagger: vlans.Tagger, other: Port, burst: Burst) -> None:
         members = self.members(other)
@@ -424,6 +476,18 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
             raise ElementError(f"{self.name} is in no spanning tree: write 'rstp' behind tmelink/switch")
         roles = [f"{behind(port)}  {role}" for port in self.ports if (role := self._tree.role(port))]
         return "\n".join([self._tree.state(), *roles])
+
+
+def _only_head(burst: Burst) -> tuple[bytes, bytes, int, int] | None:
+    """What all frames of a burst begin with: addresses, EtherType, and a tag's control, if it is one."""
+    frames = burst.frames
+    try:
+        first: tuple[bytes, bytes, int, int] = _HEAD.unpack_from(frames[0])
+        if len(frames) > 1 and any(each != first for each in map(_HEAD.unpack_from, frames)):
+            return None
+    except (error, IndexError):
+        return None
+    return first
 
 
 def _vlan_text(key: bytes) -> str:

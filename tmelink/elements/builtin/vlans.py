@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import lru_cache
 from struct import Struct, error
 from typing import Final, NamedTuple
 
@@ -19,6 +20,9 @@ from tmelink.frame import Burst, Frame, Gso
 _TYPE_AND_CONTROL: Final = Struct("!12xHH")
 _TAG: Final = Struct("!HH")
 _NUMBER: Final = 0x0FFF
+
+MOST_LABELS: Final = 512
+"""Labels whose moved form is kept: one for each header length and segment size in use."""
 
 
 class VlanBurst(NamedTuple):
@@ -103,12 +107,12 @@ def _moved(burst: Burst, by: int) -> list[Gso | None] | None:
     """The labels of frames whose headers lie elsewhere now."""
     if burst.gso is None:
         return None
-    return [
-        None
-        if each is None
-        else each._replace(
-            header=each.header + by if each.header else 0,
-            checksum_start=each.checksum_start + by if each.checksum_start else 0,
-        )
-        for each in burst.gso
-    ]
+    return [None if each is None else _moved_label(each, by) for each in burst.gso]
+
+
+@lru_cache(MOST_LABELS)
+def _moved_label(label: Gso, by: int) -> Gso:
+    return label._replace(
+        header=label.header + by if label.header else 0,
+        checksum_start=label.checksum_start + by if label.checksum_start else 0,
+    )
