@@ -46,12 +46,23 @@ def goodput(pair: Pair, seconds: float, streams: int) -> dict[str, float]:
     server = b.start("iperf3", "--forceflush", "-s", "-1")
     server.expect("listening")
     words = ["iperf3", "-J", "-c", INNER[1], "-t", str(whole(seconds)), "-P", str(streams), *CONGESTION]
+    before = overruns(b)
     said = a.run(*words, seconds=seconds + 30)
+    overrun = (overruns(b) - before) / whole(seconds)
     end = json.loads(said)["end"]
     received = end["sum_received"]
     server.stop()
     resent = end["sum_sent"]["retransmits"] / whole(seconds)
-    return {"bits": received["bits_per_second"], "bytes": received["bytes"], "resent": resent}
+    found = {"bits": received["bits_per_second"], "bytes": received["bytes"]}
+    return {**found, "resent": resent, "overruns": overrun}
+
+
+def overruns(host: Host) -> int:
+    """Datagrams that found a socket's receive buffer full."""
+    names, values = (
+        line.split() for line in host.run("cat", "/proc/net/snmp").splitlines() if "Udp:" in line
+    )
+    return int(values[names.index("RcvbufErrors")])
 
 
 def round_trips(host: Host, count: int, interval: float = PING_SECONDS) -> list[float]:
@@ -108,7 +119,7 @@ def measure(
         sent = goodput(pair, plan.seconds, streams)
         found[f"tcp {streams}"] = sent["bits"] / 1e9
         if streams == 1:
-            found["resent"] = sent["resent"]
+            found["resent"], found["overruns"] = sent["resent"], sent["overruns"]
         if streams == 1 and processes:
             spent = sum(process.cpu_seconds() for process in processes) - before
             found["cpu"] = spent / (sent["bytes"] / 1e9)

@@ -1,4 +1,4 @@
-"""The page that shows a run: its tables between two marks, and the picture of its ratios beside it."""
+"""The page that shows a run: its tables between marks, and the picture of its ratios beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from bench import chart, report
 
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+GOALS, FIGURES = "goals", "figures"
+"""What stands between two marks: the ratios that tmelink aims at, and what they were made of."""
 
 PICTURE = "performance-ratios.svg"
 
@@ -28,17 +29,20 @@ def filled(text: str, record: dict[str, Any], recorded: Path | None) -> str:
     shown = {name: found for name, found in figures.items() if name in report.NAMED}
     every = f"; [every figure of every round]({recorded.as_posix()})" if recorded is not None else ""
     length = f"medians of {plan['rounds']} rounds of {plan['seconds']:g} s"
-    lines = [
-        BEGIN,
-        "",
-        f"{record['machine']}; {record['date'][:10]}, {length}{every}.",
-        "",
-        "```",
-        report.goals_table(figures),
-        "",
-        report.figures_table(shown, record.get("builds", {})),
-        "```",
-        "",
-        END,
-    ]
-    return re.sub(f"{BEGIN}.*?{END}", lambda _: "\n".join(lines), text, flags=re.DOTALL)
+    head, *rows = report.goals(figures)
+    table = [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
+    text = _between(
+        text, GOALS, [f"{record['machine']}; {record['date'][:10]}, {length}{every}.", "", *table]
+    )
+    return _between(text, FIGURES, ["```", report.figures_table(shown, record.get("builds", {})), "```"])
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _between(text: str, mark: str, lines: list[str]) -> str:
+    begin, end = f"<!-- bench {mark}: begin -->", f"<!-- bench {mark}: end -->"
+    return re.sub(
+        f"{begin}.*?{end}", lambda _: "\n".join([begin, "", *lines, "", end]), text, flags=re.DOTALL
+    )

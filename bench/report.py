@@ -12,6 +12,7 @@ Figures = Mapping[str, Mapping[str, float]]
 COLUMNS = (
     ("tcp 1", "TCP, 1 stream", "Gbit/s", 2),
     ("resent", "sent again", "1/s", 0),
+    ("overruns", "overruns", "1/s", 0),
     ("tcp 4", "TCP, 4 streams", "Gbit/s", 2),
     ("frames", "64-byte frames", "1/s", 0),
     ("rtt", "RTT", "ms", 3),
@@ -128,14 +129,19 @@ def figures_table(figures: Figures, builds: Mapping[str, str]) -> str:
     return aligned(rows)
 
 
-def goals_table(figures: Figures) -> str:
-    """The ratios that tmelink aims at, and whether they are reached."""
+def goals(figures: Figures) -> list[list[str]]:
+    """The ratios that tmelink aims at, and whether they are reached, below a row of titles."""
     rows = [["tmelink's part of the other's", "beside", "wanted", "measured", ""]]
     for goal in GOALS:
         ratio = goal.ratio(figures)
         reached = "" if ratio is None else "reached" if goal.reached(ratio) else "NOT"
         rows.append([goal.work, goal.beside, goal.wanted(), _shown(ratio), reached])
-    return aligned(rows)
+    return rows
+
+
+def goals_table(figures: Figures) -> str:
+    """The same as columns."""
+    return aligned(goals(figures))
 
 
 def _shown(ratio: float | None) -> str:

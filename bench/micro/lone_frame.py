@@ -105,13 +105,13 @@ class End:
     """An end with its machine, and what it sends and reads."""
 
     def __init__(self, element: Any, kind: Kind, frame: bytes) -> None:
-        inlet, own = Machine(kind).port(), element.port()
-        connect(inlet, own)
-        self._send = inlet.send_one
+        self.inlet = Machine(kind).port()
+        connect(self.inlet, element.port())
+        self._send = self.inlet.send_one
         self._frame = frame
         leases = element._listeners._leases if hasattr(element, "_listeners") else [element.peer._wire]
-        self._datagrams = leases[0]._port.datagrams
-        self._read: Callable[[], None] = self._datagrams._read
+        self.datagrams = leases[0]._port.datagrams
+        self._read: Callable[[], None] = self.datagrams._read
 
     def send(self) -> None:
         """What the process does once its TAP has given it the frame."""
@@ -119,7 +119,7 @@ class End:
 
     def receive(self) -> None:
         """What the process does once epoll has named the socket."""
-        self._datagrams._read_at = 0.0
+        self.datagrams._read_at = 0.0
         self._read()
 
 

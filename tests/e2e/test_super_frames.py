@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.transfers import (
     BYTES,
     SUPER,
+    TRANSFER_SECONDS,
     Sides,
     joined,
     mean_length,
@@ -29,6 +30,9 @@ from tmelink.openvpn.data.super_frames import REFUSAL, REFUSED
 SIZE = BYTES // 3
 
 WHOLE = ["--super-frames"]
+
+TRIES = 5
+"""Transfers of which one has to go in records: they begin once a path has shown that it loses nothing."""
 
 HEADERS = 14 + 20 + 8
 """Bytes of Ethernet, IPv4 and UDP before a datagram's payload."""
@@ -86,18 +90,28 @@ def test_over_udp_what_is_sent_arrives_in_records(net: Net, end: Callable[..., P
     end(a, b, 1, [*one, *WHOLE])
     end(b, a, 2, [*two, *WHOLE])
     joined(a)
-    with a.capture("eth0", "udp and greater 1000") as capture:
-        transfer(a, b, SIZE)
-    assert slices(capture.packets) > 0
+    transfer(a, b, SIZE)
+    for _ in range(TRIES):
+        with a.capture("eth0", "udp and greater 1000") as capture:
+            serving = b.start("iperf3", "--forceflush", "-s", "-1")
+            serving.expect("listening")
+            a.run("iperf3", "-c", "10.7.0.2", "-n", str(SIZE), timeout=TRANSFER_SECONDS)
+            serving.wait(20)
+        if slices(capture.packets) > 0.5:
+            return
+        # A path that has lost something, on a busy computer, carries packets for some time.
+    raise AssertionError(f"{slices(capture.packets):.0%} of the datagrams are slices of records")
 
 
-@pytest.mark.parametrize("loss", [0.0005, 0.01])
-def test_over_udp_what_is_sent_arrives_though_datagrams_are_lost(net: Net, loss: float) -> None:
+@pytest.mark.parametrize(("loss", "late"), [(0.0005, 0), (0.01, 0), (0, 0.02), (0.0005, 0.02)])
+def test_over_udp_what_is_sent_arrives_though_datagrams_are_lost_late_and_repeated(
+    net: Net, loss: float, late: float
+) -> None:
     a, b = net.pair()
     one, two = tls(a.directory)
     first, second = a.addresses[0], b.addresses[0]
     places = [second, "1195", first, "1194", second, "1194"]
-    b.start(sys.executable, "-m", "bench.relay", *places, str(loss), "0.001").expect("relays")
+    b.start(sys.executable, "-m", "bench.relay", *places, str(loss), "0.001", str(late)).expect("relays")
     for at, number, options in ((a, 1, one), (b, 2, two)):
         words = " ".join(f'"{word}"' for word in [*options, *WHOLE])
         at.tmelink(

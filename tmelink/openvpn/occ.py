@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from tmelink.openvpn.session import Loaded, Measured, Notice, Restart, SessionEvent
+from tmelink.openvpn.session import Measured, Notice, Restart, SessionEvent
 from tmelink.printable import printable
 
 MAGIC: Final = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
@@ -27,8 +27,6 @@ LOAD_STEPS: Final = (-1000, -750, -500, -400, -300, -200, -150, -100, -50, 0)
 LOAD_REPEATS: Final = 3
 ANSWER_SECONDS: Final = 1.0
 """At most one answer in this time without a key: 17 forged bytes must not buy a packet each."""
-SIGNATURE: Final = b"tmelink"
-"""What a load message of tmelink's is filled with first; of OpenVPN's all is random."""
 MAX_WARNINGS: Final = 20
 """Differences told of one options string; there are no more options in one than that."""
 NOT_COMPARED: Final = ("key-method", "keydir", "proto", "tls-auth", "tun-ipv6", "cipher", "ifconfig")
@@ -39,11 +37,6 @@ the business of another element."""
 def message(opcode: int, body: bytes = b"") -> bytes:
     """One OCC message."""
     return MAGIC + bytes((opcode,)) + body
-
-
-def load_request(length: int) -> bytes:
-    """The request for a load message of `length` bytes, with what sealing adds to it."""
-    return message(MTU_LOAD_REQUEST, length.to_bytes(2))
 
 
 def differences(expected: str, actual: str) -> list[str]:
@@ -182,9 +175,7 @@ class Occ:
         if opcode == REPLY:
             return [], self._reply(body[1:])
         if opcode == MTU_LOAD:
-            length = len(MAGIC) + len(body)
-            self.received = max(self.received, length + self.overhead)
-            return [], [Loaded(length, body[1 : 1 + len(SIGNATURE)] == SIGNATURE)]
+            self.received = max(self.received, len(MAGIC) + len(body) + self.overhead)
         if opcode == MTU_REPLY and len(body) >= 5:
             received, sent = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
             return [], [*self._answer_to_probe(received, now), *self._test_result(received, sent)]
@@ -212,8 +203,7 @@ class Occ:
             return message(opcode, size.to_bytes(2))
         if opcode == MTU_LOAD:
             self.sent = max(self.sent, size)
-            room = max(0, size - self.overhead - len(MAGIC) - 1)
-            return message(opcode, SIGNATURE[:room] + random(max(0, room - len(SIGNATURE))))
+            return message(opcode, random(max(0, size - self.overhead - len(MAGIC) - 1)))
         return message(opcode)
 
     def _reply(self, body: bytes) -> list[SessionEvent]:

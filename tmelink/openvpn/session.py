@@ -156,30 +156,8 @@ class Measured:
     arrived: int
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A load message of the peer's, `length` bytes long: an answer to a question, or part of an MTU test.
-
-    `tmelink` says that the peer is one of tmelink's.
-    """
-
-    length: int
-    tmelink: bool
-
-
 SessionEvent = (
-    Up
-    | Restart
-    | Exit
-    | Notice
-    | Pushed
-    | AuthFailed
-    | Token
-    | LoginAddress
-    | Challenge
-    | Joining
-    | Measured
-    | Loaded
+    Up | Restart | Exit | Notice | Pushed | AuthFailed | Token | LoginAddress | Challenge | Joining | Measured
 )
 
 
@@ -229,12 +207,8 @@ class Session(Protocol):
         """
         ...
 
-    def send(self, frames: Sequence[Carried], now: float, question: int = 0) -> Step:
-        """Frames from the machine, none longer than a segment but for super-frames.
-
-        `question`, unless 0, asks the peer for a load message of so many bytes behind them, which it sends
-        when it has come so far. `Loaded` follows, of a length that is always smaller by as much.
-        """
+    def send(self, frames: Sequence[Carried], now: float) -> Step:
+        """Frames from the machine, none longer than a segment but for super-frames."""
         ...
 
     def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:

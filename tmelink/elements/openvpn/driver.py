@@ -47,9 +47,9 @@ class SessionDriver:
         """Give the session what arrived; the caller may check `authentic`, then calls `do`."""
         return self.session.receive(datagrams, self._loop.time(), source)
 
-    def send(self, frames: Sequence[Carried], question: int = 0) -> None:
-        """Send frames from the machine, and a question behind them, whose answer the owner hears."""
-        self.do(self.session.send(frames, self._loop.time(), question))
+    def send(self, frames: Sequence[Carried]) -> None:
+        """Send frames from the machine."""
+        self.do(self.session.send(frames, self._loop.time()))
 
     def send_one(self, frame: Frame) -> None:
         """Send a frame that comes alone, by the session's fast path if it has one."""

@@ -23,7 +23,6 @@ from tmelink.elements.openvpn.connector import Connector, LinkPeer
 from tmelink.elements.openvpn.details import LinkDetails, link_details, link_snapshot
 from tmelink.elements.openvpn.link_sessions import LinkSessions
 from tmelink.elements.openvpn.login import Login
-from tmelink.elements.openvpn.metered_sender import MeteredSender
 from tmelink.elements.openvpn.outer_path import OuterPath
 from tmelink.elements.openvpn.path_probe import PathProbe
 from tmelink.elements.openvpn.peers import UdpPeer
@@ -51,7 +50,6 @@ from tmelink.openvpn.session import (
     Carried,
     Exit,
     Item,
-    Loaded,
     Measured,
     Notice,
     Pushed,
@@ -107,7 +105,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         self._told: set[str] = set()
         """Notices that are not repeated."""
         self._connector: Connector | None = None
-        self._shaper: FrameShaper | MeteredSender | None = None
+        self._shaper: FrameShaper | None = None
         wrapped = arguments.tls_crypt or arguments.tls_auth or arguments.tls_crypt_v2
         self._waiting = WaitingLog(self, wrapped=wrapped is not None)
         self._probe = PathProbe(self._send_probe)
@@ -203,33 +201,6 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         """The peer has answered a question of `_probe`."""
         self._probe.answered(answer)
 
-    def moved(self) -> None:
-        """The path to the peer may be a longer one now."""
-        if isinstance(self._shaper, MeteredSender):
-            self._meter()
-
-    def _meter(self) -> None:
-        """A peer is up: if it has a small buffer, as OpenVPN has, no more is sent than that has room for."""
-        asks = self.arguments.tls is not None or self.arguments.messages.occ
-        if isinstance(self.peer, UdpPeer) and asks and not isinstance(self._shaper, FrameShaper):
-            self._end_metering()
-            self._shaper = MeteredSender(self.peer.send, self.hold_machine)
-
-    def _end_metering(self) -> None:
-        if isinstance(self._shaper, MeteredSender):
-            if dropped := self._shaper.close():
-                self.sent.drops["link down"] += dropped
-            self._shaper = None
-
-    def loaded(self, answer: Loaded) -> None:
-        """The peer has read all that was sent before it was asked; one of tmelink's has a large buffer."""
-        shaper = self._shaper
-        if isinstance(shaper, MeteredSender):
-            if answer.tmelink:
-                self._end_metering()
-            else:
-                shaper.answered(answer.length)
-
     def snapshot(self) -> Snapshot:
         """For OpenVPN's monitors."""
         return link_snapshot(self, self.details(), self.sent, self.received)
@@ -311,7 +282,6 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         if self._connector is not None:
             await self._connector.close()
             self._connector = None
-        self._end_metering()
         if self._shaper is not None:
             self._shaper.close()
             self._shaper = None
@@ -337,8 +307,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
 
     def receive_one(self, port: Port, frame: Frame) -> None:
         """A frame from the machine that comes alone."""
-        shaper = self._shaper
-        if self.peer is None or (shaper is not None and shaper.busy):
+        if self.peer is None or self._shaper is not None:
             self.receive(port, Burst([frame]))
         else:
             self.peer.send_one(frame)
@@ -479,13 +448,11 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         if self._path.address is None and isinstance(self.peer, UdpPeer):
             self._path.address = self.peer.remote
         self._waiting.over()
-        self._meter()
         self.changed(True, detail)
 
     def went_down(self, reason: str) -> None:
         """The peer is gone, and another attempt follows; only a peer that was heard has been up."""
         self.failure = reason
-        self._end_metering()
         if self.up:
             self.changed(False, reason)
             self._waiting.begin(self._place)

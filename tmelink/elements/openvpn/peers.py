@@ -24,7 +24,6 @@ from tmelink.openvpn.session import (
     Challenge,
     Exit,
     Item,
-    Loaded,
     LoginAddress,
     Measured,
     Notice,
@@ -115,14 +114,8 @@ class PeerOwner(PortUser, Protocol):
     def happened(self, kind: str, detail: str = "", **data: Any) -> None:
         """Something that a person may want to know later."""
 
-    def moved(self) -> None:
-        """The peer is elsewhere, or was found only now."""
-
     def measured(self, answer: Measured) -> None:
         """The peer has answered `probe`."""
-
-    def loaded(self, answer: Loaded) -> None:
-        """The peer has sent a load message."""
 
     def driving(self, driver: SessionDriver) -> None:
         """What drives the session that `new_session` has made."""
@@ -155,9 +148,9 @@ class SessionPeer(ABC):
         """What is spoken with it."""
         return self._driver.session
 
-    def send(self, items: Sequence[Carried], question: int = 0) -> None:
-        """Frames from the machine; `question` as of `Session.send`."""
-        self._driver.send(items, question)
+    def send(self, items: Sequence[Carried]) -> None:
+        """Frames from the machine."""
+        self._driver.send(items)
 
     def probe(self, payloads: Sequence[int]) -> None:
         """Ask the peer what arrives of payloads of these lengths in bytes."""
@@ -190,8 +183,6 @@ class SessionPeer(ABC):
             self._link.challenged(event, self._driver.respond)
         elif isinstance(event, Measured):
             self._link.measured(event)
-        elif isinstance(event, Loaded):
-            self._link.loaded(event)
         elif isinstance(event, Restart | Exit):
             self.end(event)
 
@@ -274,7 +265,6 @@ class UdpPeer(SessionPeer):
         """The peer is at another address; nothing is sent there before a route bypasses the link."""
         self.remote = address
         self._unfound = False
-        self._link.moved()
         if self._moving is not None:
             self._moving.cancel()
         if self._link.may_enter_link(address):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from tmelink.frame import Counters, Frame, Run
 from tmelink.openvpn.data.shaper import Shaper
@@ -39,9 +38,6 @@ class FrameShaper:
         self._queue: deque[bytes] = deque()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-
-    busy: Final = True
-    """Whether frames may have to wait, which nothing may overtake."""
 
     def enqueue(self, items: Sequence[Frame | Run]) -> None:
         """Send what may go now and queue the rest; frames beyond the queue are dropped and counted."""

@@ -20,7 +20,7 @@ from tmelink.openvpn.data.clamp import clamped
 from tmelink.openvpn.data.frame_filter import FrameFilter, link_header, shortest_frame
 from tmelink.openvpn.data.super_frames import SuperFrames
 from tmelink.openvpn.liveness import PING, LivenessTimers
-from tmelink.openvpn.occ import EXIT, MAGIC, REPLY, REQUEST, Occ, load_request, message
+from tmelink.openvpn.occ import EXIT, MAGIC, REPLY, REQUEST, Occ, message
 from tmelink.openvpn.plain.envelope import Envelope, new_window, problems
 from tmelink.openvpn.plain.mtu import largest_datagram, message_overhead, mss_limit, options_string, tun_mtu
 from tmelink.openvpn.plain.sequence_proof import SequenceProof
@@ -168,7 +168,7 @@ class PointToPoint:
         frames, replies, events, heard = self._sort(datagrams, now)
         return self._received(frames, replies, events, now) if frames or heard else NOTHING
 
-    def send(self, frames: Sequence[Carried], now: float, question: int = 0) -> Step:
+    def send(self, frames: Sequence[Carried], now: float) -> Step:
         """Datagrams out of frames; what is too long or too short for a frame is dropped and counted."""
         if self._ended:
             return NOTHING
@@ -179,8 +179,6 @@ class PointToPoint:
         else:
             self.drops[super_frames.UNAGREED] += frame.count(frames)
             return NOTHING
-        if question:
-            payloads = [*payloads, load_request(question)]
         if not payloads:
             return NOTHING
         wire = payloads

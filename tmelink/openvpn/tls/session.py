@@ -26,7 +26,7 @@ from tmelink.openvpn.data.record_length import KIND as REPORT
 from tmelink.openvpn.data.record_length import RecordLength, Reports
 from tmelink.openvpn.liveness import PING, LivenessTimers
 from tmelink.openvpn.occ import EXIT as OCC_EXIT
-from tmelink.openvpn.occ import Occ, differences, load_request
+from tmelink.openvpn.occ import Occ, differences
 from tmelink.openvpn.occ import message as occ_message
 from tmelink.openvpn.session import (
     NOTHING,
@@ -238,15 +238,12 @@ class TlsSession:
         """Whether the wrapping's key verifies it."""
         return self._newcomers.knows(bytes(datagram), now)
 
-    def send(self, frames: Sequence[Carried], now: float, question: int = 0) -> Step:
+    def send(self, frames: Sequence[Carried], now: float) -> Step:
         """Data packets out of frames, runs of them where frames are of one size."""
         if self._ended or not self._keyring.ready(now):
             self.drops["no keys yet"] += frame.count(frames)
             return NOTHING
-        payloads = self._payloads.outgoing(frames)
-        if question:
-            payloads = [*payloads, *self._payloads.encode([load_request(question)])]
-        wire = self._keyring.seal(payloads)
+        wire = self._keyring.seal(self._payloads.outgoing(frames))
         liveness = self._liveness
         liveness.last_sent = now
         if liveness.quiet_seconds:
