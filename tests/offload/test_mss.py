@@ -19,7 +19,7 @@ from scapy.layers.l2 import Ether
 
 from tests.support.fuzzing import examples
 from tests.support.packets import Flow, flows
-from tmelink.offload.mss import clamp_mss
+from tmelink.offload.mss import clamp_mss, may_be_syn
 
 PROPERTY = examples(150)
 
@@ -70,6 +70,15 @@ def test_the_mss_is_never_raised() -> None:
 def test_only_syns_are_changed(flags: str, version: int, tags: int) -> None:
     frame = syn(Flow(version, tags=tags), 1460, flags=flags)
     assert clamp_mss(frame, 1000, 1000) is frame
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("tags", [0, 1])
+def test_a_first_look_tells_an_acknowledgement_from_a_syn_tagged_or_not(version: int, tags: int) -> None:
+    flow = Flow(version=version, tags=tags)
+    assert may_be_syn(syn(flow, 1460))
+    assert not may_be_syn(syn(flow, 1460, flags="A"))
+    assert not any(may_be_syn(syn(flow, 1460)[:length]) for length in range(14 + 4 * tags + 40))
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -81,10 +81,14 @@ def may_be_syn(frame: Frame, *, ip: bool = False) -> bool:
     network = 0 if ip else 14
     if len(frame) < network + 40:
         return False
+    if not ip and frame[12] == 0x81 and not frame[13]:
+        network += ethernet.VLAN_TAG
+        if len(frame) < network + 40:
+            return False
     first = frame[network]
-    if first == 0x45 and (ip or (frame[12] == 8 and not frame[13])):
+    if first == 0x45 and (ip or (frame[network - 2] == 8 and not frame[network - 1])):
         return frame[network + 9] == TCP and bool(frame[network + 33] & SYN)
-    if first >> 4 == 6 and (ip or frame[12] == 0x86) and frame[network + 6] == TCP:
+    if first >> 4 == 6 and (ip or frame[network - 2] == 0x86) and frame[network + 6] == TCP:
         return len(frame) >= network + 60 and bool(frame[network + 53] & SYN)
     return True
 
