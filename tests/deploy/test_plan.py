@@ -191,7 +191,7 @@ def test_ansible_s_files(tmp_path: Path) -> None:
     made = planned(tmp_path, LAB)
     ansible_files.write(tmp_path / "out", made, None)
     inventory = json.loads((tmp_path / "out" / "inventory.yml").read_text())["all"]
-    assert inventory["vars"]["tmelink_lab"] == "lab"
+    assert inventory["vars"] == {"tmelink_lab": "lab", "tmelink_environment": "pypi", "tmelink_pip": ""}
     assert inventory["hosts"]["north"]["ansible_port"] == 2222
     assert inventory["hosts"]["south"]["ansible_python_interpreter"] == "/usr/bin/python3.11"
     assert inventory["hosts"]["south"]["become"] == "true"
@@ -218,6 +218,22 @@ def test_systemd_hands_the_keys_to_the_lab(tmp_path: Path, monkeypatch: pytest.M
     assert credentials.of(key) == key
     (tmp_path / "given/keys_a.key").write_text("")
     assert credentials.of(key) == tmp_path / "given/keys_a.key"
+
+
+def test_pip_comes_along_with_the_wheels(tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in ("pip-23.2.1-py3-none-any.whl", "tmelink-1.0-py3-none-any.whl"):
+        (wheels / name).write_text("first")
+    made = planned(tmp_path, LAB)
+    ansible_files.write(tmp_path / "out", made, wheels)
+    first = json.loads((tmp_path / "out/inventory.yml").read_text())["all"]["vars"]
+    assert first["tmelink_pip"] == "pip-23.2.1-py3-none-any.whl"
+    # A wheel of a checkout keeps its name when the checkout changes.
+    (wheels / "tmelink-1.0-py3-none-any.whl").write_text("second")
+    ansible_files.write(tmp_path / "out", made, wheels)
+    second = json.loads((tmp_path / "out/inventory.yml").read_text())["all"]["vars"]
+    assert second["tmelink_environment"] != first["tmelink_environment"]
 
 
 def test_a_secure_link_does_not_run_without_its_keys() -> None:

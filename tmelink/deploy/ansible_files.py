@@ -29,22 +29,27 @@ def write(folder: Path, plan: Deployment, wheels: Path | None) -> None:
     """
     for name in ("slices", "wheels"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    write_inventory(folder, plan, FROM_PYPI if wheels is None else _digest(wheels))
+    pip = [] if wheels is None else sorted(wheels.glob("pip-*.whl"))
+    environment = FROM_PYPI if wheels is None else _digest(wheels)
+    write_inventory(folder, plan, environment, pip[-1].name if pip else "")
     for host in plan.hosts:
         _write_slice(folder / "slices" / host.name, host)
     if wheels is not None:
         shutil.copytree(wheels, folder / "wheels")
 
 
-def write_inventory(folder: Path, plan: Deployment, environment: str = FROM_PYPI) -> None:
-    """The hosts and the playbooks alone, which is all that it takes to remove a lab."""
+def write_inventory(folder: Path, plan: Deployment, environment: str = FROM_PYPI, pip: str = "") -> None:
+    """The hosts and the playbooks alone, which is all that it takes to remove a lab.
+
+    `pip` is the name of its wheel among those to install from; without one, hosts have to have `ensurepip`.
+    """
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     folder.chmod(FOLDER_MODE)
     for playbook in [*PLAYBOOKS.glob("*.yml"), PLAYBOOKS / "probe.py"]:
         shutil.copyfile(playbook, folder / playbook.name)
     inventory = {
         "all": {
-            "vars": {"tmelink_lab": plan.lab, "tmelink_environment": environment},
+            "vars": {"tmelink_lab": plan.lab, "tmelink_environment": environment, "tmelink_pip": pip},
             "hosts": {host.name: _variables(host) for host in plan.hosts},
         }
     }

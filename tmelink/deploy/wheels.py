@@ -16,6 +16,8 @@ from tmelink.errors import TmelinkError
 def collect(folder: Path) -> None:
     """Fill `folder` with tmelink and all that it needs, for this computer's Python version and processor.
 
+    pip is there too: it runs from its wheel, so that hosts need none.
+
     Wheels that are there already are kept. Raises `TmelinkError` with pip's words where one cannot be had.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,7 +27,7 @@ def collect(folder: Path) -> None:
         old.unlink()
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*command, "--find-links", str(folder), "--wheel-dir", str(folder), what],
+        [*command, "--find-links", str(folder), "--wheel-dir", str(folder), what, "pip"],
         capture_output=True,
         text=True,
         check=False,
