@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -148,7 +149,22 @@ STAND_INS = {
 """Machines in the places of emulators that are not installed or take long to start."""
 
 
-@pytest.mark.needs("qemu-system-x86_64", "busybox", "vde_switch", "passt")
+def house_of_hecnet_is_heard(host: Namespace, emulator: Namespace) -> None:
+    """DECnet's hello of the house whose address the file has reaches an emulator in another house."""
+    hello = bytes.fromhex("ab0000040000aa00040001046003") + bytes(46)
+    host.run("ip", "addr", "add", "198.51.100.4/32", "dev", "lo")
+
+    async def say() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bridge:
+            bridge.bind(("198.51.100.4", 4711))
+            bridge.sendto(hello, ("192.168.0.1", 4711))
+
+    with emulator.capture("le0", "ether", "proto", "0x6003", packets=1) as capture:
+        host.call(say)
+    assert capture.packets == [hello]
+
+
+@pytest.mark.needs("qemu-system-x86_64", "busybox", "vde_switch", "passt", "tcpdump")
 def test_retronet_joins_every_kind_of_emulator_on_three_computers(net: Net) -> None:
     guests.build()
     hosts = computers(net, 3)
@@ -201,6 +217,7 @@ def test_retronet_joins_every_kind_of_emulator_on_three_computers(net: Net) -> N
     for emulator in emulators:
         for number in (1, 2, 3, 11, 21, 22, 23, 24, 25, 26):
             emulator.ping(f"10.0.79.{number}", count=2)
+    house_of_hecnet_is_heard(cellar, emulators[2])
     assert vm0.fetched("http://192.168.0.3/page") == hashlib.sha256(page.read_bytes()).hexdigest()
     vm0.close()
     end(*reversed(running))
