@@ -337,12 +337,15 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def left() -> list[str]:
-    """What these processes have left: temporary files, journals of what is to be undone, descriptors."""
-    journals = [Path("/run/tmelink"), *Path("/run").glob("tmelink-*")]
-    notes = [
-        path for folder in journals for pid in (os.getpid(), *Killed.pids) for path in folder.glob(f"{pid}-*")
-    ]
+def journals() -> set[Path]:
+    """The journals of what is to be undone, of every process."""
+    return {*Path("/run/tmelink").glob("*-*.undo"), *Path("/run").glob("tmelink-*/*-*.undo")}
+
+
+def left(before: set[Path]) -> list[str]:
+    """What these processes have left: temporary files, and journals that were not there before."""
+    pids = {os.getpid(), *Killed.pids}
+    notes = [path for path in journals() - before if int(path.name.split("-")[0]) in pids]
     return [str(path) for path in (*Path(tempfile.gettempdir()).iterdir(), *notes)]
 
 
@@ -403,8 +406,9 @@ def storm(seconds: float, promised: float, seed: int) -> Record:
     """The storm, and what it has left."""
     faults.install()
     with tempfile.TemporaryDirectory(prefix="tm-chaos-") as folder:
+        before = journals()
         record = asyncio.run(run(seconds, promised, seed, folder))
-        record.wrong += [f"left behind: {path}" for path in left()]
+        record.wrong += [f"left behind: {path}" for path in left(before)]
         tempfile.tempdir = None
     return record
 
