@@ -193,7 +193,7 @@ def test_connection_words_go_to_their_side() -> None:
         "panel0: test/panel\nt at panel0: tme/host/tun/tap\nu here at panel0 up: tme/host/tun/tap"
     ) == [
         "2:6: panel0 wants the name of a socket",
-        "3:3: u takes no connection arguments, and got 'here'",
+        "3:3: u takes no connection arguments, but got 'here'",
     ]
 
 
@@ -241,11 +241,11 @@ def test_connected_twice() -> None:
     c at b
     """
     assert mistakes(text) == [
-        "3:10: tap0 is connected already (to /a at <text>:2:10; put a tmelink/switch between them)",
-        "4:5: a is connected already (to /tap0 at <text>:2:5; put a tmelink/switch between them)",
-        "4:10: b is connected already (to /tap0 at <text>:3:5; put a tmelink/switch between them)",
-        "7:5: c is connected already (to /c at <text>:6:5; put a tmelink/switch between them)",
-        "7:10: b is connected already (to /tap0 at <text>:3:5; put a tmelink/switch between them)",
+        "3:10: tap0 is already connected (to /a at <text>:2:10; put a tmelink/switch between them)",
+        "4:5: a is already connected (to /tap0 at <text>:2:5; put a tmelink/switch between them)",
+        "4:10: b is already connected (to /tap0 at <text>:3:5; put a tmelink/switch between them)",
+        "7:5: c is already connected (to /c at <text>:6:5; put a tmelink/switch between them)",
+        "7:10: b is already connected (to /tap0 at <text>:3:5; put a tmelink/switch between them)",
     ]
 
 
@@ -254,9 +254,9 @@ def test_a_wrong_element_takes_a_connection_all_the_same() -> None:
         "tap0: tme/host/tun/tap\na at tap0: tmelink/hst\nb at tap0: tmelink/host inet x\nc at b: tmelink/nic"
     ) == [
         "2:12: unknown module tmelink/hst (did you mean tmelink/host?)",
-        "3:6: tap0 is connected already (to /a at <text>:2:6; put a tmelink/switch between them)",
+        "3:6: tap0 is already connected (to /a at <text>:2:6; put a tmelink/switch between them)",
         "3:30: inet: 'x' is not a valid IPv4 address with a prefix, such as 10.0.0.1/24",
-        "4:6: b is connected already (to /tap0 at <text>:3:1; put a tmelink/switch between them)",
+        "4:6: b is already connected (to /tap0 at <text>:3:1; put a tmelink/switch between them)",
     ]
 
 
@@ -268,8 +268,8 @@ def test_kinds_that_do_not_match() -> None:
 
 def test_duplicate_names() -> None:
     assert mistakes("a: tmelink/switch\nmkdir d\na: tmelink/nic\nd: tmelink/nic\nx at a: tmelink/nic") == [
-        "3:1: a exists already (the first is at <text>:1:1)",
-        "4:1: d exists already (a directory)",
+        "3:1: a already exists (the first is at <text>:1:1)",
+        "4:1: d already exists (a directory)",
     ]
 
 
@@ -292,7 +292,7 @@ def test_names_of_commands_with_a_mistake_are_not_missed() -> None:
         "a tmelink/switch\nb at a: tmelink/nic\nc: $\nc at b\nmkdir d d\nd/x: tmelink/nic\ncd d\nlog d/x 1"
     ) == [
         "1:17: expected ':' or 'at' after 'tmelink/switch', but the command ends (write 'a: tmelink/switch')",
-        "3:4: unexpected '$' (a word that holds it must stand in double quotes)",
+        "3:4: unexpected '$' (put a word that contains it in double quotes)",
         "5:9: 'mkdir' takes a directory's name, but found 'd'",
     ]
 
@@ -311,7 +311,7 @@ nic0: tmelink/nic mac 00:01:02:03:04:05 {
         "2:7: unknown module tme/host/tun/tp (did you mean tme/host/tun/tap?)",
         "3:43: lport: port 70000 is out of range: 1 to 65535",
         "4:10: unknown element tap1 (did you mean tap0?)",
-        "5:41: a '{' stands here only to open a block (a block begins with 'machine NAME {' "
+        "5:41: a '{' can only open a block here (a block begins with 'machine NAME {' "
         "or 'host NAME address ADDRESS {')",
     ]
 
@@ -476,8 +476,8 @@ def test_ls() -> None:
         ("cd s", "1:4: s is an element, not a directory"),
         ("cd s/x", "1:4: s is an element, not a directory"),
         ("cd s/", "1:4: s is an element, not a directory"),
-        ("mkdir s", "1:7: s exists already"),
-        ("mkdir .", "1:7: . exists already"),
+        ("mkdir s", "1:7: s already exists"),
+        ("mkdir .", "1:7: . already exists"),
         ("mkdir a/b", "1:7: a does not exist"),
         ("x/y: tmelink/nic", "1:1: x does not exist"),
         ("mkdir d; mkdir d/e; rmdir d", "1:27: d is not empty (it holds e)"),
@@ -501,13 +501,13 @@ def test_ls() -> None:
         ("mv x y", "1:4: x does not exist"),
         ("mkdir d; mv d d", "1:15: d cannot be moved into itself"),
         ("mkdir d; mkdir d/e; mv d d/e", "1:26: d cannot be moved into itself"),
-        ("t: tmelink/nic; mv s t", "1:22: /t exists already"),
-        ("mkdir d; d/s: tmelink/nic; mv s d", "1:33: /d/s exists already"),
+        ("t: tmelink/nic; mv s t", "1:22: /t already exists"),
+        ("mkdir d; d/s: tmelink/nic; mv s d", "1:33: /d/s already exists"),
         ("mv s a/b", "1:6: a does not exist"),
         ("alias a b", "1:9: unknown element b"),
-        ("alias s s", "1:7: s exists already"),
+        ("alias s s", "1:7: s already exists"),
         ("alias a/b s", "1:7: a does not exist"),
-        ("ls -x", "1:4: ls has no option -x (it has -a, -l and -R)"),
+        ("ls -x", "1:4: ls has no option -x (its options are -a, -l and -R)"),
         ("ls nowhere", "1:4: nowhere does not exist"),
         (
             "log s loud",
@@ -591,13 +591,13 @@ machine p/q { x: tmelink/nic }
 machine .. { }
 pwd"""
     assert mistakes(text) == [
-        "2:9: a exists already (the first is at <text>:1:9; 'cd a' goes back into it)",
-        "2:29: x exists already (the first is at <text>:1:13)",
-        "4:9: d exists already",
-        "6:9: n exists already (the first is at <text>:5:1)",
+        "2:9: a already exists (the first is at <text>:1:9; 'cd a' goes back into it)",
+        "2:29: x already exists (the first is at <text>:1:13)",
+        "4:9: d already exists",
+        "6:9: n already exists (the first is at <text>:5:1)",
         "6:29: unknown element y",
-        "7:9: p/q cannot name a machine (its name is a directory's, with no '/')",
-        "8:9: .. cannot name a machine (its name is a directory's, with no '/')",
+        "7:9: p/q cannot name a machine (a machine is a directory, so its name has no '/')",
+        "8:9: .. cannot name a machine (a machine is a directory, so its name has no '/')",
     ]
 
 
@@ -862,7 +862,7 @@ def test_ethernet_cards(card: str) -> None:
     assert connections(machine) == [("link0", "c")]
     assert isinstance(machine.find("c"), FakeNic)
     assert mistakes(f"c: {card}\nx at c: tme/host/tun/tap\ny at c: tme/host/tun/tap") == [
-        "3:6: c is connected already (to /x at <text>:2:6; put a tmelink/switch between them)"
+        "3:6: c is already connected (to /x at <text>:2:6; put a tmelink/switch between them)"
     ]
 
 

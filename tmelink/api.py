@@ -24,7 +24,7 @@ class Machine(machine.CheckedMachine):
 
 
 def load(path_or_text: Path | str, *, host: str | None = None, network_only: bool = False) -> Machine:
-    """Read and check a machine file, or a text (a str that holds a newline); nothing is opened.
+    """Read and check a machine file, or a text (a str with a newline), without opening anything.
 
     With `host` only that host's part is loaded. Raises `MachineError` with every mistake, in file order.
     """

@@ -28,7 +28,7 @@ _REQUIRED: Any = object()
 
 
 class ArgumentError(ValueError):
-    """Arguments that exclude each other; `argument` names the one to point at."""
+    """Arguments that exclude each other; `argument` is the one that the error points at."""
 
     def __init__(self, argument: str, message: str) -> None:
         super().__init__(message)

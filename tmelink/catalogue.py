@@ -12,7 +12,7 @@ from tmelink.errors import ElementError
 
 
 def summary(module: str) -> str:
-    """The first line of the element's docstring, or why it cannot be had."""
+    """The first line of the element's docstring, or why it is not available."""
     try:
         lines = inspect.cleandoc(registry.element_class(module).__doc__ or "").splitlines()
     except ElementError as error:
@@ -77,5 +77,5 @@ def page() -> str:
 
 
 def cell(text: str) -> str:
-    """A text as a cell of a Markdown table holds it."""
+    """A text as the cell of a Markdown table."""
     return text.replace("|", "\\|")

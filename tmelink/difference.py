@@ -37,7 +37,7 @@ class ElementChange(NamedTuple):
 
 @dataclass
 class Difference:
-    """How a running machine becomes `machine`, in which elements that stay are those that run.
+    """How a running machine becomes `machine`; elements that stay are the running ones.
 
     `gone` are the elements to close and `new` those to open, each in the order of its file; one that is
     replaced is among both. `renewed` stay and get other arguments, such as keys. `ended` are connections
@@ -163,7 +163,7 @@ def _wiring(machine: CheckedMachine) -> dict[str, list[tuple[ConnectionEnd, Conn
 def _connections(
     old: CheckedMachine, new: CheckedMachine, difference: Difference, come_or_go: set[str]
 ) -> None:
-    """Find which connections go on; what else there is ends or is made."""
+    """Find which connections stay; all others end or are made."""
     running: dict[tuple[ConnectionEnd, ConnectionEnd], deque[PortPair]] = defaultdict(deque)
     for pair in old.connections:
         running[_key(pair)].append(pair)
@@ -184,7 +184,7 @@ def _connections(
 
 
 def _list_connection(kind: str, pair: PortPair, difference: Difference, come_or_go: set[str]) -> None:
-    """A connection of an element that comes or goes is told with that."""
+    """Leave out connections of elements that come or go, since that change includes them."""
     names = [port.element.name for port in pair]
     if come_or_go.isdisjoint(names):
         difference.changes.append(ElementChange(kind, " at ".join(names)))

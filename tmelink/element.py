@@ -91,7 +91,7 @@ class Port:
 
     @property
     def up(self) -> bool:
-        """Whether it is connected, and what the other end leads to can be reached."""
+        """Whether it is connected, and the other end's destination can be reached."""
         return self.peer is not None and self.peer.element.up
 
     def drop(self, reason: str, count: int = 1) -> None:
@@ -105,7 +105,7 @@ class Port:
 
 
 class Inline(Protocol):
-    """What stands on the frames that a port sends (`tmelink.inline`)."""
+    """The stages for the frames that a port sends (`tmelink.inline`)."""
 
     take: Callable[[Burst], None]
 
@@ -190,13 +190,13 @@ class StatusListener(Protocol):
         """The element has stopped working."""
 
     def incomplete(self, element: Element, missing: str) -> None:
-        """The element works without something that it was asked for."""
+        """The element works, but without something that was requested."""
 
     def changed(self, element: Element, up: bool, detail: str) -> None:
         """What the element leads to came up or went down."""
 
     def happened(self, element: Element, kind: str, detail: str, data: Mapping[str, Any]) -> None:
-        """Something else that a person may want to know later; `kind` is as in `tmelink.state.Event`."""
+        """Another event that a person may want to see later; `kind` is as in `tmelink.state.Event`."""
 
 
 class Element:
@@ -226,7 +226,7 @@ class Element:
     """`sys.platform` values it works on; empty for all."""
 
     serves_others: ClassVar[bool] = False
-    """It is there for what it is connected to: alone it has nothing to do."""
+    """It only serves what it is connected to: alone it has nothing to do."""
 
     carried_by: Port | None = None
     """Of a tunnel, its connection to what carries its outer packets, where that is in the same process."""
@@ -296,7 +296,7 @@ class Element:
         Raises `PortError` where the element takes no (further) connection or no such arguments.
         """
         if words:
-            raise PortError(f"{self.name} takes no connection arguments, and got '{words[0]}'")
+            raise PortError(f"{self.name} takes no connection arguments, but got '{words[0]}'")
         if self.capacity is not None and len(self.ports) >= self.capacity:
             raise PortError(f"{self.name} is already connected")
         port = self.make_port()
@@ -393,7 +393,7 @@ class Element:
         raise NotImplementedError
 
     async def command(self, words: Sequence[str]) -> str:
-        """Carry out `command ELEMENT words…`; returns what to print. Raises `ElementError`.
+        """Carry out `command ELEMENT words…`; returns the text to print. Raises `ElementError`.
 
         One that is cancelled may raise `Interrupted` with what it has to say so far.
         """
@@ -404,17 +404,17 @@ class Element:
         return {}
 
     def details(self) -> Details | None:
-        """What it has to say of itself beside its state; a subclass returns `Details` of its own.
+        """What it reports beyond its state; a subclass returns its own `Details`.
 
         Called while frames pass, whenever somebody looks: it only gathers what is known already.
         """
         return None
 
     async def measure(self) -> None:
-        """Find out what `details` tells and takes a moment, such as a round trip; two seconds at most."""
+        """Measure what `details` reports and takes a moment, such as a round trip; two seconds at most."""
 
     def describe(self) -> Description:
-        """All it says of itself, as values: for status, metrics and whoever else looks."""
+        """Everything that it reports, as values: for status, metrics and whoever else looks."""
         return Description(self.state, self.details())
 
     def happened(self, kind: str, detail: str = "", **data: Any) -> None:

@@ -354,7 +354,7 @@ class _Assembly:
             hint = "put a tmelink/switch between them"
             if made.first:
                 hint = f"to {made.first[0].path} at {made.first[1]}; {hint}"
-            self.layout.complain(place, f"{side.element} is connected already", hint)
+            self.layout.complain(place, f"{side.element} is already connected", hint)
             return False
         made.connections += 1
         made.first = made.first or (other.declared, place)
@@ -391,7 +391,7 @@ class _Assembly:
             self.layout.complain(word.place, f"'{word}' is not a command of {element.name}", hint)
 
     def impair(self, declared: DeclaredRule) -> None:
-        """An impairment of a connection of the file; mistakes are told at their words."""
+        """An impairment of a connection of the file; mistakes are reported at their words."""
         words = declared.words
         try:
             request = impairment_request([word.text for word in words])
@@ -409,7 +409,7 @@ class _Assembly:
             self.machine.impairments.append(ConnectionImpairment(*names, request))
 
     def filter(self, declared: DeclaredRule) -> None:
-        """A filter of a connection of the file; mistakes are told at their words."""
+        """A filter of a connection of the file; mistakes are reported at their words."""
         words = declared.words
         ports = self.ends(declared, "a filter")
         taken = [word.text for word in words]

@@ -1,4 +1,4 @@
-"""What others say, made fit for a log, a list or a terminal: no line that was not ours, no colour, no bell.
+"""Text from others, made safe for a log, a list or a terminal: no line that was not ours, no colour, no bell.
 
 Certificates, options, names, messages and whatever else a peer, a proxy or a guest sends pass through here
 before a person sees them, and the log lets nothing through that has not.

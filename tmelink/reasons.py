@@ -26,14 +26,14 @@ class Reason(NamedTuple):
 _KEYS = "compare --secret (the file and its direction), --auth and --cipher at both ends"
 _SIZES = "give both ends the same --tun-mtu, --fragment and compression (--comp-lzo, --compress)"
 _CONTROL_KEY = "compare --tls-crypt, --tls-auth (the file and its direction) and --auth at both ends"
-_ATTACK = "a few come from strangers or from an old session; many need a look at who sends them"
-_SLOW = "what follows is slower than what sends; lower the rate, or give it more processor time"
+_ATTACK = "a few come from strangers or an old session; if there are many, find out who sends them"
+_SLOW = "the receiver is slower than the sender; lower the rate, or give it more processor time"
 
 REASONS: Final[Mapping[str, Reason]] = {
     # Sockets, and the network beyond them
     "peer's port closed": Reason(
         "out",
-        "the other computer was reached, and nothing listens on that port there",
+        "the other computer answers, but nothing listens on that port",
         "start the other end, and compare --rport here with its --lport",
     ),
     "host unreachable": Reason(
@@ -49,219 +49,218 @@ REASONS: Final[Mapping[str, Reason]] = {
     ),
     "network down": Reason("out", "the interface towards that address is down", "set it up: 'ip link set DEV up'"),
     "refused by a firewall on the path": Reason(
-        "out", "a firewall on the path, or of the other computer, says that it refuses", "allow the port there"
+        "out", "a firewall on the path or on the other computer rejects the datagrams", "allow the port there"
     ),
     "refused by a firewall rule": Reason(
-        "out", "a rule of this computer's firewall refuses to send", "allow it: 'nft list ruleset' shows the rule"
+        "out", "a rule of this computer's firewall rejects the datagrams", "allow it: 'nft list ruleset' shows the rule"
     ),
-    "hop limit exceeded on the path": Reason("out", "routers on the path hand the datagrams round in a circle"),
+    "hop limit exceeded on the path": Reason("out", "there is a routing loop on the path"),
     "too long for the path": Reason(
         "out",
-        "datagrams are longer than the path takes, and must not be fragmented (--mtu-disc yes)",
+        "datagrams are longer than the path allows, but must not be fragmented (--mtu-disc yes)",
         "lower --tun-mtu, or use --fragment or --mssfix",
     ),
     "undeliverable": Reason("out", "the network reports another ICMP error"),
-    "socket error": Reason("both", "the system refuses with an error that has no name here"),
+    "socket error": Reason("both", "the system reports another error"),
     "socket full": Reason("out", "the socket's send buffer was full", "raise --sndbuf, or lower the rate"),
     "not the remote": Reason(
         "in",
-        "it came from another address or port than the peer's",
-        "correct --remote, or give --float where the peer may be anywhere",
+        "the datagram came from another address or port than the peer's",
+        "correct --remote, or use --float if the peer's address may change",
     ),
-    "no peer yet": Reason("out", "the peer's address is not known before it is heard"),
+    "no peer yet": Reason("out", "the peer's address is unknown until it sends something"),
     "no route outside the link": Reason("out", "the answer to an unknown address would have entered the link itself"),
-    "not connected": Reason("both", "no element, or no connection of the transport, is at the other side"),
-    "lost with the connection": Reason("out", "it waited to be sent when the TCP connection broke"),
-    "queue full": Reason("both", "more waits than the queue holds", _SLOW),
+    "not connected": Reason("both", "nothing is connected on the other side"),
+    "lost with the connection": Reason("out", "the packet was waiting to be sent when the TCP connection broke"),
+    "queue full": Reason("both", "packets arrive faster than they leave the queue", _SLOW),
     "queue too long": Reason(
-        "both",
-        "streams kept everything else waiting, so that one of their segments was dropped: they slow down a little",
+        "both", "a stream kept everything else waiting, so tmelink dropped one of its segments to slow it down"
     ),
-    "bad length": Reason("in", "a length on a TCP connection is impossible: the other end speaks something else"),
-    "too many connections": Reason("in", "more connections wait than are kept", _ATTACK),
+    "bad length": Reason("in", "a length on a TCP connection is impossible: the other end speaks another protocol"),
+    "too many connections": Reason("in", "too many connections wait at once", _ATTACK),
     "over --shaper": Reason("out", "more was sent than --shaper allows"),
-    "not from the proxy": Reason("in", "it did not come from the SOCKS proxy's relay", _ATTACK),
-    "no relayed datagram": Reason("in", "the SOCKS proxy's relay sent something that is not a datagram"),
+    "not from the proxy": Reason("in", "the datagram did not come from the SOCKS proxy's relay", _ATTACK),
+    "not a relayed datagram": Reason("in", "the SOCKS proxy's relay sent something that is not a datagram"),
     # Links without TLS
-    "bad hmac": Reason("in", "the key does not verify the packet: the other end has another key", _KEYS),
-    "bad packet": Reason("in", "the packet is authentic and cannot be decrypted: the ciphers differ", _KEYS),
+    "bad hmac": Reason("in", "the key does not verify the packet: the other end has a different key", _KEYS),
+    "bad packet": Reason("in", "the packet is authentic but cannot be decrypted: the ciphers differ", _KEYS),
     "too short": Reason(
-        "both", "it is shorter than a frame or a packet of this link: the other end may have no key, or another",
+        "both", "the packet is too short for this link: the other end may have no key, or a different one",
         _KEYS,
     ),
-    "too long": Reason("both", "it is longer than --tun-mtu allows", _SIZES),
-    "too short to send": Reason("out", "it is shorter than a frame or a packet of this link"),
-    "too long to send": Reason("out", "it is longer than --tun-mtu allows", "lower the MTU of the interface, or raise --tun-mtu at both ends"),
+    "too long": Reason("both", "the packet is longer than --tun-mtu allows", _SIZES),
+    "too short to send": Reason("out", "the packet is too short for this link"),
+    "too long to send": Reason("out", "the packet is longer than --tun-mtu allows", "lower the MTU of the interface, or raise --tun-mtu at both ends"),
     "not IP": Reason(
-        "in", "a --dev tun link or a tunnel got something that is not an IP packet: keys, framing or --dev differ", _SIZES
+        "in", "a --dev tun link or a tunnel received something that is not an IP packet: keys, framing or --dev differ", _SIZES
     ),
-    "link down": Reason("out", "the link has no peer yet, or no more"),
+    "link down": Reason("out", "the link has no peer yet, or has lost it"),
     # Keys, fragments, compression
     "not authentic": Reason("in", "the data channel's key does not verify the packet", _ATTACK),
-    "data packet too short": Reason("in", "it is shorter than any packet of the data channel"),
-    "bad padding": Reason("in", "it is authentic and has no valid padding"),
-    "repeated packet": Reason("in", "a packet came twice, or far too late: the network or a stranger repeats it"),
+    "data packet too short": Reason("in", "the packet is shorter than any packet of the data channel"),
+    "bad padding": Reason("in", "the packet is authentic, but its padding is invalid"),
+    "repeated packet": Reason("in", "a packet arrived twice or far too late: the network duplicates it, or a stranger replays it"),
     "replayed": Reason(
         "in",
-        "a packet came twice: the network or a stranger repeats it",
-        "each is taken once, so nothing is lost; --mute-replay-warnings where the network often does",
+        "a packet arrived twice: the network duplicates it, or a stranger replays it",
+        "nothing is lost; use --mute-replay-warnings if the network often duplicates packets",
     ),
     "too late": Reason(
         "in",
-        "a packet is older than --replay-window allows: the path reorders, or a stranger repeats it",
-        "raise --replay-window at this end where the path does",
+        "a packet is older than --replay-window allows: the path reorders packets, or a stranger replays it",
+        "if the path reorders packets, raise --replay-window at this end",
     ),
     "old sequence": Reason(
         "in",
-        "a packet was sealed under an earlier clock than those before it: somebody repeats it, or the peer has "
-        "started again with its clock set back",
-        "nothing: a peer that is there shows it when it is asked, and is heard again",
+        "a packet was sealed under an earlier clock than those before it: "
+        "somebody replays it, or the peer has restarted with its clock set back",
+        "nothing: tmelink asks the peer for proof, and then accepts its packets again",
     ),
     "incomplete record": Reason(
         "in",
-        "slices of a super-frame (--super-frames over UDP) whose others were lost on the path",
-        "nothing: the peer sends shorter records, or none, where a path loses much",
+        "other slices of the super-frame (--super-frames over UDP) were lost on the path",
+        "nothing: on a lossy path, the peer sends shorter records or none",
     ),
-    "malformed record": Reason("in", "a slice of a super-frame contradicts itself", _ATTACK),
+    "malformed record": Reason("in", "a slice of a super-frame is inconsistent", _ATTACK),
     "packet ids used up": Reason("out", "a key has sealed as many packets as it may; new keys are being negotiated"),
-    "unknown epoch": Reason("in", "it was sealed under a key far before or after the present one"),
-    "too many forgeries": Reason("in", "a key has seen so many forged packets that it is no longer believed"),
-    "no keys for a data packet": Reason("in", "it was sealed under keys that are not, or no longer, here"),
-    "no keys yet": Reason("out", "the handshake has not come to an end"),
+    "unknown epoch": Reason("in", "the packet was sealed with a key far older or newer than the present one"),
+    "too many forgeries": Reason("in", "so many forged packets arrived for a key that it is no longer used"),
+    "no keys for a data packet": Reason("in", "the packet was sealed with keys that this end does not have, or no longer has"),
+    "no keys yet": Reason("out", "the handshake is not complete"),
     "bad fragment": Reason(
-        "in", "the header of a fragment is impossible: one end has --fragment and the other has not", _SIZES
+        "in", "a fragment's header is invalid: one end has --fragment and the other does not", _SIZES
     ),
-    "lost fragment": Reason("in", "the other fragments of the packet did not come"),
-    "too many fragments": Reason("out", "the packet needs more fragments than a header counts"),
-    "bad compression": Reason("in", "the compression's header is impossible: the ends frame differently", _SIZES),
+    "lost fragment": Reason("in", "the other fragments of the packet did not arrive"),
+    "too many fragments": Reason("out", "the packet needs more fragments than a header can count"),
+    "bad compression": Reason("in", "the compression header is invalid: the two ends use different framings", _SIZES),
     "LZO compressed": Reason("in", "the peer compresses with LZO", "give the peer --comp-lzo no"),
-    "compressed": Reason("in", "the peer compresses, and this end takes no compressed packets", _SIZES),
+    "compressed": Reason("in", "the peer compresses, but this end does not accept compressed packets", _SIZES),
     # TLS
-    "control packet not authentic": Reason("in", "the tls-crypt or tls-auth key does not verify it", _CONTROL_KEY),
+    "control packet not authentic": Reason("in", "the tls-crypt or tls-auth key does not verify the packet", _CONTROL_KEY),
     "control packet too short": Reason(
-        "in", "it is shorter than a control packet: one end has --tls-crypt or --tls-auth, the other not",
+        "in", "the packet is shorter than a control packet: one end has --tls-crypt or --tls-auth and the other does not",
         _CONTROL_KEY,
     ),
-    "repeated control packet id": Reason("in", "a control packet came twice", _ATTACK),
-    "unknown opcode": Reason("in", "it is not a packet of OpenVPN's TLS mode: the other end has no --tls-…", _CONTROL_KEY),
-    "control packet of no session": Reason("in", "it belongs to no session here, such as one before a restart"),
+    "repeated control packet id": Reason("in", "a control packet arrived twice", _ATTACK),
+    "unknown opcode": Reason("in", "the packet is not one of OpenVPN's TLS mode: the other end has no --tls-…", _CONTROL_KEY),
+    "control packet for an unknown session": Reason("in", "the packet's session is unknown here, such as one before a restart"),
     "control packet without a session id": Reason("in", "the sender's session id is missing"),
-    "control packet from another address": Reason("in", "its session is at another address", _ATTACK),
+    "control packet from another address": Reason("in", "the packet's session is at another address", _ATTACK),
     "data packet from another address": Reason(
-        "in", "the peer's keys, from another address", "give --float where the peer's address may change"
+        "in", "the packet has the peer's keys, but another address", "use --float if the peer's address may change"
     ),
     "too many acknowledgements": Reason("in", "a control packet is malformed"),
     "acknowledges another session": Reason("in", "an answer to an earlier session"),
-    "answer that acknowledges nothing": Reason("in", "an answer that does not show that it is one"),
-    "unknown key id": Reason("in", "it names keys that were never agreed on"),
-    "unknown control message": Reason("in", "the peer says something on the control channel that is not known"),
-    "no wrapped client key": Reason("in", "a client without --tls-crypt-v2, at a server with", _CONTROL_KEY),
+    "answer without an acknowledgement": Reason("in", "the answer acknowledges no packet, so it proves nothing"),
+    "unknown key id": Reason("in", "the packet names keys that were never negotiated"),
+    "unknown control message": Reason("in", "the peer sends an unknown message on the control channel"),
+    "no wrapped client key": Reason("in", "the server has --tls-crypt-v2, but the client does not", _CONTROL_KEY),
     "control packet without a client key": Reason(
-        "in", "a client without --tls-crypt-v2, at a server with", _CONTROL_KEY
+        "in", "the server has --tls-crypt-v2, but the client does not", _CONTROL_KEY
     ),
-    "reset without a client key": Reason("in", "a client without --tls-crypt-v2, at a server with", _CONTROL_KEY),
-    "wrapped client key not authentic": Reason("in", "the client's --tls-crypt-v2 key is of another server", _CONTROL_KEY),
-    "client key, and no tls-crypt-v2 here": Reason("in", "a client with --tls-crypt-v2, at a server without", _CONTROL_KEY),
+    "reset without a client key": Reason("in", "the server has --tls-crypt-v2, but the client does not", _CONTROL_KEY),
+    "wrapped client key not authentic": Reason("in", "the client's --tls-crypt-v2 key belongs to another server", _CONTROL_KEY),
+    "client key, but no tls-crypt-v2 here": Reason("in", "the client has --tls-crypt-v2, but the server does not", _CONTROL_KEY),
     "client key too old": Reason("in", "older than --tls-crypt-v2-max-age", "give the client a new key"),
     "client cannot repeat its key (OpenVPN 2.5)": Reason(
-        "in", "an old client, and --tls-crypt-v2 without cookies is not allowed", "update the client"
+        "in", "the client is old, and the server does not allow --tls-crypt-v2 without cookies", "update the client"
     ),
     "reset that is not the first packet": Reason(
-        "in", "a session begins with a packet that is not its first: one end has --tls-crypt, the other not, or an "
-        "old packet came again", _CONTROL_KEY,
+        "in", "a session begins with a packet that is not its first: "
+        "one end has --tls-crypt and the other does not, or an old packet arrived again", _CONTROL_KEY,
     ),
-    "reset of a peer that is alive": Reason("in", "a session begins while the present one is heard", _ATTACK),
-    "more resets than one a second": Reason("in", "sessions begin faster than they are answered", _ATTACK),
+    "reset while the peer is alive": Reason("in", "a new session begins while the present one is alive", _ATTACK),
+    "more resets than one a second": Reason("in", "sessions begin faster than tmelink answers them", _ATTACK),
     "more resets than --connect-freq-initial": Reason("in", "too many sessions begin", _ATTACK),
     "more connections than --connect-freq": Reason("in", "too many clients come at once", _ATTACK),
     "more clients than --max-clients": Reason("in", "the server is full", "raise --max-clients"),
-    "connection made room for another": Reason("in", "a connection that had not shown who it is made room", _ATTACK),
-    "data packet of no client": Reason("in", "it has no client's peer-id, or comes from another address"),
+    "replaced by a newer connection": Reason("in", "a connection that had not authenticated made room for a newer one", _ATTACK),
+    "data packet from an unknown client": Reason("in", "the packet has an unknown peer-id, or comes from another address"),
     # Servers
-    "client gone": Reason("in", "the client left before its frames were handed on"),
+    "client gone": Reason("in", "the client left before its frames were forwarded"),
     "no --client-to-client": Reason("in", "one client sends to another, which --client-to-client would allow"),
-    "frame of no client": Reason("in", "it came before its client was admitted"),
+    "frame before admission": Reason("in", "the frame arrived before its client was admitted"),
     "station unknown": Reason("out", "no client has that MAC address"),
     # Rendezvous
-    "bad registration": Reason("in", "it is not a registration at a rendezvous, though it looks like one", _ATTACK),
+    "bad registration": Reason("in", "the datagram looks like a registration at a rendezvous, but is not valid", _ATTACK),
     "unknown rendezvous key": Reason(
         "in", "an end registers with a key that the rendezvous does not have", "compare 'key' with --rendezvous at both ends"
     ),
     "not registered": Reason("in", "a datagram came from an address where no end of a link is registered", _ATTACK),
-    "other end not here": Reason("in", "the link's other end has not registered yet, or no more"),
+    "other end not registered": Reason("in", "the link's other end has not registered yet, or has left"),
     # Elements
-    "not open": Reason("out", "the element is not open yet, or no more"),
+    "not open": Reason("out", "the element is not open yet, or is closed"),
     "closed": Reason("out", "the interface is closed"),
-    "not taken": Reason("out", "the element takes no frames"),
-    "filtered": Reason("out", "the connection's filter does not let it pass", "see docs/switch.md"),
-    "switch loop": Reason("out", "frames come back to a switch that sent them", "remove one of the paths between"),
+    "not taken": Reason("out", "the element does not accept frames"),
+    "filtered": Reason("out", "the connection's filter blocks the frame", "see docs/switch.md"),
+    "switch loop": Reason("out", "frames come back to a switch that sent them", "remove one of the loop's paths"),
     "blocked by the spanning tree": Reason(
-        "out", "the connection closes a loop, and another one carries its frames", "'command SWITCH tree' says which"
+        "out", "the connection closes a loop, and another one carries its frames", "'command SWITCH tree' shows which"
     ),
-    "not a bridge's message": Reason("out", "a frame to the bridges' address is not a message of the spanning tree"),
+    "not a bridge's message": Reason("out", "a frame to the bridges' address is not a spanning tree message"),
     "loop cut": Reason(
-        "out", "the connection closes a loop, and is cut while that lasts", "remove one of the paths between"
+        "out", "the connection closes a loop, and is cut until the loop is gone", "remove one of the loop's paths"
     ),
     "storm": Reason(
         "out", "more broadcast, multicast and unknown frames a second than the connection may have flooded",
-        "'storm FRAMES' beside the switch, where that many are meant",
+        "if that many are intended, write 'storm FRAMES' after the switch's name",
     ),
-    "parted by the switch": Reason("out", "the two connections are isolated, or of one mesh"),
-    "VLAN not here": Reason("out", "the connection does not have the frame's VLAN", "'vlan' beside the switch"),
-    "no VLAN without a tag": Reason("out", "the connection is a trunk without 'native'", "add 'native VLAN'"),
-    "its station is pinned elsewhere": Reason("out", "'macs' of another connection name the sender"),
-    "its station is not of those here": Reason("out", "'macs' of the connection do not name the sender"),
-    "more stations than mac-limit": Reason("out", "the connection has as many stations as it may have", _ATTACK),
+    "separated by the switch": Reason("out", "the two connections are isolated, or belong to one mesh"),
+    "VLAN not at this connection": Reason("out", "the connection does not have the frame's VLAN", "write 'vlan' after the switch's name"),
+    "untagged on a trunk": Reason("out", "the connection is a trunk without 'native'", "add 'native VLAN'"),
+    "station pinned to another connection": Reason("out", "'macs' of another connection name the sender"),
+    "station not allowed here": Reason("out", "'macs' of the connection do not name the sender"),
+    "more stations than mac-limit": Reason("out", "the connection has as many stations as it is allowed", _ATTACK),
     "frame check sequence is wrong": Reason(
-        "out", "the frame was damaged, or has no check sequence", "leave out 'fcs' where frames have none"
+        "out", "the frame was damaged, or has no check sequence", "leave out 'fcs' if frames have none"
     ),
     "reserved for the nearest bridge": Reason("out", "addresses 01:80:c2:00:00:00 to -0f are not forwarded (IEEE 802.1D)"),
-    "table full": Reason("in", "the switch knows as many stations as it keeps", _ATTACK),
-    "short frame": Reason("both", "it is shorter than an Ethernet header"),
+    "table full": Reason("in", "the switch's table of stations is full", _ATTACK),
+    "short frame": Reason("both", "the frame is shorter than an Ethernet header"),
     "driver not ready": Reason("out", "the guest's driver has no queue yet"),
     "receive buffer full": Reason("in", "the kernel's buffer was full", _SLOW),
     "longer than the buffer": Reason("in", "the program's buffer is too small"),
     "longer than the buffers": Reason("in", "the guest's buffers are too small"),
-    "malformed super-frame": Reason("both", "its label does not fit what it holds"),
-    "led into itself": Reason("out", "the tunnel's outer packet would enter the tunnel", "give the remote another route"),
-    "not a remote": Reason("in", "it did not come from a remote of the tunnel"),
-    "not a peer": Reason("in", "it did not come from a peer of the bridge", "add the peer, or correct its address"),
+    "malformed super-frame": Reason("both", "the super-frame's label does not match its content"),
+    "routed into itself": Reason("out", "the tunnel's outer packet would enter the tunnel", "give the remote another route"),
+    "not a remote": Reason("in", "the packet did not come from a remote of the tunnel"),
+    "not a peer": Reason("in", "the datagram did not come from a peer of the bridge", "add the peer, or correct its address"),
     "protocol not for the peer": Reason("out", "the peer does not take that protocol"),
     "passive peer is silent": Reason("out", "a passive peer has not been heard for a while"),
-    "not to the group": Reason("in", "it was not sent to the multicast group"),
+    "not to the group": Reason("in", "the datagram was not sent to the multicast group"),
     "too many plugs": Reason("in", "more VDE plugs than the switch takes"),
-    "no plug's request": Reason("in", "it is not a request of a VDE plug"),
+    "not a plug's request": Reason("in", "the datagram is not a request from a VDE plug"),
     "unreachable plug": Reason("in", "a VDE plug's own socket cannot be reached"),
-    "not IPX": Reason("out", "DOSBox's tunnel carries IPX alone"),
+    "not IPX": Reason("out", "DOSBox's tunnel carries only IPX"),
     "no such client": Reason("out", "no DOSBox has registered with that node"),
-    "not a client's node": Reason("in", "its sender has not registered, or uses another node than it was given"),
-    "another secret": Reason("in", "a frame of 86Box's switch has another secret", "give both ends the same secret"),
-    "copy": Reason("in", "the same frame came on several networks, and is taken once"),
+    "not a client's node": Reason("in", "the sender has not registered, or does not use the node that it was given"),
+    "another secret": Reason("in", "a frame of 86Box's switch has a different secret", "give both ends the same secret"),
+    "copy": Reason("in", "the same frame arrived on several networks, and only one copy is used"),
     "not LocalTalk": Reason("in", "the datagram is not a LocalTalk packet"),
-    "a connection stands already": Reason("in", "the element takes one connection, and has it"),
+    "already connected": Reason("in", "the element takes only one connection, which it already has"),
     "protocol not spoken": Reason("in", "the built-in host speaks IPv4, IPv6 and ARP only"),
     "tagged for a VLAN": Reason("in", "the built-in host has no VLANs"),
     "other port": Reason("in", "the tunnel has another port"),
-    "other protocol": Reason("in", "it is not of the tunnel's protocol"),
+    "other protocol": Reason("in", "the packet is not of the tunnel's protocol"),
     "for another address": Reason("in", "the tunnel's outer packet is for another address"),
-    "time to live exceeded": Reason("in", "routers hand the packets round in a circle"),
+    "time to live exceeded": Reason("in", "there is a routing loop"),
     "too big": Reason("out", "the packet does not fit the tunnel", "lower the MTU of the interface"),
     "too big, and not to be fragmented": Reason(
-        "out", "the packet does not fit the tunnel; its sender was told", "nothing, unless it goes on"
+        "out", "the packet does not fit the tunnel; its sender got an ICMP error", "nothing, unless it continues"
     ),
-    "too big for an outer packet": Reason("out", "no outer packet is that long"),
-    "too big for the path": Reason("out", "the outer packet is longer than the path takes", "lower the MTU"),
-    "too big for the interface": Reason("out", "the outer packet is longer than the interface takes", "lower the MTU"),
-    "short VLAN tag": Reason("in", "a VLAN tag is cut off"),
+    "too big for an outer packet": Reason("out", "an outer packet cannot be that long"),
+    "too big for the path": Reason("out", "the outer packet is longer than the path allows", "lower the MTU"),
+    "too big for the interface": Reason("out", "the outer packet is longer than the interface allows", "lower the MTU"),
+    "short VLAN tag": Reason("in", "a VLAN tag is truncated"),
     "no carrier": Reason("out", "the card is not connected, or its link is down"),
     "babble": Reason("out", "the guest sends a frame of more than 1518 bytes"),
-    "no buffer": Reason("in", "the guest gives the card no buffer in time", _SLOW),
-    "receiver off": Reason("in", "the guest has not switched the card's receiver on"),
+    "no buffer": Reason("in", "the guest does not give the card a buffer in time", _SLOW),
+    "receiver off": Reason("in", "the guest has not turned on the card's receiver"),
 }  # fmt: skip
 
 PREFIXES: Final[Mapping[str, str]] = {
     "ARP:": "the built-in host or gateway refuses an ARP message (RFC 826, RFC 5227)",
-    "IPX:": "what should be an IPX packet has no header of one",
+    "IPX:": "the packet has no valid IPX header",
     "L2TP": "the tunnel refuses an outer packet (RFC 3931)",
     "EtherIP:": "the tunnel refuses an outer packet (RFC 3378)",
     "ECN:": "the tunnel refuses an outer packet (RFC 6040)",
@@ -279,16 +278,16 @@ PREFIXES: Final[Mapping[str, str]] = {
     "impairment:": "an impairment drops it on purpose (docs/impairment.md)",
     "neighbour:": "the next host does not answer ARP or neighbour discovery",
 }
-"""Reasons that begin so, and what they have in common."""
+"""Prefixes of reasons, and what such reasons have in common."""
 
 
 def outgoing(drops: Mapping[str, int]) -> Counter[str]:
-    """Those of a session's drops that it could not send."""
+    """A session's drops of packets that it could not send."""
     return Counter({reason: count for reason, count in drops.items() if _is_outgoing(reason)})
 
 
 def incoming(drops: Mapping[str, int]) -> Counter[str]:
-    """Those of a session's drops that it has refused."""
+    """A session's drops of packets that it refused."""
     return Counter({reason: count for reason, count in drops.items() if not _is_outgoing(reason)})
 
 
@@ -298,7 +297,7 @@ def _is_outgoing(reason: str) -> bool:
 
 
 def explained(reason: str) -> str:
-    """What a reason means and what helps, in one sentence; the reason itself where it says all."""
+    """What a reason means and what helps, in one sentence; the reason itself if it needs no explanation."""
     found = REASONS.get(reason)
     if found is None:
         return reason
@@ -308,8 +307,7 @@ def explained(reason: str) -> str:
 _INTRODUCTION = """\
 # Why frames are dropped
 
-`tmelink status`, the summary at the end of a run and the log count what is dropped by reason. Each is counted where it
-happens: an outgoing loss beside what was sent, an incoming one beside what was received.
+tmelink counts dropped packets by reason: in `tmelink status`, in the log, and in the summary at the end of a run. It counts each where it happens: an outgoing loss with what was sent, an incoming one with what was received.
 `tmelink doctor` looks at these counters too. This page is generated: `python -m tmelink.reasons > docs/drops.md`.
 
 | reason | direction | what it means | what helps |

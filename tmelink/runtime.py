@@ -137,7 +137,7 @@ class Lab(Mapping[str, Element]):
                 self._announce_connections(port, peer)
 
     async def reconcile(self, difference: Difference) -> dict[str, Exception]:
-        """Become the difference's machine; what the difference does not name goes on undisturbed.
+        """Become the difference's machine; everything that the difference does not name keeps running.
 
         Returns what failed, by name of the element: the rest is done all the same.
         """
@@ -176,7 +176,7 @@ class Lab(Mapping[str, Element]):
         return refused | failed
 
     def impair(self, path: str, other: str, words: Sequence[str]) -> dict[str, Impairment]:
-        """ElementChange what happens to the frames of a connection, in tc-netem's words (docs/impairment.md).
+        """Change what happens to the frames of a connection, in tc-netem's words (docs/impairment.md).
 
         What holds afterwards, by direction: "out" is what `path` sends, "in" what it receives. All that the
         words do not name stays. Raises `ElementError` for wrong words and where there is no connection.
@@ -282,7 +282,7 @@ class Lab(Mapping[str, Element]):
 
     async def __aenter__(self) -> Lab:
         if self._state != "new":
-            raise ClosedError("this lab has run already: load the machine again to run it again")
+            raise ClosedError("this lab has already run: load the machine again to run it again")
         self._state = "running"
         bringing_up = asyncio.create_task(self._bring_up())
         stopped = asyncio.create_task(self._stopped.wait())
@@ -335,7 +335,7 @@ class Lab(Mapping[str, Element]):
                 await self._command(command)
 
     def _set_levels(self) -> None:
-        """Let each element log what the file says, which comes before what its own arguments say."""
+        """Set each element's log level from the file, which takes precedence over the element's arguments."""
         for element in self.machine.elements.values():
             set_level(element.name, element.log_level)
         for command in self.machine.commands:
@@ -349,7 +349,7 @@ class Lab(Mapping[str, Element]):
         try:
             if element.platforms and sys.platform not in element.platforms:
                 raise UnsupportedHere(
-                    f"works on {', '.join(element.platforms)} only, and this is {sys.platform}"
+                    f"works only on {', '.join(element.platforms)}, and this is {sys.platform}"
                 )
             await element.open()
             if element.state.condition == "opening":
@@ -376,7 +376,7 @@ class Lab(Mapping[str, Element]):
             self._output(text)
 
     def failed(self, element: Element, error: Exception) -> None:
-        """An element has stopped working; the others go on while any of them has something to do."""
+        """An element has stopped working; the others continue while any of them has something to do."""
         element.log.error("%s", error)
         self.failures[element.name] = error
         self._note("failed", element.name, str(error))
@@ -432,7 +432,7 @@ class Lab(Mapping[str, Element]):
         await self._stopped.wait()
 
     def hurry(self) -> None:
-        """Close without waiting for what ends with the process; the host is restored all the same."""
+        """Close without waiting for what ends with the process anyway; still restore the host."""
         self._hurried.set()
 
     async def close(self) -> None:
@@ -476,7 +476,7 @@ class Lab(Mapping[str, Element]):
             self._leave([f"{element.name}: {error}"])
 
     def _leave(self, what: list[str]) -> None:
-        """Say what stays on the host, and what becomes of it."""
+        """Report what remains on the host, and what will remove it."""
         self.left += what
         for text in what:
             log.error("left on this computer: %s; the next run here undoes it", text)
@@ -541,7 +541,7 @@ def _free_port(element: Element) -> Port:
 
 
 async def _cancel(*tasks: asyncio.Task[None] | asyncio.Task[Literal[True]]) -> None:
-    """ConnectionEnd the tasks that still run, and wait until they have, unless one does not hear it."""
+    """Cancel the tasks that still run, and wait for them, except for one that ignores it."""
     if not tasks:
         return
     for task in tasks:

@@ -21,7 +21,7 @@ FRAGMENT_HEADER = 8
 """The extension header of an IPv6 fragment; IPv4 has these fields in its header."""
 
 UNIT = 8
-"""Every fragment but the last holds a multiple of this."""
+"""Every fragment but the last has a multiple of this many bytes."""
 
 PATH = 1500
 """The MTU that is assumed between computers: that of Ethernet."""

@@ -1,4 +1,4 @@
-"""What elements and labs say of themselves, as values: State, Details, Description, Event. No behaviour.
+"""The state and details of elements and labs, as values: State, Details, Description, Event. No behaviour.
 
 `status`, `events`, metrics and any other reader use these same values; `tmelink.control.data` writes them as
 JSON. Times are seconds since the epoch, as `time.time()` gives them, since a reader may be another process.
@@ -29,7 +29,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What one kind of element has to say; each kind has a subclass beside its element.
+    """The details of one kind of element; each kind has a subclass next to its element.
 
     Fields hold plain values: numbers, texts, `ipaddress` addresses, MAC addresses as 6 bytes, tuples and
     further dataclasses of these. A value that is not known is None.
@@ -37,13 +37,13 @@ class Details:
 
     @property
     def summary(self) -> str:
-        """What matters most of it, in a few words, for a table of many elements."""
+        """The essential details in a few words, for a table of many elements."""
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """All that an element says of itself; `details` is None where it has nothing beside its state."""
+    """Everything that an element reports; `details` is None if it has only its state."""
 
     state: State
     details: Details | None = None

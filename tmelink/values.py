@@ -19,7 +19,7 @@ _INTERFACE = re.compile(r"[^\s/:%]{1,15}")
 
 
 def text(word: str) -> str:
-    """Any text as it stands."""
+    """Any text, unchanged."""
     return word
 
 

@@ -62,7 +62,7 @@ def test_a_certificate_revoked_while_the_server_runs_is_refused(tmp_path: Path) 
                     os.unlink(crl)
                 else:
                     replaced(crl, content)
-                await heard("the list before it still holds")
+                await heard("the list before it remains valid")
                 async with tmelink.load(text).run() as there:
                     await heard("refused: it is revoked")
                     assert not there["/link"].up

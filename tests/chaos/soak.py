@@ -122,7 +122,7 @@ def servers_clients(count: int) -> Soak:
 
 
 def links_sessions(count: int) -> Soak:
-    """A pair of ends that begins anew each time."""
+    """A pair of ends that restarts each time."""
     soak = Soak("a link's sessions, in memory", count)
     for number in range(count):
         wire = Wire(

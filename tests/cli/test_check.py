@@ -36,13 +36,13 @@ def checked(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tu
 MISTAKES = [
     (
         "link0 at tap0: tme/host/openvpn/socket/link --dev tap\ntap0: tme/host/tun/tap\n",
-        ["1:10 tap0 is used before it is made (it is made at", "move this below that line"],
+        ["1:10 tap0 is used before it is created (it is made at", "move this below that line"],
     ),
     (
         # Another host has an element of that name too, in a machine of its own, and made earlier.
         "host a address 10.0.0.1 { machine m { sw0: tmelink/switch; } }\n"
         "host b address 10.0.0.2 {\nt at sw0: tmelink/host inet 10.0.0.2/24\nsw0: tmelink/switch\n}\n",
-        ["3:6 sw0 is used before it is made (it is made at", ":4:1: move this below that line"],
+        ["3:6 sw0 is used before it is created (it is made at", ":4:1: move this below that line"],
     ),
     ("machine m {\nt at n: tmelink/host inet 10.0.0.1/24\nn: tmelink/switch\n}\n", ["2:6 n is used before"]),
     (
@@ -55,7 +55,7 @@ MISTAKES = [
         HOST
         + "a at le0: tme/host/openvpn/socket/link --dev tap --remote 10.0.0.8\n"
         + "b at le0: tme/host/openvpn/socket/link --dev tap --remote 10.0.0.9\n",
-        ["3:6 le0 is connected already", "put a tmelink/switch between them"],
+        ["3:6 le0 is already connected", "put a tmelink/switch between them"],
     ),
     ("le0 tmelink/host inet 10.0.0.1/24\n", ["1:34", "write 'le0: tmelink/host'"]),
     (LINK + "dev tap --remote 10.0.0.2\n", ["2:44 'dev' is not an option", "write --dev"]),
@@ -73,7 +73,7 @@ MISTAKES = [
     ("le0: tmelink/host inet=10.0.0.1/24\n", ["1:19", "write 'inet 10.0.0.1/24', with a blank"]),
     (
         "sw0: tmelink/switch\nle1 mac 02:00:00:00:00:01 at sw0: tmelink/host inet 10.0.0.2/24\n",
-        ["2:11", "a MAC address before the colon of a creation stands in double quotes"],
+        ["2:11", "put a MAC address before the colon in double quotes"],
     ),
     (PEER + "command le0 pong 10.0.0.2\n", ["3:13 'pong' is not a command of le0 (did you mean ping?)"]),
     (PEER + "command le0 fly\n", ["3:13", "it knows ping, neighbours, addresses"]),

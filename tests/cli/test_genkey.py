@@ -32,7 +32,7 @@ def test_a_file_that_is_there_stays_unless_forced(tmp_path: Path, capsys: pytest
     file.write_text("precious")
     file.chmod(0o644)
     assert main(["genkey", str(file)]) == 1
-    assert "exists already; --force writes over it" in capsys.readouterr().err
+    assert "already exists; --force overwrites it" in capsys.readouterr().err
     assert file.read_text() == "precious"
     assert main(["genkey", "--force", str(file)]) == 0
     keys.parse(file.read_bytes())

@@ -43,7 +43,7 @@ def test_options_make_a_file_and_keys(folder: Path, capsys: pytest.CaptureFixtur
     looked_at(folder)
     before = (folder / "home.key").read_bytes()
     assert main(words) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert (folder / "home.key").read_bytes() == before
 
 

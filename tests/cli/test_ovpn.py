@@ -40,7 +40,7 @@ def test_a_file_that_is_understood_exits_with_0(tmp_path: Path, capsys: pytest.C
         ["5", "works", "cipher"],
         ["6", "ignored", "persist-key"],
     ]
-    assert "keys are read again where the process may" in lines[4]
+    assert "keys are read again if the process may" in lines[4]
     assert lines[-1] == "4 works, 1 ignored, 0 refused"
 
 

@@ -248,7 +248,7 @@ def test_each_shell_has_a_directory_of_its_own(tmp_path: Path) -> None:
         ("disconnect le0 at sw1", "unknown element sw1"),
         ("disconnect", "write 'disconnect ELEMENT"),
         ("disconnect sw0", "sw0 is not connected to anything"),
-        ("le0: tmelink/nic", "le0 exists already"),
+        ("le0: tmelink/nic", "le0 already exists"),
         ("nonsense here", "<shell>:1:"),
     ],
 )

@@ -78,7 +78,7 @@ def test_a_second_lab_of_the_name_is_refused_and_another_name_runs(start: Start,
     lab = start("lab.conf")
     second = tmelink("run", str(tmp_path / "lab.conf"))
     assert second.returncode == 1
-    assert f"a lab named 'lab' is running already (process {lab.pid})" in second.stderr
+    assert f"a lab named 'lab' is already running (process {lab.pid})" in second.stderr
     start("lab.conf", "--name", "other")
     assert [row.name for row in running()] == ["lab", "other"]
     unclear = tmelink("status")
@@ -151,9 +151,7 @@ def test_a_restart_that_fails_says_why(start: Start, tmp_path: Path) -> None:
         failed = tmelink("restart", "lab")
     assert failed.returncode == 1
     assert failed.stdout == ""
-    assert (
-        f"lab 'lab' has ended instead of beginning anew: link1: 127.0.0.1:{port} is in use" in failed.stderr
-    )
+    assert f"lab 'lab' has ended instead of restarting: link1: 127.0.0.1:{port} is in use" in failed.stderr
     assert lab.wait() == 1
 
 
@@ -165,7 +163,7 @@ def test_a_restart_under_keep_going_names_what_failed(start: Start, tmp_path: Pa
         (tmp_path / "lab.conf").write_text(LAB + more)
         done = tmelink("restart", "lab")
     assert done.returncode == 1
-    assert done.stdout == "lab 'lab' has begun anew: 5 elements\n"
+    assert done.stdout == "lab 'lab' has restarted: 5 elements\n"
     assert f"tmelink: link1: 127.0.0.1:{port} is in use" in done.stderr
 
 

@@ -64,6 +64,6 @@ def test_an_element_that_takes_no_cable_says_so(lab: str) -> None:
         [*TMELINK, "plug", lab, "le0"], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
-    assert "le0 is connected already" in done.stderr
+    assert "le0 is already connected" in done.stderr
     assert "Traceback" not in done.stderr
     assert tempfile.tempdir is None or not list(Path(tempfile.tempdir).glob("tmelink-plug-*"))

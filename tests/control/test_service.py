@@ -75,7 +75,7 @@ def test_sighup_applies_the_file_and_one_with_mistakes_changes_nothing(start: St
     lab_pid = int(pid_file.read_text())
     file.write_text("sw0: tmelink/swich\n")
     os.kill(lab_pid, signal.SIGHUP)
-    lab.expect("error: the file is not applied: lab.conf:1:6: unknown module tmelink/swich")
+    lab.expect("error: the file was not applied: lab.conf:1:6: unknown module tmelink/swich")
     file.write_text("sw0: tmelink/switch\nsw1: tmelink/switch\n")
     os.kill(lab_pid, signal.SIGHUP)
     lab.expect("applied: add sw1")

@@ -151,7 +151,7 @@ WRONG = [
     (
         "host a address 192.0.2.1 {\n    le0: tmelink/nic\n"
         "    link0 at le0: tme/host/openvpn/socket/link --dev tap --remote 192.0.2.2 --secure\n}\n",
-        "link0 is --secure, and its other end is not in the file",
+        "link0 is --secure, but its other end is not in the file",
     ),
     ("le0: tmelink/nic\nhost a address 192.0.2.1 { }\n", "le0 is on no host, so every host would run it"),
     (

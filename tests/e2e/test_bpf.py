@@ -362,7 +362,7 @@ def test_an_interface_that_never_comes_is_named(net: Net, monkeypatch: pytest.Mo
 
     async def main() -> None:
         element = bpf(interface="lan")
-        with pytest.raises(ElementError, match="there is no interface lan, and none came within"):
+        with pytest.raises(ElementError, match="there is no interface lan, and none appeared within"):
             await element.open()
         await element.close()
 

@@ -135,7 +135,7 @@ def test_a_route_that_is_refused_is_said_and_the_namespace_works(
 
 def test_a_name_that_is_taken_meanwhile_is_refused(net: Net) -> None:
     a = net.namespace()
-    with pytest.raises(ElementError, match=f"network namespace {a.name} exists already"):
+    with pytest.raises(ElementError, match=f"network namespace {a.name} already exists"):
         asyncio.run(namespaces.run(lambda: remains.namespace(a.name)))
     with pytest.raises(ElementError, match="there is no network namespace no-such"):
         asyncio.run(namespaces.run(os.getpid, "no-such"))

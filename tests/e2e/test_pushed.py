@@ -151,7 +151,7 @@ def test_a_server_asks_before_it_takes_a_client(site: Site, monkeypatch: pytest.
 
 
 def test_a_server_changes_what_its_clients_were_pushed(site: Site) -> None:
-    """Ours is told of changes and follows; openvpn 2.6 cannot be told."""
+    """Ours follows changes; openvpn 2.6 does not accept them."""
     there, here, other, _hub = site.net.internet(3)
     said: list[str] = []
 
@@ -171,9 +171,9 @@ def test_a_server_changes_what_its_clients_were_pushed(site: Site) -> None:
                 ("route 10.41.0.0 255.255.0.0", "10.41.0.0/16", "10.40.0.0/16"),
                 ("-route", "10.9.0.0/24", "10.41.0.0/16"),
             ):
-                assert await server.command(["push", "*", *change.split()]) == "told 1 of 1 clients"
+                assert await server.command(["push", "*", *change.split()]) == "pushed to 1 of 1 clients"
                 await asyncio.to_thread(shows, here, routes, only(wanted, unwanted))
-            assert await server.command(["push", "amy", "tun-mtu", "1280"]) == "told 1 of 1 clients"
+            assert await server.command(["push", "amy", "tun-mtu", "1280"]) == "pushed to 1 of 1 clients"
             await asyncio.to_thread(shows, here, "ip link show own0", lambda text: "mtu 1280 " in text)
             bob = site.identity("bob", "client")
             old = site.openvpn(other, f"--client --dev tun0 --nobind --remote {there.addresses[0]} {bob}")
@@ -182,4 +182,4 @@ def test_a_server_changes_what_its_clients_were_pushed(site: Site) -> None:
             assert (await asyncio.to_thread(process.stop)) == 0
 
     there.call(main)
-    assert said == ["told 0 of 1 clients; 1 cannot be told, since they are too old"]
+    assert said == ["pushed to 0 of 1 clients; 1 do not accept it, since they are too old"]

@@ -247,7 +247,7 @@ def test_a_client_among_three_servers(site: Site) -> None:
                 ("route 10.40.0.0 255.255.0.0", "ip route show dev own0", "10.40.0.0/16"),
                 ("tun-mtu 1280", "ip link show own0", "mtu 1280 "),
             ):
-                assert await server.command(["push", "amy", *change.split()]) == "told 1 of 1 clients"
+                assert await server.command(["push", "amy", *change.split()]) == "pushed to 1 of 1 clients"
                 await asyncio.to_thread(show, command, wanted)
                 rows.append(f"{f'PUSH_UPDATE,{change}':36} from server3: {moves(process)[-1]}, still up")
             assert "link: down" not in process.output

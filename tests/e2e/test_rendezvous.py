@@ -199,5 +199,5 @@ def test_the_path_changes_under_traffic_and_the_session_stays(net: Net) -> None:
     print(f"longest silence while the direct path died: {gap:.1f} s")
     assert gap < LOST_SECONDS
     for host, name in (("a", "link-a"), ("b", "link-b")):
-        assert lab.status(host)[name]["details"]["handshakes"] == 1, "the session began anew"
+        assert lab.status(host)[name]["details"]["handshakes"] == 1, "the session restarted"
     b.ping("10.0.77.1")

@@ -201,7 +201,7 @@ def test_two_clients_of_one_name(site: Site, duplicates: bool) -> None:
         assert own == ("10.8.0.3" if duplicates else "10.8.0.2")
 
     said = inside(site, here, "--duplicate-cn" if duplicates else "", test)
-    assert any("'amy' has connected anew" in line for line in said) is not duplicates
+    assert any("'amy' has connected again" in line for line in said) is not duplicates
 
 
 def test_a_kicked_client_comes_back_to_its_address(site: Site) -> None:

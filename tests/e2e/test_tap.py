@@ -397,7 +397,7 @@ def test_a_removed_interface_is_made_again(net: Net, found: bool, offload: bool)
             for _ in range(2):
                 await asyncio.to_thread(a.run, "ip", "link", "del", "lan")
                 assert await events.next() == ("down", "the interface lan has been removed")
-                assert await events.next() == ("up", "the interface lan was made again")
+                assert await events.next() == ("up", "the interface lan was created again")
                 assert await asyncio.to_thread(looks) == before
             assert element.up
             with raw_socket("lan", EXPERIMENTAL) as host:
@@ -446,7 +446,9 @@ def test_a_name_that_is_taken_meanwhile_is_told(net: Net) -> None:
             assert await events.next() == ("down", "the interface lan has been removed")
             kind, why = await events.next()
             assert kind == "failed"
-            assert why.startswith("the interface lan has been removed, and cannot be made again: lan exists")
+            assert why.startswith(
+                "the interface lan has been removed, and cannot be created again: lan exists"
+            )
 
     a.call(main)
 
@@ -488,7 +490,7 @@ def test_a_removed_interface_gets_back_its_routes_and_what_is_around_it(net: Net
     for name in ("lan", "lab0"):
         seen = len(lab.lines)
         a.run("ip", "link", "del", name)
-        lab.expect(f"the interface {name} was made again", since=seen)
+        lab.expect(f"the interface {name} was created again", since=seen)
     for _ in range(100):
         if (now := state()) == before:
             break

@@ -290,7 +290,7 @@ def test_an_own_certificate_that_every_peer_will_refuse_is_told(site: Site, begi
     process = link(
         a,
         f"--remote {b.addresses[0]} --tls-client --ca {ca} --cert {cert} --key {key}",
-        until=f"the own certificate 'C=CH, CN=ours' {words} 20.*; is this machine's clock right",
+        until=f"this end's certificate 'C=CH, CN=ours' {words} 20.*; is this machine's clock right",
     )
     process.expect("running:")
     assert process.stop() == 0, process.output

@@ -80,7 +80,7 @@ def test_words_of_a_line(line: str, words: list[str]) -> None:
         ("echo " + "x" * 250 + "\n", "1:1 this line has 256 bytes, and OpenVPN reads at most 255"),
         ("echo" + " x" * 16 + "\n", "1:36 OpenVPN reads at most 16 words in a line"),
         ("ping 1\n<ca>\nabc\n", "2:1 <ca> is never closed"),
-        ("echo \0\n", "1:6 a zero byte cannot stand in a configuration file"),
+        ("echo \0\n", "1:6 a configuration file cannot contain a zero byte"),
     ],
 )
 def test_mistakes_of_syntax(text: str, mistake: str) -> None:

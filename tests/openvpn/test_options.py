@@ -136,7 +136,7 @@ def test_the_last_of_ping_exit_and_ping_restart_holds() -> None:
         ("--keepalive 10 15", "1:1 --keepalive 10 15: the second must be at least twice the first"),
         ("--keepalive 0 15", "1:1 --keepalive takes two times above 0"),
         ("--keepalive 1 15 --ping 4", "1:18 --ping and --keepalive say the same: leave one out"),
-        ("--dev lan0", "1:1 --dev lan0: neither tap nor tun"),
+        ("--dev lan0", "1:1 --dev lan0: neither a tap nor a tun"),
         ("--resolv-retry soon", "1:16 --resolv-retry takes a number of seconds, or infinite"),
         ("--proto-force tcp --remote a", "1:1 --proto-force tcp leaves nothing to connect to"),
         ("--tun-mtu 50", "1:11 --tun-mtu: mtu 50 is out of range: 100 to 65536"),

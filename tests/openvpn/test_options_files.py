@@ -29,7 +29,7 @@ def test_every_mistake_of_a_file_is_told_at_its_line() -> None:
         "5:1 unknown option --ca2",
         "8:1 --keepalive: an argument is missing",
         "10:1 --plugin: tmelink loads no plugins of OpenVPN",
-        "9:1 --secret needs --cipher: OpenVPN's old default, BF-CBC, is weak and gone from its libraries",
+        "9:1 --secret needs --cipher: OpenVPN's old default, BF-CBC, is weak, and current libraries lack it",
     ]
 
 
@@ -40,18 +40,18 @@ def test_options_that_are_not_known_are_passed_over_where_asked() -> None:
     options = good("--config a.ovpn", file(text + "setenv opt\n"))
     assert options.liveness.ping == 3
     assert [(note.place.line, note.text) for note in options.notes] == [
-        (1, "--foo has no effect: not known, and passed over as you ask"),
-        (3, "--bar has no effect: not known, and passed over as you ask"),
-        (4, "--baz has no effect: not known, and passed over as you ask"),
-        (6, "--ping has no effect: not known, and passed over as you ask"),
+        (1, "--foo has no effect: unknown, and ignored as you ask"),
+        (3, "--bar has no effect: unknown, and ignored as you ask"),
+        (4, "--baz has no effect: unknown, and ignored as you ask"),
+        (6, "--ping has no effect: unknown, and ignored as you ask"),
         (7, "--setenv has no effect: nothing follows 'setenv opt'"),
-        (5, "--ping without --ping-restart or --ping-exit notices no silence"),
+        (5, "--ping without --ping-restart or --ping-exit does not notice a silent peer"),
     ]
 
 
 def test_a_refused_option_can_be_passed_over() -> None:
     options = good("--config a.ovpn", file("setenv opt plugin x.so\n"))
-    assert options.notes[0].text.endswith("tmelink loads no plugins of OpenVPN; passed over as you ask")
+    assert options.notes[0].text.endswith("tmelink loads no plugins of OpenVPN; ignored as you ask")
 
 
 def test_what_is_passed_over_must_be_named_before() -> None:
@@ -61,7 +61,7 @@ def test_what_is_passed_over_must_be_named_before() -> None:
 def test_forward_compatible_and_generic_config() -> None:
     assert good("--config a.ovpn", file("setenv FORWARD_COMPATIBLE 1\nfoo\nping\n")).notes
     assert bad("--config a.ovpn", file("setenv GENERIC_CONFIG\n")) == [
-        "1:1 this file is a pattern to be filled in first"
+        "1:1 this file is a template to be filled in first"
     ]
     [note] = good("--config a.ovpn", file("setenv UV_ID 7\n")).notes
     assert note.text == "--setenv has no effect: tmelink does not run this script"
@@ -87,7 +87,7 @@ def test_connections() -> None:
     ("text", "mistake"),
     [
         ("<connection>\nrport 5\n</connection>\n", "1:1 a <connection> block needs a remote"),
-        ("<connection>\nremote a\n dev tap\n</connection>\n", "3:2 --dev cannot stand inside <connection>"),
+        ("<connection>\nremote a\n dev tap\n</connection>\n", "3:2 --dev is not allowed in <connection>"),
         ("<connection>\nremote a 0\n</connection>\n", "2:10 --remote: port 0 is out of range: 1 to 65535"),
         ("<dev>\ntap\n</dev>\n", "1:1 --dev cannot be written as a block"),
         ("config a.ovpn\n", "1:8 /machines/a.ovpn includes itself"),

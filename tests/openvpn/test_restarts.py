@@ -1,4 +1,4 @@
-"""A server over UDP that was killed and has begun anew: its clients hear of it by their next packet.
+"""A server over UDP that was killed and has restarted: its clients hear of it by their next packet.
 
 `tests.e2e.test_restarts` has OpenVPN's client in the place of tmelink's, and `tests.chaos.recovery` measures.
 """
@@ -98,7 +98,7 @@ def test_a_reset_from_a_server_that_is_alive_is_a_strangers() -> None:
     hub.run(2.1)
     forged = header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, b"stranger") + bytes(5)
     assert not end.session.receive([forged], hub.now).wire
-    assert end.session.drops["reset of a peer that is alive"] == 1
+    assert end.session.drops["reset while the peer is alive"] == 1
     # Where the server is silent it costs one packet a second at most, and the session stands.
     later = hub.now + LIVELY
     sent = 0
@@ -153,7 +153,7 @@ def test_whose_place_another_has_taken_is_not_called_back() -> None:
     hub.run(2)
     hub.client(second, 0)
     hub.run(4)
-    assert [reason for _, reason in hub.gone] == ["'client0' has connected anew"]
+    assert [reason for _, reason in hub.gone] == ["'client0' has connected again"]
     hub.send(first, FRAME)
     hub.run(8)
     assert hub.gone == hub.gone[:1]
@@ -173,7 +173,7 @@ def test_a_bare_reset_costs_a_client_with_its_own_key_one_question_a_second() ->
         return header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, bytes([number + 1]) * 8) + bytes(5)
 
     assert not end.session.receive([forged(0)], hub.now).wire
-    assert end.session.drops["reset of a peer that is alive"] == 1
+    assert end.session.drops["reset while the peer is alive"] == 1
     later = hub.now + LIVELY
     assert not end.session.receive([forged(0)], later, "elsewhere").answers
     assert end.session.drops["control packet from another address"] == 1

@@ -180,9 +180,9 @@ def test_an_answer_repeated_from_elsewhere_or_too_late_proves_nothing() -> None:
     ack = header(Opcode.ACK_V1, 0, b"clientid") + b"\1\0\0\0\0" + reply[1:9]
     forged = ack[:-1] + bytes([ack[-1] ^ 1])
     for packet, address, now in ((ack, "b", 1.0), (ack, "a", 100.0), (forged, "a", 1.0)):
-        # What is answered, if anything, is the one packet that tells that the server has begun anew.
+        # What is answered, if anything, is the one packet that tells that the server has restarted.
         assert all(step.client is None for step in hub.server.receive([packet], address, now))
-    assert hub.server.drops["control packet of no session"] == 3
+    assert hub.server.drops["control packet for an unknown session"] == 3
     assert len(hub.server) == 0
     hub.server.receive([ack], "a", 59.0)
     assert len(hub.server) == 1
@@ -221,7 +221,7 @@ def test_a_client_that_comes_again_takes_its_old_place() -> None:
     hub.run(10)
     assert again.of(Up)
     assert len(hub.server) == 1
-    assert "has connected anew" in hub.gone[0][1]
+    assert "has connected again" in hub.gone[0][1]
     hub.send(address, FRAME)
     hub.run(11)
     assert [frame for _, frame in hub.frames] == [FRAME]
@@ -314,7 +314,7 @@ def test_clients_over_udp_and_tcp_are_there_at_once() -> None:
     stolen = pieces(hub.ends["tcp"].session.send([FRAME], hub.now).wire)
     for address in ("tcp", "elsewhere"):
         assert not [step for step in hub.server.receive(stolen, address, hub.now) if step.client is not None]
-    assert hub.server.drops["data packet of no client"] == 2
+    assert hub.server.drops["data packet from an unknown client"] == 2
     assert hub.server.closed("udp") is None
     assert hub.server.closed("tcp") == 0
     assert len(hub.server) == 1

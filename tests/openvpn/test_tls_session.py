@@ -249,7 +249,7 @@ def test_a_single_session_is_not_begun_anew() -> None:
     wire = up(equals(single_session=True))
     again = session(server=False)
     wire.do(wire.server, wire.server.session.receive(again.connected(wire.now).wire, wire.now))
-    assert wire.server.session.drops == {"control packet of no session": 1}
+    assert wire.server.session.drops == {"control packet for an unknown session": 1}
     carries(wire)
 
 
@@ -316,7 +316,9 @@ def test_an_own_certificate_that_peers_will_refuse_is_complained_of() -> None:
         (-1, "is not valid before 2023-11-14 22:13 UTC"),
         (11, "has expired at 2023-11-24 22:13"),
     ):
-        assert f"the own certificate 'C=CH, CN=own' {words}" in (context.complaint(START + days * day) or "")
+        assert f"this end's certificate 'C=CH, CN=own' {words}" in (
+            context.complaint(START + days * day) or ""
+        )
     bare = TlsFiles(ca=AUTHORITY.own.pem)
     assert TlsContext(bare, server=False).complaint(START) is None
 

@@ -60,7 +60,7 @@ def test_numbers_that_are_taken_are_not_taken_again() -> None:
         ("main", "belongs to the system"),
         ("254", "belongs to the system"),
         ("nobody", "no table is named nobody"),
-        ("77", "has routes already"),
+        ("77", "already has routes"),
     ],
 )
 def test_tables_that_cannot_be_used(table: str, problem: str) -> None:

@@ -700,7 +700,7 @@ def test_a_path_cannot_be_narrowed_by_who_knows_nothing_of_us() -> None:
     station = Station().knows_them()
     lie = IPv6(src=GATEWAY6, dst=OURS6) / ICMPv6PacketTooBig(mtu=1300) / Raw(bytes(v6()))
     station.take(Ether(src=GATEWAY_MAC, dst=OUR_MAC) / lie)
-    assert station.drops == {"ICMPv6: error about nothing of ours": 1}
+    assert station.drops == {"ICMPv6: error about an unknown packet": 1}
 
 
 # Multicast listeners

@@ -67,7 +67,7 @@ def test_no_answer_is_asked_for_again_and_then_given_up() -> None:
     assert asked.failures == [(A, (b"one",))]
     assert asked.drops == {"neighbour: no answer": 1}
     assert asked.cache.deadline() is None
-    # The next packet begins anew.
+    # The next packet restarts.
     asked.cache.wait(A, b"two", 20)
     assert len(asked.questions) == TRIES + 1
 

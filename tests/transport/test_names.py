@@ -106,7 +106,7 @@ def test_as_many_hang_as_are_allowed(resolver: Resolver, monkeypatch: pytest.Mon
         return sorted(str(each).partition("] ")[2] for each in found)
 
     assert asyncio.run(main()) == [
-        f"{names.MAX_THREADS} names wait for an answer already",
+        f"{names.MAX_THREADS} names already wait for an answer",
         "the name server does not answer",
         "the name server does not answer",
     ]

@@ -134,7 +134,7 @@ def test_senders_are_told_apart_and_what_is_no_relayed_datagram_is_counted() -> 
         await lab.until(lambda: sum(len(found) for found, _run, _from in lab.got) == 3)
         heard = [(piece, where) for found, _run, where in lab.got for piece in found]
         assert heard == [(b"a", PEER), (b"b", OTHER), (b"c", PEER)]
-        assert lab.received.drops == {"no relayed datagram": 2}
+        assert lab.received.drops == {"not a relayed datagram": 2}
         lab.close()
 
     run(main)

@@ -19,7 +19,7 @@ class ListenAddress(NamedTuple):
 
 
 def listen_address(text: str) -> ListenAddress:
-    """Host and port; without a host this computer alone. Raises `ValueError` that says how to write it."""
+    """Host and port; without a host, only this computer. Raises `ValueError` that says how to write it."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > MAX_PORT:
         raise ValueError(f"'{text}' is not an address with a port: write it as {LOOPBACK}:9273 or [::1]:9273")

@@ -32,7 +32,7 @@ def main(options: argparse.Namespace, words: Sequence[str]) -> int:
         return _capture(options, words)
     name = next(filter(None, (getattr(options, each, None) for each in ("name", "subject", "file"))), None)
     if name is None:
-        raise TmelinkError("--all-hosts needs the machine file that was deployed in the place of NAME")
+        raise TmelinkError("--all-hosts needs the deployed machine file in place of NAME")
     deployed = over_ssh.deployed(Path(name))
     asked = [word for word in words if word != "--all-hosts"]
     if words[0] == "apply":
@@ -58,15 +58,17 @@ def main(options: argparse.Namespace, words: Sequence[str]) -> int:
 def _as_deployed(options: argparse.Namespace, asked: Sequence[str], lab: str) -> list[str]:
     """`apply` on a host: the part that was deployed there, since the file itself is here."""
     if options.lab is not None:
-        raise TmelinkError("--lab and --all-hosts exclude each other: a deployed lab has its file's name")
+        raise TmelinkError("--lab and --all-hosts exclude each other: a deployed lab is named after its file")
     file = str(ETC / lab / "current" / "machine.conf")
     return [*(file if word == options.file else word for word in asked), "--lab", lab]
 
 
 def _capture(options: argparse.Namespace, words: Sequence[str]) -> int:
-    """Capture on every host that has one of the connections, each into a file of its own."""
+    """Capture on every host that has one of the connections, each into its own file."""
     if options.file in (None, "-") or options.keylog is not None:
-        raise TmelinkError("capture --all-hosts needs -w FILE, and has no --keylog: each host gets a file")
+        raise TmelinkError(
+            "capture --all-hosts needs -w FILE, and does not take --keylog: each host gets a file"
+        )
     deployed = over_ssh.deployed(Path(options.name))
     machine = deployed.machine
     asked = [word for word in words if word != "--all-hosts"]
@@ -119,7 +121,7 @@ def _parsed(reply: HostReply) -> Any:
 
 
 async def _compare(deployed: DeployedFile) -> list[str]:
-    """What the two ends of each link say of it, where they do not say the same."""
+    """What the two ends of each link say about it, if they disagree."""
     replies = await over_ssh.run(deployed.targets, ["status", deployed.lab, "--json"])
     rows = {
         (host, row["name"]): row

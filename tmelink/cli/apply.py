@@ -11,11 +11,11 @@ from tmelink.cli import colours, completers, labs, streams
 from tmelink.control import ControlError, connect, lab_names
 
 NAME = "apply"
-HELP = "change only what differs between a running lab and a file; whatever is the same goes on undisturbed"
+HELP = "change only what differs between a running lab and a file; everything else keeps running"
 EPILOG = labs.epilog(
-    ("tmelink apply lab.conf", "to the lab of that file"),
-    ("tmelink apply lab.conf --dry-run", "what would change, and that the file has no mistakes"),
-    ("tmelink apply next.conf --lab lab", "another file; the lab keeps its name"),
+    ("tmelink apply lab.conf", "change the lab that runs the file"),
+    ("tmelink apply lab.conf --dry-run", "show what would change, and check the file"),
+    ("tmelink apply next.conf --lab lab", "apply another file; the lab keeps its name"),
 )
 
 _COLOURS = {"add": "green", "connect": "green", "remove": "red", "disconnect": "red"}
@@ -24,13 +24,15 @@ _COLOURS = {"add": "green", "connect": "green", "remove": "red", "disconnect": "
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the machine file, or - for standard input")
     lab = parser.add_argument(
-        "--lab", metavar="NAME", help="the running lab (the one that runs the file, or has its name)"
+        "--lab",
+        metavar="NAME",
+        help="the running lab (by default, the one that runs the file or has its name)",
     )
     completers.offer(lab, completers.labs)
     parser.add_argument(
         "--all-hosts",
         action="store_true",
-        help="FILE was deployed: bring the lab on each of its hosts back to what was deployed, over ssh",
+        help="restore the deployed state of FILE on each of its hosts, over ssh",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -48,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def show(done: dict[str, Any]) -> None:
-    """Print changes, a line each, and what failed of them."""
+    """Print changes, one per line, and those that failed."""
     for change in done["changes"]:
         why = f"  ({change['why']})" if change["why"] else ""
         kind = colours.paint(f"{change['kind']:<10}", _COLOURS.get(change["kind"], "yellow"))

@@ -25,10 +25,16 @@ from tmelink.inline.capture import SNAPLEN
 NAME = "capture"
 HELP = "capture the frames of a running lab's connections, without privilege"
 EPILOG = labs.epilog(
-    ("tmelink capture lab le0:link0", "shown by tcpdump, until Ctrl-C"),
-    ("tmelink capture lab -w lab.pcapng", "every connection, each an interface of the file"),
-    ("tmelink capture lab le0 -f 'udp port 53' -c 10 -w dns.pcapng", "the first ten that match"),
-    ("tmelink capture lab link0 --wire --keylog keys -w out.pcapng", "what the link has outside"),
+    ("tmelink capture lab le0:link0", "show them with tcpdump, until Ctrl-C"),
+    ("tmelink capture lab -w lab.pcapng", "capture every connection, each as an interface of the file"),
+    (
+        "tmelink capture lab le0 -f 'udp port 53' -c 10 -w dns.pcapng",
+        "capture the first ten frames that match",
+    ),
+    (
+        "tmelink capture lab link0 --wire --keylog keys -w out.pcapng",
+        "capture the link's packets on the network, and its keys",
+    ),
     ("tmelink capture lab le0 -w - | wireshark -k -i -", "live in Wireshark"),
     ("tmelink capture lab.conf --all-hosts -w lab.pcapng", "a file for each host: lab.north.pcapng, …"),
 )
@@ -41,16 +47,21 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "connections",
         metavar="CONNECTION",
         nargs="*",
-        help="ELEMENT:OTHER, or ELEMENT for all of its connections; without, every connection of the lab",
+        help="ELEMENT:OTHER, or ELEMENT for all of its connections; by default, every connection of the lab",
     )
     completers.offer(connections, completers.connections)
     parser.add_argument("-w", metavar="FILE", dest="file", help="write pcapng, - for standard output")
     parser.add_argument(
         "-f", metavar="EXPRESSION", dest="filter", default="", help="a pcap-filter(7) expression"
     )
-    parser.add_argument("-c", metavar="N", dest="count", type=int, default=0, help="end after N frames")
+    parser.add_argument("-c", metavar="N", dest="count", type=int, default=0, help="stop after N frames")
     parser.add_argument(
-        "-s", metavar="BYTES", dest="snaplen", type=int, default=SNAPLEN, help="keep so much of each frame"
+        "-s",
+        metavar="BYTES",
+        dest="snaplen",
+        type=int,
+        default=SNAPLEN,
+        help="keep at most this much of each frame",
     )
     parser.add_argument(
         "--direction",
@@ -61,17 +72,18 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--super-frames",
         action="store_true",
-        help="keep packets of up to 64 KiB whole",
+        help="keep super-frames of up to 64 KiB whole",
     )
 
     parser.add_argument(
-        "--wire", action="store_true", help="CONNECTION is a link: capture what it sends and receives outside"
+        "--wire", action="store_true", help="CONNECTION is a link: capture its packets on the network"
     )
     parser.add_argument(
         "--keylog",
         metavar="FILE",
         type=Path,
-        help="with --wire: write TLS' secrets there, in NSS's key log format; a client begins a new session",
+        help="with --wire: write the TLS secrets to this file, in NSS key log format; "
+        "a client starts a new session",
     )
 
 
@@ -80,7 +92,7 @@ def main(options: argparse.Namespace) -> int:
         print("tmelink capture: --wire takes the name of one link", file=sys.stderr)
         return exit_codes.USAGE
     if options.keylog is not None and not options.wire:
-        print("tmelink capture: --keylog is for --wire", file=sys.stderr)
+        print("tmelink capture: --keylog needs --wire", file=sys.stderr)
         return exit_codes.USAGE
     try:
         with labs.control(options) as lab, _output(options.file) as output:
@@ -113,12 +125,12 @@ def items(lab: Client, options: argparse.Namespace) -> Iterator[StreamItem]:
 
 
 def _private(path: Path) -> IO[str]:
-    """A file that its owner alone can read, to be added to."""
+    """A file to append to, which only its owner can read."""
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w")
 
 
 class Captured:
-    """What is written of a capture, and how many frames of each connection were seen and written."""
+    """The frames written from a capture, and how many of each connection were seen and written."""
 
     def __init__(self, output: IO[bytes], begun: Callable[[int], None] = lambda connections: None) -> None:
         self._output = output
@@ -133,7 +145,7 @@ class Captured:
         return len(self._seen)
 
     def follow(self, items: Iterable[StreamItem]) -> None:
-        """Write items as they come; of a capture that goes on in the same file, all but its header."""
+        """Write items as they come; if the capture continues in the same file, without its header."""
         again = bool(self._seen)
         self._before = list(self._seen)
         for number, item in enumerate(items):
@@ -166,7 +178,7 @@ def _sums(some: list[int], more: list[int]) -> list[int]:
 
 
 def write(lab: Client, output: IO[bytes], options: argparse.Namespace) -> None:
-    """Write what is captured until it ends, and how many frames were seen and are missing."""
+    """Write the capture until it ends, and how many frames were seen and how many are missing."""
 
     def begun(connections: int) -> None:
         plural = "s" if connections != 1 else ""
@@ -194,7 +206,9 @@ def _output(file: str | None) -> Iterator[IO[bytes]]:
         with open(file, "wb") as output:
             yield output
     elif shutil.which("tcpdump") is None:
-        raise TmelinkError("capture shows frames through tcpdump, which is not installed; use -w FILE")
+        raise TmelinkError(
+            "capture shows frames with tcpdump, which is not installed; install it, or use -w FILE"
+        )
     else:
         command = ["tcpdump", "-n", "-e", "-l", "-r", "-"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as shown:

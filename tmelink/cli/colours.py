@@ -1,4 +1,4 @@
-"""Colours of a terminal; none where NO_COLOR is set (no-color.org), TERM is dumb or nobody looks."""
+"""Terminal colours; disabled if NO_COLOR is set (no-color.org), TERM is dumb or output is not a terminal."""
 
 from __future__ import annotations
 

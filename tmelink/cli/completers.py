@@ -16,7 +16,7 @@ from typing import Any
 from tmelink.errors import TmelinkError
 
 Names = Mapping[str, str]
-"""What may stand there, each with a word or two about it."""
+"""The possible words, each with a short description."""
 
 Completer = Callable[..., Names]
 
@@ -30,7 +30,7 @@ def offer(action: argparse.Action, completer: Completer) -> None:
 
 
 def asked_words() -> list[str] | None:
-    """The complete words after the program's name, where a shell asks what may follow; else None."""
+    """The complete words after the program's name, if a shell asks what may follow; otherwise None."""
     if ASKED not in os.environ:
         return None
     line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT") or 0)]

@@ -9,7 +9,7 @@ from tmelink.cli.examples import epilog
 from tmelink.errors import TmelinkError
 
 NAME = "completion"
-HELP = "print what makes Tab complete commands, options, labs, elements and files in a shell"
+HELP = "print the code that lets a shell complete commands, options, labs, elements and files"
 EPILOG = epilog(
     ('eval "$(tmelink completion bash)"', "in ~/.bashrc"),
     ('eval "$(tmelink completion zsh)"', "in ~/.zshrc, after compinit"),

@@ -8,7 +8,7 @@ from tmelink.errors import TmelinkError
 
 
 def agreed(question: str, otherwise: str) -> bool:
-    """Whether somebody at the terminal says yes; without one, `TmelinkError` says what to add `otherwise`."""
+    """Whether somebody at the terminal says yes; without one, `TmelinkError` with `otherwise`."""
     if not sys.stdin.isatty():
-        raise TmelinkError(f"nobody can be asked here: {otherwise}")
+        raise TmelinkError(f"there is nobody to ask here: {otherwise}")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -29,7 +29,7 @@ EPILOG = epilog(
 )
 
 SHOW_SECONDS = 0.5
-"""How often the live counters are shown anew."""
+"""How often the live counters are refreshed."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", nargs="?", help="a machine file with two or more tmelink/host"
     )
     parser.add_argument("--count", type=int, default=20, metavar="N", help="pings in each direction (20)")
-    parser.add_argument("--interval", type=float, default=0.2, metavar="S", help="seconds between two (0.2)")
+    parser.add_argument(
+        "--interval", type=float, default=0.2, metavar="S", help="seconds between pings (0.2)"
+    )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -49,7 +51,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _on_free_ports(text: str) -> str:
-    """The sample's text with UDP ports of the loopback that nobody has."""
+    """The sample's text with free UDP ports of the loopback interface."""
     ports = sorted(set(re.findall(r"\b1194[0-9]\b", text)))
     with contextlib.ExitStack() as stack:
         for port in ports:

@@ -38,14 +38,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--limit", metavar="HOST", action="append", default=[], help="only this host; may be repeated"
     )
     parser.add_argument("--check", action="store_true", help="change nothing, and say what would change")
-    parser.add_argument("--diff", action="store_true", help="show how files change")
-    parser.add_argument("--yes", action="store_true", help="do not ask before anything is changed")
+    parser.add_argument("--diff", action="store_true", help="show the changes in each file")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     parser.add_argument("--rotate", action="store_true", help="make new keys for --secure links")
     parser.add_argument(
         "--write", metavar="DIR", type=Path, help="write Ansible's files there, and run nothing"
     )
     parser.add_argument(
-        "--keys", metavar="DIR", type=Path, help="where the hosts' keys are kept (beside the file, FILE.keys)"
+        "--keys", metavar="DIR", type=Path, help="where the hosts' keys are kept (FILE.keys, beside the file)"
     )
     parser.add_argument(
         "--vault",
@@ -110,7 +110,7 @@ def _deploy(options: argparse.Namespace, kept: Path, work: Path) -> int:
 
 
 def _kept_keys(options: argparse.Namespace, folder: Path, made: Deployment) -> KeyFolder:
-    """The keys beside the file; with --rotate, without the pairs that the hosts have had."""
+    """The keys beside the file; with --rotate, without the hosts' earlier pairs."""
     keys = KeyFolder(folder)
     if options.rotate:
         keys.rotate_rendezvous()
@@ -148,7 +148,7 @@ def _report(result: PlaybookResult, order: list[str], *, checked: bool) -> int:
             print(f"{host.host}: ssh could not reach it", file=sys.stderr)
     if not result.done:
         print(
-            "tmelink: the deployment failed; hosts that it had changed run what they ran before",
+            "tmelink: the deployment failed; hosts that it had changed run their earlier version again",
             file=sys.stderr,
         )
         return 1

@@ -14,7 +14,7 @@ from tmelink.deploy.plan import plan
 from tmelink.errors import TmelinkError
 
 NAME = "destroy"
-HELP = "stop a deployed lab on every host, and remove all that 'tmelink deploy' put there"
+HELP = "stop a deployed lab on every host, and remove everything that 'tmelink deploy' installed"
 EPILOG = epilog(
     ("tmelink destroy lab.conf", "ask, then remove it; keys stay beside the file"),
 )

@@ -12,10 +12,10 @@ from tmelink.control.data import as_data
 from tmelink.control.protocol import Json
 
 NAME = "doctor"
-HELP = "say why nothing flows in a running lab, or would in a file: what shows it, and what helps"
+HELP = "find out why nothing flows in a running lab or a file, with the evidence and the remedy"
 
 MEASURING_SECONDS = 60.0
-"""For a lab whose links are measured, which takes ten seconds where large packets do not arrive."""
+"""For a lab whose links are measured, which takes ten seconds if large packets do not arrive."""
 
 EPILOG = labs.epilog(
     ("tmelink doctor", "the only lab that runs"),
@@ -30,7 +30,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "subject", metavar="NAME|FILE", nargs="?", help="a lab's name, or a machine file"
     )
     completers.offer(subject, completers.labs_and_files)
-    files.declare_host(parser, "of a file, only the part for this host")
+    files.declare_host(parser, "with a file: only the part for this host")
     parser.add_argument("--json", action="store_true", help="print JSON")
     labs.declare_all_hosts(parser)
 

@@ -14,7 +14,7 @@ from tmelink.source import suggestion
 NAME = "elements"
 HELP = "list the elements that a machine file can create, or explain one"
 EPILOG = epilog(
-    ("tmelink elements", "every element, one a line"),
+    ("tmelink elements", "every element, one per line"),
     ("tmelink elements tme/host/tun/tap", "what a TAP does, and its arguments"),
 )
 

@@ -15,7 +15,7 @@ HELP = "show what happens in a running lab: links up and down, clients, processe
 EPILOG = labs.epilog(
     ("tmelink events lab", "follow, until Ctrl-C"),
     ("tmelink events --since 10m", "the last ten minutes, then follow"),
-    ("tmelink events --since 1d --no-follow --json", "JSON, one event a line"),
+    ("tmelink events --since 1d --no-follow --json", "JSON, one event per line"),
 )
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -28,9 +28,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--since",
         metavar="AGO|TIME",
         type=files.argument(moment),
-        help="begin with what happened since then: 90s, 10m, 2h, 1d, or 2026-11-27T03:00",
+        help="start with the events since then: 90s, 10m, 2h, 1d, or 2026-11-27T03:00",
     )
-    parser.add_argument("--no-follow", action="store_true", help="end with what has happened until now")
+    parser.add_argument("--no-follow", action="store_true", help="stop after the events until now")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
         for item in lab.stream("events", since=since, follow=not options.no_follow):
             if item.dropped:
                 _print(options, {"time": time.time(), "kind": "dropped", "element": "", "data": {},
-                    "detail": f"{item.dropped} events, since this end was too slow"})  # fmt: skip
+                    "detail": f"{item.dropped} events, since this end read too slowly"})  # fmt: skip
             _print(options, item.value)
     return 0
 

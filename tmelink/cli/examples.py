@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EXIT_CODES = "exit codes:\n  0  done\n  1  it failed\n  2  wrong usage"
-NO_LAB = "\n  3  no such lab runs"
+NO_LAB = "\n  3  no such lab is running"
 
 
 def epilog(*examples: tuple[str, str], more: str = "") -> str:

@@ -13,9 +13,9 @@ from tmelink.control import Client
 NAME = "exec"
 HELP = "run statements of the language in a running lab"
 EPILOG = labs.epilog(
-    ("tmelink exec lab 'le0 ping 10.0.77.2'", "a command of an element, as 'command le0 ping …'"),
-    ("tmelink exec lab 'le2 at sw0: tmelink/host'", "one element more"),
-    ("tmelink exec lab 'disconnect le2'", "pull its plug"),
+    ("tmelink exec lab 'le0 ping 10.0.77.2'", "give an element a command, like 'command le0 ping …'"),
+    ("tmelink exec lab 'le2 at sw0: tmelink/host'", "add an element"),
+    ("tmelink exec lab 'disconnect le2'", "disconnect it"),
     ("tmelink exec lab < more.conf", "a file of statements"),
 )
 
@@ -27,10 +27,10 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "statements",
         metavar="STATEMENT",
         nargs="*",
-        help="each a line, in quotes, or one as words; without any, standard input is read",
+        help="each statement in quotes, or a single one as words; by default, read from standard input",
     )
     parser.add_argument(
-        "--in", dest="directory", metavar="DIR", default="/", help="the directory they begin in"
+        "--in", dest="directory", metavar="DIR", default="/", help="the directory in which they start"
     )
 
 
@@ -48,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def lines(statements: Sequence[str]) -> str:
-    """Statements as lines of text; words without a blank in any of them are one statement without quotes."""
+    """Statements as lines of text; if no word contains a space, the words form one unquoted statement."""
     return ("\n" if any(" " in statement for statement in statements) else " ").join(statements)
 
 

@@ -12,10 +12,10 @@ INTERRUPTED = 130
 """As a shell reports a program that SIGINT ended: 128 and the signal's number."""
 
 MEANINGS = {
-    DONE: "the command did what it was asked to do",
-    FAILED: "the machine file has mistakes, or something failed",
+    DONE: "the command succeeded",
+    FAILED: "the machine file has mistakes, or the command failed",
     USAGE: "wrong usage: an unknown command, option or argument",
-    NOT_RUNNING: "no lab of that name runs",
+    NOT_RUNNING: "no lab of that name is running",
     FOUND: "`status`: something is not up; `doctor`: it found something",
     INTERRUPTED: "interrupted",
 }

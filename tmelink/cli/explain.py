@@ -21,7 +21,7 @@ from tmelink.sizes import PingSize
 from tmelink.system import route_lookup
 
 NAME = "explain"
-HELP = "walk a packet through a machine file: each hop, the headers, the sizes, and what decides"
+HELP = "follow a packet through a machine file: each hop with its headers and sizes, and what decides"
 EPILOG = epilog(
     ("tmelink explain lab.conf", "from the first element that can send to every other"),
     ("tmelink explain lab.conf --from le0 --to 10.0.77.3 --df", "a packet that must not be fragmented"),
@@ -38,10 +38,16 @@ MOST = 65507
 def declare(parser: argparse.ArgumentParser) -> None:
     files.declare(parser)
     source = parser.add_argument(
-        "--from", dest="source", metavar="ELEMENT|ADDRESS", help="who sends (the first that can)"
+        "--from",
+        dest="source",
+        metavar="ELEMENT|ADDRESS",
+        help="the sender (by default, the first element that can send)",
     )
     target = parser.add_argument(
-        "--to", dest="target", metavar="ELEMENT|ADDRESS", help="to whom (every other one in the file)"
+        "--to",
+        dest="target",
+        metavar="ELEMENT|ADDRESS",
+        help="the destination (by default, every other one in the file)",
     )
     for end in (source, target):
         completers.offer(end, completers.elements_of_file)
@@ -50,7 +56,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         type=_size,
         default=FULL,
         metavar="N",
-        help=f"bytes of data in the ping that is sent, as ping -s counts them ({FULL}: a packet of 1500)",
+        help=f"bytes of data in the ping, as ping -s counts them ({FULL}: a packet of 1500)",
     )
     parser.add_argument(
         "--path-mtu",
@@ -59,9 +65,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="the largest IP packet on every underlay path (else the MTU of the interface that leads there, "
         "where the file or this computer knows it, or 1500)",
     )
-    parser.add_argument("--df", action="store_true", help="the packet must not be fragmented (ping -M do)")
+    parser.add_argument("--df", action="store_true", help="forbid fragmentation (ping -M do)")
     parser.add_argument("--json", action="store_true", help="print the paths as JSON")
-    parser.add_argument("--svg", metavar="PICTURE", help="also draw the paths into this file")
+    parser.add_argument("--svg", metavar="PICTURE", help="also draw the paths to this file")
 
 
 def main(options: argparse.Namespace) -> int:

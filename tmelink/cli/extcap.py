@@ -29,7 +29,9 @@ from tmelink.inline.capture import SNAPLEN
 from tmelink.inline.pcap_filter import PcapFilter
 
 NAME = "extcap"
-HELP = "be Wireshark's external capture program (extcap); --install makes every connection an interface there"
+HELP = (
+    "let Wireshark capture from running labs (extcap); --install lists each connection there as an interface"
+)
 EPILOG = """examples:
   tmelink extcap --install                     for yourself, or for all users as root
   tshark -D                                    lists 'tmelink:LAB:le0:link0'
@@ -91,7 +93,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def interfaces() -> None:
-    """Every connection of every running lab, and for each lab one interface for all of it."""
+    """Every connection of every running lab, and for each lab one interface for the whole lab."""
     print(f"extcap {{version={version('tmelink')}}}{{display=tmelink}}\n{CONTROLS}")
     for lab in running():
         # A lab that ends or is another user's is not there for this user.
@@ -144,7 +146,7 @@ def _capture(options: argparse.Namespace) -> int:
 def _captured(
     lab: str, connections: list[str], captured: Captured, toolbar: Toolbar, options: argparse.Namespace
 ) -> bool:
-    """Capture with what stands in the toolbar; returns whether to go on, since somebody changed that."""
+    """Capture with the toolbar's settings; returns whether to continue because somebody changed them."""
     changed = threading.Event()
     with connect(lab) as client:
 
@@ -176,7 +178,7 @@ def _captured(
 
 
 def _announced(items: Iterator[StreamItem], toolbar: Toolbar) -> Iterator[StreamItem]:
-    """The same items; the toolbar says when the first has come, with which the capture begins."""
+    """The same items; the toolbar shows that the capture has begun when the first one arrives."""
     for number, item in enumerate(items):
         if number == 0:
             toolbar.status(f"capturing {toolbar.filter or 'everything'}")
@@ -212,7 +214,7 @@ def _folder() -> Path:
         return shared
     if "extcap path" in found and "personal extcap path" not in found:
         raise TmelinkError(
-            f"this Wireshark looks for such programs in {shared} alone: run this as root, or name another "
+            f"this Wireshark looks for such programs only in {shared}: run this as root, or name another "
             "folder with --folder and set WIRESHARK_EXTCAP_DIR to it"
         )
     return personal

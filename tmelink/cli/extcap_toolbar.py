@@ -48,7 +48,7 @@ def read(stream: IO[bytes]) -> tuple[int, int, str] | None:
 
 
 class Toolbar:
-    """What stands in the toolbar; `changed` is called, in a thread, when somebody changes it."""
+    """The toolbar's settings; `changed` is called, in a thread, when somebody changes them."""
 
     def __init__(self, filter: str, direction: str) -> None:
         self.filter = filter
@@ -57,7 +57,7 @@ class Toolbar:
         self._out: IO[bytes] | None = None
 
     def open(self, heard: str | None, said: str | None) -> None:
-        """Follow the toolbar by the fifos that Wireshark names; without them there is none."""
+        """Follow the toolbar through the fifos that Wireshark names; without them there is no toolbar."""
         if said is not None:
             self._out = open(said, "wb", buffering=0)  # noqa: SIM115 - as long as the process lives
             self._send(FILTER, _SET, self.filter)

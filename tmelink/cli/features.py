@@ -48,7 +48,7 @@ def build() -> str:
 
 
 def kernel() -> dict[str, bool]:
-    """What this kernel takes from tmelink's hands; each costs speed where it is missing."""
+    """The work that this kernel takes over from tmelink; each missing feature costs speed."""
     return {
         "UDP segmentation": _udp(UDP_SEGMENT, 0),
         "UDP receive offload": _udp(UDP_GRO, 1),
@@ -78,7 +78,7 @@ def _tap() -> dict[str, bool]:
 
 
 def extras() -> dict[str, bool]:
-    """Each extra of an installation, and whether all that it names is there."""
+    """Each extra of an installation, and whether everything that it names is installed."""
     found: dict[str, bool] = {}
     for line in metadata.requires("tmelink") or ():
         if extra := re.search(r"""extra\s*==\s*['"]([\w-]+)['"]""", line):

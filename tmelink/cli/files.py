@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def argument(read: Callable[[str], T]) -> Callable[[str], T]:
-    """A reader of a word for argparse, which shows the message of what it raises instead of a name."""
+    """Converts a word for argparse, which then shows the message of an exception, not a type name."""
 
     def convert(text: str) -> T:
         try:
@@ -45,7 +45,7 @@ def read(options: argparse.Namespace, *, network_only: bool = True) -> CheckedMa
 
 
 def again(options: argparse.Namespace, machine: CheckedMachine) -> Callable[[], CheckedMachine]:
-    """A function that reads the machine's file again; standard input cannot be read again and stays."""
+    """A function that reads the machine's file again; standard input is read only once, so its text stays."""
 
     def reload() -> CheckedMachine:
         network_only = machine.network_only

@@ -13,17 +13,22 @@ from tmelink.source import Source
 from tmelink.tmesh.formatting import formatted
 
 NAME = "fmt"
-HELP = "lay machine files out evenly: indentation, blanks and comments; the program stays the same"
+HELP = "format machine files: indentation, spaces and comments; their meaning stays the same"
 EPILOG = epilog(
-    ("tmelink fmt lab.conf", "write the file in its layout, if it differs"),
-    ("tmelink fmt --check *.conf", "name the files that differ, and write nothing; exit code 1 if one does"),
+    ("tmelink fmt lab.conf", "rewrite the file, if its layout differs"),
+    (
+        "tmelink fmt --check *.conf",
+        "list the files that would change, and write nothing; exit code 1 if there are any",
+    ),
     ("tmelink fmt - < lab.conf", "print the result"),
 )
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="machine files, or - for standard input")
-    parser.add_argument("--check", action="store_true", help="name the files that differ, and write nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="list the files that would change, and write nothing"
+    )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -42,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _format(name: str, *, check: bool) -> bool:
-    """Write one file in its layout, unless that is only checked; whether it differs."""
+    """Rewrite one file in its layout, unless it is only checked; returns whether it differs."""
     text = streams.read() if name == "-" else _read(Path(name))
     neat = formatted(Source("<stdin>" if name == "-" else name, text))
     if name == "-" and not check:

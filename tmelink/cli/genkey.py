@@ -23,9 +23,9 @@ EPILOG = epilog(
 )
 
 _ABOUT = {
-    "secret": "a new key; both ends need it, and nobody else",
-    "tls-crypt-v2-server": "a new server's key; every client's is made with it",
-    "tls-crypt-v2-client": "a new client's key; each client needs one of its own",
+    "secret": "a new key; both ends need it, and nobody else may have it",
+    "tls-crypt-v2-server": "a new server key; the keys of its clients are made with it",
+    "tls-crypt-v2-client": "a new client key; each client needs its own",
     "auth-token": "a server's key for --auth-gen-token-secret; its clients do not need it",
 }
 KINDS = tuple(_ABOUT)
@@ -36,11 +36,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "words",
         metavar="[KIND] FILE",
         nargs="+",
-        help=f"one of {', '.join(KINDS)} (secret, which serves --tls-auth and --tls-crypt too); the file",
+        help=f"one of {', '.join(KINDS)} (secret is also for --tls-auth and --tls-crypt), then the file",
     )
-    parser.add_argument("--secret", action="store_true", help="the kind secret, as OpenVPN once wrote it")
     parser.add_argument(
-        "--server-key", metavar="FILE", help="for tls-crypt-v2-client: the server's key, which is to open it"
+        "--secret", action="store_true", help="the kind secret, as older OpenVPN versions wrote it"
+    )
+    parser.add_argument(
+        "--server-key", metavar="FILE", help="for tls-crypt-v2-client: the key of the client's server"
     )
     key_files.declare(parser)
 

@@ -20,9 +20,9 @@ NAME = "graph"
 HELP = "draw the topology of a machine file, or of a running lab with its states and rates"
 EPILOG = labs.epilog(
     ("tmelink graph lab.conf --svg -o lab.svg", "drawn by Graphviz"),
-    ("tmelink graph lab --svg -o now.svg", "the running lab: what is up, rates and drops"),
+    ("tmelink graph lab --svg -o now.svg", "draw the running lab: what is up, rates and drops"),
     ("tmelink graph lab.conf --mermaid", "for a README on GitHub or GitLab"),
-    ("tmelink graph lab.conf --drawio -o lab.drawio", "to be changed by hand in diagrams.net"),
+    ("tmelink graph lab.conf --drawio -o lab.drawio", "to edit in diagrams.net"),
 )
 
 DRAW_SECONDS = 60
@@ -38,9 +38,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
     for form, text in (
         ("svg", "a picture (needs Graphviz)"),
         ("png", "a picture (needs Graphviz)"),
-        ("dot", "Graphviz's language, as without any of these"),
+        ("dot", "Graphviz's language (the default)"),
         ("mermaid", "Mermaid's flowchart"),
-        ("drawio", "for diagrams.net (draw.io), laid out (needs Graphviz)"),
+        ("drawio", "for diagrams.net (draw.io), with a layout (needs Graphviz)"),
     ):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=text)
     parser.set_defaults(form="dot")
@@ -83,7 +83,7 @@ def _laid_out(text: str, wanted: str, form: str) -> bytes:
     program = shutil.which("dot")
     if program is None:
         raise TmelinkError(
-            f"--{form} needs Graphviz: install the package graphviz, or take --dot or --mermaid"
+            f"--{form} needs Graphviz: install the package graphviz, or use --dot or --mermaid"
         )
     done = subprocess.run(
         [program, f"-T{wanted}"], input=text.encode(), capture_output=True, check=False, timeout=DRAW_SECONDS

@@ -8,13 +8,19 @@ import sys
 from tmelink.cli import completers, exit_codes, labs
 
 NAME = "impair"
-HELP = "delay, lose, limit or reorder the frames of a connection while the lab runs, in tc-netem's words"
+HELP = "delay, lose, limit or reorder the frames of a connection while the lab runs, as tc-netem does"
 EPILOG = labs.epilog(
     ("tmelink impair lab", "what is impaired"),
     ("tmelink impair lab le0 at link0 delay 50ms 10ms normal loss 1% burst 4", "both directions"),
-    ("tmelink impair lab le0 at link0 rate 10mbit direction out", "what le0 sends; the rest stays"),
-    ("tmelink impair lab le0 at link0 match 'udp port 53' drop every 2", "only what the filter matches"),
-    ("tmelink impair lab le0 at link0 clear", "no impairment any more"),
+    (
+        "tmelink impair lab le0 at link0 rate 10mbit direction out",
+        "limit what le0 sends, and change nothing else",
+    ),
+    (
+        "tmelink impair lab le0 at link0 match 'udp port 53' drop every 2",
+        "impair only frames that the filter matches",
+    ),
+    ("tmelink impair lab le0 at link0 clear", "remove the impairment"),
 )
 
 
@@ -25,7 +31,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "words",
         metavar="ELEMENT at OTHER WORDS",
         nargs=argparse.REMAINDER,
-        help="a connection and what is to happen to its frames; without, what is impaired",
+        help="a connection and what happens to its frames; by default, show what is impaired",
     )
     completers.offer(words, completers.elements)
 
@@ -40,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
             _show(lab.call("impairments"), options.json)
             return 0
         if len(words) < 4 or words[1] != "at":
-            print("tmelink impair: write ELEMENT at OTHER, then what is to happen", file=sys.stderr)
+            print("tmelink impair: write ELEMENT at OTHER, then the impairment", file=sys.stderr)
             return exit_codes.USAGE
         holds = lab.call("impair", element=words[0], other=words[2], words=words[3:])
     if options.json:

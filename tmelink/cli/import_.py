@@ -27,12 +27,14 @@ KINDS = ("openvpn", "qemu", "hecnet")
 
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="the configuration")
-    parser.add_argument("--kind", choices=KINDS, help="what it is; otherwise its content says so")
+    parser.add_argument(
+        "--kind", choices=KINDS, help="the format of the file (by default, its content decides)"
+    )
     parser.add_argument(
         "--port",
         type=values.port,
         default=hecnet.DEFAULT_PORT,
-        help=f"of HECnet's bridge: the UDP port that it was started with ({hecnet.DEFAULT_PORT})",
+        help=f"for HECnet's bridge: the UDP port that it was started with ({hecnet.DEFAULT_PORT})",
     )
     key_files.declare(parser)
 

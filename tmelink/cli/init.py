@@ -19,7 +19,7 @@ from tmelink.openvpn.tls import keygen
 from tmelink.tmesh.host_access import NO_ADDRESS
 
 NAME = "init"
-HELP = "write a first machine file and its keys; asks who is where, and which emulators there are"
+HELP = "write a first machine file and its keys; asks which hosts and emulators there are"
 EPILOG = epilog(
     ("tmelink init lab.conf", "ask a few questions, then write lab.conf and a key for each host"),
     ("tmelink init lab.conf --at home=203.0.113.7:tap,simh --at friend=none:tap", "without questions"),
@@ -36,7 +36,7 @@ EMULATORS: dict[str, tuple[str, str]] = {
     "qemu": ('tmelink/qemu/stream server "127.0.0.1:5010"', "-netdev stream,...,addr.port=5010"),
     "vde": ("tmelink/vde listen lab.vde", "vde_plug, or QEMU's -netdev vde,sock=lab.vde"),
     "86box": ("tmelink/86box", "86Box's network 'local switch'"),
-    "host": ("tmelink/host", "a machine that is built in, and answers pings"),
+    "host": ("tmelink/host", "a built-in machine, which answers pings"),
 }
 """What may be at a host's switch: how it is written, and what to tell the emulator."""
 
@@ -83,7 +83,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
         type=files.argument(site),
         action="append",
         default=[],
-        help="a host; give it for each, and nothing is asked; ADDRESS is none where nobody can call it",
+        help="a host; give one for each, and tmelink asks nothing; "
+        "write none as the ADDRESS of a host that nobody can call",
     )
     key_files.declare(parser)
 
@@ -92,13 +93,13 @@ def main(options: argparse.Namespace) -> int:
     path: Path = options.file
     sites = options.at or _asked()
     if path.exists() and not options.force:
-        raise TmelinkError(f"{path} exists already; --force writes over it")
+        raise TmelinkError(f"{path} already exists; --force overwrites it")
     if len({each.name for each in sites}) < len(sites):
         raise TmelinkError("two hosts have the same name")
     hub = next((each for each in sites if each.address is not None), None)
     if hub is None and len(sites) > 1:
         raise TmelinkError(
-            "no host has an address that the others can call: one of them needs one, or a rented server "
+            "no host has an address that the others can call: give one such an address, or rent a server "
             "(docs/howto-no-public-address.md)"
         )
     prints = {}
@@ -160,12 +161,12 @@ def _block(
 
 
 def _asked() -> list[Site]:
-    """What somebody answers, for each host until a name is empty."""
+    """The answers for each host, until a name is empty."""
     if not streams.is_terminal():
-        raise TmelinkError("nobody is there to answer: give each host as --at NAME=ADDRESS:EMULATORS")
+        raise TmelinkError("there is nobody to ask here: give each host as --at NAME=ADDRESS:EMULATORS")
     sites: list[Site] = []
     while True:
-        which = "another host (empty: that is all)" if sites else "the first host"
+        which = "another host (empty to finish)" if sites else "the first host"
         name = _ask(f"Name of {which}: ", lambda text: site(f"{text}=none").name if text or not sites else "")
         if not name:
             return sites
@@ -174,7 +175,7 @@ def _asked() -> list[Site]:
             lambda text: site(f"{name}={text or NO_ADDRESS}").address,  # noqa: B023
         )
         known = ", ".join(EMULATORS)
-        emulators = _ask(f"What is at it ({known}): ", _emulators)
+        emulators = _ask(f"Emulators there ({known}): ", _emulators)
         sites.append(Site(name, address, emulators))
 
 
@@ -183,6 +184,6 @@ def _ask(question: str, read: Callable[[str], T]) -> T:
         try:
             return read(input(question).strip())
         except EOFError as error:
-            raise TmelinkError("the answers ended, and nothing was written") from error
+            raise TmelinkError("the input ended; nothing was written") from error
         except ValueError as error:
             streams.complain(error)

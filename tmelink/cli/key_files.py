@@ -14,7 +14,7 @@ PUBLIC = 0o644
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """Add --force, which every command that writes a key takes."""
-    parser.add_argument("--force", action="store_true", help="write over a file that is there already")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
 
 
 def write(path: str, content: bytes, *, force: bool, mode: int = PRIVATE) -> None:
@@ -27,6 +27,6 @@ def write(path: str, content: bytes, *, force: bool, mode: int = PRIVATE) -> Non
             Path(path).unlink(missing_ok=True)
         private_file.write_new(Path(path), content, mode)
     except FileExistsError:
-        raise TmelinkError(f"{path} exists already; --force writes over it, and its key is lost") from None
+        raise TmelinkError(f"{path} already exists; --force overwrites it, and its key is lost") from None
     except OSError as error:
         raise TmelinkError(f"{path}: {error.strerror}") from error

@@ -12,7 +12,7 @@ from tmelink.errors import TmelinkError
 from tmelink.openvpn.tls import keygen
 
 NAME = "keygen"
-HELP = "make a key and a certificate for one end of a link that the other end knows by fingerprint"
+HELP = "make a key and a certificate for one end of a link; the other end checks the fingerprint"
 EPILOG = epilog(
     ("tmelink keygen one", "writes one.key and one.crt, and prints the fingerprint for the other end"),
 )
@@ -22,7 +22,7 @@ LONGEST = 64
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="of this end: writes NAME.key and NAME.crt")
+    parser.add_argument("name", metavar="NAME", help="the name of this end: writes NAME.key and NAME.crt")
     key_files.declare(parser)
 
 
@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
     pair = keygen.generate(common_name, time.time())
     key, certificate = f"{options.name}.key", f"{options.name}.crt"
     if Path(certificate).exists() and not options.force:
-        raise TmelinkError(f"{certificate} exists; --force writes over it and its key")
+        raise TmelinkError(f"{certificate} exists; --force overwrites it and its key")
     key_files.write(key, pair.private_key, force=options.force)
     key_files.write(certificate, pair.certificate, force=options.force, mode=key_files.PUBLIC)
     print(f"{key} (keep it here) and {certificate}; the fingerprint is\n\n    {pair.fingerprint}\n")

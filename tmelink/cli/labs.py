@@ -80,7 +80,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequenc
 
 
 def counted(count: int, what: str) -> str:
-    """A number of things, of which there may be one."""
+    """A number of things, in the singular if there is one."""
     return f"{count} {what}{'s' * (count != 1)}"
 
 

@@ -8,14 +8,14 @@ from tmelink.cli.examples import epilog
 from tmelink.errors import TmelinkError
 
 NAME = "lsp"
-HELP = "serve editors: mistakes, completion, explanations, renaming and layout of machine files as you type"
+HELP = "serve editors (LSP): mistakes, completion, explanations, renaming and formatting as you type"
 EPILOG = epilog(
     ("tmelink lsp", "what an editor starts; editors/ in the source has an extension for VS Code"),
 )
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stdio", action="store_true", help="as without it; some editors always say so")
+    parser.add_argument("--stdio", action="store_true", help="the default; some editors always pass it")
 
 
 def main(options: argparse.Namespace) -> int:

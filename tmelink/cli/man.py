@@ -18,7 +18,7 @@ A machine file. docs/language.md in the source describes the language.
 lists what a file can create.
 .TP
 .I /run/tmelink, $XDG_RUNTIME_DIR/tmelink
-The control sockets of the labs that run: root's, and those of another user.
+The control sockets of running labs: root's, and those of other users.
 """
 
 

@@ -12,7 +12,7 @@ from tmelink.errors import TmelinkError
 from tmelink.openvpn.server import users
 
 NAME = "passwd"
-HELP = "print a user's line for the file of a server's --auth-user-pass-table; asks for the password"
+HELP = "print a user's line for a server's --auth-user-pass-table file; asks for the password"
 EPILOG = epilog(("tmelink passwd amy >> users", "add amy to the file 'users'"))
 
 

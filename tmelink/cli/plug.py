@@ -22,7 +22,7 @@ from tmelink.transport.streams import FRAMINGS
 NAME = "plug"
 HELP = "connect standard input and output to an element of a running lab, as a cable"
 EPILOG = labs.epilog(
-    ("tmelink plug lab sw0", "frames, each after its length in 16 bits, as vde_plug has them"),
+    ("tmelink plug lab sw0", "frames, each after its length in 16 bits, as with vde_plug"),
     ("dpipe tmelink plug lab sw0 = vde_plug", "a cable from the lab to a VDE switch"),
     ("there at sw0: tmelink/process stdio ssh HOST tmelink plug lab sw0", "in a machine file: over ssh"),
 )

@@ -14,11 +14,11 @@ HELP = "list the labs that run"
 EPILOG = labs.epilog(
     ("tmelink ps", "every lab of this user"),
     ("tmelink ps --json | jq -r '.[].name'", "their names, for a script"),
-    more=" (never: none at all is an empty list)",
+    more=" (never: the list is empty instead)",
 )
 
 ANSWER_SECONDS = 2.0
-"""For each lab; a list is of use also where one of them is stuck."""
+"""For each lab; the list is useful even if one of them is stuck."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _row(lab: RunningLab) -> dict[str, Any]:
-    """What a lab says of itself; what its lock file says where it does not answer."""
+    """What a lab says about itself; if it does not answer, what its lock file says."""
     try:
         with Client(lab, ANSWER_SECONDS) as client:
             summary: dict[str, Any] = client.call("summary")

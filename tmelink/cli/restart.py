@@ -13,7 +13,7 @@ NAME = "restart"
 HELP = "check a running lab's file again, then close everything and open what the file says now"
 EPILOG = labs.epilog(
     ("tmelink restart lab", "in the same process; a file with mistakes changes nothing"),
-    ("tmelink apply lab.conf", "changes only what differs, which is mostly better"),
+    ("tmelink apply lab.conf", "change only what differs, which is usually better"),
 )
 
 WAIT_SECONDS = 20.0
@@ -38,7 +38,7 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         labs.dump({**summary, "failed": failed})
     else:
-        print(f"lab '{name}' has begun anew: {labs.counted(summary['total'], 'element')}")
+        print(f"lab '{name}' has restarted: {labs.counted(summary['total'], 'element')}")
         for element, why in failed.items():
             streams.complain(f"tmelink: {element}: {why}")
     return 1 if failed else 0
@@ -59,9 +59,9 @@ def _again(name: str, before: float) -> Client:
                 raise
             lab.close()
         if lab_names.find(name) is None:
-            raise NotRunning(f"lab '{name}' has ended instead of beginning anew; its log says why")
+            raise NotRunning(f"lab '{name}' has ended instead of restarting; its log says why")
         time.sleep(LOOK_SECONDS)
-    raise ControlError(f"lab '{name}' has not begun anew within {WAIT_SECONDS:g} s")
+    raise ControlError(f"lab '{name}' has not restarted within {WAIT_SECONDS:g} s")
 
 
 def _until_open(lab: Client) -> dict[str, str]:
@@ -79,5 +79,5 @@ def _until_open(lab: Client) -> dict[str, str]:
                 failed[event["element"]] = event["detail"]
     except ControlError as error:
         why = "; ".join(f"{element}: {detail}" for element, detail in failed.items())
-        raise ControlError(f"{error} instead of beginning anew{f': {why}' if why else ''}") from error
+        raise ControlError(f"{error} instead of restarting{f': {why}' if why else ''}") from error
     return failed

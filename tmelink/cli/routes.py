@@ -30,7 +30,7 @@ from tmelink.source import Place
 from tmelink.system import facts
 
 NAME = "routes"
-HELP = "print what a file would do to this host's addresses, routes and rules, and what of it cannot work"
+HELP = "print what a file would do to this host's addresses, routes and rules, and what could not work"
 EPILOG = epilog(
     ("tmelink routes l3-client.conf", "on this computer"),
     ("tmelink routes l3-client.conf --facts there.txt", "on the computer that the file describes"),

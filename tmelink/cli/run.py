@@ -38,7 +38,7 @@ EPILOG = labs.epilog(
 )
 
 RESTART_SECONDS = 1.0
-"""How long a restarted lab that cannot be opened can still be asked why, by whoever restarted it."""
+"""How long a restarted lab that cannot open still answers the process that restarted it."""
 
 log = logging.getLogger("tmelink.run")
 
@@ -51,35 +51,35 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="run the network of a file whose machines have parts that tmelink does not emulate",
     )
     parser.add_argument(
-        "--keep-going", action="store_true", help="run what can be opened when an element cannot be"
+        "--keep-going", action="store_true", help="if an element cannot be opened, run the others"
     )
     parser.add_argument(
         "--name",
         metavar="NAME",
         type=files.argument(lab_names.valid_name),
-        help="what the lab is called by 'tmelink status' and the like (the file's name without its ending)",
+        help="the lab's name for 'tmelink status' and other commands (the file's name without its suffix)",
     )
     parser.add_argument(
         "--user",
         metavar="NAME",
         type=files.argument(accounts.find),
-        help="become this user once everything is open; the capabilities that elements need are kept",
+        help="become this user once everything is open, and keep the capabilities that elements need",
     )
     parser.add_argument(
         "--group",
         metavar="NAME",
         type=files.argument(accounts.group),
-        help="and be of this group, instead of the user's own",
+        help="with --user: take this group instead of the user's own",
     )
     parser.add_argument(
         "--keep-privileges",
         action="store_true",
-        help="do not give up what no element needs, for what is added to a file while it runs",
+        help="keep privileges that no element needs yet, for elements added later",
     )
     parser.add_argument(
         "--no-journal",
         action="store_true",
-        help="do without notes in /run/tmelink of what is to be undone after a crash",
+        help="keep no journal in /run/tmelink of what to undo after a crash",
     )
     parser.add_argument(
         "--metrics",
@@ -91,15 +91,15 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--log-format",
         choices=logs.FORMATS,
         default="text",
-        help="text, with the time unless systemd's journal takes the lines; or a JSON object a line",
+        help="text, with the time unless systemd's journal receives it; or one JSON object per line",
     )
     parser.add_argument(
         "--log-file",
         metavar="FILE",
         type=Path,
-        help="append the log to this file, opened anew after it was renamed",
+        help="append the log to this file, which is opened again after it was renamed",
     )
-    parser.add_argument("--pidfile", metavar="FILE", type=Path, help="write the process number there")
+    parser.add_argument("--pidfile", metavar="FILE", type=Path, help="write the process ID to this file")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -144,7 +144,7 @@ def main(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _named(name: str, options: argparse.Namespace) -> Iterator[NameLock | None]:
-    """The lab's name, taken; None where there is no place for a control socket."""
+    """The lab's name, claimed; None if there is no place for a control socket."""
     try:
         name_lock = NameLock.take(name, options.file, options.host)
     except NameTaken:
@@ -223,7 +223,7 @@ async def _metrics(control: Control, address: ListenAddress) -> AsyncIterator[No
 
 
 def _give_up(lab: Lab, options: argparse.Namespace) -> None:
-    """Keep what the elements need, and no more; as another user where one is given."""
+    """Keep only the capabilities that the elements need, as another user if one is given."""
     needed = frozenset[str]().union(*(element.capabilities() for element in lab.values()))
     account = options.user
     if account is not None and os.geteuid() != 0:
@@ -239,6 +239,6 @@ def _give_up(lab: Lab, options: argparse.Namespace) -> None:
 
 
 def _report(error: Exception) -> None:
-    """Say why the lab does not start, before what runs already is closed again."""
+    """Report why the lab does not start, before closing what already runs."""
     if isinstance(error, TmelinkError):
         streams.complain(f"tmelink: {error}")

@@ -32,7 +32,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     install = actions.add_parser("install", help="write and enable the unit of a file")
     files.declare(install)
     install.add_argument(
-        "--name", metavar="NAME", type=files.argument(lab_names.valid_name), help="what the lab is called"
+        "--name", metavar="NAME", type=files.argument(lab_names.valid_name), help="the lab's name"
     )
     install.add_argument(
         "--metrics",
@@ -60,7 +60,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _install(options: argparse.Namespace) -> int:
     if options.file == "-":
-        raise TmelinkError("a service needs a file that it can read again, and not standard input")
+        raise TmelinkError("a service needs a file: it cannot read standard input again")
     machine = files.read(options, network_only=False)
     if note := files.forgotten_host(options, machine):
         streams.complain(f"{options.file}: warning: {note}")
@@ -105,7 +105,7 @@ def _path(directory: Path, name: str) -> Path:
 def _systemctl(*words: str) -> None:
     program = shutil.which("systemctl")
     if program is None:
-        raise TmelinkError("no systemctl here: the unit is written, and nothing was started")
+        raise TmelinkError("there is no systemctl here: the unit was written, and nothing was started")
     done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise TmelinkError(f"systemctl {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")

@@ -24,7 +24,7 @@ NAME = "shell"
 HELP = "type statements of the language into a running lab"
 EPILOG = labs.epilog(
     ("tmelink shell lab", "end it with 'exit' or Ctrl-D"),
-    ("tmelink shell lab < more.conf", "a file; a mistake in it, and nothing is changed"),
+    ("tmelink shell lab < more.conf", "run a file; if it has a mistake, nothing changes"),
 )
 
 LEAVING = ("exit", "quit")
@@ -33,12 +33,12 @@ WORDS = sorted(RESERVED | {"disconnect", "exit", "help"})
 
 BRIEF = """\
   NAME at OTHER: MODULE ARGUMENTS   a new element, connected
-  connect NAME at OTHER             one connection more; disconnect NAME [at OTHER] pulls it
+  connect NAME at OTHER             another connection; disconnect NAME [at OTHER] removes it
   rm NAME                           end an element
   NAME WORDS                        a command of an element, such as 'le0 ping 10.0.77.2'
   log NAME LEVEL                    how much it logs: debug, info, warning, error, default
   ls [-alR] [PATH], cd, mkdir, mv, alias, source FILE   as in a file
-  exit                              leave; the lab goes on"""
+  exit                              leave; the lab keeps running"""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _until_exit(text: str) -> str:
-    """What stands before a line that would leave a conversation."""
+    """The prefix of a line that would leave a conversation."""
     lines = text.splitlines(keepends=True)
     return "".join(itertools.takewhile(lambda line: line.strip() not in LEAVING, lines))
 

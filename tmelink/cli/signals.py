@@ -1,4 +1,4 @@
-"""What signals do to a lab that runs in the foreground; the one place where `tmelink run` hears them.
+"""What signals do to a lab in the foreground; the only place where `tmelink run` handles them.
 
 The first that asks for an end, SIGHUP of a closed terminal too, closes the lab; any other SIGHUP has it read
 its file again. A further one shortens the closing, but never the restoring of the host, which comes first:
@@ -28,7 +28,7 @@ log = logging.getLogger("tmelink.run")
 
 
 class Signals:
-    """Has a lab closed by signals, from `listen` on; `hung_up` deals with SIGHUP, or returns False."""
+    """Closes a lab on signals, from `listen` on; `hung_up` handles SIGHUP, or returns False."""
 
     def __init__(self, lab: Lab, hung_up: Callable[[], bool]) -> None:
         self._lab = lab
@@ -38,7 +38,7 @@ class Signals:
         self._task: asyncio.Task[None] | None = None
 
     def listen(self) -> None:
-        """Begin; what the process was started to ignore, as by nohup(1), stays ignored."""
+        """Begin; signals that the process was started to ignore, as by nohup(1), stay ignored."""
         for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._loop.add_signal_handler(number, self._obey, number)

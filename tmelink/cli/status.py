@@ -13,14 +13,14 @@ NAME = "status"
 HELP = "show what is up in a running lab and what is not, since when and why, with counters and rates"
 EPILOG = labs.epilog(
     ("tmelink status", "the only lab that runs"),
-    ("tmelink status lab link0", "all that one element has to say"),
+    ("tmelink status lab link0", "show all details of one element"),
     ("tmelink status lab --watch", "again every 2 s"),
     ("tmelink status lab --json | jq .up", "for a script"),
     more="\n  4  something is not up",
 )
 
 PERIOD = 2.0
-"""Seconds between two looks of --watch."""
+"""Seconds between two refreshes of --watch."""
 
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -32,7 +32,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "element", metavar="ELEMENT", nargs="?", help="one element, with all its details"
     )
     completers.offer(element, completers.elements)
-    parser.add_argument("--watch", action="store_true", help=f"look again every {PERIOD:g} s, until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help=f"refresh every {PERIOD:g} s, until Ctrl-C")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -117,7 +117,7 @@ def _text(name: str, value: object) -> str:
 
 
 def _counted(status: Json) -> Iterator[tuple[str, ...]]:
-    """A row for each direction of each connection, then for what elements count themselves."""
+    """A row for each direction of each connection, then for the elements' own counters."""
     for row in status["connections"]:
         yield (row["from"], row["to"], *_counters(row["sent"]))
         if row["from"] != row["to"]:

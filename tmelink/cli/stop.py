@@ -9,7 +9,7 @@ from tmelink.cli import labs
 from tmelink.control import ControlError, lab_names
 
 NAME = "stop"
-HELP = "end a running lab, and wait until it has given everything back"
+HELP = "stop a running lab, and wait until it has undone its changes"
 EPILOG = labs.epilog(("tmelink stop lab", "as Ctrl-C in its terminal does"))
 
 WAIT_SECONDS = 10.0

@@ -40,11 +40,11 @@ class _Output(io.TextIOWrapper):
 
 
 _lost = False
-"""Whether something that a lab printed has been lost, and that was said."""
+"""Whether output of a lab has been lost, and the loss was logged."""
 
 
 def open_all() -> None:
-    """Put /dev/null where a standard stream was closed, so that no socket of ours gets its number.
+    """Open /dev/null for each closed standard stream, so that no socket gets its number.
 
     What libraries and child processes write there would go out on the network.
     """
@@ -97,7 +97,7 @@ def say(text: str) -> None:
         if not _lost:
             _lost = True
             log.warning(
-                "standard output: %s; the lab goes on, and what it prints is lost", error.strerror or error
+                "standard output: %s; the lab keeps running, and its output is lost", error.strerror or error
             )
 
 
@@ -108,12 +108,12 @@ def complain(text: object) -> None:
 
 
 def is_output(error: OSError) -> bool:
-    """Whether an error is one of standard output, or of a pipe whose reader has gone."""
+    """Whether an error comes from standard output, or from a pipe whose reader has gone."""
     return error.errno == errno.EPIPE or error is getattr(sys.stdout, "failure", None)
 
 
 def finish(code: int) -> int:
-    """Write what is left; returns the exit code, which becomes 1 where a result could not be written."""
+    """Flush the output; returns the exit code, which becomes 1 if a result could not be written."""
     with contextlib.suppress(OSError):
         _flush(sys.stdout)
     failure: OSError | None = getattr(sys.stdout, "failure", None)

@@ -14,7 +14,7 @@ from tmelink.control import ControlError
 
 
 class TopScreen(App[None]):
-    """A table of elements, or what one of them has to say; `look` asks the lab every `interval` seconds."""
+    """A table of elements, or one element's details; `look` asks the lab every `interval` seconds."""
 
     CSS = "#head { height: 1; background: $boost; } #one { display: none; }"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -22,20 +22,23 @@ EPILOG = labs.epilog(
     ("tmelink web lab --listen 0.0.0.0:8080 --token", "for others, who need the address that is printed"),
     (
         "tmelink web lab --listen 0.0.0.0:8443 --cert web.crt --key web.key --ca amy.crt",
-        "with TLS, for whoever has the key of that certificate, or of one that it has signed",
+        "use TLS, and let in only holders of that certificate's key, or of a key that it signed",
     ),
 )
 
 ADDRESS = ListenAddress("127.0.0.1", 8080)
 GRACE_SECONDS = 1
-"""For answers that are under way at the end; those that never end are cut off."""
+"""For answers in progress at the end; endless ones are cut off."""
 
 TOKEN_BYTES = 18
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     name = parser.add_argument(
-        "name", metavar="NAME", nargs="?", help="the lab's name, as 'tmelink ps' lists it (the only one)"
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="the lab's name, as 'tmelink ps' lists it (the only one that runs)",
     )
     completers.offer(name, completers.labs)
     labs.declare_all_hosts(parser)
@@ -52,7 +55,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         nargs="?",
         const="",
-        help="ask for this token, or for a new one; needed where other computers reach the page",
+        help="ask for this token, or for a new one; needed if other computers can reach the page",
     )
 
     tls = parser.add_argument_group("TLS")
@@ -62,8 +65,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--ca",
         metavar="FILE",
         type=Path,
-        help="certificates in PEM: the page is for browsers that have the key of one of them, or of one that "
-        "it has signed",
+        help="certificates in PEM: let in only browsers with the key of one of them, "
+        "or of a certificate that one has signed",
     )
 
 
@@ -114,10 +117,10 @@ def _check(options: argparse.Namespace, address: ListenAddress) -> None:
         raise TmelinkError("--ca needs TLS: add --cert and --key, which 'tmelink keygen web' makes")
     for file in (options.cert, options.key, options.ca):
         if file is not None and not os.access(file, os.R_OK):
-            raise TmelinkError(f"{file} is missing, or not to be read")
+            raise TmelinkError(f"{file} is missing or unreadable")
     if options.token is None and options.ca is None and address.host not in ("localhost", "127.0.0.1", "::1"):
         raise TmelinkError(
-            f"--listen {address}: other computers reach that, so add --token, or --ca with TLS"
+            f"--listen {address}: other computers can reach this address, so add --token, or --ca with TLS"
         )
 
 

@@ -22,10 +22,10 @@ from tmelink.machine import CheckedMachine, load
 METHODS = Methods()
 
 SWITCH_SECONDS = 0.000_5
-"""How long a thread that reads a file may keep the interpreter while traffic waits."""
+"""How long a thread that reads a file may hold the interpreter while traffic waits."""
 
 SHOWN = 5
-"""Changes that the event of a change has in words; all of them are in its data."""
+"""The most changes that an event describes in words; its data has all of them."""
 
 
 @METHODS.request("apply")
@@ -93,7 +93,7 @@ async def execute(control: Control, *, text: str, directory: str = "/") -> Json:
 
 
 async def _carry_out(commands: Iterable[live.LiveCommand]) -> tuple[list[str], bool]:
-    """What commands print, and whether one of them was interrupted, which ends them all."""
+    """What commands print, and whether one was interrupted, which ends all of them."""
     output: list[str] = []
     try:
         for command in commands:
@@ -126,7 +126,7 @@ def _edited(control: Control, machine: CheckedMachine, script: live.LiveScript) 
 
 
 async def _difference(control: Control, reload: Callable[[], CheckedMachine]) -> Difference:
-    """What a machine that is read now has different; nothing is changed yet."""
+    """What differs in a machine that is read now; nothing is changed yet."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:

@@ -44,7 +44,7 @@ class ControlError(TmelinkError):
 
 
 class NotRunning(ControlError):
-    """No lab of the name runs, or none at all."""
+    """No lab of that name is running, or no lab at all."""
 
 
 def connect(name: str | None = None, *, timeout: float | None = TIMEOUT) -> Client:
@@ -139,11 +139,11 @@ class Client:
         if isinstance(message, Failure):
             raise ControlError(message.message, message.code, message.data)
         if not isinstance(message, Hello):
-            raise ControlError(f"lab '{self.lab.name}' does not greet as tmelink does")
+            raise ControlError(f"lab '{self.lab.name}' does not greet like tmelink")
         if message.protocol != VERSION:
             raise ControlError(
-                f"lab '{self.lab.name}' runs tmelink {message.version}, with version {message.protocol} of "
-                f"the control protocol, and this is version {VERSION}: restart the lab"
+                f"lab '{self.lab.name}' runs tmelink {message.version}, with version {message.protocol} "
+                f"of the control protocol, but this tmelink has version {VERSION}: restart the lab"
             )
         return message
 
@@ -169,7 +169,7 @@ class Client:
 
     @property
     def connected(self) -> bool:
-        """Whether the lab was there when it was last spoken with."""
+        """Whether the lab was there at the last contact."""
         return self._connected
 
     def call(self, method: str, /, *, wait: float | None = -1.0, **parameters: Any) -> Any:
@@ -185,7 +185,7 @@ class Client:
                 return _result(message)
 
     def call_interruptibly(self, method: str, /, **parameters: Any) -> Any:
-        """As `call`, for as long as it takes; Ctrl-C has the lab end it, and what it then says is the result.
+        """Like `call`, without a time limit; on Ctrl-C the lab ends the request, and its reply is the result.
 
         A second Ctrl-C waits for nothing.
         """
@@ -204,7 +204,7 @@ class Client:
                 return _result(message)
 
     def stream(self, method: str, /, **parameters: Any) -> Iterator[StreamItem]:
-        """The items of a stream, until it ends or the iterator is closed; nothing else is asked meanwhile."""
+        """The items of a stream, until it or the iterator ends; no other request may run meanwhile."""
         number = self._send(method, parameters)
         self._socket.settimeout(None)
         over = False
@@ -222,7 +222,7 @@ class Client:
                 self._end(number)
 
     def _end(self, number: int) -> None:
-        """Leave the connection fit for the next request."""
+        """Leave the connection ready for the next request."""
         try:
             self.call("cancel", request=number)
         except (ControlError, OSError):

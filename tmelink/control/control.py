@@ -26,7 +26,7 @@ from tmelink.tmesh.layout import Layout
 
 
 class Control:
-    """One lab and what is known of its run; `reload` reads its file again, and may take its time."""
+    """One lab and the state of its run; `reload` reads its file again, which may take a while."""
 
     def __init__(
         self, lab: Lab, name: str, file: str, host: str | None, reload: Callable[[], CheckedMachine]
@@ -60,7 +60,7 @@ class Control:
 
     @contextlib.asynccontextmanager
     async def serving(self, name_lock: NameLock, methods: Methods) -> AsyncIterator[None]:
-        """Listen on the name_lock's socket, and follow what happens; raises `OSError`."""
+        """Listen on the lab's socket, and follow what happens; raises `OSError`."""
         sampling = asyncio.create_task(self.rates.run())
         server = ControlServer(name_lock, methods, self)
         try:

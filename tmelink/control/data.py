@@ -20,7 +20,7 @@ _TEXTS = (IPv4Address, IPv6Address, IPv4Interface, IPv6Interface, IPv4Network, I
 
 
 def as_data(value: Any) -> Any:
-    """What JSON has for `value`; raises `TypeError` for a kind of value that no description holds."""
+    """`value` as JSON types; raises `TypeError` for any other kind of value."""
     kind: Any = type(value)
     if kind in _PLAIN:
         return value

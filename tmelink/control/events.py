@@ -25,10 +25,10 @@ class EventLog:
             follower(event)
 
     def since(self, time: float | None) -> list[Event]:
-        """Those that happened at `time` or later, in seconds since the epoch; None for all."""
+        """Events since `time`, in seconds since the epoch; None for all."""
         return [event for event in self._events if time is None or event.time >= time]
 
     def follow(self, follower: Callable[[Event], None]) -> Callable[[], None]:
-        """Call `follower` with each new event; what is returned ends that."""
+        """Call `follower` with each new event; call the returned function to stop."""
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)

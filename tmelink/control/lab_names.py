@@ -32,13 +32,13 @@ _NAME = re.compile(r"[A-Za-z0-9_@%+=.-]+")
 
 
 class NameTaken(TmelinkError):
-    """Another lab of the name runs."""
+    """Another lab of that name is running."""
 
     def __init__(self, name: str, pid: int | None) -> None:
         whose = f" (process {pid})" if pid is not None else ""
         super().__init__(
-            f"a lab named '{name}' is running already{whose}: stop it with 'tmelink stop {name}', or "
-            "give this one a name of its own with --name"
+            f"a lab named '{name}' is already running{whose}: stop it with 'tmelink stop {name}', "
+            "or name this one differently with --name"
         )
         self.pid = pid
 
@@ -55,7 +55,7 @@ class RunningLab:
 
 
 def directory() -> Path:
-    """Where this user's labs are; it need not exist."""
+    """The directory of this user's labs; it may not exist."""
     if chosen := os.environ.get("TMELINK_RUNTIME_DIR"):
         return Path(chosen)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -64,7 +64,7 @@ def directory() -> Path:
 
 
 def valid_name(text: str) -> str:
-    """A lab's name; `ValueError` for one that no file could have."""
+    """A lab's name; `ValueError` for one that cannot be a file name."""
     if not _NAME.fullmatch(text) or text.startswith(".") or len(text) > MAX_NAME:
         raise ValueError(
             f"{text!r} is not a valid name of a lab: up to {MAX_NAME} letters, digits and _ @ % + = . -"
@@ -212,7 +212,7 @@ def _locked(lock: Path) -> int | None:
 
 
 def _holder(lock: Path) -> RunningLab | None:
-    """Who holds the lock, where anybody does."""
+    """The process that holds the lock, if any."""
     for data in _held(lock):
         with contextlib.suppress(ValueError, TypeError):
             return RunningLab(**json.loads(data))

@@ -1,4 +1,4 @@
-"""Methods that end a lab or begin it anew: `stop`, `restart`."""
+"""Methods that end or restart a lab: `stop`, `restart`."""
 
 from __future__ import annotations
 

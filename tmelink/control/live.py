@@ -43,7 +43,7 @@ class LiveCommand(NamedTuple):
 
 
 def orders(text: str, directory: str, machine: CheckedMachine) -> list[LiveCommand] | None:
-    """The statements, where all of them only ask elements of a lab; None where they are a script."""
+    """The statements, if all of them only query elements of a lab; None for a script."""
     found: list[LiveCommand] = []
     for line in text.splitlines():
         words = _short(line, directory, machine)
@@ -66,7 +66,7 @@ def absolute(path: str, directory: str) -> str:
 
 
 class LiveScript:
-    """Statements to be run over a layout in `directory`; afterwards that is where they have ended.
+    """Statements to run over a layout in `directory`, which is then the directory where they ended.
 
     `printed_before` and `ordered_before` count what the layout held before of output and commands.
     """
@@ -143,7 +143,7 @@ def _short(line: str, directory: str, machine: CheckedMachine) -> list[str] | No
 
 
 def _words(line: str) -> list[str]:
-    """The words of one plain command, as far as they can be told without a parser."""
+    """The words of one plain command, as far as they are clear without a parser."""
     script = language.parse(Source(NAME, f"command {line}\n"))
     statements: Sequence[Statement] = script.statements
     if script.mistakes or len(statements) != 1 or not isinstance(statements[0], st.Command):

@@ -41,10 +41,10 @@ class RequestError(TmelinkError):
 
 
 class Sink(Protocol):
-    """Where a stream puts its items; never waits, and drops what the client is too slow for."""
+    """Takes a stream's items; never waits, and drops items if the client is too slow."""
 
     def put(self, value: Any) -> None:
-        """Send an item; JSON is made of it when the client can take it, so it must not change."""
+        """Send an item; it is encoded only when the client can receive it, so it must not change."""
 
     def end(self, result: Any = None) -> None:
         """The stream is over."""
@@ -96,7 +96,7 @@ class Method:
         return inspect.cleandoc(self.function.__doc__ or "").split("\n\n")[0]
 
     def checked(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The parameters, where they are as declared; raises `RequestError`."""
+        """The parameters, checked against their declarations; raises `RequestError`."""
         for name, value in given.items():
             parameter = self.parameters.get(name)
             if parameter is None:
@@ -123,7 +123,7 @@ class Methods:
         return lambda function: self._add(name, function, streams=False)
 
     def stream(self, name: str) -> Callable[[F], F]:
-        """Register a function that begins a stream, and returns what ends it."""
+        """Register a function that begins a stream, and returns a function that ends it."""
         return lambda function: self._add(name, function, streams=True)
 
     def get(self, name: str) -> Method | None:
@@ -165,5 +165,5 @@ def _parameter(hint: Any, default: Any) -> Parameter:
 
 
 async def settled(value: Awaitable[Any] | Any) -> Any:
-    """What a request's function returned, awaited where it is to be."""
+    """What a request's function returned, awaited if necessary."""
     return await value if inspect.isawaitable(value) else value

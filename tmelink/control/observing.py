@@ -118,7 +118,7 @@ def _element(control: Control, path: str, element: Element, now: float) -> Json:
 
 
 def _first(port: Port) -> bool:
-    """Whether a connection is told at this of its two ports."""
+    """Whether a connection is listed at this of its two ports."""
     assert port.peer is not None
     return port is port.peer or id(port) < id(port.peer)
 

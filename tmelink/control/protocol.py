@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 1
-"""Of the protocol; a change that an older client would not understand makes it one more."""
+"""The protocol's version; it grows with a change that an older client would not understand."""
 
 MAX_LINE = 4 << 20
 """Bytes of a request; a machine file that is sent whole is a hundred times shorter."""
@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a request."""
+    """The result of a request."""
 
     id: Id
     result: Any
@@ -71,7 +71,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:
-    """One item of a stream; `dropped` counts those before it that the client was too slow for."""
+    """One item of a stream; `dropped` counts earlier ones that the client was too slow for."""
 
     id: Id
     value: Any
@@ -136,7 +136,7 @@ def read_request(line: bytes | None) -> Request | Failure:
     if message.get("jsonrpc") != "2.0":
         return Failure(identity, INVALID_REQUEST, 'a request has "jsonrpc": "2.0"')
     if known is not None and identity is None:
-        return Failure(None, INVALID_REQUEST, "an id is a whole number or a text")
+        return Failure(None, INVALID_REQUEST, "an id is an integer or a string")
     method = message.get("method")
     if not isinstance(method, str):
         return Failure(identity, INVALID_REQUEST, 'a request names its "method"')
@@ -203,7 +203,7 @@ def _parsed(line: bytes) -> dict[str, Any] | Failure:
     except (ValueError, RecursionError) as error:
         return Failure(None, PARSE_ERROR, f"the line is not JSON: {error}")
     if not isinstance(message, dict):
-        return Failure(None, INVALID_REQUEST, "a message is a JSON object, and each has a line of its own")
+        return Failure(None, INVALID_REQUEST, "each message is a JSON object on a line of its own")
     return message
 
 

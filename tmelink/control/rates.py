@@ -12,7 +12,7 @@ PERIOD = 5.0
 """Seconds between two samples; a rate is over one to two of these."""
 
 ELEMENTS_A_TURN = 32
-"""Elements sampled before the loop may see to traffic."""
+"""Elements sampled before the loop returns to traffic."""
 
 Key = tuple[str, int | str]
 """An element's name, and the index of a port or the name of counters."""
@@ -40,7 +40,7 @@ class Rates:
         self._newer: dict[Key, _Sample] = {}
 
     async def run(self) -> None:
-        """Take samples for ever."""
+        """Take samples forever."""
         while True:
             await self.sample()
             await asyncio.sleep(PERIOD)
@@ -60,7 +60,7 @@ class Rates:
         self._older, self._newer = self._newer or taken, taken
 
     def rate(self, key: Key, counters: Counters, now: float) -> TrafficRate | None:
-        """What counters have grown by each second; None before there is anything to compare with."""
+        """How much counters have grown per second; None before there are two samples."""
         sample = self._older.get(key)
         if sample is None or now <= sample.time or counters.frames < sample.frames:
             return None

@@ -43,22 +43,22 @@ from tmelink.control.protocol import (
 from tmelink.errors import MachineError, TmelinkError, UnknownElement
 
 MAX_CLIENTS = 128
-"""At once; a person has a handful of terminals, and a collector of metrics one."""
+"""The most clients at once; a person has a handful of terminals, and a metrics collector one."""
 
 MAX_REQUESTS = 32
 """The most open requests of one client, streams included."""
 
 QUEUE = 1000
-"""Items of a stream that wait for a client that does not read; the newest are dropped beyond."""
+"""The most items of a stream that wait for a slow client; beyond that, the newest are dropped."""
 
 BUFFER = 64 << 10
 """Bytes that wait in a client's transport before its queues do."""
 
 REQUESTS_A_TURN = 16
-"""Requests looked at before the loop may see to traffic."""
+"""Requests handled before the loop returns to traffic."""
 
 ITEMS_A_TURN = 64
-"""Items written before the loop may see to traffic."""
+"""Items written before the loop returns to traffic."""
 
 C = TypeVar("C")
 
@@ -66,7 +66,7 @@ log = logging.getLogger("tmelink.control")
 
 
 class ControlServer(Generic[C]):
-    """Serves `methods` on a name_lock's socket; `subject` is what each of them gets first."""
+    """Serves `methods` on a lab's socket; `subject` is the first argument of each method."""
 
     def __init__(self, name_lock: NameLock, methods: Methods, subject: C) -> None:
         self.name_lock = name_lock
@@ -152,7 +152,7 @@ class _Connection(asyncio.Protocol):
         self._carry_out_requests()
 
     def _carry_out_requests(self) -> None:
-        """Carry out what has come, as far as the client reads the replies, and a few at a time."""
+        """Carry out a few requests at a time, as long as the client reads the replies."""
         self._taking = False
         for _ in range(REQUESTS_A_TURN):
             if not (self._waiting and self._writable and self._transport is not None):
@@ -183,7 +183,7 @@ class _Connection(asyncio.Protocol):
                 raise RequestError(f"unknown method {request.method!r}; there are {known}", UNKNOWN_METHOD)
             parameters = method.checked(request.parameters)
             if request.id in self._running:
-                raise RequestError(f"request {request.id!r} is open already", INVALID_REQUEST)
+                raise RequestError(f"request {request.id!r} is already open", INVALID_REQUEST)
             if len(self._running) >= MAX_REQUESTS:
                 raise RequestError(f"more than {MAX_REQUESTS} requests are open", BUSY)
             if method.streams:
@@ -341,7 +341,7 @@ class _Stream:
 
 
 def failure(identity: Id | None, error: Exception) -> Failure:
-    """What a client is told of an exception; one that is not tmelink's own goes to the log as a fault."""
+    """The error that a client gets for an exception; an unexpected one is also logged as a fault."""
     if isinstance(error, RequestError):
         return Failure(identity, error.code, str(error), error.data)
     if isinstance(error, MachineError):

@@ -22,7 +22,7 @@ log = logging.getLogger("tmelink.run")
 
 
 class Service:
-    """What a lab owes to whoever started it."""
+    """What a lab reports to the process that started it."""
 
     def __init__(self, control: Control, manager: ServiceManager, pid_file: Path | None) -> None:
         self._control = control
@@ -76,7 +76,7 @@ class Service:
         try:
             done = await changing.apply(self._control)
         except TmelinkError as error:
-            log.error("the file is not applied: %s", error)
+            log.error("the file was not applied: %s", error)
         else:
             for change in done["changes"]:
                 log.info("applied: %s %s", change["kind"], change["what"])
@@ -108,7 +108,7 @@ class Service:
             self._manager.tell(f"STATUS={self._reported}")
 
     async def _feed(self, seconds: float) -> None:
-        """Tell the watchdog that the loop turns, twice as often as it wants to hear of it."""
+        """Tell the watchdog that the loop runs, twice as often as it requires."""
         while True:
             self._manager.tell("WATCHDOG=1")
             await asyncio.sleep(seconds / 2)

@@ -41,7 +41,7 @@ class Meeting:
 
 
 def without_via(words: Sequence[Word]) -> list[Word]:
-    """An end's words less `--via` and its arguments."""
+    """An end's words without `--via` and its arguments."""
     kept: list[Word] = []
     skipping = False
     for word in words:
@@ -85,9 +85,9 @@ class Meetings:
             yield Mistake(place, f"{words}: host {via.host} cannot be called", hint)
         if len(paths) == 1:
             hint = f"give its other end {words} too"
-            yield Mistake(place, f"{paths[0].lstrip('/')} is alone with {words}", hint)
+            yield Mistake(place, f"{paths[0].lstrip('/')} is the only link with {words}", hint)
         elif len(paths) > 2:
-            hint = f"give the two ends of each a name of their own, as in {OPTION} {via.host} one"
+            hint = f"give both ends of each link a name, as in {OPTION} {via.host} one"
             yield Mistake(place, f"{len(paths)} links have {words}", hint)
 
     def ports(self, host: str) -> Mapping[int, Collection[str]]:

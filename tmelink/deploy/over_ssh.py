@@ -49,7 +49,7 @@ class HostReply:
 
     @property
     def trouble(self) -> str:
-        """The last line of what it complained of."""
+        """The last line of its error output."""
         return self.errors.strip().rpartition("\n")[2]
 
 

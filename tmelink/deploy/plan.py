@@ -160,7 +160,7 @@ def _nowhere(machine: CheckedMachine) -> list[Mistake]:
         Mistake(
             machine.places[path],
             f"{path.lstrip('/')} is on no host, so every host would run it",
-            "put it into a host block",
+            "put it in a host block",
         )
         for path in machine.elements
         if path not in machine.homes

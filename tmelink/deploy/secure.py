@@ -1,4 +1,4 @@
-"""Puts roles, keys and fingerprints in the place of `--secure`, and finds links that nobody can call."""
+"""Replaces `--secure` with roles, keys and fingerprints, and finds links that nobody can call."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class SecureLinks:
         if own is None:
             self._complain(
                 place,
-                f"{element.name} is --secure and not on a host of the file",
-                "put it into 'host NAME address ADDRESS { … }'",
+                f"{element.name} is --secure, but not on a host of the file",
+                "put it in 'host NAME address ADDRESS { … }'",
             )
             return
         peers = topology.link_ends(element)
@@ -81,7 +81,7 @@ class SecureLinks:
         if not peers:
             self._complain(
                 place,
-                f"{element.name} is --secure, and its other end is not in the file",
+                f"{element.name} is --secure, but its other end is not in the file",
                 "check the addresses, ports and protocols of both ends",
             )
             return

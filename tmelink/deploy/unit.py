@@ -10,7 +10,7 @@ from pathlib import Path
 from tmelink.machine import CheckedMachine
 
 WATCHDOG_SECONDS = 30
-"""A loop that has not turned for so long is stuck."""
+"""A loop that has not run for this long is stuck."""
 
 _PROGRAMS = ("tmelink/qemu", "tmelink/process", "tmelink/passt")
 _NETWORK = ("tmelink/netns",)

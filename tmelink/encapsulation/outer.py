@@ -95,7 +95,7 @@ class Outer:
             return None
         quote = message.data
         if len(quote) < ip.IPV4_HEADER or bytes(quote[12:16]) != self.local:
-            raise ProtocolError("ICMP: error about nothing of ours")
+            raise ProtocolError("ICMP: error about an unknown packet")
         if bytes(quote[16:20]) not in remotes:
-            raise ProtocolError("ICMP: error about nothing of ours")
+            raise ProtocolError("ICMP: error about an unknown packet")
         return message.second or None

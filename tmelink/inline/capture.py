@@ -150,7 +150,7 @@ class _Stage:
         onward(burst)
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Keeps nothing."""
 
 
 def connection_name(port: Port) -> str:

@@ -131,7 +131,7 @@ class FilterStage:
             onward(burst.part(kept))
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Keeps nothing."""
 
 
 def set_filter(port: Port, words: Sequence[str]) -> None:

@@ -212,7 +212,7 @@ class _Reader:
 
     def _next(self, what: str) -> str:
         if self.at >= len(self.words):
-            raise WordError(len(self.words) - 1, f"'{self.words[-1]}' wants {what} after it")
+            raise WordError(len(self.words) - 1, f"'{self.words[-1]}' needs {what} after it")
         self.at += 1
         return self.words[self.at - 1]
 
@@ -289,7 +289,9 @@ class _Reader:
             to_good = 1 / length
             to_bad = to_good * share / (1 - share)
             if to_bad > 1:
-                raise self._wrong(f"bursts of {length} frames cannot come to so much loss; make them longer")
+                raise self._wrong(
+                    f"bursts of {length} frames cannot add up to so much loss; make them longer"
+                )
             return {"loss": GilbertElliott(to_bad, to_good) if share else None}
         correlation = self._maybe_percent() or 0.0
         return {"loss": Chance(share, correlation) if share else None}

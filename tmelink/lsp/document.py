@@ -149,7 +149,7 @@ class Document:
         old = posixpath.basename(word.text)
         for holder, name in element.names:
             if name == old and new in holder.entries and new != old:
-                raise TmelinkError(f"{new} exists already")
+                raise TmelinkError(f"{new} already exists")
         edits = []
         for each, named in self.uses:
             if named is element and posixpath.basename(each.text) == old:

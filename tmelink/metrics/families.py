@@ -20,7 +20,7 @@ from tmelink.frame import Counters
 from tmelink.inline.impairment import stage_of
 
 ELEMENTS_A_TURN = 32
-"""Elements looked at before the loop may see to traffic."""
+"""Elements read before the loop returns to traffic."""
 
 
 class Families:

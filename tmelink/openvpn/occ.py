@@ -28,7 +28,7 @@ LOAD_REPEATS: Final = 3
 ANSWER_SECONDS: Final = 1.0
 """At most one answer in this time without a key: 17 forged bytes must not buy a packet each."""
 MAX_WARNINGS: Final = 20
-"""Differences told of one options string; there are no more options in one than that."""
+"""The most differences reported for one options string; it has no more options than that."""
 NOT_COMPARED: Final = ("key-method", "keydir", "proto", "tls-auth", "tun-ipv6", "cipher", "ifconfig")
 """Options whose difference means nothing: OpenVPN 2.6 skips them too, except for ifconfig, which is here
 the business of another element."""

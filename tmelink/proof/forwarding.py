@@ -77,7 +77,7 @@ class ForwardingContext(Protocol):
 
 def taken(element: Element, port: Port | None, around: ForwardingContext) -> Forwarding:
     """An element with a host behind it, of which nothing else is known."""
-    return Forwarding("takes it for what is behind it", takes=True)
+    return Forwarding("accepts it for what is behind it", takes=True)
 
 
 def host(element: Host, port: Port | None, around: ForwardingContext) -> Forwarding:
@@ -101,7 +101,7 @@ def switch(element: Switch, port: Port | None, around: ForwardingContext) -> For
     if len(others) < 2:
         return Forwarding("a switch: to its only other connection", others)
     count = f"{len(others)} other connections"
-    return Forwarding(f"a switch: by MAC address, and to all {count} while it does not know where", others)
+    return Forwarding(f"a switch: by MAC address, and to all {count} until it knows where", others)
 
 
 def switched(element: Switch, come_in: Port | None, out: Port, vlan: int | None) -> int | str | None:
@@ -157,7 +157,7 @@ def vxlan(element: Vxlan, port: Port | None, around: ForwardingContext) -> Forwa
     """VXLAN gives it to its remotes."""
     if port is None or port is element.outer:
         return Forwarding("takes the frame out of its tunnel header", _ports(element.inner))
-    does = "puts its headers before it: to the remote with that MAC address, to all while it does not know"
+    does = "adds its headers: to the remote with that MAC address, to all until it knows"
     if element.outer is not None:
         return Forwarding(does, _ports(element.outer), crosses=True)
     exits: list[Egress] = [Ingress(other, None) for other in around.other_ends(element)]
@@ -171,11 +171,11 @@ def tunnel(element: PointToPointTunnel, port: Port | None, around: ForwardingCon
     if port is None or port is element.outer:
         return Forwarding("takes the packet out of its tunnel header", _ports(element.inner))
     if element.outer is not None:
-        return Forwarding("puts its headers before it", _ports(element.outer), crosses=True)
+        return Forwarding("adds its headers", _ports(element.outer), crosses=True)
     others = around.other_ends(element)
     towards = around.towards(element)
     exit_: Egress = Ingress(others[0], None) if others else Away(towards)
-    return Forwarding(f"puts its headers before it, towards {towards}", (exit_,), crosses=True)
+    return Forwarding(f"adds its headers, towards {towards}", (exit_,), crosses=True)
 
 
 def packet_tap(element: Bpf, port: Port | None, around: ForwardingContext) -> Forwarding:

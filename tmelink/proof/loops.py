@@ -202,8 +202,8 @@ def wires(topology: Topology) -> Iterator[Mistake]:
         yield Mistake(
             wire.place,
             f"{wire.what} closes a loop of the Ethernet: a broadcast circulates in it for ever",
-            "remove one connection of the loop, or give both the words 'mesh NAME'; switches here cut the "
-            "newest one",
+            "remove one connection of the loop, or give both the words 'mesh NAME'; "
+            "switches in this file cut the newest one",
         )
 
 

@@ -131,7 +131,7 @@ def _near_ends(topology: Topology) -> Iterator[Mistake]:
             if why is not None:
                 yield Mistake(
                     topology.place(link),
-                    f"{link.name} and {one.name} name each other's addresses and do not meet: {why}",
+                    f"{link.name} and {one.name} name each other's addresses but cannot meet: {why}",
                     f"see {topology.place(one)}",
                 )
         if end.address is not None:
@@ -145,7 +145,7 @@ def _keyless(topology: Topology) -> Iterator[Mistake]:
         if options.encryption.cipher and options.secret is None and options.tls is None:
             yield Mistake(
                 topology.place(link),
-                f"{link.name} has a --cipher and no key, so nothing is encrypted",
+                f"{link.name} has a --cipher but no key, so nothing is encrypted",
                 "add --secret FILE, or TLS (docs/secure-link.md)",
             )
         other = topology.pairs.get(link)

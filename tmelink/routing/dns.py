@@ -57,7 +57,7 @@ class Dns:
         return "; ".join(filter(None, (servers, search)))
 
     def environment(self) -> dict[str, str]:
-        """What scripts are told (openvpn(8) 2.7, "Environmental Variables")."""
+        """The environment of scripts (openvpn(8) 2.7, "Environmental Variables")."""
         told = {f"dns_search_domain_{at}": name for at, name in enumerate(self.search, 1)}
         for number, server in enumerate(self.servers, 1):
             before = f"dns_server_{number}_"

@@ -17,7 +17,7 @@ PRIORITIES = range(28_000, 30_000)
 """The priorities of rules: after those that administrators number by hand, before the main table (32766)."""
 
 TABLES = range(28_000, 30_000)
-"""The numbers of tables that are not given one; people choose theirs below 256."""
+"""The first number for tables without one; people choose theirs below 256."""
 
 LOOSE = "2"
 """rp_filter's loose mode: accept a packet if any interface has a route back (RFC 3704)."""
@@ -108,7 +108,7 @@ def _table(identity: Identity, facts: Facts, used: frozenset[int] | set[int]) ->
     if number in (0, 253, 254, 255):
         return None, f"policy-routing: table {text} belongs to the system; give another number"
     if number in used:
-        return None, f"policy-routing: table {text} has routes already; give another number"
+        return None, f"policy-routing: table {text} already has routes; give another number"
     return number, ""
 
 

@@ -117,7 +117,7 @@ WORDS: dict[type, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One change and its reason. `stands` marks what exists already: it is listed, not made."""
+    """One change and its reason. `stands` marks what already exists: it is listed, not made."""
 
     change: Change
     reason: str

@@ -239,7 +239,7 @@ class Ipv6(Node):
         """Learn the path MTU to the destination of one of our packets from a router's error."""
         quote = message.data
         if len(quote) < ip.IPV6_HEADER or bytes(quote[8:24]) not in self.addresses:
-            raise ProtocolError("ICMPv6: error about nothing of ours")
+            raise ProtocolError("ICMPv6: error about an unknown packet")
         mtu = max(MIN_MTU, message.first << 16 | message.second)
         if mtu < self.wire.mtu:
             destination = bytes(quote[24:40])

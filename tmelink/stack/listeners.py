@@ -1,4 +1,4 @@
-"""What hosts and routers say of multicast groups: IGMP (RFC 2236, RFC 3376) and MLD (RFC 2710, RFC 3810).
+"""Hosts and routers report multicast groups: IGMP (RFC 2236, RFC 3376) and MLD (RFC 2710, RFC 3810).
 
 For a switch that listens in: groups are MAC addresses, as frames have them. Builds nothing.
 """

@@ -258,7 +258,7 @@ class DirectLoop(asyncio.SelectorEventLoop):
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """As of asyncio."""
+        """As in asyncio."""
         self._direct.return_soon()
         return super().call_soon(callback, *args, context=context)
 
@@ -269,7 +269,7 @@ class DirectLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """As of asyncio."""
+        """As in asyncio."""
         self._direct.return_soon()
         return super().call_at(when, callback, *args, context=context)
 
@@ -287,7 +287,7 @@ class DirectLoop(asyncio.SelectorEventLoop):
         self._direct.busy = max(fixed) if fixed else None if wanted else 0.0
 
     def stop(self) -> None:
-        """As of asyncio."""
+        """As in asyncio."""
         self._direct.return_soon()
         super().stop()
 

@@ -90,7 +90,7 @@ def alone() -> Iterator[None]:
             if time.monotonic() > until:
                 raise LockedError(
                     f"another process has kept {folder}/lock for {LOCK_SECONDS:g} s; 'fuser {folder}/lock' "
-                    "tells which: end that one"
+                    "shows which: end that one"
                 )
             time.sleep(0.01)
         yield
@@ -245,9 +245,9 @@ def _read(lines: list[str]) -> tuple[str | None, list[Entry]]:
 
 def _unwritable(folder: Path, error: OSError) -> ElementError:
     return ElementError(
-        f"{folder} cannot be written ({error.strerror}): changes of the host are noted there, to be undone "
-        "also after a crash; make it writable, as with 'mount -t tmpfs tmpfs /run', or go without by "
-        "--no-journal"
+        f"{folder} cannot be written ({error.strerror}): tmelink notes its changes to the host "
+        "there, to undo them even after a crash; make it writable, as with "
+        "'mount -t tmpfs tmpfs /run', or use --no-journal"
     )
 
 

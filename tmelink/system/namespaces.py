@@ -108,7 +108,7 @@ def create(name: str) -> None:
             path.unlink(missing_ok=True)
         path.touch(mode=0o444, exist_ok=False)
     except FileExistsError:
-        raise ElementError(f"network namespace {name} exists already") from None
+        raise ElementError(f"network namespace {name} already exists") from None
     except OSError as error:
         raise _refused(f"creating the network namespace {name}", error) from error
     try:

@@ -36,7 +36,7 @@ def recover() -> None:
             with journal.alone():
                 recover_alone()
         except journal.LockedError as error:
-            journal.log.warning("what a killed run has left stays until the next start: %s", error)
+            journal.log.warning("what a killed run left behind stays until the next start: %s", error)
 
 
 def recover_alone() -> None:
@@ -59,7 +59,7 @@ def _undo_journal(path: Path, entries: list[Entry]) -> None:
             try:
                 back(ip, entry, None)
             except (ElementError, OSError, TypeError, ValueError, KeyError, IndexError) as error:
-                journal.log.warning("what a killed run has left stays: %s: %s", entry, error)
+                journal.log.warning("what a killed run left behind stays: %s: %s", entry, error)
 
 
 def back(ip: Any, entry: Entry, own: Journal | None) -> None:

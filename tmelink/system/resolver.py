@@ -56,7 +56,7 @@ def _inode(path: Path) -> int | None:
 
 
 class InterfaceNames:
-    """What the host's resolver was told of one interface."""
+    """The name servers of one interface, as the host's resolver has them."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -64,7 +64,7 @@ class InterfaceNames:
         self._journal: Journal | None = None
 
     async def set(self, dns: Dns) -> str:
-        """Tell it these name servers in place of those before; returns who was told.
+        """Replace the name servers; returns which resolver has them.
 
         Raises `ElementError` with the remedy.
         """
@@ -81,7 +81,7 @@ class InterfaceNames:
         return who
 
     async def reset(self) -> None:
-        """Take back what was told; raises `ElementError`."""
+        """Withdraw the name servers; raises `ElementError`."""
         who, self._manager = self._manager, None
         if who == "resolvectl":
             await _run(["resolvectl", "revert", self._device])
@@ -130,7 +130,7 @@ def _usable(dns: Dns, servers: list[DnsServer], wanted: str) -> DnsServer:
         return DnsServer()
     if not servers:
         raise ElementError(
-            f"every name server wants {wanted}, which the host's resolver does not do; {REMEDY}"
+            f"every name server needs {wanted}, which the host's resolver does not support; {REMEDY}"
         )
     return servers[0]
 

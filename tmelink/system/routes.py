@@ -113,7 +113,7 @@ class HostChanges:
                     if standing is not None and standing[0] == change:
                         self._again(ip, change)
                     elif not self._do(ip, change, standing) and self._is_inner(change):
-                        problems.append(f"the host has a route like '{change}' already, and that one stays")
+                        problems.append(f"the host already has a route like '{change}', and that one stays")
                 except ElementError as error:
                     refusal = refusals.is_refusal(error)
                     if isinstance(error, MissingCapability) or (strict and not refusal):

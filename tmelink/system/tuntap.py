@@ -170,7 +170,7 @@ def _explained(name: str | None, word: str, error: OSError) -> ElementError:
         )
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return ElementError(
-            f"{what}: this host has no {DEVICE}; 'modprobe tun' brings it, a container needs "
+            f"{what}: this host has no {DEVICE}; 'modprobe tun' creates it; a container needs "
             f"'--device {DEVICE}'"
         )
     if error.errno == errno.EBUSY:
@@ -181,7 +181,7 @@ def _explained(name: str | None, word: str, error: OSError) -> ElementError:
 def _beside(name: str, word: str) -> str:
     """What to write where an emulator has opened the interface itself."""
     if word == "tun":
-        return "Stop that one, or give another 'interface'"
+        return "Stop that program, or give another 'interface'"
     return (
         f"If that is an emulator, join its interface: write 'tme/host/bsd/bpf interface {name}' in place of "
         "the TAP, or give this TAP another 'interface' and put both into one bridge with 'bridge br0'"

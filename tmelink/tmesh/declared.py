@@ -35,7 +35,7 @@ class Join:
 
     @property
     def stands(self) -> bool:
-        """Whether nobody has pulled it, and both elements are still there: `rm` takes connections with it."""
+        """Whether it is still connected, and both elements still exist: `rm` takes connections with it."""
         return not self.pulled and all(element.names for element, _ in self.sides)
 
 

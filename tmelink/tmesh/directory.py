@@ -37,7 +37,7 @@ class Named:
 
 
 class Directory:
-    """Names of directories and things; `origin` is where a file made the directory, if one did."""
+    """Names of directories and elements; `origin` is where a file made the directory, if one did."""
 
     origin: Place | None = None
 
@@ -128,7 +128,7 @@ class Tree:
         """Where a new name goes; `PathError` where something has that name already."""
         holder, name, entry = self.look(path)
         if entry is not None or not name:
-            raise PathError(f"{path} exists already")
+            raise PathError(f"{path} already exists")
         return holder, name
 
     def mkdir(self, path: str) -> Directory:
@@ -174,7 +174,7 @@ class Tree:
             target, new_name = taken, name or (entry.name if isinstance(entry, Directory) else "")
             taken = target.entries.get(new_name)
         if taken is not None:
-            raise PathError(f"{target.join(new_name)} exists already")
+            raise PathError(f"{target.join(new_name)} already exists")
         if isinstance(entry, Directory):
             self._move_directory(old, entry, target, new_name)
         else:

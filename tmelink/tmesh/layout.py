@@ -1,4 +1,4 @@
-"""What machine files lay out: run the statements of a file, and of those it sources, over a tree of names.
+"""What machine files describe: run the statements of a file, and of those it sources, over a tree of names.
 
 The result is elements and connections by name, in order, none of them made yet; `tmelink.machine` makes them.
 Knows files, paths, blocks and hosts; knows no module and no element class. A mistake is reported and the
@@ -94,7 +94,7 @@ class Layout:
         self._script(self._parse(source), _File(folder, identity))
 
     def disconnect(self, element: Word, other: Word | None) -> None:
-        """Pull the connections of an element, or those to one other, as a running lab's user may."""
+        """Disconnect an element, or its connections to one other, as a running lab's user may."""
         first = self._element(element)
         second = None if other is None else self._element(other)
         if first is None or (other is not None and second is None):
@@ -239,7 +239,7 @@ class Layout:
             return
         if taken is not None or not last:
             first = f"the first is at {taken.name.place}" if isinstance(taken, Declared) else "a directory"
-            self.complain(name.place, f"{name} exists already", first)
+            self.complain(name.place, f"{name} already exists", first)
             return
         self.tree.link(holder, last, declared)
         self.elements.append(declared)
@@ -304,8 +304,8 @@ class Layout:
         if later is not None:
             self.complain(
                 word.place,
-                f"{word} is used before it is made",
-                f"it is made at {later}: move this below that line",
+                f"{word} is used before it is created",
+                f"it is created at {later}: move this below that line",
             )
             return
         hint = self.near(word.text, (path for path, known in self._known() if self._within_reach(known)))
@@ -340,7 +340,7 @@ class Layout:
     def _list(self, options: Word | None, path: Word | None) -> None:
         flags = options.text[1:] if options else ""
         if options and (unknown := set(flags) - set("alR")):
-            self.complain(options.place, f"ls has no option -{min(unknown)}", "it has -a, -l and -R")
+            self.complain(options.place, f"ls has no option -{min(unknown)}", "its options are -a, -l and -R")
             return
         entry: Directory | Named | None = self.tree.here
         if path is not None:
@@ -384,7 +384,9 @@ class Layout:
         here = self.tree.here
         if "/" in name.text or name.text in (".", ".."):
             self.complain(
-                name.place, f"{name} cannot name a machine", "its name is a directory's, with no '/'"
+                name.place,
+                f"{name} cannot name a machine",
+                "a machine is a directory, so its name has no '/'",
             )
             return Directory(here, name.text)
         taken = here.entries.get(name.text)
@@ -394,10 +396,10 @@ class Layout:
             return made
         if isinstance(taken, Directory):
             hint = f"the first is at {taken.origin}; 'cd {name}' goes back into it" if taken.origin else None
-            self.complain(name.place, f"{name} exists already", hint)
+            self.complain(name.place, f"{name} already exists", hint)
             return taken
         assert isinstance(taken, Declared)
-        self.complain(name.place, f"{name} exists already", f"the first is at {taken.name.place}")
+        self.complain(name.place, f"{name} already exists", f"the first is at {taken.name.place}")
         return Directory(here, name.text)
 
     def _host_block(self, block: st.HostBlock) -> None:

@@ -1,4 +1,4 @@
-"""What `ls` prints: a directory's entries, or one element, as statements that would create them."""
+"""The output of `ls`: a directory's entries, or one element, as statements that would create them."""
 
 from __future__ import annotations
 

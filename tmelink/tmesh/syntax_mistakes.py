@@ -38,7 +38,7 @@ def explain_character(character: str) -> tuple[str, str | None]:
     if character in "‐‑‒–—―−":
         return f"unexpected '{character}'", "options begin with two plain dashes, as --dev; was this pasted?"
     shown = f"'{character}'" if character.isprintable() else f"the character U+{ord(character):04X}"
-    return f"unexpected {shown}", "a word that holds it must stand in double quotes"
+    return f"unexpected {shown}", "put a word that contains it in double quotes"
 
 
 _OPERANDS = {
@@ -86,7 +86,7 @@ def explain(read: Sequence[Symbol], found: Symbol) -> tuple[str, str | None]:
     if found.kind == "OPTIONS" and last.kind in _OPERANDS:
         return f"'{text}' cannot be a name, since it begins with '-'", None
     if found.kind == "LBRACE":
-        return "a '{' stands here only to open a block", _BLOCKS
+        return "a '{' can only open a block here", _BLOCKS
     if first.kind in _OPERANDS and first.kind != "_CONNECT":
         command, operands = _OPERANDS[first.kind]
         return f"'{command}' takes {operands}, but {what}", None
@@ -96,9 +96,9 @@ def explain(read: Sequence[Symbol], found: Symbol) -> tuple[str, str | None]:
 def _explain_first(found: Symbol, text: str) -> tuple[str, str | None]:
     match found.kind:
         case "RBRACE":
-            return "this '}' ends no block", None
+            return "this '}' closes no block", None
         case "LBRACE":
-            return "a '{' stands here only to open a block", _BLOCKS
+            return "a '{' can only open a block here", _BLOCKS
         case "_COLON":
             return "expected a name before ':'", "NAME: MODULE"
         case "_AT":
@@ -127,12 +127,12 @@ def _explain_connection(
         return f"unexpected '{found.text}' among the arguments", "put it in double quotes"
     if "_AT" in kinds:
         if found.kind == "_AT":
-            return "'at' stands here twice", "a connection has two sides"
+            return "'at' appears here twice", "a connection has two sides"
         return f"expected ':' or the end of the command, but {what}", None
     if found.kind == "_COLON":
         hint = f"write '{name}: MODULE', or '{name} WORDS at OTHER: MODULE'"
         if re.fullmatch("[0-9A-Fa-f]{1,2}", last.text):
-            hint = "a MAC address before the colon of a creation stands in double quotes"
+            hint = "put a MAC address before the colon in double quotes"
         return "only a name may stand before ':'", hint
     near = suggestion(name, RESERVED - {"at"} | {"machine", "host"})
     if near is None and len(names) > 1 and "/" in names[1].text:

@@ -128,7 +128,7 @@ class HolePunch:
         if now < self._look_until:
             return f"through {hub}, while a direct path to {show(self.peer)} is tried"
         return (
-            f"through {hub}: nothing comes back from {show(self.peer)} directly, a NAT or firewall keeps it"
+            f"through {hub}: nothing comes back from {show(self.peer)} directly, a NAT or firewall blocks it"
         )
 
     def receive(self, data: Frame, where: InetAddress, now: float) -> list[StunDatagram]:

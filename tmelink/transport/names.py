@@ -61,7 +61,7 @@ async def lookup(host: str, port: int | None, family: int, kind: int) -> Found:
 def _ask(loop: asyncio.AbstractEventLoop, question: Question) -> asyncio.Future[Found]:
     """Ask in a thread that nobody waits for; the answer is also for those who ask the same meanwhile."""
     if len(_threads) >= MAX_THREADS:
-        raise OSError(errno.EAGAIN, f"{MAX_THREADS} names wait for an answer already")
+        raise OSError(errno.EAGAIN, f"{MAX_THREADS} names already wait for an answer")
     future: asyncio.Future[Found] = loop.create_future()
     # Nobody may be left to take an error.
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -84,7 +84,7 @@ def _ask(loop: asyncio.AbstractEventLoop, question: Question) -> asyncio.Future[
             found = socket.getaddrinfo(host, port, family, kind)
             _remember(question, found)
         except UnicodeError:
-            failure = OSError(errno.EINVAL, "no valid host name")
+            failure = OSError(errno.EINVAL, "not a valid host name")
         except OSError as error:
             failure = error
         finally:

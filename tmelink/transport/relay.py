@@ -79,7 +79,7 @@ class Relayed:
         for item in items:
             for bare, where in _unwrapped(item):
                 if where is None:
-                    self._received.drops["no relayed datagram"] += 1
+                    self._received.drops["not a relayed datagram"] += 1
                     continue
                 if where != sender and sender is not None and found:
                     self._receive(found, sender)

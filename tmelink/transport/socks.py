@@ -64,7 +64,7 @@ async def _greet(sock: socket.socket, login: SocksLogin | None) -> None:
     await send(sock, bytes([5, len(methods)]) + methods)
     version, method = await read_exactly(sock, 2)
     if version != 5:
-        raise HandshakeError(f"it speaks no SOCKS5: its answer begins with {version}")
+        raise HandshakeError(f"it does not speak SOCKS5: its answer begins with {version}")
     if method == _NONE_OF_THESE or method not in methods:
         raise HandshakeError("it needs a user and password" if login is None else "it allows no known login")
     if method == _PASSWORD and login is not None:
@@ -81,7 +81,7 @@ async def _request(sock: socket.socket, command: int, host: str, port: int) -> t
     await send(sock, bytes([5, command, 0]) + _encode(host, port))
     version, reply, _reserved, kind = await read_exactly(sock, 4)
     if version != 5:
-        raise HandshakeError(f"it speaks no SOCKS5: its answer begins with {version}")
+        raise HandshakeError(f"it does not speak SOCKS5: its answer begins with {version}")
     if reply != 0:
         raise HandshakeError(f"it refused: {_REFUSALS.get(reply, f'reason {reply}')}")
     if kind == _IPV4:

@@ -33,7 +33,7 @@ InetAddress = tuple[str, int]
 
 
 class StunKind(IntEnum):
-    """StunMessage types of the method Binding (section 5)."""
+    """Message types of the method Binding (section 5)."""
 
     REQUEST = 0x0001
     INDICATION = 0x0011
@@ -42,7 +42,7 @@ class StunKind(IntEnum):
 
 
 class StunAttribute(IntEnum):
-    """StunAttribute types (section 18.3 and RFC 8656, section 18)."""
+    """Attribute types (section 18.3 and RFC 8656, section 18)."""
 
     USERNAME = 0x0006
     ERROR_CODE = 0x0009

@@ -84,7 +84,7 @@ class ErrorQueue:
         self._sock = sock
 
     def read(self) -> list[Undelivered]:
-        """What was told since it was last read; empties the queue, and with it the socket's pending error."""
+        """The errors since the last read; empties the queue, and clears the socket's pending error."""
         found = []
         for _ in range(READS):
             try:
@@ -112,7 +112,7 @@ def _reason_of(data: bytes) -> str | None:
 
 
 def of(sock: socket.socket) -> ErrorQueue | None:
-    """The error queue of a UDP socket, which is told of errors from now on; None on other systems."""
+    """The error queue of a UDP socket, which receives errors from now on; None on other systems."""
     if sys.platform != "linux":
         return None
     try:

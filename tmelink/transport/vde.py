@@ -55,7 +55,7 @@ def parse(data: bytes) -> VdeRequest:
         raise ProtocolError("short request")
     magic, version, kind = _HEAD.unpack_from(data)
     if magic != MAGIC or version != VERSION:
-        raise ProtocolError("no request of VDE version 3")
+        raise ProtocolError("not a request of VDE version 3")
     if kind & 0xFF not in (NEW_CONTROL, NEW_PORT0):
         raise ProtocolError("unknown request")
     description = data[MIN_REQUEST:MAX_REQUEST].split(b"\0")[0].decode(errors="replace")
@@ -77,7 +77,7 @@ def path(data: bytes) -> str | bytes:
         raise ProtocolError("no address")
     family, rest = struct.unpack_from("=H", data)[0], data[2 : ADDRESS.size]
     if family != socket.AF_UNIX:
-        raise ProtocolError("no unix socket")
+        raise ProtocolError("not a unix socket")
     if rest[0] == 0:
         if not any(rest):
             raise ProtocolError("a unix socket without a name")
@@ -85,4 +85,4 @@ def path(data: bytes) -> str | bytes:
     try:
         return rest.split(b"\0")[0].decode()
     except UnicodeDecodeError:
-        raise ProtocolError("no path of a unix socket") from None
+        raise ProtocolError("not the path of a unix socket") from None

@@ -1,4 +1,4 @@
-"""What the page asks for: the lab's state as it goes on, captures, impairments, a file to apply.
+"""The page's requests: the lab's state as it goes on, captures, impairments, a file to apply.
 
 Each request is one of the control socket's. The socket's client is blocking, so that requests run in threads.
 """
@@ -32,7 +32,7 @@ from tmelink.web.guard import Guard
 STATIC = Path(__file__).parent / "static"
 
 PERIOD = 1.0
-"""Seconds between two looks at the lab for a page that is open."""
+"""Seconds between two updates of an open page."""
 
 EVENTS = 200
 """The most events that a page gets at first."""

@@ -1,4 +1,4 @@
-"""Who may ask, and what a browser may do with the answers: hosts, origins, the token, security headers.
+"""Who may send requests, and what a browser may do with answers: hosts, origins, token, security headers.
 
 A page of another site can make a browser send requests to this computer. Here they are refused before
 anything is done: by the name that they use for this computer (against DNS rebinding), by their origin, and by
@@ -72,10 +72,10 @@ class Guard:
         host = request.headers.get("host", "")
         anyone = self._token is None and not self._certified
         if anyone and urlsplit(f"//{host}").hostname not in LOOPBACK:
-            return _refused("this page is for this computer alone: use http://127.0.0.1 with its port")
+            return _refused("this page is only for this computer: use http://127.0.0.1 with its port")
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
-            return _refused("a page of another site may not ask")
+            return _refused("a page of another site may not send requests")
         if self._token is not None and not self._shows_token(
             request.headers, request.cookies.get(COOKIE, "")
         ):

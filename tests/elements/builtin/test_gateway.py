@@ -53,13 +53,13 @@ def test_between_two_gateways_it_is_the_ethernet_unless_a_word_says_otherwise() 
     [
         (
             "gw0 at sw0\nsw0 at gw0\n",
-            "gw0 has one side for Ethernet frames, inside, and that is connected already",
+            "gw0 has one side for Ethernet frames, inside, and that is already connected",
         ),
         (
             "tun0 at gw0\ntun1: tme/host/tun/tun\ntun1 at gw0\n",
-            "gw0 has one side for IP packets, outside, and that is connected already",
+            "gw0 has one side for IP packets, outside, and that is already connected",
         ),
-        ("gw0 upside at sw0\n", "gw0 has the sides inside and outside, and no 'upside'"),
+        ("gw0 upside at sw0\n", "gw0 has the sides inside and outside, but no 'upside'"),
         ("gw0 outside at sw0\n", "put a tmelink/gateway between them"),
     ],
 )

@@ -67,11 +67,11 @@ def test_each_vlan_learns_for_itself() -> None:
 @pytest.mark.parametrize(
     ("rules", "sent", "reason"),
     [
-        ("vlan access 10", tagged(frame(BROADCAST, 1), 10), "VLAN not here"),
-        ("vlan access 10", tagged(frame(BROADCAST, 1), 11), "VLAN not here"),
-        ("vlan trunk 10", tagged(frame(BROADCAST, 1), 11), "VLAN not here"),
-        ("vlan trunk 10", tagged(frame(BROADCAST, 1), 0), "VLAN not here"),
-        ("vlan trunk 10", frame(BROADCAST, 1), "no VLAN without a tag"),
+        ("vlan access 10", tagged(frame(BROADCAST, 1), 10), "VLAN not at this connection"),
+        ("vlan access 10", tagged(frame(BROADCAST, 1), 11), "VLAN not at this connection"),
+        ("vlan trunk 10", tagged(frame(BROADCAST, 1), 11), "VLAN not at this connection"),
+        ("vlan trunk 10", tagged(frame(BROADCAST, 1), 0), "VLAN not at this connection"),
+        ("vlan trunk 10", frame(BROADCAST, 1), "untagged on a trunk"),
     ],
 )
 def test_what_is_of_no_vlan_of_the_connection_is_counted(rules: str, sent: bytes, reason: str) -> None:
@@ -159,7 +159,7 @@ def test_isolated_connections_and_those_of_one_mesh_reach_the_others_and_not_eac
         assert bridge.taken() == [[], [], [frame(BROADCAST, 1)], [frame(BROADCAST, 1)]]
         bridge.ends[1].send(frame(BROADCAST, 2), frame(1, 2))
         assert bridge.taken() == [[], [], [frame(BROADCAST, 2)], [frame(BROADCAST, 2)]]
-        assert bridge.drops(1) == {"parted by the switch": 1}
+        assert bridge.drops(1) == {"separated by the switch": 1}
         bridge.ends[2].send(frame(1, 3))
         assert bridge.taken() == [[frame(1, 3)], [], [], []]
 
@@ -178,10 +178,10 @@ def test_pinned_stations_are_at_their_connection_alone_and_no_others_are_there()
     bridge = RuledBridge("macs 02:00:00:00:00:01,02:00:00:00:00:02", "", "")
     bridge.ends[0].send(frame(BROADCAST, 1), frame(BROADCAST, 3))
     assert bridge.taken()[1] == [frame(BROADCAST, 1)]
-    assert bridge.drops(0) == {"its station is not of those here": 1}
+    assert bridge.drops(0) == {"station not allowed here": 1}
     bridge.ends[1].send(frame(BROADCAST, 2), frame(BROADCAST, 4))
     assert bridge.taken()[2] == [frame(BROADCAST, 4)]
-    assert bridge.drops(1) == {"its station is pinned elsewhere": 1}
+    assert bridge.drops(1) == {"station pinned to another connection": 1}
     with pytest.raises(PortError, match="02:00:00:00:00:02 is at another connection of sw0 already"):
         bridge.switch.port(words("macs 02:00:00:00:00:02"))
 

@@ -390,7 +390,7 @@ def test_a_server_keeps_its_peer_when_another_one_connects(
             await machine.until(lambda: 4 in machine.numbers)
             async with running(second) as (_third,):
                 drops = server.endpoint.received.drops
-                await eventually(lambda: drops["a connection stands already"] > 0)
+                await eventually(lambda: drops["already connected"] > 0)
             other.send(frame(5))
             await machine.until(lambda: 5 in machine.numbers)
 
@@ -605,7 +605,7 @@ def test_who_is_no_plug_is_let_go(request_: bytes, tmp_path: Path) -> None:
                 visitor.connect(f"{tmp_path}/vde/ctl")
                 visitor.sendall(request_)
                 visitor.shutdown(socket.SHUT_WR)
-                await eventually(lambda: base.endpoint.received.drops["no plug's request"] == 1)
+                await eventually(lambda: base.endpoint.received.drops["not a plug's request"] == 1)
                 assert visitor.recv(1) == b""
             assert sorted(os.listdir(tmp_path / "vde")) == ["ctl"]
 
@@ -659,7 +659,7 @@ def test_a_plug_whose_socket_cannot_be_reached_is_named(
             async with running(base):
                 loop = asyncio.get_running_loop()
                 for name, why in (
-                    ("locked", "it is connected to another socket already"),
+                    ("locked", "it is already connected to another socket"),
                     ("absent", "No such file or directory"),
                 ):
                     with socket.socket(socket.AF_UNIX) as visitor:
@@ -669,8 +669,8 @@ def test_a_plug_whose_socket_cannot_be_reached_is_named(
                         await loop.sock_sendall(visitor, request.build())
                         # It is let go once it is counted.
                         assert await loop.sock_recv(visitor, 1) == b""
-                    told = f"the plug 'guest' is let go, since its socket {tmp_path}/{name} cannot be reached"
-                    assert caplog.messages[-1] == f"{told}: {why}"
+                    told = f"the plug 'guest' is disconnected, since its socket {tmp_path}/{name}"
+                    assert caplog.messages[-1] == f"{told} cannot be reached: {why}"
                 assert base.endpoint.received.drops == {"unreachable plug": 2}
 
     with caplog.at_level("WARNING", "tmelink"):

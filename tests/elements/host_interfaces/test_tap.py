@@ -82,11 +82,11 @@ def test_an_ipv4_address_has_its_netmask_and_broadcast(
     ("text", "expected"),
     [
         ("interfce", "test.conf:1:1: unknown argument 'interfce' (did you mean interface?)"),
-        ("netmask 255.0.0.0", "test.conf:1:1: 'netmask' needs 'inet ADDR' beside it"),
-        ("nat eth0", "test.conf:1:1: 'nat' needs 'inet ADDR' beside it"),
+        ("netmask 255.0.0.0", "test.conf:1:1: 'netmask' needs 'inet ADDR' too"),
+        ("nat eth0", "test.conf:1:1: 'nat' needs 'inet ADDR' too"),
         (
             "inet 10.0.0.1/8 netmask 255.0.0.0",
-            "test.conf:1:17: 'inet 10.0.0.1/8' has its prefix already; leave one of them out",
+            "test.conf:1:17: 'inet 10.0.0.1/8' already has a prefix; leave one of them out",
         ),
         ("inet 10.0.0.300", "test.conf:1:6: inet: '10.0.0.300' is not a valid IPv4 address"),
         ("offload maybe", "test.conf:1:9: offload: 'maybe' is not one of on, off"),
@@ -107,7 +107,10 @@ def test_mistakes_in_words_are_located(text: str, expected: str) -> None:
         ("", ["test.conf:1:1: missing option: --dev tap"]),
         ("tap0", ["test.conf:1:1: 'tap0' is not an option (options begin with --, as in --dev tap)"]),
         ("--dev tun0", ["test.conf:1:7: --dev: 'tun0' is a TUN, which carries no Ethernet"]),
-        ("--dev lan", ["test.conf:1:7: '--dev lan' does not say which kind it is (add --dev-type tap)"]),
+        (
+            "--dev lan",
+            ["test.conf:1:7: '--dev lan' does not say whether it is a TAP or a TUN (add --dev-type tap)"],
+        ),
         ("--dev tap --dev-type tun", ["test.conf:1:22: --dev-type: 'tun' carries no Ethernet"]),
         (
             "--dev tap --lladr x",
@@ -122,7 +125,7 @@ def test_mistakes_in_words_are_located(text: str, expected: str) -> None:
             "--dev tap --ifconfig-ipv6 fd00::1 fd00::2",
             ["test.conf:1:27: --ifconfig-ipv6: 'fd00::1' is not a valid IPv6"],
         ),
-        ("--dev tap --up route-up.sh", ["test.conf:1:11: '--up' is not taken: no script is run"]),
+        ("--dev tap --up route-up.sh", ["test.conf:1:11: '--up' is not accepted here: no script is run"]),
         ("--dev tap --dev tap1", ["test.conf:1:11: option '--dev' is given twice"]),
         ("--dev tap --dev-node /dev/tap", ["test.conf:1:22: --dev-node: '/dev/tap' is not"]),
         (

@@ -58,9 +58,9 @@ def test_openvpns_words_mean_the_same() -> None:
     [
         (
             "t: tme/host/tun/tun inet 10.8.0.1\n",
-            "<text>:1:21: 'inet 10.8.0.1' needs a network, as 10.8.0.1/24, or 'peer ADDR' beside it",
+            "<text>:1:21: 'inet 10.8.0.1' needs a network, as 10.8.0.1/24, or 'peer ADDR' too",
         ),
-        ("t: tme/host/tun/tun peer 10.8.0.1\n", "<text>:1:21: 'peer' needs 'inet ADDR' beside it"),
+        ("t: tme/host/tun/tun peer 10.8.0.1\n", "<text>:1:21: 'peer' needs 'inet ADDR' too"),
         (
             "t: tme/host/tun/tun inet 10.8.0.1/24 peer 10.8.0.2\n",
             "<text>:1:38: 'inet 10.8.0.1/24' names a network already; write 'inet 10.8.0.1'",

@@ -21,7 +21,7 @@ def test_a_file_is_given_once_for_each_change(tmp_path: Path, caplog: pytest.Log
     assert [changed(), changed()] == [b"another", b""]
     file.unlink()
     assert changed() == b""
-    assert "the list read before holds" in caplog.text
+    assert "the list read before remains valid" in caplog.text
 
 
 def test_a_block_does_not_change() -> None:

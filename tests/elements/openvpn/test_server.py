@@ -119,7 +119,7 @@ def test_clients_reach_each_other_only_if_they_may(together: bool) -> None:
         fabric.from_machine(port, Burst([frame(3)]))
         assert set(clients.got) == {0, 2}
         fabric.from_client(1, [frame(4)])
-        assert drops["frame of no client"] == 1
+        assert drops["frame before admission"] == 1
         await fabric.close()
 
     run(main)
@@ -215,7 +215,7 @@ def test_packets_go_where_their_address_is() -> None:
     machine, port = machine_at(fabric)
     fabric.join(0, "amy", Welcome(address=IPv4Address("10.8.0.2"), routes=(IPv4Network("10.9.0.0/24"),)))
     fabric.join(1, "bob", Welcome(address=IPv4Address("10.8.0.3"), routes=(IPv4Network("10.9.0.0/24"),)))
-    assert notes == ["client 'bob': 10.9.0.0/24 is another client's"]
+    assert notes == ["client 'bob': 10.9.0.0/24 belongs to another client"]
     to_bob, home = packet("10.8.0.2", "10.8.0.3"), packet("10.9.0.7", "10.8.0.1")
     forged, everybody = packet("10.8.0.3", "10.8.0.1"), packet("10.8.0.2", "224.0.0.1")
     fabric.from_client(0, [to_bob, home, forged, everybody, b"", b"\x45"])

@@ -82,7 +82,7 @@ def test_clients_of_one_vlan_reach_each_other_and_the_server_s_side_with_its_tag
         assert server.taken() == ({2: [frame(9)], 3: [frame(9)]}, [])
         server.client(0, frame(1, vlan=20))
         assert server.taken() == ({}, []), "a client does not choose its VLAN"
-        assert server.drops == {"VLAN not here": 1}
+        assert server.drops == {"VLAN not at this connection": 1}
         # Known stations, each in its VLAN.
         server.client(1, frame(2, 1))
         assert server.taken() == ({0: [frame(2, 1)]}, [])
@@ -141,7 +141,7 @@ def test_a_client_with_a_trunk_has_its_vlans_with_tags_and_no_others() -> None:
         assert server.taken() == ({}, [frame(1, vlan=10), frame(1, vlan=5)])
         server.client(1, frame(2), frame(2, vlan=10))
         assert server.taken() == ({}, [frame(2, vlan=10)])
-        assert server.drops["no VLAN without a tag"] == 1
+        assert server.drops["untagged on a trunk"] == 1
         server.own(frame(9, 1, vlan=5), frame(9, 1, vlan=10))
         assert server.taken() == ({0: [frame(9, 1), frame(9, 1, vlan=10)]}, [])
         await server.bridge.close()

@@ -98,9 +98,9 @@ def test_what_it_does_not_go_with_is_told() -> None:
         name = other.split()[0]
         message = f"--super-frames over UDP and --{name} exclude each other"
         assert (message, f"leave out --{name}") in mistakes(f"--remote 192.0.2.1 {WHOLE} --{other}")
-    paced = "--super-frames and --shaper exclude each other: a pace is kept frame by frame"
+    paced = "--super-frames and --shaper exclude each other: --shaper paces single frames"
     assert mistakes(f"--proto tcp-server --shaper 1000 {WHOLE}") == [(paced, None)]
-    many = "--super-frames is for a link between two peers; a server of many takes none"
+    many = "--super-frames is for a link between two peers, and not for a server"
     for words in ("--client --remote 192.0.2.1 --proto tcp-client", "--server 10.8.0.0 255.255.255.0"):
         assert many in dict(mistakes(f"{words} {WHOLE}"))
 

@@ -168,7 +168,7 @@ def test_a_router_outside_can_narrow_the_path() -> None:
         lab.outside.send(OUTER / ICMP())
 
     lab.run(main())
-    assert lab.drops == {"ICMP: error about nothing of ours": 2, "ICMP: not served": 1}
+    assert lab.drops == {"ICMP: error about an unknown packet": 2, "ICMP: not served": 1}
 
 
 def test_an_error_is_answered_by_none() -> None:
@@ -304,7 +304,7 @@ def test_a_packet_that_is_led_into_its_own_tunnel_is_dropped() -> None:
     lab = Lab("ipip")
     assert lab.out(IP(src="192.0.2.1", dst="192.0.2.2", proto=4) / INNER) == []
     assert lab.out(IP(ttl=0) / UDP()) == []
-    assert lab.drops == {"led into itself": 1, "time to live exceeded": 1}
+    assert lab.drops == {"routed into itself": 1, "time to live exceeded": 1}
 
 
 class Wire(Element):
@@ -352,9 +352,9 @@ def test_a_loop_at_run_time_ends() -> None:
             f"t0: tmelink/ipip {ENDS}\nt1: tmelink/ipip {ENDS}",
             "/t1 wants IP protocol 4 from 10.0.0.1 to 10.0.0.2, which /t0 has",
         ),
-        ("v: tmelink/vxlan vni 1", "a vxlan needs a remote ADDR, or several"),
+        ("v: tmelink/vxlan vni 1", "a vxlan needs one or more remote ADDR"),
         ("v: tmelink/vxlan vni 16777216 remote 10.0.0.1", "out of range"),
-        ('v: tmelink/vxlan vni 1 remote 10.0.0.1 remote "fd00::1"', "all ends must be of one IP version"),
+        ('v: tmelink/vxlan vni 1 remote 10.0.0.1 remote "fd00::1"', "all ends must use the same IP version"),
         (
             "v: tmelink/vxlan vni 1 remote 10.0.0.1\nt: tme/host/tun/tun\nv outer at t",
             "v needs 'local ADDR', an IPv4 address, to use a connection",

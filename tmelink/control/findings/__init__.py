@@ -28,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is looked at; `running` tells open elements from those of a file."""
+    """What is examined; `running` distinguishes open elements from those of a file."""
 
     machine: CheckedMachine
     running: bool
@@ -39,7 +39,7 @@ class Subject:
         return [link for link in links if not (self.running and link.up)]
 
     def drops(self, element: Element) -> dict[str, int]:
-        """What an element has dropped, by reason, whichever of its counters has it."""
+        """What an element has dropped, by reason, over all its counters."""
         found: dict[str, int] = {}
         counters = [*element.counters().values(), *(port.sent for port in element.ports)]
         for each in counters:

@@ -57,7 +57,7 @@ async def privileges(subject: Subject) -> AsyncIterator[Finding]:
     for element, reason in _failed(subject):
         if "CAP_" in reason or "privilege" in reason or "not permitted" in reason:
             remedy = "run as root, or see docs/privileges.md for what to give instead"
-            yield Finding("privileges", element.name, "the element may not do this", reason, remedy, 95)
+            yield Finding("privileges", element.name, "the element lacks the privilege", reason, remedy, 95)
 
 
 @check
@@ -142,7 +142,7 @@ async def reverse_path_filter(subject: Subject) -> AsyncIterator[Finding]:
         return
     for name in _strict_interfaces():
         setting = f"net.ipv4.conf.{name}.rp_filter"
-        remedy = f"'sysctl {setting}=2' where the two directions take different interfaces"
+        remedy = f"'sysctl {setting}=2' if the two directions take different interfaces"
         yield Finding("rp_filter", "", "strict reverse path filtering is on", f"{setting} = 1", remedy, 10)
 
 
@@ -172,7 +172,7 @@ def _dropping_chains() -> list[str]:
 
 
 def _in_use(protocol: str, address: str, port: int) -> str:
-    """Why a port cannot be bound; empty where it can, or fails for another reason."""
+    """Why a port cannot be bound; empty if it can, or if binding fails for another reason."""
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as sock:
         if kind == socket.SOCK_STREAM:

@@ -35,14 +35,14 @@ BY_REASON = {
     "too short": ("ciphers or framing differ", 60),
     "too long for the path": ("MTU too large", 60),
 }
-"""The kind of finding that drops of a reason are, and how likely they are the cause."""
+"""The kind of finding for drops with a reason, and how likely they are the cause."""
 
 CLOCK_WORDS = ("expired", "not valid yet", "not yet valid")
 
 
 @check
 async def told_by_drops(subject: Subject) -> AsyncIterator[Finding]:
-    """What the network, or the key, says of a link's packets."""
+    """What the network or the key reports about a link's packets."""
     for link in subject.links():
         for reason, count in subject.drops(link).items():
             if reason in BY_REASON and count:
@@ -69,13 +69,13 @@ async def certificate_times(subject: Subject) -> AsyncIterator[Finding]:
         own = await asyncio.to_thread(_own_certificate, link)
         evidence = own or (link.failure if any(words in link.failure for words in CLOCK_WORDS) else "")
         if evidence:
-            text = "a certificate is not valid now, by the clock of one end"
+            text = "by one end's clock, a certificate is not valid now"
             remedy = "set both computers' clocks (date, timedatectl), or renew the certificate"
             yield Finding("clock skew", link.name, text, evidence, remedy, 90)
 
 
 def _own_certificate(link: Link) -> str:
-    """Why this end's certificate is not valid now; empty where it is, or cannot be read."""
+    """Why this end's certificate is not valid now; empty if it is valid, or cannot be read."""
     tls = link.arguments.tls
     if tls is None or tls.cert is None:
         return ""
@@ -102,7 +102,7 @@ async def too_large_for_the_path(subject: Subject) -> AsyncIterator[Finding]:
             takes, arrives = found
             evidence = f"packets of {arrives} bytes arrive at the peer, packets of {takes} do not"
             remedy = f"give both ends --tun-mtu {arrives}, or --fragment {arrives - arrives % 100} --mssfix"
-            text = "the path swallows the link's largest packets, and says nothing"
+            text = "the path silently drops the link's largest packets"
             yield Finding("MTU too large", link.name, text, evidence, remedy, 90)
 
 
@@ -124,7 +124,7 @@ async def name_does_not_resolve(subject: Subject) -> AsyncIterator[Finding]:
 
 @check
 async def both_ends_wait(subject: Subject) -> AsyncIterator[Finding]:
-    """An end that waits to be called, which does nothing where the other end waits too."""
+    """An end that waits to be called; if the other end waits too, nothing happens."""
     for link in subject.links():
         options = link.arguments
         waits = not options.remotes or (options.tls is not None and options.tls.role == "server")
@@ -146,10 +146,12 @@ async def nothing_heard(subject: Subject) -> AsyncIterator[Finding]:
         sent, received = link.counters()["wire sent"], link.counters()["wire received"]
         if not received.frames and not any(reason in BY_REASON for reason in sent.drops):
             evidence = f"{sent.frames} datagrams sent, none received"
-            remedy = "start the other end; allow the port in both firewalls, and in a router before it"
+            remedy = (
+                "start the other end; allow the port in both firewalls, and forward it in a router before it"
+            )
             if link.arguments.tls is not None:
                 remedy += (
-                    "; compare --tls-crypt and --tls-auth, since an end with another key answers nothing"
+                    "; compare --tls-crypt and --tls-auth, since an end with another key does not answer"
                 )
-            text = "nothing is heard from the peer, and nothing says why"
+            text = "the peer is silent, and nothing shows why"
             yield Finding("nothing heard", link.name, text, evidence, remedy, 70)

@@ -43,7 +43,7 @@ class AddressArguments:
         "ADDR/LEN",
         values.ipv6_interface,
         default=None,
-        help="its IPv6 address and network, beside the link-local address that it always has",
+        help="its IPv6 address and network, in addition to its link-local address",
     )
 
     def __post_init__(self) -> None:
@@ -121,7 +121,7 @@ class AddressedElement(Element, ABC):
             self._timer.arm(self._interface.deadline())
 
     def neighbours(self) -> Iterator[str]:
-        """Who it knows, one a line: address, MAC address, state, and age in seconds."""
+        """The neighbours that it knows, one per line: address, MAC address, state, and age in seconds."""
         if self._loop is None:
             raise ElementError(f"{self.name} is not open")
         now = self._loop.time()

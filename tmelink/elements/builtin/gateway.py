@@ -93,7 +93,7 @@ tunnel at gw0: tmelink/ipip local 192.168.0.1 remote 192.168.0.2
     def port(self, words: Sequence[Word] = ()) -> Port:
         """A side: the one that the word names, else one that is free and fits the other end."""
         if words and words[0].text not in SIDES:
-            raise PortError(f"{self.name} has the sides inside and outside, and no '{words[0]}'")
+            raise PortError(f"{self.name} has the sides inside and outside, but no '{words[0]}'")
         port = super().port(words[1:])
         self._settle(port, SIDES[words[0].text] if words else self._free(port))
         if words:
@@ -119,7 +119,7 @@ tunnel at gw0: tmelink/ipip local 192.168.0.1 remote 192.168.0.2
                 self.ports.remove(port)
             side = next(name for name, of in SIDES.items() if of == kind)
             carries = "IP packets" if kind == "ip" else "Ethernet frames"
-            raise PortError(f"{self.name} has one side for {carries}, {side}, and that is connected already")
+            raise PortError(f"{self.name} has one side for {carries}, {side}, and that is already connected")
         port.kind = kind
         port.sent.drops = self.router.wire.drops if kind == "ethernet" else self.router.tunnel.drops
 

@@ -14,16 +14,16 @@ from tmelink.frame import Frame
 from tmelink.stack import listeners
 
 MEMBER_SECONDS: Final = 260.0
-"""How long a host's word holds: two queries of 125 s, and 10 s for the answer (RFC 3376, section 8.4)."""
+"""How long a host's report holds: two queries of 125 s, and 10 s for the answer (RFC 3376, section 8.4)."""
 
 ROUTER_SECONDS: Final = 255.0
 """How long a router is known by its query (RFC 3376, section 8.5)."""
 
 LAST_SECONDS: Final = 3.0
-"""How long others have to say that they still want what one has left: two questions of a second each."""
+"""How long others may take to say that they still want a group that one has left: two questions, 1 s each."""
 
 MOST_GROUPS: Final = 1024
-"""Groups that are known at once; of further ones frames go everywhere."""
+"""The most groups that are known at once; frames of further groups go everywhere."""
 
 _V4: Final = b"\x01\x00\x5e"
 _V6: Final = b"\x33\x33"

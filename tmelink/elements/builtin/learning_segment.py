@@ -98,7 +98,7 @@ class LearningSegment(SharedSegment):
         for mac in rules.macs:
             holder = self._pinned.setdefault(mac, port)
             if holder is not port:
-                raise PortError(f"{ethernet.text(mac)} is at another connection of {self.name} already")
+                raise PortError(f"{ethernet.text(mac)} is already at another connection of {self.name}")
         self._rules[port] = rules
         self._paths.clear()
         self._has_vlans = self._has_vlans or rules.vlan
@@ -141,9 +141,9 @@ class LearningSegment(SharedSegment):
         rules = self.rules_of(port)
         holder = self._pinned.get(source[:6])
         if holder is not None and holder is not port:
-            return "its station is pinned elsewhere"
+            return "station pinned to another connection"
         if rules.macs and holder is None:
-            return "its station is not of those here"
+            return "station not allowed here"
         had = self._limited.get(port)
         if (
             had is not None

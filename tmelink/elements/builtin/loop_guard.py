@@ -18,7 +18,7 @@ from tmelink.elements.builtin.loop_watch import behind
 from tmelink.frame import Frame
 
 SOON = 0.1
-"""Seconds after which a connection that came up is probed."""
+"""Seconds between a connection coming up and its first probe."""
 
 
 class LoopGuard:
@@ -133,7 +133,7 @@ class LoopGuard:
 
     def _whole(self, port: Port) -> None:
         self.cut.discard(port)
-        self._switch.log.info("%s is whole again: the loop is gone", behind(port))
+        self._switch.log.info("%s is connected again: the loop is gone", behind(port))
         self._switch.happened("loop", f"{behind(port)} is whole again", port=port.index)
 
     def _port(self, number: int) -> Port:
@@ -146,7 +146,9 @@ class LoopGuard:
             return
         self.cut.add(ports[newest])
         one, two = behind(ports[other]), behind(ports[newest])
-        self._text = f"the connections form a loop between {one} and {two}: {two} is cut while that lasts"
+        self._text = (
+            f"the connections form a loop between {one} and {two}: {two} is cut until the loop is gone"
+        )
         self._switch.log.warning("%s", self._text)
         self._switch.happened("loop", self._text, cut=newest, other=other)
         self._relearn(self._up)

@@ -1,4 +1,4 @@
-"""Names what a switch cannot work with: loops of connections, and one MAC address at two places.
+"""Reports what a switch cannot work with: loops of connections, and one MAC address at two places.
 
 Both show in a station that is heard at one port and at another in turn. It knows ports and addresses, and not
 what the switch does with a frame. Nothing here costs anything while every station stays where it is.
@@ -17,7 +17,7 @@ MOVES: Final = 6
 twice."""
 
 WINDOW: Final = 60.0
-"""Seconds in which moves are counted, and in which each trouble is told once."""
+"""Seconds in which moves are counted, and in which each problem is logged once."""
 
 STATIONS: Final = 256
 """The most stations whose moves are counted; in a storm a few are enough to name it."""
@@ -90,5 +90,5 @@ class LoopWatch:
 
 
 def behind(port: Port) -> str:
-    """A port as a person knows it: by its number and what is connected there."""
+    """A port as users know it: by its number and what is connected there."""
     return f"port {port.index} ({port.peer.element.name if port.peer else 'disconnected'})"

@@ -1,4 +1,4 @@
-"""What the words beside a switch in a connection say: `le0 at sw0 vlan access 10 isolated`.
+"""The meaning of a connection's words after a switch's name: `le0 at sw0 vlan access 10 isolated`.
 
 A declaration, and the VLANs of a connection as sets of numbers (IEEE 802.1Q). Knows no frame.
 """
@@ -17,7 +17,7 @@ from tmelink.errors import PortError
 from tmelink.source import Mistake, Place, Source, Word
 
 DEFAULT_VLAN: Final = 1
-"""What frames without a tag belong to where a connection says nothing."""
+"""The VLAN of untagged frames if a connection does not say."""
 
 
 class VlanMembers(NamedTuple):
@@ -31,7 +31,7 @@ class VlanMembers(NamedTuple):
 
 
 EVERY_VLAN: Final = VlanMembers(frozenset(range(1, values.HIGHEST_VLAN + 1)) - {DEFAULT_VLAN}, DEFAULT_VLAN)
-"""Of a connection that says nothing, at a switch where another one names VLANs."""
+"""The VLANs of a connection without the word, at a switch where another connection has it."""
 
 
 def macs_list(word: str) -> frozenset[bytes]:
@@ -65,13 +65,11 @@ class PortRules:
         default=frozenset(),
         help="exactly these stations are on this connection",
     )
-    mac_limit: int | None = keyword(
-        "NUMBER", values.integer(1, 8192), default=None, help="the largest number of stations"
-    )
+    mac_limit: int | None = keyword("NUMBER", values.integer(1, 8192), default=None, help="the most stations")
     storm: int | None = keyword(
         "FRAMES", values.integer(0, 10_000_000), default=None,
-        help="how many broadcast, multicast and unknown frames per second are "
-        "accepted from here; 0 for any number",
+        help=""
+        "the most broadcast, multicast and unknown frames accepted from here per second; 0 for no limit",
     )  # fmt: skip
     pad: bool = flag(help="shorter frames are padded to 60 bytes here")
     fcs: bool = flag(

@@ -1,4 +1,4 @@
-"""The largest packet that fits everybody on an Ethernet but the one who asks.
+"""The largest packet that fits everybody on an Ethernet except the one who asks.
 
 Each connection of a switch is asked once, however many ask, and those that do not say are taken for machines
 on an Ethernet.

@@ -1,4 +1,4 @@
-"""The size of packets on an Ethernet that several connections share, told to all of them when it changes."""
+"""The packet size on an Ethernet that several connections share; all of them learn of a change."""
 
 from __future__ import annotations
 

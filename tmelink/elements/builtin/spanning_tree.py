@@ -143,7 +143,7 @@ class SpanningTree:
         self._settle()
 
     def heard(self, number: int, message: Bpdu | ChangeNotice) -> None:
-        """A bridge has spoken at a port."""
+        """A bridge's message arrived at a port."""
         port = self.ports.get(number)
         if port is None:
             return

@@ -339,7 +339,7 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
             if station.port is port:
                 return ()
             if (self._rules or self._cut) and not self._may_pass(port, station.port, destination[6:]):
-                port.drop("parted by the switch", heads.count((destination, source)))
+                port.drop("separated by the switch", heads.count((destination, source)))
                 return ()
             return (station.port,)
         if destination[:5] == ethernet.RESERVED[:5] and destination[5] < 16 and not self._transparent:
@@ -395,8 +395,8 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
         port.drop("storm", count)
         if limit.warns(now):
             self.log.warning(
-                "a storm at %s: more than %d broadcast, multicast or unknown frames a second are dropped; "
-                "'storm FRAMES' beside the switch sets how many",
+                "a storm at %s: more than %d broadcast, multicast or unknown "
+                "frames a second are dropped; 'storm FRAMES' after the switch's name sets the limit",
                 behind(port),
                 limit.rate,
             )
@@ -465,7 +465,7 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
 
     def _groups_text(self) -> str:
         if self._groups is None or self._loop is None:
-            raise ElementError(f"{self.name} does not listen for groups: write 'snoop' behind tmelink/switch")
+            raise ElementError(f"{self.name} does not snoop: write 'snoop' after tmelink/switch")
         return "\n".join(
             f"{ethernet.text(group[:MAC])}  {_vlan_text(group)}{', '.join(map(behind, ports))}"
             for group, ports in sorted(self._groups.groups(self._loop.time()).items())
@@ -473,7 +473,7 @@ lan at sw0 vlan trunk 10,20: tme/host/bsd/bpf interface eth0
 
     def _tree_text(self) -> str:
         if self._tree is None:
-            raise ElementError(f"{self.name} is in no spanning tree: write 'rstp' behind tmelink/switch")
+            raise ElementError(f"{self.name} is not in a spanning tree: write 'rstp' after tmelink/switch")
         roles = [f"{behind(port)}  {role}" for port in self.ports if (role := self._tree.role(port))]
         return "\n".join([self._tree.state(), *roles])
 

@@ -1,4 +1,4 @@
-"""What is written behind `tmelink/switch` in a machine file."""
+"""The arguments of `tmelink/switch` in a machine file."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class SwitchArguments:
         help="with rstp: half the time before a connection forwards, if its neighbour does not agree",
     )
     snoop: bool = flag(
-        help="send multicast frames only where hosts asked for their group, while a router asks who wants "
-        "any (IGMP and MLD snooping)"
+        help="send multicast frames only to hosts that joined their group, while a router asks for members "
+        "(IGMP and MLD snooping)"
     )
     loop_probe: float = keyword(
         "SECONDS",
@@ -55,4 +55,4 @@ class SwitchArguments:
             raise ArgumentError("priority", "a bridge's priority is a multiple of 4096")
         if not self.rstp and (self.priority, self.forward_delay) != (32768, 15):
             name = "priority" if self.priority != 32768 else "forward-delay"
-            raise ArgumentError(name, f"'{name}' is of the spanning tree, and needs 'rstp' beside it")
+            raise ArgumentError(name, f"'{name}' belongs to the spanning tree, and needs 'rstp' too")

@@ -1,4 +1,4 @@
-"""What a switch says of itself: its stations, and what keeps it from knowing where they are."""
+"""A switch's details: its stations, and what keeps it from knowing where they are."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class TreeGuard:
         self.connections_changed()
 
     def close(self) -> None:
-        """Say nothing more."""
+        """Stop sending."""
         if self._timer is not None:
             self._timer.cancel()
         self._loop = self._timer = None
@@ -96,7 +96,7 @@ class TreeGuard:
         return burst.part(others)
 
     def state(self) -> str:
-        """The root and how far it is, in words."""
+        """The root and the distance to it, in words."""
         tree = self._tree
         root = f"{tree.root.root >> 48} {ethernet.text((tree.root.root & (1 << 48) - 1).to_bytes(6, 'big'))}"
         where = self._ports.get(tree.root_port)

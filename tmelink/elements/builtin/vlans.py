@@ -26,7 +26,7 @@ MOST_LABELS: Final = 512
 
 
 class VlanBurst(NamedTuple):
-    """Frames of one VLAN, which all have its tag or all have not."""
+    """Frames of one VLAN, either all with its tag or all without."""
 
     vlan: int
     tagged: bool
@@ -53,7 +53,7 @@ def by_vlan(port: Port, members: VlanMembers, burst: Burst) -> Iterator[VlanBurs
         number = control & _NUMBER
         if not kind:
             if untagged is None:
-                port.drop("no VLAN without a tag", len(indexes))
+                port.drop("untagged on a trunk", len(indexes))
                 continue
             yield VlanBurst(untagged, False, burst if len(indexes) == len(frames) else burst.part(indexes))
             continue
@@ -66,7 +66,7 @@ def by_vlan(port: Port, members: VlanMembers, burst: Burst) -> Iterator[VlanBurs
         elif number in tagged or (tagged and number == untagged):
             yield VlanBurst(number, True, burst if len(indexes) == len(frames) else burst.part(indexes))
         else:
-            port.drop("VLAN not here", len(indexes))
+            port.drop("VLAN not at this connection", len(indexes))
 
 
 class Tagger:

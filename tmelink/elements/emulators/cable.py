@@ -18,7 +18,7 @@ Items = Sequence[Frame | Run]
 
 
 def as_it_is(items: Items) -> Items:
-    """Frames are datagrams as they stand."""
+    """Each frame is one datagram."""
     return items
 
 
@@ -73,7 +73,7 @@ class Endpoint:
             self.carrier.pause(held)
 
     def _whole(self, items: Sequence[Frame | Run]) -> Sequence[Frame | Run]:
-        """The items without those that are too short for a frame, which are counted."""
+        """The items that are long enough for a frame; shorter ones are counted."""
         if min(map(_shortest, items), default=MIN_FRAME) >= MIN_FRAME:
             return items
         frames = pieces(items)

@@ -176,7 +176,7 @@ class GroupCarrier:
             self._endpoint.deliver(opened)
 
     def _strayed(self, items: list[Frame | Run], address: Address) -> None:
-        """Whether a datagram was sent to this socket instead of the group."""
+        """Whether a datagram was sent to this socket instead of to the group."""
         self._endpoint.received.drops["not to the group"] += frame.count(items)
 
 

@@ -23,7 +23,7 @@ from tmelink.transport.datagrams import Address, Datagrams
 from tmelink.transport.endpoints import Inet
 
 PASSIVE_SECONDS = 180.0
-"""A passive peer that has said nothing for so long is sent nothing."""
+"""After this long without a word from a passive peer, nothing is sent to it."""
 
 RESOLVE_SECONDS = 3600.0
 """Between two look-ups of a peer's name: houses have addresses that change."""
@@ -53,7 +53,7 @@ class HecnetPeer:
     decnet: bool = flag(help="DECnet passes")
     lat: bool = flag(help="LAT, MOP and the loopback protocol pass")
     ipx: bool = flag(help="IPX passes")
-    passive: bool = flag(help="send nothing unless it was heard within three minutes")
+    passive: bool = flag(help="send nothing unless it was heard in the last three minutes")
     header: bool = flag(help="put EtherIP's header before what is sent, as older bridges do")
 
     def __post_init__(self) -> None:
@@ -204,7 +204,7 @@ class _Peer:
         self._heard: float | None = None
 
     def send(self, items: Sequence[Frame | Run]) -> None:
-        """Send what this peer takes, while it is there."""
+        """Send what this peer accepts, while it is present."""
         frames = pieces(items)
         drops = self.endpoint.sent.drops
         silent = self._heard is None or monotonic() - self._heard > PASSIVE_SECONDS

@@ -66,7 +66,7 @@ dos at sw0: tmelink/ipxnet local 213 frame 802.3
     class Arguments:
         """This end, and the form of frames on the Ethernet."""
 
-        local: Inet = keyword("[ADDR:]PORT", endpoints.local, help="where clients connect (DOSBox has 213)")
+        local: Inet = keyword("[ADDR:]PORT", endpoints.local, help="where clients connect (DOSBox uses 213)")
         frame: str = keyword(
             "FORM", values.choice(*FORMS), default="ethernet-ii", help=f"on the Ethernet: {', '.join(FORMS)}"
         )

@@ -76,7 +76,7 @@ vm at sw0: tmelink/l2tpv3 local "127.0.0.1:1701" remote "127.0.0.1:1702" session
 
         def __post_init__(self) -> None:
             if bool(self.local.port) is not bool(self.remote.port):
-                raise ArgumentError("remote", "either both ends have a port, for UDP, or none has, for IP")
+                raise ArgumentError("remote", "either both ends have a port, for UDP, or neither has, for IP")
             if not endpoints.is_local(self.local):
                 raise ArgumentError(
                     "local", f"'{self.local.host}' is not a valid IP address of this computer"

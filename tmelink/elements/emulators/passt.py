@@ -69,7 +69,7 @@ outside at vm0: tmelink/passt
             help="let the machine reach this computer's loopback services at the gateway's address"
         )
         socket: UnixPath | None = keyword(
-            "PATH", endpoints.path, default=None, help="use the passt that runs at this socket"
+            "PATH", endpoints.path, default=None, help="use a passt that already runs at this socket"
         )
         binary: str = keyword("PROGRAM", values.text, default="passt", help="the program (passt)")
         extra: tuple[tuple[str, ...], ...] = keywords(
@@ -123,7 +123,7 @@ outside at vm0: tmelink/passt
         return self._supervisor.details()
 
     def capabilities(self) -> frozenset[str]:
-        """To connect to what another user has made, again and again."""
+        """To connect, repeatedly, to what another user has made."""
         more = frozenset(("CAP_DAC_OVERRIDE",)) if self.arguments.socket is not None else frozenset()
         return super().capabilities() | more
 
@@ -182,8 +182,8 @@ class _Running:
         lines = [line for line in self._child.tail if not line.startswith(_NOISE)]
         if any(_NO_ROUTE in line for line in lines):
             return (
-                f"{_NO_ROUTE}: passt takes its addresses from this computer's default route, and there is "
-                "none; it starts once there is"
+                f"{_NO_ROUTE}: passt takes its addresses from this computer's default route, "
+                "and there is none; passt starts once there is one"
             )
         return "; ".join(lines)
 

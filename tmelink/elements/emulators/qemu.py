@@ -192,7 +192,7 @@ vm0 model e1000 mac "52:54:00:77:00:02" at sw0
         given = self.arguments
         for file in filter(None, (given.kernel, given.initrd, *given.disk)):
             if not os.access(file, os.R_OK):
-                raise ElementError(f"{file} is missing, or not to be read")
+                raise ElementError(f"{file} is missing or unreadable")
         opened: list[socket.socket] = []
         try:
             with contextlib.ExitStack() as stack:

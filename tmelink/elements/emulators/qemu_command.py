@@ -40,10 +40,10 @@ class QemuNic:
     """A NIC's arguments in a machine file, on the machine's side of `at`."""
 
     model: str = keyword(
-        "MODEL", values.text, default="", help="the card, as QEMU names it; otherwise the machine's `model`"
+        "MODEL", values.text, default="", help="the card, as QEMU names it; by default the machine's `model`"
     )
     mac: bytes | None = keyword(
-        "MAC", values.unicast_mac, default=None, help="its MAC address; otherwise always the same one"
+        "MAC", values.unicast_mac, default=None, help="its MAC address; by default always the same one"
     )
     format: str = keyword(
         "stream|dgram", _format, default="stream", help="which of QEMU's netdevs carries its frames"
@@ -108,7 +108,7 @@ class Arguments:
                 raise ArgumentError(name, f"'{name}' is for a 'kernel', which is missing")
         if self.console not in (PTY, LOG) and "/" not in self.console:
             raise ArgumentError(
-                "console", f"'{self.console}' is neither pty nor log nor a path, which has a slash in it"
+                "console", f"'{self.console}' is neither pty nor log nor a path (a path contains a slash)"
             )
 
 

@@ -64,7 +64,9 @@ vm at sw0: tmelink/qemu/dgram local /tmp/tmelink0 remote /tmp/qemu1
                 return
             for name, other in (("local", "remote"), ("remote", "local")):
                 if getattr(self, name) is None:
-                    raise ArgumentError(other, f"missing argument: '{name}' with its place, or 'fd NUMBER'")
+                    raise ArgumentError(
+                        other, f"missing argument: '{name}' with an address or path, or 'fd NUMBER'"
+                    )
             if isinstance(self.local, UnixPath) is not isinstance(self.remote, UnixPath):
                 raise ArgumentError("remote", "'local' and 'remote' are both addresses, or both paths")
 
@@ -83,7 +85,7 @@ vm at sw0: tmelink/qemu/dgram local /tmp/tmelink0 remote /tmp/qemu1
         return [Claim("socket", (str(local),)) if fd is None else Claim("descriptor", (fd,))]
 
     def capabilities(self) -> frozenset[str]:
-        """To connect to what another user has made, again and again."""
+        """To connect, repeatedly, to what another user has made."""
         more = (
             frozenset(("CAP_DAC_OVERRIDE",)) if isinstance(self.arguments.remote, UnixPath) else frozenset()
         )

@@ -78,7 +78,7 @@ vm at sw0: tmelink/qemu/stream server /tmp/qemu0
         ]
 
     def capabilities(self) -> frozenset[str]:
-        """To connect to what another user has made, again and again."""
+        """To connect, repeatedly, to what another user has made."""
         more = frozenset(("CAP_DAC_OVERRIDE",)) if isinstance(self.arguments.where, UnixPath) else frozenset()
         return super().capabilities() | more
 

@@ -181,7 +181,7 @@ class StreamServer:
                 drops["not the remote"] += 1
                 sock.close()
             elif not await self._free():
-                drops["a connection stands already"] += 1
+                drops["already connected"] += 1
                 sock.close()
             else:
                 configure(sock)

@@ -137,7 +137,7 @@ class Supervisor:
             try:
                 self.running = await self._launch()
                 self.starts += 1
-                self._element.happened("process started", f"for the {self.starts}. time")
+                self._element.happened("process started", f"start {self.starts}")
             except (ElementError, OSError) as error:
                 if str(error) != self._last_end:
                     self._element.log.warning("%s; trying again in %g s, then less often", error, pause)

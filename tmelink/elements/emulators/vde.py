@@ -77,7 +77,7 @@ plugs at sw0: tmelink/vde listen /tmp/plugs.vde
         return [Claim("VDE directory", (self.arguments.path,))] if self.arguments.listen else []
 
     def capabilities(self) -> frozenset[str]:
-        """To connect to what another user has made, again and again."""
+        """To connect, repeatedly, to what another user has made."""
         more = frozenset(("CAP_DAC_OVERRIDE",)) if not self.arguments.listen else frozenset()
         return super().capabilities() | more
 

@@ -132,7 +132,7 @@ class VdeSocket:
                 self._log.warning("%s", error)
                 return
             except (OSError, TimeoutError, ProtocolError):
-                self._endpoint.received.drops["no plug's request"] += 1
+                self._endpoint.received.drops["not a plug's request"] += 1
                 return
             self._join(number, plug)
             who = f"port {number}" + (f": {request.description}" if request.description else "")
@@ -203,13 +203,13 @@ class UnreachablePlugError(ElementError):
         path = request.path
         # An abstract name is shown as ss(8) does.
         shown = path if isinstance(path, str) else "@" + path[1:].rstrip(b"\0").decode(errors="replace")
-        super().__init__(f"{who} is let go, since its socket {shown} cannot be reached: {why}")
+        super().__init__(f"{who} is disconnected, since its socket {shown} cannot be reached: {why}")
 
 
 _WHY = {
-    errno.EACCES: "this user may not write to it; give the plug a mode that lets it, as with "
+    errno.EACCES: "this user may not write to it; give the plug a mode that allows it, as with "
     "'vde_plug -m 666' or QEMU's 'mode=0666'",
-    errno.EPERM: "it is connected to another socket already",
+    errno.EPERM: "it is already connected to another socket",
 }
 
 

@@ -145,7 +145,7 @@ lan at sw0: tme/host/bsd/bpf interface eth0 filter "not tcp port 22"
                     await self._link_change()
         except TimeoutError:
             raise ElementError(
-                f"there is no interface {interface}, and none came within {APPEAR_SECONDS:.0f} s"
+                f"there is no interface {interface}, and none appeared within {APPEAR_SECONDS:.0f} s"
             ) from None
 
     async def _link_change(self) -> None:

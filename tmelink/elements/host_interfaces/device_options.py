@@ -57,7 +57,7 @@ def read(
                 near or f"it takes {', '.join(written(table))}",
             )
         elif known.refused is not None:
-            fail(option.place, f"'{option}' is not taken: {known.refused}")
+            fail(option.place, f"'{option}' is not accepted here: {known.refused}")
         elif not known.least <= len(parameters) <= len(known.parameters):
             fail(option.place, f"'{option}' takes {' '.join(known.parameters) or 'no parameter'}")
         elif name in given:
@@ -74,7 +74,11 @@ def read(
         fail(place, f"missing option: --dev {device}")
     elif not failures and given["dev"][1][0].text[:3] != device and "dev-type" not in given:
         word = given["dev"][1][0]
-        fail(word.place, f"'--dev {word}' does not say which kind it is", f"add --dev-type {device}")
+        fail(
+            word.place,
+            f"'--dev {word}' does not say whether it is a TAP or a TUN",
+            f"add --dev-type {device}",
+        )
     return None if failures else settings
 
 
@@ -143,7 +147,7 @@ MTU = DeviceOption(
 SCRIPT = DeviceOption(
     ("SCRIPT",),
     "",
-    refused="no script is run on behalf of a machine file; run it around tmelink instead",
+    refused="TAPs and TUNs run no scripts; run it around tmelink, or give it to the link",
 )
 
 

@@ -110,7 +110,7 @@ class HostNetwork:
         self._plan: Plan | None = None
         self._name_servers = NameServers(device, netns, log)
         self._new_device: bool | None = None
-        """Whether an interface that was made again vanishes with the process; None where none was."""
+        """Whether an interface that was created again vanishes with the process; None where none was."""
 
     async def open(self, tunnel: Tunnel | None) -> None:
         """Carry out the plan and watch for changes; raises `ElementError` with everything undone."""
@@ -163,7 +163,7 @@ class HostNetwork:
                 await self._name_servers.reset()
         except TimeoutError:
             self._log.warning(
-                "the name servers may stay: their reset was cut after %g s", LAST_SCRIPT_SECONDS
+                "the name servers may still be set: their reset was stopped after %g s", LAST_SCRIPT_SECONDS
             )
         await self._script("route-pre-down")
         await namespaces.run(self._changes.undo, self._netns)

@@ -51,7 +51,7 @@ class NameServers:
         try:
             await self._change(before, "dns-down")
         except ElementError as error:
-            self._log.warning("the name servers stay: %s", error)
+            self._log.warning("the name servers were not reset: %s", error)
 
     async def _change(self, tunnel: Tunnel, moment: str) -> str:
         """Set them or take them back; returns who did it."""
@@ -63,7 +63,7 @@ class NameServers:
             await self._names.reset()
             return ""
         if self._netns is not None or not resolver.of_the_host():
-            raise ElementError(f"the host's resolver is not that of this namespace; {resolver.REMEDY}")
+            raise ElementError(f"the host's resolver does not serve this namespace; {resolver.REMEDY}")
         return await self._names.set(tunnel.dns)
 
     async def _script(self, command: str, dns: Dns, moment: str) -> str:

@@ -101,9 +101,9 @@ def router() -> tuple[IPv4Address | IPv6Address, ...]:
 def check(arguments: RoutingArguments) -> None:
     """Raise `ArgumentError` for arguments that exclude each other."""
     if arguments.proxy_ndp and arguments.proxy_arp is None:
-        raise ArgumentError("proxy-ndp", "'proxy-ndp' needs 'proxy-arp INTERFACE' beside it")
+        raise ArgumentError("proxy-ndp", "'proxy-ndp' needs 'proxy-arp INTERFACE' too")
     if arguments.router and arguments.policy_routing is None:
-        raise ArgumentError("router", "'router' needs 'policy-routing' beside it")
+        raise ArgumentError("router", "'router' needs 'policy-routing' too")
 
 
 def request(arguments: RoutingArguments, *, point_to_point: bool) -> HostNetworkRequest:

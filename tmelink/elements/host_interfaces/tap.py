@@ -79,15 +79,15 @@ tap0 at sw0: tme/host/tun/tap interface tap0 inet 10.0.77.1/24 nat auto
             if self.inet is None:
                 for name in ("netmask", "bcast"):
                     if getattr(self, name) is not None:
-                        raise ArgumentError(name, f"'{name}' needs 'inet ADDR' beside it")
+                        raise ArgumentError(name, f"'{name}' needs 'inet ADDR' too")
             if self.netmask is not None and isinstance(self.inet, IPv4Interface):
                 raise ArgumentError(
-                    "netmask", f"'inet {self.inet}' has its prefix already; leave one of them out"
+                    "netmask", f"'inet {self.inet}' already has a prefix; leave one of them out"
                 )
             if self.inet is None and not self.inet6:
                 for name in ("nat", "policy-routing"):
                     if getattr(self, name.replace("-", "_")) not in (None, routing_arguments.NONE):
-                        raise ArgumentError(name, f"'{name}' needs 'inet ADDR' beside it")
+                        raise ArgumentError(name, f"'{name}' needs 'inet ADDR' too")
             if self.bridge is not None and (self.inet is not None or self.inet6):
                 raise ArgumentError(
                     "bridge",

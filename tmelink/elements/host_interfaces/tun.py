@@ -65,14 +65,14 @@ link0 at tun0: tme/host/openvpn/socket/link --dev tun --local 192.0.2.1 --remote
             routing_arguments.check(self)
             if self.peer is not None:
                 if self.inet is None:
-                    raise ArgumentError("peer", "'peer' needs 'inet ADDR' beside it")
+                    raise ArgumentError("peer", "'peer' needs 'inet ADDR' too")
                 if isinstance(self.inet, IPv4Interface):
                     raise ArgumentError(
                         "peer", f"'inet {self.inet}' names a network already; write 'inet {self.inet.ip}'"
                     )
             elif self.inet is not None and not isinstance(self.inet, IPv4Interface):
                 raise ArgumentError(
-                    "inet", f"'inet {self.inet}' needs a network, as {self.inet}/24, or 'peer ADDR' beside it"
+                    "inet", f"'inet {self.inet}' needs a network, as {self.inet}/24, or 'peer ADDR' too"
                 )
 
         def addresses(self) -> list[interfaces.AssignedAddress]:

@@ -345,7 +345,7 @@ class TunTap(Element):
             except (ElementError, OSError) as error:
                 self.log.warning("%s", error)
                 return
-            self.log.info("mtu %d, as what it is connected to takes; it was %d", mtu, self._mtu)
+            self.log.info("mtu %d, the most that its connection takes; it was %d", mtu, self._mtu)
             self._mtu = mtu
 
     def _set_mtu(self, tap: tuntap.TapDevice, mtu: int) -> None:
@@ -534,10 +534,10 @@ class TunTap(Element):
             if self._network is not None:
                 await self._network.follow_new_device(vanishes=self._tap.created)
         except (ElementError, OSError) as error:
-            self.failed(ElementError(f"{removed}, and cannot be made again: {error}"))
+            self.failed(ElementError(f"{removed}, and cannot be created again: {error}"))
             return
         self._watch()
-        self.changed(True, f"the interface {gone.name} was made again")
+        self.changed(True, f"the interface {gone.name} was created again")
 
     def _replace_device(self, gone: tuntap.TapDevice, wanted: interfaces.InterfaceSettings) -> None:
         notes, self._journal = self._journal, None

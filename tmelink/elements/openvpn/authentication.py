@@ -79,7 +79,7 @@ class Authentication:
             if changed != self._users_since:
                 self._users, self._users_since = _users(table, self._log), changed
         except (ElementError, OSError) as error:
-            self._log.warning("%s; the users read before count", error)
+            self._log.warning("%s; the users read before remain valid", error)
         return self._users is not None and username in self._users
 
     def new_token(

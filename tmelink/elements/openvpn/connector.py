@@ -255,7 +255,7 @@ class Connector:
                 leases[family] = await udp(self._link, own, family)
             except ElementError as error:
                 failure = error
-                self._link.log.info("%s; the other addresses of the peer are tried", error)
+                self._link.log.info("%s; trying the peer's other addresses", error)
         if not leases:
             raise failure
         return leases

@@ -1,4 +1,4 @@
-"""What links and servers say of themselves, as values: `LinkDetails`, `ServerDetails`."""
+"""The details of links and servers, as values: `LinkDetails`, `ServerDetails`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tmelink.routing.dns import Dns, DnsServer
 from tmelink.state import Details
 
 TITLE = f"OpenVPN 2.6.0 compatible, tmelink {version('tmelink')}"
-"""What monitors are told that they speak with; they look for OpenVPN and a version."""
+"""The version that monitors see; they look for OpenVPN and a number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         """A link has one peer."""
         if options.mode == "server":
             hint = "write tme/host/openvpn/socket/server in place of this module's name"
-            yield "a link has one peer, and these options serve many", hint
+            yield "a link has one peer, but these options serve many", hint
 
     def claims(self) -> list[Claim]:
         """The local address and port, if they are bound and known beforehand."""
@@ -217,7 +217,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
             peer.over.set_result(Exit(why) if name == "SIGTERM" else Restart(why))
 
     def changed(self, up: bool, detail: str = "") -> None:
-        """As of every element; monitors that follow it are told."""
+        """As for every element; also informs monitors that follow it."""
         super().changed(up, detail)
         if self._monitoring is not None:
             self._monitoring.changed()

@@ -19,7 +19,7 @@ from tmelink.openvpn.monitoring.status import status
 from tmelink.openvpn.options.values import MonitoringOptions
 
 MAX_CLIENTS = 8
-"""Monitors of one element at once; OpenVPN takes one."""
+"""The most monitors of one element at once; OpenVPN accepts one."""
 
 MAX_WAITING = 256 << 10
 """Bytes that wait for a monitor that does not read, before its connection is closed."""
@@ -178,7 +178,7 @@ class _Monitor(asyncio.Protocol):
             self._transport.abort()
 
     def _count(self) -> None:
-        """Begin to say bytes every so often, as last asked for."""
+        """Begin to report bytes periodically, as last requested."""
         if self._counting is not None:
             self._counting.cancel()
             self._counting = None
@@ -192,7 +192,7 @@ class _Monitor(asyncio.Protocol):
 
 
 def _remove(path: str) -> None:
-    """A socket that an earlier run, or this one, has left."""
+    """Remove a socket that an earlier run, or this one, left behind."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 

@@ -14,7 +14,7 @@ from tmelink.elements.openvpn.authentication import Refused
 from tmelink.openvpn.server.brake import Brake
 
 HELD_SECONDS = 5.0
-"""How long a client is kept waiting for its answer; who would have to wait longer is told to come again."""
+"""How long a client waits for its answer; one that would have to wait longer must try again."""
 
 WAITING = 64
 """Passwords that may wait to be judged: a few seconds' worth."""

@@ -36,8 +36,8 @@ class PortShare:
         if share.directory is not None and not Path(share.directory).is_dir():
             trouble = "not a directory" if Path(share.directory).exists() else "no such directory"
             raise ElementError(
-                f"--port-share {share.host} {share.port} {share.directory}: {trouble}; make it, "
-                "or leave it out if the web server need not know who its visitors are"
+                f"--port-share {share.host} {share.port} {share.directory}: {trouble}; "
+                "create it, or leave it out if the web server does not need its visitors' addresses"
             )
         self._share = share
         self._log = log

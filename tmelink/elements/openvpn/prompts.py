@@ -52,7 +52,7 @@ async def answer_challenge(name: str, challenge: Challenge) -> str:
     try:
         return await _ask(name, "crtext", challenge.text, echo=challenge.echo)
     except _NobodyError:
-        raise ElementError("there is no terminal to ask at, and no agent of systemd's") from None
+        raise ElementError("there is no terminal to ask at, and no password agent of systemd") from None
 
 
 async def open_browser(address: str) -> None:

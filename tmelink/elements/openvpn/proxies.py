@@ -89,6 +89,6 @@ def _user_and_password(material: Material | None, option: str, files: Files) -> 
     lines = files.secret(material, option).decode("utf-8", "replace").splitlines()
     if material is not None and (len(lines) < 2 or not lines[0]):
         raise ElementError(
-            f"--{option} {material}: the file must hold a user name and a password, on a line each"
+            f"--{option} {material}: the file must hold a user name and a password, on one line each"
         )
     return (lines[0], lines[1]) if lines else ("", "")

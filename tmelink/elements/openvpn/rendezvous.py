@@ -155,7 +155,7 @@ meeting0: tmelink/rendezvous key meeting.key
             self._drop(address, 1)
 
     def _drop(self, address: Address, count: int) -> None:
-        reason = "other end not here" if self._registrations.knows(address) else "not registered"
+        reason = "other end not registered" if self._registrations.knows(address) else "not registered"
         self.received.drops[reason] += count
 
     def _tick(self) -> None:

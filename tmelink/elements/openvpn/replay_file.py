@@ -43,7 +43,7 @@ class ReplayFile:
             raise ElementError(f"--replay-persist {self._path}: {error.strerror or error}") from error
         if content and len(content) != _IMAGE.size:
             raise ElementError(
-                f"--replay-persist {self._path}: the file holds something else; name one that may be written"
+                f"--replay-persist {self._path}: this file holds something else; name another one"
             )
         if content:
             self._saved = _IMAGE.unpack(content)

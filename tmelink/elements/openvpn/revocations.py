@@ -47,7 +47,7 @@ class RevocationWatch:
                 await asyncio.to_thread(_read, path, context)
             except (OSError, ValueError) as error:
                 reason = (error.strerror if isinstance(error, OSError) else None) or error
-                self._log.warning("--crl-verify %s: %s; the list before it still holds", path, reason)
+                self._log.warning("--crl-verify %s: %s; the list before it remains valid", path, reason)
             else:
                 self._log.info("--crl-verify %s: read again", path)
 

@@ -113,10 +113,10 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
 
     @classmethod
     def misfits(cls, options: Options) -> Iterator[tuple[str, str]]:
-        """A server has many clients, and each is somebody."""
+        """A server has many clients, and must know each of them."""
         if options.server is None:
             hint = "add --server NETWORK NETMASK, or --mode server --tls-server"
-            yield "these are the options of a link, and not of a server", hint
+            yield "these are options of a link, not of a server", hint
         elif options.server.verify_client_cert != "require" and options.server.user_table is None:
             hint = "add --auth-user-pass-table FILE, or leave out --verify-client-cert"
             yield "a client without a certificate could be anybody", hint
@@ -140,7 +140,9 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
     def port(self, words: Sequence[Word] = ()) -> Port:
         """A connection: any number on an Ethernet; one with --dev tun."""
         if self._ip and self.ports:
-            raise PortError(f"{self.name} is already connected, and with --dev tun it has one connection")
+            raise PortError(
+                f"{self.name} is already connected, and with --dev tun it takes only one connection"
+            )
         port = super().port(words)
         self._fabric.add_machine(port)
         return port
@@ -218,7 +220,7 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
         await self.open_monitoring()
 
     async def close(self) -> None:
-        """Say goodbye where the options want it, and give the port back."""
+        """Notify the clients if the options ask for it, and release the port."""
         self.poll_busily(False)
         self._refusals.close()
         await self._revocations.close()
@@ -380,7 +382,7 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
         if self._server is not None and self._server.turned_away is not None:
             where, self._server.turned_away = self._server.turned_away, None
             most = self._options.max_clients
-            text = "a client at %s is refused: %d are here, the most that --max-clients allows"
+            text = "a client at %s is refused: %d are connected, the most that --max-clients allows"
             self.log.warning(text, sockets.show(cast(Address, where)), most)
         for client, where, step, stream in steps:
             address = cast(Address, where)
@@ -436,10 +438,10 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
                     self._lend_addresses(client, name, joining.username)
                     options += self._clients[client].welcome.options
                 elif self._clients[client].name != name:
-                    raise Refused("it came under another name")
+                    raise Refused("it came back under another name")
                 known = self._clients[client]
                 if joining.username not in (known.username, known.given_username):
-                    raise Refused("it came as another user")
+                    raise Refused("it logged in as another user")
                 given = authentication.new_token(known.username, self._wall(self._now), known.token or token)
                 if given is not None:
                     known.token = given[0]
@@ -460,7 +462,7 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
         assert authentication is not None
         if name and not self._options.duplicate_cn:
             for other in self._clients.named(name):
-                self._carry_out((server.kick(other, f"'{name}' has connected anew", self._now),))
+                self._carry_out((server.kick(other, f"'{name}' has connected again", self._now),))
         welcome, lease = authentication.welcome(name)
         username, given = welcome.username or username, username
         self._clients[client] = ClientState(name, welcome, lease, username=username, given_username=given)
@@ -478,7 +480,7 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
             self._authentication.give_back(lease, self._now)
 
     def details(self) -> ServerDetails:
-        """Who is here, by name, and what crossed the wire for each."""
+        """The connected clients by name, and what crossed the wire for each."""
         options, stations = self.arguments, self._fabric.stations()
         here = [self._client_details(number, stations.get(number, ())) for number in sorted(self._clients)]
         handshakes = 0 if self._server is None else self._server.handshakes()
@@ -507,7 +509,7 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
         )
 
     async def command(self, words: Sequence[str]) -> str:
-        """`clients` lists who is here, `kick NAME` ends sessions, `table` shows the switch's stations.
+        """`clients` lists clients, `kick NAME` ends sessions, `table` shows the switch's stations.
 
         `push NAME OPTION` changes an option that was pushed, or takes it back (`-OPTION`), while the client
         is up (PUSH_UPDATE, OpenVPN 2.7); NAME `*` is for all.
@@ -535,28 +537,30 @@ vpn at sw0: tme/host/openvpn/socket/server --dev tap --client-to-client --keepal
         if change.name not in UPDATABLE or change.name.startswith("ifconfig"):
             known = ", ".join(sorted(each for each in UPDATABLE if not each.startswith("ifconfig")))
             raise ElementError(
-                f"'{change.name}' cannot be pushed to clients that are up; it is one of {known}"
+                f"'{change.name}' cannot be pushed to connected clients; only these can: {known}"
             )
         found = [number for number, known in self._clients.items() if name in ("*", known.name) and known.up]
         if not found or self._server is None:
-            raise ElementError("no client is here" if name == "*" else f"no client '{name}' is here")
+            raise ElementError(
+                "no client is connected" if name == "*" else f"no client '{name}' is connected"
+            )
         try:
             steps = [self._server.push_update(client, [option], self._now) for client in found]
         except ValueError as error:
             raise ElementError(str(error)) from None
-        told = [step for step in steps if step is not None]
-        self._carry_out(told)
+        pushed = [step for step in steps if step is not None]
+        self._carry_out(pushed)
         rest = (
-            f"; {len(steps) - len(told)} cannot be told, since they are too old"
-            if len(told) < len(steps)
+            f"; {len(steps) - len(pushed)} do not accept it, since they are too old"
+            if len(pushed) < len(steps)
             else ""
         )
-        return f"told {len(told)} of {len(steps)} clients{rest}"
+        return f"pushed to {len(pushed)} of {len(steps)} clients{rest}"
 
     def _kick(self, name: str) -> str:
         found = self._clients.named(name)
         if not found or self._server is None:
-            raise ElementError(f"no client '{name}' is here")
+            raise ElementError(f"no client '{name}' is connected")
         for client in found:
             self._end_session(client)
         return f"'{name}' was kicked"

@@ -145,7 +145,7 @@ class ServerBridge:
         """Frames from a client."""
         side = self._clients.get(client)
         if side is None:
-            self._drops["frame of no client"] += frame.count(items)
+            self._drops["frame before admission"] += frame.count(items)
             return
         before, self._from_client = self._from_client, True
         try:

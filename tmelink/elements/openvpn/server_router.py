@@ -63,7 +63,7 @@ class ServerRouter:
         own = [IPv4Network(welcome.address)] if welcome.address else []
         own6 = [IPv6Network(welcome.address6)] if welcome.address6 else []
         for network in self._routes.add(client, (*own, *own6, *welcome.routes, *welcome.routes6)):
-            self._note(f"client '{name}': {network} is another client's")
+            self._note(f"client '{name}': {network} belongs to another client")
 
     def leave(self, client: int) -> None:
         """A client is gone."""

@@ -145,7 +145,7 @@ class Files:
         def read(path: str) -> bytes:
             file = credentials.of(Path(path))
             if private and os.name == "posix" and file.stat().st_mode & SHARED:
-                self._log.warning("--%s %s: others can read it; chmod 600 keeps it yours", option, path)
+                self._log.warning("--%s %s: other users can read it; 'chmod 600' prevents that", option, path)
             return file.read_bytes()
 
         try:
@@ -245,7 +245,7 @@ def tls_parts(
         files.warn(complaint)
     if tls.role == "client" and tls.ca is not None and not tls.rules.tells_servers():
         files.warn(
-            "any certificate of the authority's, a client's too, passes for the server's: "
+            "any certificate from the authority, even a client's, passes as the server's: "
             "add --remote-cert-tls server, --verify-x509-name or --peer-fingerprint"
         )
     if tls.crl_verify is not None and tls.crl_verify.path is not None:
@@ -312,9 +312,7 @@ def _directory(path: str | None, files: Files) -> tuple[bytes, bytes]:
     except OSError as error:
         raise ElementError(f"--capath {path}: {error.strerror or error}") from error
     if path is not None and not found[""]:
-        raise ElementError(
-            f"--capath {path} holds no authority; `openssl rehash {path}` gives files their names"
-        )
+        raise ElementError(f"--capath {path} holds no authority; `openssl rehash {path}` names its files")
     return found[""], found["r"]
 
 
@@ -335,7 +333,7 @@ def _changed_file(material: Material | None, files: Files) -> Callable[[], bytes
             seen = now
             return path.read_bytes()
         except OSError as error:
-            files.warn(f"--crl-verify {path}: {error.strerror or error}; the list read before holds")
+            files.warn(f"--crl-verify {path}: {error.strerror or error}; the list read before remains valid")
             return b""
 
     return later

@@ -84,9 +84,9 @@ class SharedPort(Generic[S]):
         for other in self.leases:
             if lease.claim is None or other.claim is None or not lease.claim.beside(other.claim):
                 raise ElementError(
-                    f"{sockets.show(self.sock.getsockname())} is in use by {other.link.name}, and nothing "
-                    "tells the two apart: give each a --remote, or a key, of its own, or choose another port "
-                    "with --lport"
+                    f"{sockets.show(self.sock.getsockname())} is in use by {other.link.name}, "
+                    "and nothing tells the two apart: give each its own --remote or key, or choose "
+                    "another port with --lport"
                 )
         self.leases.append(lease)
 

@@ -1,4 +1,4 @@
-"""What a link's log says of a peer that is not heard, and of packets that it has to refuse.
+"""What a link logs about a peer that is not heard, and about packets that it refuses.
 
 `WaitingLog` says at once what the link waits for, after a while why it still does, again with growing pauses,
 and when it is over. `RefusalLog` puts the reasons of drops into words, each at most once in a minute. Both
@@ -28,20 +28,20 @@ LOOK_SECONDS = 5.0
 """Between two looks at the drops."""
 
 AGAIN_SECONDS = 60.0
-"""Before the same reason is told again."""
+"""Seconds before the same reason is logged again."""
 
 MOST_REASONS = 3
 """Reasons in one line; the others are in `tmelink status`."""
 
 TOLD_BY_THE_SESSION = frozenset(("bad hmac", "bad packet", "old sequence"))
-"""What `tmelink.openvpn.plain` tells as soon as it happens."""
+"""What `tmelink.openvpn.plain` logs as soon as it happens."""
 
 TRACE_SECONDS = 0.5
 """Between two looks where the log shows each refused packet (-vv): then every reason is told each time."""
 
 
-HEARD = "something is heard, and it has not shown that it is the peer"
-NOTHING_HEARD = "nothing is heard from there: the other end does not run, or a firewall drops one direction"
+HEARD = "something answers, but has not proved that it is the peer"
+NOTHING_HEARD = "nothing is heard from there: the other end is not running, or a firewall drops one direction"
 
 
 class Watched(Protocol):
@@ -50,12 +50,10 @@ class Watched(Protocol):
     log: logging.Logger
 
     def counters(self) -> Mapping[str, Counters]:
-        """As of every element."""
+        """As for every element."""
 
 
-WRAPPED = (
-    "or its --tls-crypt or --tls-auth key is another one: then it answers nothing, and its own log says so"
-)
+WRAPPED = "or its --tls-crypt or --tls-auth key differs: then it does not answer, and its own log says so"
 
 
 def why(
@@ -74,7 +72,7 @@ def why(
         reason = max(refused)[1]
         if reason == "not the remote" and stranger is not None:
             return f"datagrams come from {stranger}, which is not the remote: {REASONS[reason].remedy}"
-        return f"what comes is refused ({reason}): {explained(reason)}"
+        return f"what arrives is refused ({reason}): {explained(reason)}"
     lost = [(count, reason) for reason, count in sent.items() if count > 0 and _is_telling(reason)]
     if lost:
         return explained(max(lost)[1])

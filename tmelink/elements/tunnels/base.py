@@ -25,7 +25,7 @@ from tmelink.system.monitor import Monitor
 
 MAX_DEPTH = 16
 """How often a packet may come by before the first time is over: everything in a process is handed on by
-synchronous calls, so a tunnel that is led into itself would never return. Answers of built-in machines come
+synchronous calls, so a tunnel routed into itself would never return. Answers of built-in machines come
 by too, and need a few."""
 
 ETHERNET = 1500
@@ -58,7 +58,7 @@ class TunnelElement(Element, ABC):
     def port(self, words: Sequence[Word] = ()) -> Port:
         """The inner side; with the word `outer`, the side that carries the outer packets."""
         if words and words[0].text != "outer":
-            raise PortError(f"{self.name} takes the connection argument 'outer', and got '{words[0]}'")
+            raise PortError(f"{self.name} takes the connection argument 'outer', but got '{words[0]}'")
         if (self.outer if words else self.inner) is not None:
             raise PortError(f"{self.name} has its {'outer' if words else 'inner'} side connected already")
         if words and self._end is None:
@@ -170,7 +170,7 @@ class TunnelElement(Element, ABC):
             self.received.bytes += sum(map(len, burst.frames))
             self.unwrap(burst.frames)
         elif self._depth >= MAX_DEPTH:
-            port.drop("led into itself", len(burst.frames))
+            port.drop("routed into itself", len(burst.frames))
         else:
             self._depth += 1
             try:

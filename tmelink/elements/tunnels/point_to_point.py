@@ -162,7 +162,7 @@ class PointToPointTunnel(TunnelElement):
             raise ProtocolError("time to live exceeded")
         if source == self._local.packed and destination == self._remote.packed:
             # RFC 2003 section 4.4: such a packet is an outer packet, or will be taken for one.
-            raise ProtocolError("led into itself")
+            raise ProtocolError("routed into itself")
         whole = bool(packet[6] & 0x40)
         if len(packet) <= mtu:
             return (packet,), packet[1], whole

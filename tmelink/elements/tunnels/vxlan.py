@@ -78,13 +78,13 @@ vx at sw0: tmelink/vxlan vni 42 remote 192.168.0.2 remote 192.168.0.3
 
         def __post_init__(self) -> None:
             if not self.remote:
-                raise ArgumentError("remote", "a vxlan needs a remote ADDR, or several")
+                raise ArgumentError("remote", "a vxlan needs one or more remote ADDR")
             ends = self.remote if self.local is None else (*self.remote, self.local)
             for address in ends:
                 if address.is_multicast or address.is_unspecified:
                     raise ArgumentError("remote", f"{address} is not a unicast address")
             if len({address.version for address in ends}) > 1:
-                raise ArgumentError("remote", "all ends must be of one IP version")
+                raise ArgumentError("remote", "all ends must use the same IP version")
             if self.local in self.remote:
                 raise ArgumentError("remote", f"{self.local} is this end's own address")
             if len(set(self.remote)) < len(self.remote):

@@ -416,7 +416,7 @@ class AeadKeys:
         return frame
 
     def age(self, now: float) -> None:
-        """Time passes: packets that came in the meantime are told from those too late."""
+        """Time has passed: packets that came in the meantime are told from those too late."""
         self._receive.age(now)
 
     def open_each(self, at: int, skip: int, packets: Sequence[Frame]) -> list[Item]:

@@ -110,7 +110,7 @@ class CbcKeys:
         return b"".join((head, mac.finalize(), body))
 
     def age(self, now: float) -> None:
-        """Time passes: packets that came in the meantime are told from those too late."""
+        """Time has passed: packets that came in the meantime are told from those too late."""
         self._window.floor = self._ages.floor(self._window.top, now)
 
     def open_each(self, at: int, skip: int, packets: Sequence[Frame]) -> list[Item]:

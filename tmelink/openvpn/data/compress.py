@@ -31,7 +31,7 @@ LZ4_COMPLAINT: Final = _DROPPED.format(
 
 
 def check(compression: Compression) -> None:
-    """Raises `ValueError` where the framing is not allowed, or cannot be had."""
+    """Raises `ValueError` if the framing is not allowed, or not available."""
     framing = compression.framing
     if framing not in get_args(Framing):
         raise ValueError(f"'{framing}' is not a compression framing; write stub-v2, or leave compression out")

@@ -73,7 +73,7 @@ _START: Final = MAGIC + bytes((KIND, 0))
 
 
 def asked(options: str) -> bool:
-    """Whether an options string says that its end was told to exchange super-frames."""
+    """Whether an options string says that its end has --super-frames."""
     return WORD in options.split(",")
 
 

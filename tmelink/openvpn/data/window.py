@@ -65,7 +65,7 @@ class CountingWindow(Window):
         self._arrivals = arrivals
 
     def accept(self, number: int) -> bool:
-        """As of every window."""
+        """As for every window."""
         ahead = number - self.top
         if not super().accept(number):
             return False
@@ -73,7 +73,7 @@ class CountingWindow(Window):
         return True
 
     def accept_next(self, first: int, count: int) -> bool:
-        """As of every window."""
+        """As for every window."""
         ahead = first - self.top
         if not super().accept_next(first, count):
             return False

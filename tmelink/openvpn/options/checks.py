@@ -65,13 +65,14 @@ def remarks(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Note]:
                 yield Note(setting.place, f"--{setting.name} is replaced by --{last.name}")
     if chosen.has("ping") and not silence:
         yield Note(
-            chosen.all("ping")[-1].place, "--ping without --ping-restart or --ping-exit notices no silence"
+            chosen.all("ping")[-1].place,
+            "--ping without --ping-restart or --ping-exit does not notice a silent peer",
         )
     for path in paths:
         notify = path.chosen.last("explicit-exit-notify")
         if notify is not None and transport(path.fields["proto"]) != "udp":
             yield Note(
-                notify.place, "--explicit-exit-notify has no effect: the end of a TCP connection says it"
+                notify.place, "--explicit-exit-notify has no effect: a TCP connection announces its own end"
             )
             break
     renewal = chosen.last("reneg-sec")
@@ -81,7 +82,7 @@ def remarks(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Note]:
         yield Note(dev.place, "--dev null: the link carries nothing")
     digest = unusable_digest(chosen)
     if digest is not None:
-        text = f"--auth {digest.values[0]} is not there; only ciphers that need no digest are offered"
+        text = f"--auth {digest.values[0]} is not available; only ciphers that need no digest are offered"
         yield Note(digest.place, text)
     for setting in (*chosen.all("data-ciphers")[-1:], *chosen.all("data-ciphers-fallback")[-1:]):
         if lacking := unusable_ciphers(setting):
@@ -161,7 +162,7 @@ def _addresses(path: RemotePath) -> Iterator[Fault]:
         places = [*zip(path.chosen.all("local"), own, strict=True)] if own else places
     elif local is not None and len(local.values) > 2 and _other_transport(local.values[2], proto):
         hint = f"write --proto {local.values[2]}"
-        yield local, f"--local {local.values[0]} is to be {local.values[2]}, and --proto is {proto}", hint
+        yield local, f"--local {local.values[0]} asks for {local.values[2]}, but --proto is {proto}", hint
     for setting, its in [*places, (path.remote, proto)]:
         if setting is None:
             continue
@@ -247,10 +248,10 @@ def _super_frames(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault
             if (other := chosen.last(name)) is not None:
                 yield other, f"--super-frames over UDP and --{name} exclude each other", f"leave out --{name}"
     if serves(chosen) or chosen.has("client") or chosen.has("pull"):
-        message = "--super-frames is for a link between two peers; a server of many takes none"
+        message = "--super-frames is for a link between two peers, and not for a server"
         yield setting, message, "write --tls-server and --tls-client, or leave it out at both ends"
     if chosen.has("shaper"):
-        yield setting, "--super-frames and --shaper exclude each other: a pace is kept frame by frame", None
+        yield setting, "--super-frames and --shaper exclude each other: --shaper paces single frames", None
 
 
 def _rendezvous(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
@@ -269,7 +270,7 @@ def _rendezvous(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
         if not chosen.has("secure"):
             yield setting, "--via needs --secure: 'tmelink deploy' makes the keys for both", "add --secure"
         if any(path.remote is not None for path in paths):
-            yield setting, "--via stands in the place of --remote", "leave --remote out"
+            yield setting, "--via replaces --remote", "leave --remote out"
     elif not any(map(chosen.has, ("tls-client", "tls-server"))):
         yield setting, "--rendezvous needs TLS", "add --tls-server at one end and --tls-client at the other"
     elif any(path.remote is None for path in paths):
@@ -280,10 +281,10 @@ def _network(chosen: Chosen, paths: Sequence[RemotePath]) -> Iterator[Fault]:
     """Addresses in the tunnel must differ from each other and from those outside."""
     kind = chosen.last("dev-type") or chosen.last("dev")
     if (script := chosen.last(*SCRIPTS)) and chosen.value("script-security", 1) < 2:
-        yield script, f"--{script.name} is not allowed to run", "write --script-security 2 beside it"
+        yield script, f"--{script.name} is not allowed to run", "write --script-security 2 too"
     updown = chosen.last("dns-updown")
     if updown and updown.values[0] not in ("disable", "force") and chosen.value("script-security", 1) < 2:
-        yield updown, "--dns-updown is not allowed to run", "write --script-security 2 beside it"
+        yield updown, "--dns-updown is not allowed to run", "write --script-security 2 too"
     mac = chosen.last("lladdr")
     if mac is not None and kind is not None and kind.values[0].startswith("tun"):
         yield mac, "--lladdr needs --dev tap", None

@@ -196,7 +196,7 @@ def split(line: str) -> list[tuple[str, int, int]]:
     Raises `BadLine`.
     """
     if "\0" in line:
-        raise BadLine(line.index("\0"), "a zero byte cannot stand in a configuration file")
+        raise BadLine(line.index("\0"), "a configuration file cannot contain a zero byte")
     words: list[tuple[str, int, int]] = []
     text: list[str] = []
     quote: str | None = None  # None between words, "" in a bare word, else the quote that will close it

@@ -335,7 +335,9 @@ def device(chosen: Chosen, report: Report) -> dict[str, Any]:
         kind = chosen.value("dev-type")
     elif setting is not None and not dev.startswith(("tap", "tun", "null")):
         report(
-            Mistake(setting.place, f"--dev {dev}: neither tap nor tun", "write --dev tap, or add --dev-type")
+            Mistake(
+                setting.place, f"--dev {dev}: neither a tap nor a tun", "write --dev tap, or add --dev-type"
+            )
         )
     return {"dev": dev, "dev_type": kind}
 
@@ -405,7 +407,7 @@ def _cipher(chosen: Chosen, report: Report) -> str | None:
     if setting is None:
         if key is not None:
             message = (
-                "--secret needs --cipher: OpenVPN's old default, BF-CBC, is weak and gone from its libraries"
+                "--secret needs --cipher: OpenVPN's old default, BF-CBC, is weak, and libraries dropped it"
             )
             report(Mistake(key.place, message, "write --cipher AES-256-CBC at both ends"))
         return None

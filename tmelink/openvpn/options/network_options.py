@@ -178,7 +178,7 @@ def tunnel(
 
 
 def _environment(network: NetworkOptions, options: Options, remote: IPAddress | None) -> dict[str, str]:
-    """What OpenVPN tells its scripts (openvpn(8), "Environmental Variables")."""
+    """The environment of OpenVPN's scripts (openvpn(8), "Environmental Variables")."""
     told: dict[str, str] = {"dev_type": options.dev_type}
     if network.ifconfig is not None:
         told["ifconfig_local"], other = network.ifconfig

@@ -9,12 +9,12 @@ _HEAD = """# OpenVPN's options
 
 A link's arguments are OpenVPN's own command line, and a word that is not an option is a file to read more
 options from, as after `--config`. This page lists every option of OpenVPN 2.6 and what becomes of it, and
-tmelink's own in a section of theirs:
+tmelink's own options in a section of their own:
 
 - **works**: it does what openvpn(8) says.
-- **ignored**: it is accepted without effect; the log says so once.
-- **refused**: the file is not accepted with it, for the reason given; `setenv opt` or `ignore-unknown-option`
-  before it passes over it all the same.
+- **ignored**: tmelink accepts it without effect, and logs that once.
+- **refused**: tmelink does not accept a file with it, for the reason given. With `setenv opt` or
+  `ignore-unknown-option` before it, tmelink ignores it instead.
 
 `tmelink ovpn FILE` shows the same for the options of one file. Numbers in parentheses are defaults. Options
 marked † may stand inside `<connection>`, those marked ‡ may be written as a block, `<ca>` … `</ca>`.
@@ -35,7 +35,7 @@ def page() -> str:
 def _line(row: Row) -> str:
     status, about = row.status, row.about
     if row.same is not None:
-        about = f"another name of `--{row.same}`" if status == "works" else about
+        about = f"another name for `--{row.same}`" if status == "works" else about
     elif status == "refused" and row.instead:
         about = f"{about}; {row.instead}"
     marks = "†" * row.connection + "‡" * row.inline

@@ -138,7 +138,7 @@ class OptionList:
         row = ROWS.get(directive.name.text)
         if row is None or not _fits(directive, row):
             if lenient:
-                self._record(directive, "ignored", "not known, and passed over as you ask")
+                self._record(directive, "ignored", "unknown, and ignored as you ask")
             elif row is None:
                 self._unknown(directive)
             else:
@@ -151,20 +151,18 @@ class OptionList:
             self._mistake(
                 directive,
                 directive.name.place,
-                f"--{row.name} cannot stand inside <connection>",
+                f"--{row.name} is not allowed in <connection>",
                 "put it before the block",
             )
             return
         if connection is None and row.connection and self.connections:
-            self._record(directive, "ignored", "it stands below a <connection> block: put it above")
+            self._record(directive, "ignored", "it is below a <connection> block: put it above")
             return
         status, why = row.status, row.about
         if status == "refused" and not lenient:
             self._mistake(directive, directive.name.place, f"--{row.name}: {why}", row.instead)
         elif status != "works":
-            self._record(
-                directive, "ignored", why if status == "ignored" else f"{why}; passed over as you ask"
-            )
+            self._record(directive, "ignored", why if status == "ignored" else f"{why}; ignored as you ask")
         else:
             setting = self._setting(directive, row, base)
             if setting is not None:
@@ -213,10 +211,10 @@ class OptionList:
     def _setenv(self, directive: Directive) -> None:
         variable, *value = (word.text for word in directive.arguments)
         if variable == "GENERIC_CONFIG":
-            self._mistake(directive, directive.name.place, "this file is a pattern to be filled in first")
+            self._mistake(directive, directive.name.place, "this file is a template to be filled in first")
         elif variable == "FORWARD_COMPATIBLE" and value == ["1"]:
             self._pass_over_all = True
-            self._record(directive, "works", "options that are not known are passed over")
+            self._record(directive, "works", "unknown options are ignored")
         else:
             self._record(directive, "ignored", "tmelink does not run this script")
 
@@ -252,7 +250,9 @@ class OptionList:
         except (OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             if surplus is not None:
-                message = f"'{file}' is one word too many for {option}, and no configuration file: {reason}"
+                message = (
+                    f"'{file}' is one word too many for {option}, and not a configuration file: {reason}"
+                )
                 self._report(Mistake(file.place, message, surplus.takes()))
             else:
                 self._report(_unreadable(file, option, path, reason))

@@ -8,11 +8,11 @@ from __future__ import annotations
 from tmelink.openvpn.options.table import Section, ignored, refused, works
 
 _SCRIPT = "tmelink does not run this script"
-_CHECK = "tmelink does not run this script, and without the check anybody could come in"
-_CCD = "belongs into a file of --client-config-dir"
-_PUSHED = "only a server says this to its clients"
+_CHECK = "tmelink does not run this script, and without the check anybody could get in"
+_CCD = "belongs in a file of --client-config-dir"
+_PUSHED = "only a server pushes this to its clients"
 
-_GROUPS = works("tls-groups", "TEXT", "groups for the key exchange, by rank, with ':' between")
+_GROUPS = works("tls-groups", "TEXT", "groups for the key exchange, best first, separated by ':'")
 
 TLS: tuple[Section, ...] = (
     (
@@ -22,13 +22,18 @@ TLS: tuple[Section, ...] = (
             works("tls-client", "", "be the client of the TLS handshake"),
             works("ca", "FILE", "certificates of the authorities to trust", inline=True),
             works("capath", "DIR", "a directory of authorities and their revocation lists"),
-            works("cert", "FILE", "the own certificate", inline=True),
-            works("extra-certs", "FILE", "certificates between the own one and its authority", inline=True),
-            works("key", "FILE", "the own private key", inline=True),
+            works("cert", "FILE", "this end's certificate", inline=True),
+            works(
+                "extra-certs",
+                "FILE",
+                "intermediate certificates between this end's and its authority",
+                inline=True,
+            ),
+            works("key", "FILE", "this end's private key", inline=True),
             works("pkcs12", "FILE", "key, certificate and authority in one file", inline=True),
             works("askpass", "[FILE]", "the password of the private key"),
             ignored("dh", "FILE", "keys are agreed on over elliptic curves", inline=True),
-            works("ecdh-curve", "TEXT", "the one group, where --tls-groups names none"),
+            works("ecdh-curve", "TEXT", "the only group, if --tls-groups names none"),
             _GROUPS,
             works("peer-fingerprint", "TEXT", "SHA256 fingerprints of the peers to trust", inline=True),
             works(
@@ -38,14 +43,14 @@ TLS: tuple[Section, ...] = (
                 inline=True,
             ),
             works("verify-x509-name", "TEXT [subject|name|name-prefix]", "the name the peer must have"),
-            works("remote-cert-tls", "client|server", "what the peer's certificate must be for"),
+            works("remote-cert-tls", "client|server", "the purpose that the peer's certificate must have"),
             works("remote-cert-ku", "[TEXT…]", "key usage the peer's certificate must have"),
             works("remote-cert-eku", "TEXT", "extended key usage it must have"),
             works(
                 "crl-verify",
                 "FILE [dir]",
-                "certificates that are no longer trusted: a list, read again when it changes, "
-                "or files called by serial number",
+                "certificates that are no longer trusted: a list, "
+                "read again when it changes, or files named by serial number",
                 inline=True,
             ),
             refused("tls-verify", "TEXT", _CHECK, "use --verify-x509-name or --peer-fingerprint"),
@@ -59,22 +64,24 @@ TLS: tuple[Section, ...] = (
                 connection=True,
                 inline=True,
             ),
-            works("tls-crypt-v2-max-age", "NUMBER", "refuse client keys that are older than so many days"),
+            works("tls-crypt-v2-max-age", "NUMBER", "refuse client keys that are older than this many days"),
             refused("tls-crypt-v2-verify", "TEXT", _CHECK),
             works("tls-version-min", "TEXT [or-highest]", "the oldest TLS to accept (1.2)"),
             works("tls-version-max", "TEXT", "the newest TLS to accept"),
-            works("tls-cipher", "TEXT", "cipher suites of TLS 1.2, with ':' between"),
-            works("tls-ciphersuites", "TEXT", "cipher suites of TLS 1.3, with ':' between"),
-            works("tls-cert-profile", "legacy|preferred|insecure|suiteb", "what certificates must keep to"),
-            works("tls-timeout", "SECONDS", "send a control packet again after that (2)"),
-            ignored("tls-exit", "", "a handshake that failed is tried again"),
-            works("hand-window", "SECONDS", "a handshake must finish within that (60)"),
-            works("tran-window", "SECONDS", "old keys live on for that (3600)"),
-            works("reneg-sec", "SECONDS [SECONDS]", "new keys after that, at most and at least (3600)"),
-            works("reneg-bytes", "NUMBER", "new keys after so many bytes"),
-            works("reneg-pkts", "NUMBER", "new keys after so many packets"),
-            works("single-session", "", "a peer that begins anew waits until its session is over"),
-            ignored("push-peer-info", "", "the server is told what it needs, and no more"),
+            works("tls-cipher", "TEXT", "cipher suites of TLS 1.2, separated by ':'"),
+            works("tls-ciphersuites", "TEXT", "cipher suites of TLS 1.3, separated by ':'"),
+            works("tls-cert-profile", "legacy|preferred|insecure|suiteb", "how strong certificates must be"),
+            works("tls-timeout", "SECONDS", "repeat an unanswered control packet after this long (2)"),
+            ignored("tls-exit", "", "a failed handshake is repeated"),
+            works("hand-window", "SECONDS", "a handshake must finish within this time (60)"),
+            works("tran-window", "SECONDS", "how long old keys remain valid (3600)"),
+            works(
+                "reneg-sec", "SECONDS [SECONDS]", "renew keys after this time, at most and at least (3600)"
+            ),
+            works("reneg-bytes", "NUMBER", "renew keys after this many bytes"),
+            works("reneg-pkts", "NUMBER", "renew keys after this many packets"),
+            works("single-session", "", "a restarted peer waits until its old session is over"),
+            ignored("push-peer-info", "", "tmelink tells the server only what it needs"),
             ignored("auth-nocache", "", "a password is kept for as long as the link runs"),
             ignored("keying-material-exporter", "TEXT NUMBER", "tmelink has no plugins to give it to"),
             works(
@@ -91,7 +98,7 @@ TLS: tuple[Section, ...] = (
             works(
                 "ns-cert-type",
                 "client|server",
-                "what an old certificate must be for; --remote-cert-tls is the stricter check of today",
+                "the purpose that an old certificate must have; --remote-cert-tls is stricter",
             ),
         ),
     ),
@@ -100,9 +107,9 @@ TLS: tuple[Section, ...] = (
         (
             works("client", "", "the same as --pull and --tls-client"),
             works("pull", "", "take options from the server"),
-            works("pull-filter", "accept|ignore|reject TEXT", "which of them to take"),
+            works("pull-filter", "accept|ignore|reject TEXT", "which pushed options to take"),
             works("route-nopull", "", "take no routes from the server"),
-            works("allow-pull-fqdn", "", "let the server name hosts"),
+            works("allow-pull-fqdn", "", "let the server push host names"),
             works(
                 "auth-user-pass",
                 "[FILE]",
@@ -110,17 +117,17 @@ TLS: tuple[Section, ...] = (
                 "username-only in place of a file asks for no password",
                 inline=True,
             ),
-            works("auth-retry", "none|nointeract|interact", "what to do where they are refused"),
+            works("auth-retry", "none|nointeract|interact", "what to do if the server refuses them"),
             works(
                 "static-challenge",
                 "TEXT 0|1 [scrv1|concat]",
-                "ask for an answer to this besides the password; 1 shows what is typed",
+                "also ask this question; 1 shows the answer while it is typed",
             ),
             refused("client-nat", "snat|dnat TEXT TEXT TEXT", "a link translates no addresses"),
             works(
                 "dhcp-option",
                 "TEXT [TEXT]",
-                "DNS, DNS6, DOMAIN or DOMAIN-SEARCH: name servers, where no --dns server says them",
+                "DNS, DNS6, DOMAIN or DOMAIN-SEARCH: name servers, unless --dns server names some",
             ),
             works(
                 "dns",
@@ -138,22 +145,26 @@ TLS: tuple[Section, ...] = (
             works("server", "IPV4 NETMASK [nopool]", "serve clients in this network"),
             works("server-ipv6", "IPV6/BITS", "serve clients in this IPv6 network"),
             works("server-bridge", "[TEXT] [NETMASK] [IPV4] [IPV4]", "serve clients on one Ethernet"),
-            works("push", "TEXT", "an option for every client"),
+            works("push", "TEXT", "push this option to every client"),
             works("ifconfig-pool", "IPV4 IPV4 [NETMASK]", "clients' addresses: first, last"),
-            works("ifconfig-pool-persist", "FILE [SECONDS]", "keep who had which address"),
+            works("ifconfig-pool-persist", "FILE [SECONDS]", "remember which client had which address"),
             works("ifconfig-ipv6-pool", "IPV6/BITS", "IPv6 addresses for clients"),
             works("client-config-dir", "DIR", "options for each client, by its name"),
             works("ccd-exclusive", "", "refuse a client without such a file"),
             works("client-to-client", "", "let clients reach each other"),
-            works("duplicate-cn", "", "let several clients have one name"),
-            works("max-clients", "NUMBER", "how many at most (1024)"),
-            works("max-routes-per-client", "NUMBER", "how many stations behind each (256)"),
-            works("connect-freq", "NUMBER SECONDS", "how many new clients in that time"),
-            works("connect-freq-initial", "NUMBER SECONDS", "how many answers to first packets (100 10)"),
-            works("stale-routes-check", "SECONDS [SECONDS]", "forget addresses unseen for that"),
+            works("duplicate-cn", "", "let several clients share a name"),
+            works("max-clients", "NUMBER", "the most clients at once (1024)"),
+            works("max-routes-per-client", "NUMBER", "the most stations behind each client (256)"),
+            works("connect-freq", "NUMBER SECONDS", "the most new clients in this time"),
+            works(
+                "connect-freq-initial",
+                "NUMBER SECONDS",
+                "the most answers to first packets in this time (100 10)",
+            ),
+            works("stale-routes-check", "SECONDS [SECONDS]", "forget addresses unseen for this long"),
             works("verify-client-cert", "[none|optional|require]", "whether clients need a certificate"),
-            works("username-as-common-name", "", "a client is called what it logs in as"),
-            works("auth-user-pass-optional", "", "a client need not log in"),
+            works("username-as-common-name", "", "a client's name is its user name"),
+            works("auth-user-pass-optional", "", "clients may join without a password"),
             refused(
                 "auth-user-pass-verify",
                 "TEXT [via-env|via-file]",
@@ -164,7 +175,7 @@ TLS: tuple[Section, ...] = (
                 "auth-gen-token",
                 "[SECONDS] [TEXT…]",
                 "give tokens in place of passwords: how long they last in all, and each (--reneg-sec); "
-                "with external-auth only while the user stands in --auth-user-pass-table",
+                "with external-auth only while the user is in --auth-user-pass-table",
             ),
             works(
                 "auth-gen-token-secret",
@@ -172,8 +183,8 @@ TLS: tuple[Section, ...] = (
                 "what tokens are sealed with, so that they outlast the server",
                 inline=True,
             ),
-            ignored("opt-verify", "", "options that differ are told in the log, as OpenVPN 2.7 does"),
-            works("ifconfig-push-constraint", "IPV4 NETMASK", "clients' addresses must be in it"),
+            ignored("opt-verify", "", "the log shows options that differ, as with OpenVPN 2.7"),
+            works("ifconfig-push-constraint", "IPV4 NETMASK", "clients' addresses must be in this network"),
             ignored("hash-size", "NUMBER NUMBER", "tables grow as they need"),
             ignored("bcast-buffers", "NUMBER", "broadcasts are sent at once"),
             ignored("tcp-queue-limit", "NUMBER", "4 MiB may wait for a slow client"),
@@ -184,7 +195,7 @@ TLS: tuple[Section, ...] = (
             works(
                 "vlan-tagging",
                 "",
-                "tell VLANs apart: each client is in one, without tags there",
+                "separate VLANs: each client is in one, and has no tags",
             ),
             works(
                 "vlan-accept",

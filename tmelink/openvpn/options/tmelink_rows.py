@@ -11,25 +11,25 @@ OWN: tuple[Section, ...] = (
             works(
                 "udp-offload",
                 "off|send|receive|both",
-                "UDP_SEGMENT to send, UDP_GRO to receive many datagrams a system call (both)",
+                "UDP_SEGMENT to send, UDP_GRO to receive many datagrams per system call (both)",
             ),
             works(
                 "busy-poll",
                 "US|auto|off",
-                "after traffic, poll for so many microseconds before sleeping: shorter round trips for "
-                "processor time; auto while it pays, 100 at most (off)",
+                "after traffic, poll for this many microseconds before sleeping, for shorter round trips; "
+                "auto polls while it helps, up to 100 (off)",
             ),
             works(
                 "super-frames",
                 "",
-                "super-frames cross whole, over TCP or UDP with TLS, if both ends are tmelink's and have it",
+                "super-frames cross whole, over TCP or UDP with TLS, if both ends have this option",
             ),
             works(
                 "secure",
                 "",
                 "TLS with keys that `tmelink deploy` makes, and carries to the hosts of both ends",
             ),
-            refused("vlan-trunk", "VLANS", "belongs into a file of --client-config-dir"),
+            refused("vlan-trunk", "VLANS", "belongs in a file of --client-config-dir"),
             works(
                 "rendezvous",
                 "FILE",

@@ -11,9 +11,9 @@ _SCRIPT = "tmelink does not run this script"
 _PROCESS = "one tmelink process runs many links"
 _LOG = "tmelink has one log for all elements: see tmelink run --help"
 _WINDOWS = "for Windows only"
-_STANDALONE = "a command of the openvpn program, no option of a link"
+_STANDALONE = "a command of the openvpn program, not an option of a link"
 _PKCS11 = "tmelink reads keys from files only"
-_CONSOLE = "the management interface only looks, and ends sessions"
+_CONSOLE = "the management interface can only query, and end sessions"
 
 FOREIGN: tuple[Section, ...] = (
     (
@@ -36,17 +36,17 @@ FOREIGN: tuple[Section, ...] = (
             ignored("errors-to-stderr", "", _LOG),
             ignored("echo", "[TEXT…]", _LOG),
             ignored("parameter", "[TEXT…]", _LOG),
-            works("status", "FILE [SECONDS]", "write who is there into a file, every so often (60)"),
+            works("status", "FILE [SECONDS]", "write the connected clients to a file at this interval (60)"),
             works("status-version", "1|2|3", "the form of --status (1)"),
             ignored("memstats", "FILE", "counters are in 'tmelink status'"),
             works("script-security", "NUMBER", "2 allows the scripts below (1)"),
             works("up", "TEXT", "run this once the interface has its addresses"),
-            ignored("up-delay", "", "a script is run when there is something for it to do"),
-            ignored("up-restart", "", "an interface stays, whatever the link does"),
-            works("down", "TEXT", "run this after all is undone"),
-            ignored("down-pre", "", "--route-pre-down comes before"),
+            ignored("up-delay", "", "scripts run once there is something to do"),
+            ignored("up-restart", "", "the interface stays, whatever the link does"),
+            works("down", "TEXT", "run this after everything is undone"),
+            ignored("down-pre", "", "--route-pre-down runs earlier"),
             works("route-up", "TEXT", "run this once the routes are set"),
-            works("route-pre-down", "TEXT", "run this before they are undone"),
+            works("route-pre-down", "TEXT", "run this before the routes are removed"),
             refused("plugin", "TEXT…", "tmelink loads no plugins of OpenVPN"),
             refused("gremlin", "NUMBER", "for testing OpenVPN itself"),
         ),
@@ -70,7 +70,7 @@ FOREIGN: tuple[Section, ...] = (
             refused("management-external-cert", "TEXT", _CONSOLE, "use --cert"),
             refused("management-external-key", "[TEXT…]", _CONSOLE, "use --key"),
             refused("management-hold", "", _CONSOLE),
-            ignored("management-query-passwords", "", "they are asked for at the terminal"),
+            ignored("management-query-passwords", "", "tmelink asks for them at the terminal"),
             refused("management-query-proxy", "", _CONSOLE, "use --http-proxy"),
             refused("management-query-remote", "", _CONSOLE, "use --remote"),
         ),
@@ -136,7 +136,7 @@ FOREIGN: tuple[Section, ...] = (
         "Dropped or replaced in OpenVPN",
         (
             ignored("http-proxy-retry", "[TEXT…]", "a proxy is tried again like a peer", connection=True),
-            ignored("http-proxy-timeout", "TEXT", "--connect-timeout says it", connection=True),
+            ignored("http-proxy-timeout", "TEXT", "--connect-timeout covers proxies too", connection=True),
             ignored("socks-proxy-retry", "[TEXT…]", "a proxy is tried again like a peer", connection=True),
             ignored("max-routes", "[TEXT]", "dropped in OpenVPN 2.4: there is no limit"),
             ignored("prng", "TEXT [TEXT]", "dropped in OpenVPN 2.6: the cryptography library's is used"),

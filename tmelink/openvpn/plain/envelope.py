@@ -28,7 +28,7 @@ MIN_FRAGMENT: Final = 64
 
 
 def problems(settings: Settings) -> list[str]:
-    """What of these settings cannot be had, as sentences; nothing where a session can be made of them."""
+    """What in these settings is not available, as sentences; empty if they allow a session."""
     found: list[str] = []
     if settings.key is not None:
         encryption = settings.encryption

@@ -56,8 +56,8 @@ IMPOSSIBLE: Final = 3
 """Of these, how many have to be impossible before it is said."""
 
 NOT_ETHERNET: Final = (
-    "what comes from the peer does not look like Ethernet: it may have a key (--secret) or --fragment or "
-    "compression, which this end has not"
+    "what comes from the peer does not look like Ethernet: it may have a key (--secret) "
+    "or --fragment or compression, which this end does not have"
 )
 
 _NO_REPLIES: Final[list[bytes]] = []

@@ -35,7 +35,7 @@ MOST_SIZES: Final = 1024
 """Different sizes of an answer; the largest still passes a path of 1280 bytes whole."""
 
 TRY_SECONDS: Final = 1.0
-"""Before a question without an answer is asked again."""
+"""Seconds before an unanswered question is repeated."""
 TRIES: Final = 5
 """Times that one question is asked before the run is over."""
 
@@ -44,11 +44,12 @@ LONGEST_PAUSE: Final = 86_400.0
 """Seconds between a run that failed and the next one; each pause is twice as long as the one before."""
 
 ASKED: Final = (
-    "packets come that were sealed under an earlier clock: the peer has restarted with its clock set back, "
-    "or somebody repeats recorded packets. They are dropped until the peer has shown that it is there, which "
-    "it is asked to"
+    "packets arrive that were sealed under an earlier clock: either the peer restarted with its clock set "
+    "back, or somebody replays packets. tmelink asks the peer for proof, and drops them until it answers"
 )
-PROVEN: Final = "the peer has shown that it is there: its packets are taken again, under its earlier clock"
+PROVEN: Final = (
+    "the peer has proved that it is there: its packets are accepted again, under its earlier clock"
+)
 
 _LOAD: Final = MAGIC + bytes((MTU_LOAD,))
 
@@ -120,7 +121,7 @@ class SequenceProof:
     def _try_again(self, now: float) -> None:
         if self._tries == TRIES:
             self._warn(
-                f"nobody has answered: packets under the earlier clock stay refused for {self._pause:g} s"
+                f"nobody has answered: packets under the earlier clock remain refused for {self._pause:g} s"
             )
             self._time = None
             self._rests_until = now + self._pause

@@ -23,7 +23,7 @@ SESSION_ID: Final = 12
 SECRET: Final = 32
 
 EXPIRED: Final = "SESSION: token expired"
-"""What a client is told whose token is too old, in OpenVPN's words: it comes again with its password."""
+"""The message for a client whose token is too old, in OpenVPN's words: it comes again with its password."""
 
 _TIMES: Final = struct.Struct(">qq")
 _LENGTH: Final = SESSION_ID + _TIMES.size + 32
@@ -88,7 +88,7 @@ class AuthTokens:
             raise ValueError("the token was made by another server, or for another user")
         token = AuthToken(signed[:SESSION_ID], *_TIMES.unpack(signed[SESSION_ID:]))
         if known is not None and known.session_id != token.session_id:
-            raise ValueError("the token is of another session")
+            raise ValueError("the token belongs to another session")
         if token.made < token.begun or unix_time < token.made:
             raise ValueError(EXPIRED)
         if self._renewal and unix_time >= token.made + 2 * self._renewal:

@@ -99,7 +99,7 @@ class TlsServer:
     `drops` counts what belongs to no client; each session counts its own. Of `settings`, `server`, `mode` and
     `peer_id` are filled in here. `streams` are the settings for clients over TCP, where others are over UDP;
     an address may be that of one of each. `connect_freq` is how many clients may come in how many seconds;
-    with `by_username` a client is called what it logs in as (`--username-as-common-name`).
+    with `by_username` a client's name is its user name (`--username-as-common-name`).
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class TlsServer:
     ) -> None:
         self.context = context
         self.trace: Callable[[Hashable, str], None] = lambda address, text: None
-        """Is told each step of a handshake, with the client's address, in words."""
+        """Called with each step of a handshake, with the client's address, in words."""
         self.drops: Counter[str] = Counter()
         self._handshakes = 0
         """With clients that are gone."""
@@ -169,7 +169,7 @@ class TlsServer:
         """Datagrams of the client that has connected from an address over TCP."""
         client = self._by_connection.get(address)
         if client is None:
-            self.drops["data packet of no client"] += frame.count(datagrams)
+            self.drops["data packet from an unknown client"] += frame.count(datagrams)
             return []
         return self._hand_over(client, datagrams, address, now)
 
@@ -212,7 +212,7 @@ class TlsServer:
         """Data packets of one client, told by its number or by its address."""
         client = self._by_address.get(address) if peer == UNDEFINED_PEER else self._clients.get(peer)
         if client is None or client.stream:
-            self.drops["data packet of no client"] += frame.count(items)
+            self.drops["data packet from an unknown client"] += frame.count(items)
             return self._notice(address, frame.size(items), now)
         steps = self._hand_over(client, items, address, now)
         if not steps and client.address != address:
@@ -221,7 +221,7 @@ class TlsServer:
         return steps
 
     def _notice(self, address: Hashable, size: int, now: float) -> list[Addressed]:
-        """Tell a client of an earlier run that this one has begun, unless it is beginning anew already."""
+        """Tell a client of an earlier run that this one has begun, unless it is already restarting."""
         if address in self._by_address:
             return []
         reset = self._notices.notice(address, size, now, self._wall(now))
@@ -342,9 +342,9 @@ class TlsServer:
         if not strangers:
             raise ProtocolError("more clients than --max-clients")
         last = min(strangers, key=lambda client: client.session.spoken)
-        self.drops["connection made room for another"] += 1
+        self.drops["replaced by a newer connection"] += 1
         step = last.session.close(now)
-        return [self._after(last, Step(step.wire, (), (Restart("it made room for another client"),)), now)]
+        return [self._after(last, Step(step.wire, (), (Restart("a newer client took its place"),)), now)]
 
     def opened(self, address: Hashable, now: float) -> list[Addressed]:
         """A client has connected over TCP; nothing where there are too many."""
@@ -378,7 +378,7 @@ class TlsServer:
             twins = [c for c in self._clients.values() if c.joined and c.common_name == found.common_name]
             for twin in twins:
                 left = twin.session.close(now)
-                event = Restart(f"'{twin.common_name}' has connected anew")
+                event = Restart(f"'{twin.common_name}' has connected again")
                 steps.append(self._after(twin, Step(left.wire, (), (event,)), now))
         found.joined = True
         return [*steps, self._after(found, step, now)]
@@ -391,7 +391,7 @@ class TlsServer:
     def kick(self, client: int, reason: str, now: float, *, again: bool = False) -> Addressed:
         """End one client's session; `KeyError` for one that is gone.
 
-        With `again` it is told to begin anew. Not so where another has taken its place: the two would throw
+        With `again` it is told to restart. Not so where another has taken its place: the two would throw
         each other out for ever.
         """
         found = self._clients[client]

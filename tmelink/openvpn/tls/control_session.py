@@ -1,4 +1,4 @@
-"""Two session ids that belong together, and the control packets between them.
+"""A pair of session IDs, and the control packets between them.
 
 A `ControlSession` holds the wrapping of one pair of ends and their negotiations: the current one, and the
 one before it while its keys still count. It turns packets into progress and progress into packets; what the

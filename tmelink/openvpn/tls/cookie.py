@@ -82,12 +82,12 @@ class Cookies:
         """
         opcode, key_id, remote = packet.parse_header(datagram)
         if key_id != 0:
-            raise ProtocolError("control packet of no session")
+            raise ProtocolError("control packet for an unknown session")
         if opcode in CLIENT_RESETS:
             return self._answer(datagram, opcode, remote, address, now, unix_time)
         if opcode in (Opcode.CONTROL_V1, Opcode.ACK_V1, Opcode.CONTROL_WKC_V1):
             return self._prove(datagram, opcode, remote, address, now, unix_time)
-        raise ProtocolError("control packet of no session")
+        raise ProtocolError("control packet for an unknown session")
 
     def unasked(self, address: Hashable, now: float, unix_time: float) -> bytes:
         """A server's reset to an address that has sent none.
@@ -141,10 +141,10 @@ class Cookies:
         bare, codec, material = self._codec(datagram, opcode, unix_time)
         body = packet.parse_body(opcode, codec.open(bare)[2])
         if body.acked is None or any(ack > 1 for ack in body.acks) or (body.number or 0) > 1:
-            raise UnknownSession("control packet of no session")
+            raise UnknownSession("control packet for an unknown session")
         if self._is_ours(body.acked, address, remote, now):
             return Proven(body.acked, remote, codec, material)
-        raise UnknownSession("control packet of no session")
+        raise UnknownSession("control packet for an unknown session")
 
     def _is_ours(self, acked: bytes, address: Hashable, remote: bytes, now: float) -> bool:
         """Whether a session id is what a client at an address was sent, not long ago."""
@@ -156,7 +156,7 @@ class Cookies:
         wrap = self._wrap
         if not isinstance(wrap, ServerKey):
             if opcode in WITH_WRAPPED_KEY:
-                raise ProtocolError("client key, and no tls-crypt-v2 here")
+                raise ProtocolError("client key, but no tls-crypt-v2 here")
             return datagram, self._shared, self._material
         if opcode not in WITH_WRAPPED_KEY:
             raise ProtocolError("control packet without a client key")

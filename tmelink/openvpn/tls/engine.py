@@ -144,7 +144,7 @@ class TlsContext:
         context.set_verify_depth(MAX_CHAIN)
 
     def complaint(self, unix_time: float) -> str | None:
-        """Why no peer takes the own certificate at `unix_time` seconds since 1970; None where they may."""
+        """Why no peer takes this end's certificate at `unix_time` seconds since 1970; None where they may."""
         own = self._own
         if own is None:
             return None
@@ -155,7 +155,7 @@ class TlsContext:
             why = f"is not valid before {own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         else:
             return None
-        return f"the own certificate '{identity.subject(own)}' {why}; is this machine's clock right?"
+        return f"this end's certificate '{identity.subject(own)}' {why}; is this machine's clock right?"
 
     def revoke(self, crl: bytes) -> None:
         """Judge certificates by this revocation list (PEM) from the next handshake on.

@@ -20,7 +20,7 @@ RESEND_WRAPPED_KEY = (1, 1)
 """Type and flag of the one early-negotiation record that there is (doc/tls-crypt-v2.txt)."""
 
 LEAST_PAYLOAD = 16
-"""Bytes of TLS that a packet carries however little room its wrapping leaves."""
+"""Bytes of TLS that a packet carries at least, however little room its wrapping leaves."""
 
 
 class Phase(IntEnum):

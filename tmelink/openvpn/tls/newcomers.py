@@ -1,4 +1,4 @@
-"""Those who begin a session with one of two equal ends and have not shown yet who they are.
+"""Peers that begin a session with one of two equal ends and have not authenticated yet.
 
 Anybody may be among them, so they cost little: over UDP a server keeps nothing of one until he has shown that
 he receives at his address, there are never more than `MOST`, and whoever comes in crowds does not keep others
@@ -21,7 +21,7 @@ from tmelink.openvpn.tls.settings import TlsSettings
 from tmelink.openvpn.tls.wrap import Wrapping
 
 MOST: Final = 16
-"""At a time. A handshake takes a few round trips, so that whoever is to crowd out another has to be quick."""
+"""The most at a time. A handshake takes a few round trips, so an attacker must be quick to crowd one out."""
 
 
 class Newcomers:
@@ -37,9 +37,9 @@ class Newcomers:
         self._sessions: list[ControlSession] = []
 
     def notice(self, source: Hashable, size: int, now: float) -> bytes:
-        """What a server says over UDP to whoever speaks in a session of an earlier run; empty for nothing.
+        """A server's reply over UDP to a packet from a session of an earlier run; empty for none.
 
-        Nothing to one who is beginning anew already: what came later under a wrapping key would make the
+        Nothing to one who is already restarting: what came later under a wrapping key would make the
         packets of his new session look old.
         """
         if any(control_session.address == source for control_session in self._sessions):
@@ -77,7 +77,7 @@ class Newcomers:
         return control_session
 
     def admit(self, control_session: ControlSession) -> None:
-        """One more; the oldest of those who are most from one host goes for it, if there are too many."""
+        """Add a newcomer; if there are too many, the oldest from the host with the most is removed."""
         if len(self._sessions) >= MOST:
             hosts = Counter(map(_host, self._sessions))
             ((crowd, _),) = hosts.most_common(1)

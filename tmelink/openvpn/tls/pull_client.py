@@ -65,7 +65,7 @@ class PullClient:
             self.answer_by = now + self._settings.control.hand_window
 
     def restart(self) -> None:
-        """The server has begun anew: what it pushed counts no more, and is asked for again."""
+        """The server has restarted: what it pushed counts no more, and is asked for again."""
         self.request_at = self.answer_by = None
         self._options, self._changes = [], []
 
@@ -92,7 +92,7 @@ class PullClient:
             longest = max(self._settings.control.reneg_sec / 2, self._settings.control.hand_window)
             if self.answer_by is not None:
                 self.answer_by = now + min(pending or self._settings.control.hand_window, longest)
-            return PullResult([Notice("info", "the server wants to decide about this client later")])
+            return PullResult([Notice("info", "the server has deferred its decision about this client")])
         if (farewell := push_messages.parse_farewell(text, push_messages.RESTART)) is not None:
             onward: Onward = "address" if farewell.next_server else "here"
             return PullResult([Restart(_with_reason("the server restarts", farewell.reason), onward)])
@@ -103,7 +103,7 @@ class PullClient:
     def _reply(self, reply: push_messages.PushReply, remote: Message, agreed: bool) -> PullResult:
         self._options += reply.options
         if len(self._options) > push_messages.MAX_OPTIONS:
-            return PullResult([Restart("the server pushes options without end")])
+            return PullResult([Restart("the server never stops pushing options")])
         if reply.more:
             return PullResult([])
         options, self._options = self._options, []
@@ -134,7 +134,7 @@ class PullClient:
         """The server changes what it has pushed (PUSH_UPDATE)."""
         self._changes += changes
         if len(self._changes) > push_messages.MAX_OPTIONS:
-            return PullResult([Restart("the server pushes options without end")])
+            return PullResult([Restart("the server never stops pushing options")])
         if more:
             return PullResult([])
         changes, self._changes = self._changes, []

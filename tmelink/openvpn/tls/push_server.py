@@ -20,7 +20,7 @@ LINGER_SECONDS: Final = 5.0
 """How long a refused client's session goes on, so that its last message arrives (as OpenVPN)."""
 
 NO_CIPHER: Final = "Data channel cipher negotiation failed (no shared cipher)"
-"""What a client without a common cipher is told, in OpenVPN's words."""
+"""The message for a client without a common cipher, in OpenVPN's words."""
 
 
 class PushServer:

@@ -1,4 +1,4 @@
-"""What a server that has begun anew says to those who do not know it yet.
+"""What a server that has restarted says to those who do not know it yet.
 
 A client over UDP goes on in the session that it had with the server's earlier run, and would notice only
 when its --ping-restart is over. A reset that nobody has asked for tells it: OpenVPN's client, and tmelink's,
@@ -25,7 +25,7 @@ TIMES: Final = 5
 not act on them."""
 
 ADDRESSES: Final = 4096
-"""The most that are told in all, so that forged addresses take little memory."""
+"""The most addresses that are answered in all, so that forged ones take little memory."""
 
 AMPLIFICATION: Final = 3
 """How many times what has come from an address may go there (RFC 9000, section 8.1)."""

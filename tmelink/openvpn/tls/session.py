@@ -63,7 +63,7 @@ EARLY = 4
 """Answers to a client's reset that are kept until one shows that it is."""
 
 LIVELY = 1.0
-"""Seconds after a packet of the peer's in which it cannot have begun anew, and between two beginnings."""
+"""Seconds after a packet of the peer in which it cannot have restarted, and between two restarts."""
 
 BARE_RESET = packet.HEADER + 1 + 4
 """Bytes of a reset that no key wraps: the number of its acknowledgements, and its own. What a key wraps is
@@ -83,7 +83,7 @@ def check(settings: TlsSettings) -> None:
     static.digest_name(settings.encryption.auth)
     for cipher in (*settings.ciphers.accepted, settings.ciphers.fallback):
         if cipher is not None and not data_keys.known(cipher):
-            raise ValueError(f"there is no data cipher '{cipher}' here")
+            raise ValueError(f"data cipher '{cipher}' is not available")
     Payloads(settings, Counter(), 0)
 
 
@@ -94,7 +94,7 @@ class TlsSession:
     a server that has already exchanged resets with its client, without state.
 
     Each session on the control channel is answered at its own address and heard from there alone, so that a
-    peer may begin anew elsewhere while its old session stands, and whoever is not the peer leads nothing
+    peer may restart elsewhere while its old session stands, and whoever is not the peer leads nothing
     away. What comes from others is not a sign of life.
     """
 
@@ -113,7 +113,7 @@ class TlsSession:
         check(settings)
         self.settings = settings
         self.trace: Callable[[str], None] = lambda text: None
-        """Is told each step of a handshake, in words."""
+        """Called with each step of a handshake, in words."""
         self.drops: Counter[str] = Counter()
         self._context = context
         self._handshakes = HandshakeFactory(settings, context, wall, self.drops)
@@ -138,7 +138,7 @@ class TlsSession:
         """Whether anything that came was a packet of this protocol."""
         self._answer_by: float | None = None
         self._restarted_at: float | None = None
-        """When this client last began anew because its server had."""
+        """When this client last restarted because its server had."""
         self.handshakes = 0
         """Negotiations of keys that have come to their end."""
         self._ended = False
@@ -298,7 +298,7 @@ class TlsSession:
         ended = self._push_server.forgotten(now) or self._liveness.ended(now)
         if self._begin_by is not None and now >= self._begin_by:
             window = self.settings.control.hand_window
-            ended = Restart(f"nobody has shown who it is within {window:g} s (--hand-window)")
+            ended = Restart(f"nobody has authenticated within {window:g} s (--hand-window)")
         if (answer_by := self._unanswered_until()) is not None and now >= answer_by:
             seconds = self.settings.server_poll_timeout
             ended = Restart(f"no answer within {seconds:.3g} s (--server-poll-timeout)", at_once=True)
@@ -367,7 +367,7 @@ class TlsSession:
         return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> Step:
-        """The session ends from this side; under --explicit-exit-notify the peer is told."""
+        """This side ends the session; under --explicit-exit-notify it notifies the peer."""
         if self._ended:
             return NOTHING
         active, notices = self._active, self.settings.messages.explicit_exit_notify
@@ -383,7 +383,7 @@ class TlsSession:
         return step
 
     def dismiss(self, now: float) -> Step:
-        """A server sends its client away, which is told to begin anew; nothing follows."""
+        """A server ends its client's session and asks it to restart; nothing follows."""
         if self._up and self._active is not None:
             self._send_message(push_messages.RESTART, now)
             self._post(self._active, now)
@@ -513,7 +513,7 @@ class TlsSession:
         if active is not None and active.remote is None:
             return self._answered(active, datagram, opcode, key_id, session_id, source, now)
         if active is not None and (settings.mode == "push" or settings.single_session):
-            raise ProtocolError("control packet of no session")
+            raise ProtocolError("control packet for an unknown session")
         if settings.server and not settings.stream:
             greeted = self._newcomers.greet(datagram, opcode, source, self._introduction(), now)
             if isinstance(greeted, bytes):
@@ -522,7 +522,7 @@ class TlsSession:
                 return None
             begun = greeted
         elif not may_begin(opcode, key_id, server=settings.server):
-            raise ProtocolError("control packet of no session")
+            raise ProtocolError("control packet for an unknown session")
         elif settings.server:
             begun = self._handshakes.answer(datagram, opcode, now)
             begun.start(self._introduction(), now, Opcode.CONTROL_HARD_RESET_SERVER_V2)
@@ -544,9 +544,9 @@ class TlsSession:
     def _begun_under_own_key(
         self, datagram: bytes, opcode: Opcode, key_id: int, session_id: bytes, source: Hashable, now: float
     ) -> tuple[ControlSession, packet.Body] | None:
-        """As `_begun`, for a client whose tls-crypt-v2 key no server knows before it was told.
+        """Like `_begun`, for a client whose tls-crypt-v2 key a server learns only from the client.
 
-        A server that has begun anew can only send a bare reset, as anybody can. It makes this client ask for
+        A server that has restarted can only send a bare reset, as anybody can. It makes this client ask for
         a session beside the old one, where its server is and nowhere else; the answer shows the key.
         """
         assert self._active is not None
@@ -561,15 +561,15 @@ class TlsSession:
             return None
         waiting = next((s for s in self._newcomers if s.remote is None and s.address == source), None)
         if waiting is None:
-            raise ProtocolError("control packet of no session")
+            raise ProtocolError("control packet for an unknown session")
         body = waiting.open(datagram, opcode, key_id)
         if body.acked is None:
-            raise ProtocolError("answer that acknowledges nothing")
+            raise ProtocolError("answer without an acknowledgement")
         waiting.remote = session_id
         return waiting, body
 
     def _refuse_needless_restart(self, source: Hashable, now: float) -> None:
-        """`ProtocolError` for a server's reset that does not show that the server has begun anew.
+        """`ProtocolError` for a server's reset that does not show that the server has restarted.
 
         Without a wrapping key anybody can send one. So it counts only where the server is silent, and each
         costs a handshake, so that there is one a second at most.
@@ -577,9 +577,9 @@ class TlsSession:
         if self._is_elsewhere(source):
             raise ProtocolError("control packet from another address")
         if self.settings.stream and self.settings.mode == "pull":
-            raise ProtocolError("control packet of no session")
+            raise ProtocolError("control packet for an unknown session")
         if self._up and now < self._liveness.last_received + LIVELY:
-            raise ProtocolError("reset of a peer that is alive")
+            raise ProtocolError("reset while the peer is alive")
         if self._restarted_at is not None and now < self._restarted_at + LIVELY:
             raise ProtocolError("more resets than one a second")
         self._restarted_at = now
@@ -606,10 +606,10 @@ class TlsSession:
             if first and len(self._early) < EARLY:
                 self._early[session_id] = body
                 return None
-            raise ProtocolError("answer that acknowledges nothing")
+            raise ProtocolError("answer without an acknowledgement")
         early = self._early.get(session_id)
         if not first and early is None:
-            raise ProtocolError("control packet of no session")
+            raise ProtocolError("control packet for an unknown session")
         assert active.current is not None, "a client's session has begun"
         if early is not None:
             active.receive(active.current, Opcode.CONTROL_HARD_RESET_SERVER_V2, early, now)
@@ -676,7 +676,7 @@ class TlsSession:
         self._post(control_session, now)
         if control_session in self._newcomers:
             self._newcomers.remove(control_session)
-            self._events.append(Notice("warning", f"a peer did not become one: {reason}"))
+            self._events.append(Notice("warning", f"a handshake failed: {reason}"))
         else:
             self._finish_with(Restart(reason), now)
 

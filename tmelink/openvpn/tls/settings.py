@@ -45,13 +45,13 @@ class TlsSettings(SharedSettings, SharedTlsSettings):
     """A server wants user name and password, and admits whom its shell admits."""
     auth_retry: Literal["none", "nointeract"] = "none"
     peer_info: tuple[tuple[str, str], ...] = ()
-    """What is told of this end beside what must be (`--push-peer-info`, `setenv UV_…`)."""
+    """Optional information about this end (`--push-peer-info`, `setenv UV_…`)."""
     server_poll_timeout: float = 0
     """A client gives up a server that has not answered at all for so long (`--server-poll-timeout`)."""
     require_exporter: bool = False
     """A server refuses clients that cannot derive keys from TLS (`--force-tls-key-material-export`)."""
     single_session: bool = False
-    """A peer that begins anew is not answered while its old session stands (`--single-session`)."""
+    """A peer that restarts is not answered while its old session stands (`--single-session`)."""
     remote: bool = True
     """The peer's address is configured (`--remote`)."""
     floats: bool = False

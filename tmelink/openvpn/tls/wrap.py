@@ -335,5 +335,5 @@ def parse_client_key(pem: bytes) -> ClientKey:
     """A tls-crypt-v2 client key out of its file; raises `ValueError`."""
     raw = pem_file.parse(_CLIENT_PEM, pem)
     if not KEY2 + TAG + KEY2 + 2 <= len(raw) <= KEY2 + MAX_WRAPPED_KEY:
-        raise ValueError(f"no tls-crypt-v2 client key has {len(raw)} bytes")
+        raise ValueError(f"a tls-crypt-v2 client key cannot have {len(raw)} bytes")
     return ClientKey(raw[:KEY2], raw[KEY2:])
