@@ -8,8 +8,8 @@ from tmelink.cli.reference import CommandReference, Rows, program
 
 _HEAD = """# The commands
 
-Every command of the program, as its parser knows it. `tmelink COMMAND --help` and `man tmelink-COMMAND` show
-the same. Made by `python -m tmelink.cli.page`; do not edit it.
+This page lists every command of the program. `tmelink COMMAND --help` and `man tmelink-COMMAND` show the
+same. Made by `python -m tmelink.cli.page`; do not edit it.
 
 ## Exit codes
 

@@ -34,7 +34,7 @@ def console(control: Control, sink: Sink, *, element: str) -> Callable[[], None]
 
 @METHODS.request("type")
 def type_(control: Control, *, element: str, text: str) -> None:
-    """Type a text on an emulator's console."""
+    """Type text on an emulator's console."""
     _console(control, element).type(text.encode())
 
 

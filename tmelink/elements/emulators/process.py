@@ -36,7 +36,7 @@ class Process(Element):
     """Any emulator as a program, with a NIC for each connection; placeholders in COMMAND name the sockets.
 
     `{socket}` is the path of a unix socket. The emulator connects to it and speaks QEMU's stream format.
-    `{port}` is the UDP port of 127.0.0.1 where the emulator receives bare frames. `{remote}` is the port
+    `{port}` is the UDP port on 127.0.0.1 where the emulator receives bare frames. `{remote}` is the port
     to which it sends them. The second connection has `{socket1}`, `{port1}` and `{remote1}`, and so on.
     Put words with blanks in quotes.
 
