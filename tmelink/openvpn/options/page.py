@@ -7,9 +7,9 @@ from tmelink.openvpn.options.table import Row
 
 _HEAD = """# OpenVPN's options
 
-A link's arguments are OpenVPN's own command line. A word that is not an option names a file with more options, as
-after `--config`. This page lists every option of OpenVPN 2.6 and says what tmelink does with it. tmelink's own
-options have a section of their own. An option has one of three states:
+A link's arguments are OpenVPN's own command line. A word that is not an option names a file with more
+options, as after `--config`. This page lists every option of OpenVPN 2.6 and says what tmelink does with
+it. tmelink's own options have a section of their own. An option has one of three states:
 
 - **works**: it does what openvpn(8) says.
 - **ignored**: tmelink accepts it without effect, and logs that once.
