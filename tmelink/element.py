@@ -51,7 +51,7 @@ class Port:
         self.sent = Counters()
 
     def send(self, burst: Burst) -> None:
-        """Hand `burst` to the element at the other end; drops it, counted, where there is none."""
+        """Hand `burst` to the element at the other end; drops it, counted, if there is none."""
         peer = self.peer
         sent = self.sent
         if peer is None:
@@ -134,7 +134,7 @@ def connect(a: Port, b: Port) -> None:
 
 
 def _carried_by_itself(element: Element) -> str | None:
-    """The loop of tunnels, where an element in the end carries its own carrier; None where there is none."""
+    """The loop of tunnels, where an element in the end carries its own carrier; None if there is none."""
     names = [element.name]
     carrier = element.carried_by
     while carrier is not None and carrier.peer is not None and len(names) <= MAX_NESTING:
@@ -229,7 +229,7 @@ class Element:
     """It only serves what it is connected to: alone it has nothing to do."""
 
     carried_by: Port | None = None
-    """Of a tunnel, its connection to what carries its outer packets, where that is in the same process."""
+    """Of a tunnel, its connection to what carries its outer packets, if that is in the same process."""
 
     is_station: ClassVar[bool] = False
     """Whether what it leads to is a single machine, so that no path goes on from there."""
@@ -293,7 +293,7 @@ class Element:
     def port(self, words: Sequence[Word] = ()) -> Port:
         """A new side of a connection; `words` are the arguments on its side of `at`.
 
-        Raises `PortError` where the element takes no (further) connection or no such arguments.
+        Raises `PortError` if the element takes no (further) connection or no such arguments.
         """
         if words:
             raise PortError(f"{self.name} takes no connection arguments, but got '{words[0]}'")
@@ -311,7 +311,7 @@ class Element:
     def adopt(self, port: Port, kind: Kind) -> None:
         """`port` is to be joined to one of another `kind`: an element that can be either takes it on.
 
-        Raises `PortError` where it could, but is that on another side already.
+        Raises `PortError` if it could, but is that on another side already.
         """
 
     def mtu(self, port: Port, outer: OuterMtu | None = None) -> int | None:

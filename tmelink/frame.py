@@ -41,7 +41,7 @@ class Gso(NamedTuple):
     `kind` is VIRTIO_NET_HDR_GSO_* without the ECN bit (0 none, 1 TCPv4, 3 UDP fragmentation, 4 TCPv6,
     5 UDP segmentation); `size` the payload bytes a segment; `header` the bytes before the payload, as the
     sender says (a hint); `checksum_start` and `checksum_offset` where a partial checksum is to be completed,
-    both 0 where the checksum needs nothing.
+    both 0 if the checksum needs nothing.
     """
 
     kind: int

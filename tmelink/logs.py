@@ -125,7 +125,7 @@ def configure(verbosity: int, *, form: str = "text", file: Path | None = None, d
     0 is the ordinary level; +1 logs details and +2 single packets, -1 and -2 less. `form` is one of
     `FORMATS`. With `dated` each line of text begins with the time, unless it goes to systemd's journal, which
     has its own.
-    Raises `OSError` where the file cannot be written.
+    Raises `OSError` if the file cannot be written.
     """
     logging.addLevelName(TRACE, "TRACE")
     levels = {-2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG, 2: TRACE}

@@ -111,7 +111,7 @@ class Lab(Mapping[str, Element]):
     def connect(self, path: str, other: str) -> None:
         """Plug one element into another while they run, as `PATH at OTHER` in the file would.
 
-        Raises `PortError` where one of them takes no (further) connection.
+        Raises `PortError` if one of them takes no (further) connection.
         """
         self._check_open()
         first, second = self[path], self[other]
@@ -235,7 +235,7 @@ class Lab(Mapping[str, Element]):
         return found
 
     def ports_between(self, path: str, other: str) -> list[Port]:
-        """The ports of one element that are connected to another; `ElementError` where there is none."""
+        """The ports of one element that are connected to another; `ElementError` if there is none."""
         first, second = self[path], self[other]
         found = [port for port in first.ports if port.peer is not None and port.peer.element is second]
         if not found:

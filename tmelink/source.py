@@ -93,6 +93,6 @@ Report = Callable[[Mistake], None]
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:
-    """ "did you mean X?" for the known word nearest to `word`, or None where none is near."""
+    """ "did you mean X?" for the known word nearest to `word`, or None if none is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.65)
     return f"did you mean {near[0]}?" if near else None

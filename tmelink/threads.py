@@ -95,7 +95,7 @@ class ThreadedLab:
         return self.run(take)
 
     def connect(self, path: str, other: str) -> None:
-        """Plug one element into another; `PortError` where one of them takes no (further) connection."""
+        """Plug one element into another; `PortError` if one of them takes no (further) connection."""
         self.run(lambda lab: lab.connect(path, other))
 
     def disconnect(self, path: str, other: str | None = None) -> None:
@@ -127,7 +127,7 @@ class ThreadedLab:
     def run(self, function: Callable[[Lab], Awaitable[T] | T]) -> T:
         """Call `function` with the `Lab` in its own thread, and return the result; await a coroutine there.
 
-        It must not block. Raises what it raises, and `ClosedError` where the lab is closed (meanwhile).
+        It must not block. Raises what it raises, and `ClosedError` if the lab is closed (meanwhile).
         """
         if threading.current_thread() is self._thread:
             result = function(self._lab)

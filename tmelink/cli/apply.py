@@ -62,7 +62,7 @@ def show(done: dict[str, Any]) -> None:
 
 
 def _lab(file: str) -> str | None:
-    """The name of the lab that runs a file; None where only one lab runs at all."""
+    """The name of the lab that runs a file; None if only one lab runs at all."""
     running = lab_names.running()
     same = [lab.name for lab in running if os.path.abspath(lab.file) == os.path.abspath(file)]
     if len(same) > 1:

@@ -58,7 +58,7 @@ def again(options: argparse.Namespace, machine: CheckedMachine) -> Callable[[], 
 
 
 def not_emulated(machine: CheckedMachine) -> str:
-    """The sentence about TME's parts that tmelink does not emulate; empty where the file has none."""
+    """The sentence about TME's parts that tmelink does not emulate; empty if the file has none."""
     if not machine.not_emulated:
         return ""
     parts = ", ".join(f"{path.lstrip('/')} ({module})" for path, module in machine.not_emulated.items())
@@ -66,7 +66,7 @@ def not_emulated(machine: CheckedMachine) -> str:
 
 
 def forgotten_host(options: argparse.Namespace, machine: CheckedMachine) -> str:
-    """The sentence about a file for several hosts that all run here; empty where --host says which."""
+    """The sentence about a file for several hosts that all run here; empty if --host says which."""
     if options.host is not None or len(machine.hosts) < 2:
         return ""
     return (

@@ -34,7 +34,7 @@ def main(options: argparse.Namespace) -> int:
 def listing(file: str, understood: Sequence[Understood], mistakes: Sequence[Mistake]) -> list[str]:
     """A line for each option, in order, and one for each other mistake; then the number of each.
 
-    A line is the number of the option's line (with its file, where another one is included), what becomes of
+    A line is the number of the option's line (with its file, if another one is included), what becomes of
     the option, how it is written, and why.
     """
     rows = [(option.place, option.status, option.option, option.reason) for option in understood]

@@ -67,7 +67,7 @@ def _again(name: str, before: float) -> Client:
 def _until_open(lab: Client) -> dict[str, str]:
     """The elements that could not be opened, with the reasons, once all others are open.
 
-    Raises `ControlError` where the lab ends for them.
+    Raises `ControlError` if the lab ends for them.
     """
     failed: dict[str, str] = {}
     try:

@@ -212,7 +212,7 @@ async def _run(
 
 @contextlib.asynccontextmanager
 async def _metrics(control: Control, address: ListenAddress) -> AsyncIterator[None]:
-    """Answer Prometheus; raises `TmelinkError` where that is not possible."""
+    """Answer Prometheus; raises `TmelinkError` if that is not possible."""
     try:
         from tmelink.metrics.endpoint import MetricsEndpoint
     except ModuleNotFoundError as error:

@@ -71,7 +71,7 @@ def is_terminal() -> bool:
 
 
 def source() -> TextIO:
-    """Standard input; raises `TmelinkError` where it is closed."""
+    """Standard input; raises `TmelinkError` if it is closed."""
     if sys.stdin is None:
         raise TmelinkError("standard input is closed: give a file, or a text to read there")
     return sys.stdin

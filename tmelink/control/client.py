@@ -50,7 +50,7 @@ class NotRunning(ControlError):
 def connect(name: str | None = None, *, timeout: float | None = TIMEOUT) -> Client:
     """The control of the running lab of that name; without a name, of the only one.
 
-    `timeout` in seconds is for each reply. Raises `NotRunning`, and `ControlError` where it does not answer.
+    `timeout` in seconds is for each reply. Raises `NotRunning`, and `ControlError` if it does not answer.
     """
     lab = _only() if name is None else lab_names.find(name)
     if lab is None:

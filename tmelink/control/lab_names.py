@@ -149,7 +149,7 @@ class NameLock:
 
     @classmethod
     def take(cls, name: str, file: str, host: str | None) -> NameLock:
-        """Take the name; raises `NameTaken`, and `TmelinkError` where the directory is not this user's."""
+        """Take the name; raises `NameTaken`, and `TmelinkError` if the directory is not this user's."""
         place = directory()
         try:
             _safe(place)
@@ -189,7 +189,7 @@ def _safe(place: Path) -> None:
 
 
 def _locked(lock: Path) -> int | None:
-    """A descriptor that holds the lock; None where another process does."""
+    """A descriptor that holds the lock; None if another process does."""
     import fcntl
 
     until = time.monotonic() + LOOK_SECONDS

@@ -44,7 +44,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A client asks for something; `id` is None where it wants no reply."""
+    """A client asks for something; `id` is None if it wants no reply."""
 
     id: Id | None
     method: str
@@ -61,7 +61,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a request was not carried out; `id` is None where the line had none that could be read."""
+    """Why a request was not carried out; `id` is None if the line had none that could be read."""
 
     id: Id | None
     code: int

@@ -64,7 +64,7 @@ class Service:
         self._manager.ready(self._status())
 
     def hung_up(self) -> bool:
-        """SIGHUP: apply the lab's file as it is now; False where a terminal that was closed sent it."""
+        """SIGHUP: apply the lab's file as it is now; False if a terminal that was closed sent it."""
         if not self._open or (self._terminal is not None and not os.isatty(self._terminal)):
             return False
         if self._reloading is None or self._reloading.done():

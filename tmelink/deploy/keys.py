@@ -57,7 +57,7 @@ class KeyFolder:
         self._known: dict[str, HostKeys] = {}
 
     def of(self, host: str) -> HostKeys:
-        """The keys of a host; raises `TmelinkError` where they cannot be read or written."""
+        """The keys of a host; raises `TmelinkError` if they cannot be read or written."""
         if host not in self._known:
             self._known[host] = self._read(host)
         return self._known[host]

@@ -54,7 +54,7 @@ class HostReply:
 
 
 def deployed(file: Path) -> DeployedFile:
-    """Read a file; raises `MachineError`, and `TmelinkError` where it names no host that ssh could find."""
+    """Read a file; raises `MachineError`, and `TmelinkError` if it names no host that ssh could find."""
     machine = load(file)
     targets = {
         name: machine.access[name].ssh or SshTarget(address)

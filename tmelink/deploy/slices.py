@@ -49,7 +49,7 @@ class Slicer:
     def cut(self, host: str) -> Slice:
         """The slice of `host`; sourced files become part of its text, and `ends` replace each `--secure`.
 
-        Raises `MachineError` where a file that the host needs lies above the machine file's folder.
+        Raises `MachineError` if a file that the host needs lies above the machine file's folder.
         """
         cutter = _Cutter(self._file.parent, host, self._ends, self._statements)
         text = unparse(cutter.file(self._file))
@@ -122,7 +122,7 @@ class _Cutter:
         return tuple(found)
 
     def carry(self, word: Word, name: str, folder: Path) -> str | None:
-        """The name in the slice of a file that a word names; None where it names none."""
+        """The name in the slice of a file that a word names; None if it names none."""
         if not name or os.path.isabs(name) or not (folder / name).is_file():
             return None
         relative = os.path.relpath(folder / name, self.base)

@@ -235,7 +235,7 @@ class Lance:
                 return
 
     def _send_next(self) -> bool:
-        """Send the frame that begins at the ring's next descriptor; False where the chip owns none."""
+        """Send the frame that begins at the ring's next descriptor; False if the chip owns none."""
         ring = self._transmit
         data = bytearray()
         for used in range(1, ring.length + 1):

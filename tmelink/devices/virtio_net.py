@@ -190,7 +190,7 @@ class VirtioNetDevice:
                 self._interrupt(self._interrupts | CONFIG_CHANGE)
 
     def _guarded(self, work: Callable[[], bool]) -> bool:
-        """Do something with a queue; False where it is not done, or the driver has broken a rule."""
+        """Do something with a queue; False if it is not done, or the driver has broken a rule."""
         if not self.running:
             return False
         try:

@@ -99,14 +99,14 @@ class Queue:
 
 
 def load(bus: Bus, address: int, length: int) -> bytes:
-    """Read memory; `RingError` where there is none."""
+    """Read memory; `RingError` if there is none."""
     if not bus.holds(address, length):
         raise RingError("a ring outside memory")
     return bus.read(address, length)
 
 
 def store(bus: Bus, address: int, data: bytes) -> None:
-    """Write memory; `RingError` where there is none."""
+    """Write memory; `RingError` if there is none."""
     if not bus.holds(address, len(data)):
         raise RingError("a ring outside memory")
     bus.write(address, data)

@@ -33,7 +33,7 @@ def traffic_class(packet: Frame) -> int:
 def merged(packet: Frame, outer: int) -> Frame:
     """The inner packet as it leaves a tunnel whose outer header had the ECN bits `outer`.
 
-    The packet itself where nothing changes. Raises `ProtocolError` where a router meant to signal congestion
+    The packet itself where nothing changes. Raises `ProtocolError` if a router meant to signal congestion
     to ends that do not understand it, and so would have dropped the packet.
     """
     inner = traffic_class(packet) & MASK

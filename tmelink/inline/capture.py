@@ -165,7 +165,7 @@ def _names(port: Port) -> tuple[str, str]:
 
 
 def _comment(port: Port) -> str:
-    """What the two elements say of themselves, such as a link's peer; empty where that is nothing."""
+    """What the two elements say of themselves, such as a link's peer; empty if that is nothing."""
     elements = dict.fromkeys(each.element for each in (port, port.peer) if each is not None)
     said = ((each.name, each.details()) for each in elements)
     return "; ".join(f"{name}: {details.summary}" for name, details in said if details and details.summary)

@@ -68,7 +68,7 @@ class CaptureFile:
     def close(self) -> None:
         """Capture no more, and write how many frames there were; a second call does nothing.
 
-        Raises `OSError` where the file could not be written.
+        Raises `OSError` if the file could not be written.
         """
         if self._closed:
             return

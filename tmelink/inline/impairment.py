@@ -102,7 +102,7 @@ class ImpairmentStage:
 def impair(a: Port, request: ImpairmentRequest) -> dict[str, Impairment]:
     """Change how a connection is impaired, seen from `a`: "out" is what `a` sends, "in" what it receives.
 
-    What holds afterwards, by direction. Raises `ValueError` where the filter expression is wrong.
+    What holds afterwards, by direction. Raises `ValueError` if the filter expression is wrong.
     """
     b = a.peer
     assert b is not None, "only a connection can be impaired"

@@ -41,7 +41,7 @@ class MetricsEndpoint:
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:
-        """Listen until the end, and give the port; raises `TmelinkError` where that is not possible."""
+        """Listen until the end, and give the port; raises `TmelinkError` if that is not possible."""
         try:
             server = await asyncio.start_server(self._connected, host, port, limit=REQUEST_BYTES)
         except OSError as error:

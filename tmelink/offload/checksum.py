@@ -51,7 +51,7 @@ def complete_checksum(frame: Frame, gso: Gso) -> Frame | None:
     """`frame` with the checksum that `gso` says is partial made whole.
 
     A copy, because others may hold the frame with its label; the frame itself where nothing is to be done,
-    None where the label points outside it.
+    None if the label points outside it.
     """
     start, field = gso.checksum_start, gso.checksum_start + gso.checksum_offset
     if not field:

@@ -94,7 +94,7 @@ def may_be_syn(frame: Frame, *, ip: bool = False) -> bool:
 
 
 def _behind_layers(frame: Frame) -> tuple[int, int]:
-    """Where IP begins behind tags and PPPoE, and the bytes of the latter; 0 where it does not."""
+    """Where IP begins behind tags and PPPoE, and the bytes of the latter; 0 if it does not."""
     at = 12
     for _ in range(MAX_TAGS + 1):
         if at + 2 > len(frame):

@@ -34,7 +34,7 @@ _PLAIN = {HEADER: bytes(HEADER), HEADER_WITH_BUFFERS: bytes(HEADER_WITH_BUFFERS)
 
 
 def decode_header(buffer: Frame) -> Gso | None:
-    """What the virtio_net_hdr at the start of `buffer` asks for; None where the frame is as it should be.
+    """What the virtio_net_hdr at the start of `buffer` asks for; None if the frame is as it should be.
 
     Both forms begin with the same ten bytes. A kind that has no name here is handed on as it stands.
     """

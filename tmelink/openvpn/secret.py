@@ -47,7 +47,7 @@ class Material:
     inline: Secret | None = None
 
     def load(self, read_file: Callable[[str], bytes]) -> Secret:
-        """The contents, read anew from the file where there is one; raises what `read_file` raises."""
+        """The contents, read anew from the file if there is one; raises what `read_file` raises."""
         if self.inline is not None:
             return self.inline
         assert self.path is not None

@@ -148,7 +148,7 @@ class Security:
 class Measured:
     """The peer's answer to `Session.probe`.
 
-    `round_trip` is in seconds, None where an earlier question may be what is answered. `arrived` is the
+    `round_trip` is in seconds, None if an earlier question may be what is answered. `arrived` is the
     longest payload in bytes that the peer says has reached it, an estimate where a block cipher pads.
     """
 
@@ -212,7 +212,7 @@ class Session(Protocol):
         ...
 
     def seal_one(self, frame: Frame, now: float) -> Sequence[Item] | None:
-        """What to send for one frame; None where the frame has to be given to `send`.
+        """What to send for one frame; None if the frame has to be given to `send`.
 
         A short path for an ordinary frame that comes alone: nothing follows from it but that a deadline may
         move back.

@@ -30,7 +30,7 @@ def selections(machine: CheckedMachine) -> dict[Port, Selection]:
 
 
 def keeps_back(port: Port, selection: Selection, ends: tuple[IPAddress, IPAddress], vlan: int | None) -> str:
-    """What of a ping from one address to another a filter on what `port` sends drops; empty where nothing."""
+    """What of a ping from one address to another a filter on what `port` sends drops; empty if nothing."""
     for what, frame in frames_of_a_ping(*ends).items():
         if port.kind == "ip":
             if what != "the ping":

@@ -92,7 +92,7 @@ def graph(machine: CheckedMachine, status: Mapping[str, Any] | None = None) -> G
 
 
 def _live_edges(known: Iterable[Edge], rows: Iterable[Mapping[str, Any]]) -> list[Edge]:
-    """The connections that there are, in the order and with the ends of the file where it has them."""
+    """The connections that there are, in the order and with the ends of the file if it has them."""
     left = {(row["from"], row["to"]): row for row in rows}
     edges = []
     for edge in known:

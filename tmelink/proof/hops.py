@@ -61,7 +61,7 @@ class Hop:
 class Proof:
     """The whole path. `reason` says how it ended, `back` which path the answer takes where that differs.
 
-    `sender` is the packet's source address, None where the source has none.
+    `sender` is the packet's source address, None if the source has none.
     """
 
     source: HostModel

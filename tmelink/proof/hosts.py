@@ -95,7 +95,7 @@ def main_route(
 ) -> tuple[Gatewayed, HostModel] | None:
     """The most specific route of a computer's main table and its interface; of equal ones that of `at`.
 
-    None where the packet bypasses all of the interfaces and leaves by the computer's own routes.
+    None if the packet bypasses all of the interfaces and leaves by the computer's own routes.
     """
     found = [(route, each) for each in interfaces if (route := each.route(destination)) is not None]
     if not found:
@@ -206,7 +206,7 @@ def _uplink(machine: CheckedMachine, home: str | None) -> Facts:
 
 
 def outer_address(machine: CheckedMachine, home: str | None) -> IPAddress | None:
-    """A computer's underlay address, where the file gives one as a number."""
+    """A computer's underlay address, if the file gives one as a number."""
     return numeric(machine.hosts.get(home or ""))
 
 

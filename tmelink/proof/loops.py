@@ -112,7 +112,7 @@ def _led(topology: Topology, tunnel: Element) -> Iterator[_Led]:
 
 
 def _loop(inside_of: Mapping[Element, Sequence[Element]], tunnel: Element) -> list[Element]:
-    """The shortest path from a tunnel through others back into itself; empty where there is none."""
+    """The shortest path from a tunnel through others back into itself; empty if there is none."""
     paths: list[list[Element]] = [[tunnel]]
     seen: set[Element] = set()
     for path in paths:  # it grows
@@ -276,7 +276,7 @@ class _Groups:
         return self._up
 
     def join(self, one: Hashable, other: Hashable) -> bool:
-        """Join two; False where they were connected already."""
+        """Join two; False if they were connected already."""
         first, second = self._top(one), self._top(other)
         self._up[first] = second
         return first != second

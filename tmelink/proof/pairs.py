@@ -31,7 +31,7 @@ class End:
 
     @property
     def address(self) -> str | None:
-        """The source address of its packets, where that is known."""
+        """The source address of its packets, if that is known."""
         return self.options.local or self.computer
 
     @property
@@ -101,7 +101,7 @@ def meet(one: End, other: End) -> bool:
 
 
 def why_not(one: End, other: End) -> str | None:
-    """What keeps two ends apart that name each other's addresses; None where nothing does."""
+    """What keeps two ends apart that name each other's addresses; None if nothing does."""
     if not (_names(one, other) and _names(other, one)):
         return None
     here, there = transport(one.options.proto), transport(other.options.proto)
@@ -124,7 +124,7 @@ def _names(one: End, other: End) -> bool:
 
 
 def _calls(one: End, other: End) -> bool | None:
-    """Whether `one` names `other` as its peer; None where it names no peer."""
+    """Whether `one` names `other` as its peer; None if it names no peer."""
     if not one.options.remotes:
         return None
     listens = transport(one.options.proto) == "tcp-server"

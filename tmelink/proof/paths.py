@@ -23,7 +23,7 @@ from tmelink.routing.facts import IPAddress, IPVersion, RouteResult
 from tmelink.sizes import LOOPBACK, PATH
 
 Towards = Callable[[IPAddress], RouteResult | None]
-"""Looks up this computer's route to an address; None where there is none, or no computer to ask."""
+"""Looks up this computer's route to an address; None if there is none, or no computer to ask."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class Topology:
                 self._at_interface.setdefault(self.interface(element), []).append(element)
 
     def mtu(self, element: Element) -> int | None:
-        """The MTU of the interface that an element is; None where it is not one."""
+        """The MTU of the interface that an element is; None if it is not one."""
         return next((each.mtu for each in self.hosts if each.element is element), None)
 
     def place(self, element: Element) -> Place:

@@ -122,7 +122,7 @@ class _Trace:
     # From one host to the next
 
     def on_from(self, at: HostModel, first: bool) -> HostModel | None:
-        """What a host does with the packet; the next host, or None where the path ends."""
+        """What a host does with the packet; the next host, or None if the path ends."""
         if not first and self.is_for(at):
             self.taken(at, "takes it")
             self.end("arrives", f"at {at.name}")
@@ -178,7 +178,7 @@ class _Trace:
         return [each for each in self.topology.hosts if each.element is at.element]
 
     def route(self, at: HostModel) -> tuple[Gatewayed | None, HostModel, str]:
-        """The route (None where the packet bypasses the file), its interface, and the rule that chose it."""
+        """The route (None if the packet bypasses the file), its interface, and the rule that chose it."""
         assert self.destination is not None, "only addresses are routed"
         interfaces = self.siblings(at)
         rules = [
@@ -245,7 +245,7 @@ class _Trace:
         return self.across(at, None)
 
     def fits(self, out: HostModel, does: str) -> bool:
-        """Send through an interface, fragmented if its MTU is smaller; False where that is not allowed."""
+        """Send through an interface, fragmented if its MTU is smaller; False if that is not allowed."""
         count = len(self.packets)
         if not self.cut_to(out.mtu, out):
             self.hop(out, does, room=out.mtu)
@@ -355,7 +355,7 @@ class _Trace:
         return any(own.ip == next_hop for own in host.addresses)
 
     def carried(self, last: TraceStep) -> bool:
-        """Every step to the last; False where the packet is dropped before it."""
+        """Every step to the last; False if the packet is dropped before it."""
         trail = last.trail()
         self.entered += _crossed(last)
         for index, step in enumerate(trail):

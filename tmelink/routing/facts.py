@@ -30,7 +30,7 @@ class Route:
     """One unicast route, or for `device` None one that answers "unreachable"; `table` None is the main table.
 
     `metric` 0 leaves the metric to the kernel: 0 for IPv4 and 1024 for IPv6. `source` is the source address
-    of the host's own packets, where the sender does not choose one.
+    of the host's own packets, if the sender does not choose one.
     """
 
     destination: IPNetwork

@@ -62,7 +62,7 @@ def decrement_ttl(packet: bytearray, at: int = 0) -> None:
 
 
 def piece_size(packet: Frame, gso: Gso | None) -> int | None:
-    """The size of the largest packet that `packet` becomes on a wire; None where its label does not fit."""
+    """The size of the largest packet that `packet` becomes on a wire; None if its label does not fit."""
     if gso is None or gso.kind == NONE:
         return len(packet)
     at = locate(packet, ip=True)

@@ -80,7 +80,7 @@ class Interface:
             raise ProtocolError("protocol not spoken")
 
     def node(self, address: IPv4Address | IPv6Address) -> Ipv4 | Ipv6 | None:
-        """The IP family of `address`, or None where the interface does not have it."""
+        """The IP family of `address`, or None if the interface does not have it."""
         return self.ipv4 if address.version == 4 else self.ipv6
 
     def announce(self) -> None:

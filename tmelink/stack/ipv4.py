@@ -181,7 +181,7 @@ class Ipv4(Node):
         ttl: int = ip.DEFAULT_TTL,
         tos: int = 0,
     ) -> bool:
-        """Send a payload of at most 65515 bytes; False, counted, where no route leads to `destination`."""
+        """Send a payload of at most 65515 bytes; False, counted, if no route leads to `destination`."""
         hop = self.next_hop(destination)
         if hop is None:
             self.wire.drops["IPv4: no route"] += 1

@@ -279,7 +279,7 @@ class Ipv6(Node):
         ttl: int = ip.DEFAULT_TTL,
         traffic_class: int = 0,
     ) -> bool:
-        """Send a payload of at most 65535 bytes; False, counted, where no route leads to `destination`."""
+        """Send a payload of at most 65535 bytes; False, counted, if no route leads to `destination`."""
         hop = self.next_hop(destination)
         if hop is None:
             self.wire.drops["IPv6: no route"] += 1

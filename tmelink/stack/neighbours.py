@@ -74,7 +74,7 @@ class Neighbours:
         self._asked: dict[bytes, _Asked] = {}
 
     def lookup(self, address: bytes, now: float) -> bytes | None:
-        """The MAC address of `address`, or None where a packet must `wait` for it."""
+        """The MAC address of `address`, or None if a packet must `wait` for it."""
         entry = self._known.get(address)
         if entry is None:
             return None

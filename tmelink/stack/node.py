@@ -81,7 +81,7 @@ class Node(ABC):
     def send(
         self, source: bytes, destination: bytes, protocol: int, payload: Frame, now: float, *, ttl: int = 64
     ) -> bool:
-        """Send a payload, in fragments where it must be; False, counted, where no route leads there."""
+        """Send a payload, in fragments where it must be; False, counted, if no route leads there."""
 
     @abstractmethod
     def expired(self, first: bytes, now: float) -> None:
@@ -123,7 +123,7 @@ class Node(ABC):
         return min(due, default=None)
 
     def serve_udp(self, source: bytes, own: bytes, datagram: ip.UdpHeader, now: float) -> bool:
-        """Answer a unicast datagram; False where the port is closed."""
+        """Answer a unicast datagram; False if the port is closed."""
         if datagram.destination != ECHO_PORT:
             return False
         if datagram.source in (ECHO_PORT, 0):

@@ -128,7 +128,7 @@ class Router(Interface):
         return True
 
     def take_frames(self) -> Burst | None:
-        """Take out the frames for the Ethernet; None where there are none."""
+        """Take out the frames for the Ethernet; None if there are none."""
         wire = self.wire
         wire.answers.clear()  # to pings, of which a router sends none
         burst = _burst(wire.out, self.labels)
@@ -136,7 +136,7 @@ class Router(Interface):
         return burst
 
     def take_packets(self) -> Burst | None:
-        """Take out the packets for the tunnel; None where there are none."""
+        """Take out the packets for the tunnel; None if there are none."""
         tunnel = self.tunnel
         burst = _burst(tunnel.out, tunnel.labels)
         tunnel.out, tunnel.labels = [], {}

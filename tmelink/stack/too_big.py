@@ -18,7 +18,7 @@ TOO_BIG = "too big, and not to be fragmented"
 
 
 def refusal_v4(packet: Frame, mtu: int) -> bytes | None:
-    """ICMP "fragmentation needed" about a packet; None where there must be no error (RFC 1122, 3.2.2)."""
+    """ICMP "fragmentation needed" about a packet; None if there must be no error (RFC 1122, 3.2.2)."""
     parsed = ip.parse_ipv4(packet)
     about_error = parsed.protocol == ip.ICMP and parsed.payload[:1] and parsed.payload[0] in icmp.ERROR_TYPES
     if about_error or parsed.offset or parsed.destination[0] >= 224:
@@ -29,7 +29,7 @@ def refusal_v4(packet: Frame, mtu: int) -> bytes | None:
 
 
 def refusal_v6(packet: Frame, mtu: int) -> bytes | None:
-    """ICMPv6 "packet too big" about a packet; None where there must be no error (RFC 4443, 2.4 e)."""
+    """ICMPv6 "packet too big" about a packet; None if there must be no error (RFC 4443, 2.4 e)."""
     parsed = ip.parse_ipv6(packet)
     about_error = parsed.next_header == ip.ICMPV6 and parsed.payload[:1] and parsed.payload[0] < 128
     if about_error or 0xFF in (parsed.source[0], parsed.destination[0]):

@@ -25,7 +25,7 @@ class Account:
 
 
 def find(name: str) -> Account:
-    """The user `name`, or of that number; raises `ValueError` where there is none."""
+    """The user `name`, or of that number; raises `ValueError` if there is none."""
     import grp
     import pwd
 
@@ -38,7 +38,7 @@ def find(name: str) -> Account:
 
 
 def group(name: str) -> int:
-    """The number of the group `name`; raises `ValueError` where there is none."""
+    """The number of the group `name`; raises `ValueError` if there is none."""
     import grp
 
     try:

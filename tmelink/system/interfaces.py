@@ -100,7 +100,7 @@ def broadcast(interface: IPv4Interface) -> IPv4Address | None:
 
 
 def show(name: str) -> HostInterface | None:
-    """The interface `name`, or None where there is none."""
+    """The interface `name`, or None if there is none."""
     with netlink(f"looking for the interface {name}") as ip:
         found = ip.link_lookup(ifname=name)
         return _interface(ip, ip.get_links(found[0])[0]) if found else None

@@ -45,7 +45,7 @@ kept = True
 def directory() -> Path | None:
     """Where journals are: of root's below /run, otherwise where the user's session keeps such things.
 
-    None where none are kept.
+    None if none are kept.
     """
     if not kept:
         return None

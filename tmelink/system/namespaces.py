@@ -43,7 +43,7 @@ async def run(function: Callable[[], T], name: str | None = None) -> T:
 
     The thread ends with the call, and with it everything that is kept per thread. What has begun is waited
     for when the caller is cancelled too, for `CANCEL_SECONDS`. Raises what `function` raises, and
-    `ElementError` where the namespace cannot be entered.
+    `ElementError` if the namespace cannot be entered.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()

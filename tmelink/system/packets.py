@@ -127,7 +127,7 @@ def attach_filter(packets: socket.socket, program: Program) -> None:
 
 
 def stripped_tag(auxiliary: bytes) -> bytes | None:
-    """The four bytes of the VLAN tag that the kernel took out of a frame, or None where there was none."""
+    """The four bytes of the VLAN tag that the kernel took out of a frame, or None if there was none."""
     if not auxiliary[_STATUS_LOW] & _VLAN_VALID:
         return None
     status, _, _, _, _, tag, protocol = _AUXILIARY.unpack_from(auxiliary)
@@ -148,7 +148,7 @@ def watch_links() -> socket.socket:
 
 
 def index_of(interface: str) -> int | None:
-    """The index of an interface, or None where there is none of that name."""
+    """The index of an interface, or None if there is none of that name."""
     try:
         return socket.if_nametoindex(interface)
     except OSError:

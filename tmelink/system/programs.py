@@ -41,7 +41,7 @@ async def result(
     It reads what is `given`, at most `INPUT` bytes. With `environment` it has that and no other. It is
     killed when it writes more than `OUTPUT`, after `SECONDS`, and when the call is cancelled; what it has
     left running in the background is not waited for.
-    Raises `ElementError` where it cannot be started.
+    Raises `ElementError` if it cannot be started.
     """
 
     started: list[subprocess.Popen[bytes]] = []

@@ -28,7 +28,7 @@ REMEDY = "set them by hand, or name a script with --dns-updown"
 
 
 def manager() -> Manager | None:
-    """Who looks after the host's name servers; None where nobody does."""
+    """Who looks after the host's name servers; None if nobody does."""
     if shutil.which("resolvectl") and "systemd" in os.path.realpath(CONFIGURATION):
         return "resolvectl"
     return "resolvconf" if shutil.which("resolvconf") else None
@@ -101,7 +101,7 @@ class InterfaceNames:
 
 
 def resolvectl(dns: Dns, device: str) -> list[list[str]]:
-    """The commands that give an interface its name servers; raises `ElementError` where none can be used."""
+    """The commands that give an interface its name servers; raises `ElementError` if none can be used."""
     server = _usable(dns, [server for server in dns.servers if server.transport != "DoH"], "DNS over HTTPS")
     if not server.addresses:
         return [["resolvectl", "domain", device, *dns.search]]
@@ -118,7 +118,7 @@ def resolvectl(dns: Dns, device: str) -> list[list[str]]:
 
 
 def resolvconf(dns: Dns) -> str:
-    """What stands in /etc/resolv.conf for them; raises `ElementError` where none can be used."""
+    """What stands in /etc/resolv.conf for them; raises `ElementError` if none can be used."""
     what = "DNSSEC, an encrypted transport or a port"
     server = _usable(dns, [server for server in dns.servers if server.plain], what)
     lines = [f"nameserver {address.host}\n" for address in server.addresses[:MAX_NAMESERVERS]]

@@ -16,7 +16,7 @@ _LOCAL = 2  # RTN_LOCAL, linux/rtnetlink.h
 
 
 def towards(address: IPAddress) -> RouteResult | None:
-    """The route to an address; None where there is none, or no kernel to ask."""
+    """The route to an address; None if there is none, or no kernel to ask."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with interfaces.netlink(f"looking up the route to {address}") as ip:

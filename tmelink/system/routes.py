@@ -170,7 +170,7 @@ class HostChanges:
         return isinstance(change, Route) and change.device == self.device
 
     def _do(self, ip: Any, change: Change, standing: tuple[Change, Entry | None] | None) -> bool:
-        """Make a change and replace one in its slot; False where it was made by others already."""
+        """Make a change and replace one in its slot; False if it was made by others already."""
         if isinstance(change, SysctlSetting):
             if not self._outlives(change):
                 sysctls.write(change.name, change.value)

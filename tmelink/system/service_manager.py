@@ -12,7 +12,7 @@ import time
 
 
 class ServiceManager:
-    """Whoever started this process as a service; `watchdog` is in seconds, None where none is wanted."""
+    """Whoever started this process as a service; `watchdog` is in seconds, None if none is wanted."""
 
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
         self._address = "\0" + address[1:] if address is not None and address.startswith("@") else address

@@ -16,7 +16,7 @@ ROOT = Path("/proc/sys")
 
 
 def read(name: str) -> str | None:
-    """A setting's value; None where there is none of that name."""
+    """A setting's value; None if there is none of that name."""
     try:
         return (ROOT / name).read_text().strip()
     except OSError:
@@ -24,7 +24,7 @@ def read(name: str) -> str | None:
 
 
 def change(setting: SysctlSetting, journal: Journal) -> Entry | None:
-    """Set it; returns the entry that undoes it, or None where nothing needs restoring."""
+    """Set it; returns the entry that undoes it, or None if nothing needs restoring."""
     before = _before(setting)
     if setting.name not in before:
         raise ElementError(_missing(setting.name))

@@ -72,7 +72,7 @@ def open_tap(name: str | None, *, offload: bool, kind: Kind = "ethernet") -> Tap
     """Create the TAP `name` (None: the kernel's next tapN) or attach to a persistent one.
 
     With `kind` "ip" it is a TUN (tunN), which carries IP packets without a header before them. Synchronous,
-    and of the calling thread's namespace. Raises `MissingCapability`, and `ElementError` where the name is
+    and of the calling thread's namespace. Raises `MissingCapability`, and `ElementError` if the name is
     taken by something else, another process holds the device, or the host has no such devices.
     """
     word = "tun" if kind == "ip" else "tap"

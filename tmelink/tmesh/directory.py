@@ -90,8 +90,8 @@ class Tree:
     def look(self, path: str) -> tuple[Directory, str, Directory | Named | None]:
         """The directory that holds `path`, its last component and what is there, if anything.
 
-        The component is empty where the path ends in a directory's `.`, `..` or `/`. Raises `PathError`
-        where a directory on the path is missing.
+        The component is empty if the path ends in a directory's `.`, `..` or `/`. Raises `PathError`
+        if a directory on the path is missing.
         """
         directory = self.root if path.startswith("/") else self.here
         parts = [part for part in path.split("/") if part]

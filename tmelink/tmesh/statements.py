@@ -148,7 +148,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class MachineBlock:
-    """`machine NAME { … }`; the name is empty where the file has a mistake there."""
+    """`machine NAME { … }`; the name is empty if the file has a mistake there."""
 
     name: Word
     body: tuple[Statement, ...]
@@ -156,7 +156,7 @@ class MachineBlock:
 
 @dataclass(frozen=True, slots=True)
 class HostBlock:
-    """`host NAME address ADDR [WORD…] { … }`; name and address are empty where the file is wrong there."""
+    """`host NAME address ADDR [WORD…] { … }`; name and address are empty if the file is wrong there."""
 
     name: Word
     address: Word

@@ -229,7 +229,7 @@ class Datagrams:
     ) -> OSError | None:
         """Send what a call has refused once more, if the error may be about an earlier datagram.
 
-        Returns what is wrong with this one, None where it has been sent.
+        Returns what is wrong with this one, None if it has been sent.
         """
         if self._errors is None or error.errno not in undelivered.LATE:
             return error

@@ -16,7 +16,7 @@ async def send(sock: socket.socket, data: bytes) -> None:
 
 
 async def read_exactly(sock: socket.socket, count: int) -> bytes:
-    """`count` bytes; raises `HandshakeError` where the connection ends before."""
+    """`count` bytes; raises `HandshakeError` if the connection ends before."""
     loop = asyncio.get_running_loop()
     data = b""
     while len(data) < count:

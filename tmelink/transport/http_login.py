@@ -93,7 +93,7 @@ def answer(user: User, target: str, headers: Sequence[str]) -> str:
     """The Proxy-Authorization that answers the proxy's challenges; `target` is the request's.
 
     The first digest that both know is used (RFC 7616, section 3.7), and before basic login, which gives more
-    away. Raises `HandshakeError` where the proxy offers nothing that the user may use.
+    away. Raises `HandshakeError` if the proxy offers nothing that the user may use.
     """
     offered = challenges(headers)
     reasons: list[str] = []

@@ -38,7 +38,7 @@ _asked: dict[tuple[asyncio.AbstractEventLoop, Question], asyncio.Future[Found]] 
 
 
 async def lookup(host: str, port: int | None, family: int, kind: int) -> Found:
-    """The addresses of `host`; raises `OSError` where there is none, and where nobody answers in time."""
+    """The addresses of `host`; raises `OSError` if there is none, and where nobody answers in time."""
     loop = asyncio.get_running_loop()
     question = (host, port, family, kind)
     known = _answers.get(question)

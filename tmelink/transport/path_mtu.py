@@ -14,7 +14,7 @@ _IPV6_MTU = 24
 
 
 def path_mtu(remote: str, local: str | None = None) -> int | None:
-    """Bytes of the largest IP packet to `remote`, from the address `local`; None where that is not known.
+    """Bytes of the largest IP packet to `remote`, from the address `local`; None if that is not known.
 
     Both are literal addresses.
     """

@@ -34,7 +34,7 @@ class Qmp:
         self._turn = asyncio.Lock()
 
     async def open(self, sock: socket.socket) -> None:
-        """Wait for the greeting on a connected socket; raises `ElementError` where it ends without one."""
+        """Wait for the greeting on a connected socket; raises `ElementError` if it ends without one."""
         self._reader, self._writer = await asyncio.open_unix_connection(sock=sock, limit=LINE)
         greeting = await self._line()
         if greeting is None or "QMP" not in greeting:
@@ -51,7 +51,7 @@ class Qmp:
                 await self._writer.wait_closed()
 
     async def execute(self, command: str, **arguments: Any) -> Any:
-        """QEMU's answer to a command; raises `ElementError` with its message where it refuses or is gone."""
+        """QEMU's answer to a command; raises `ElementError` with its message if it refuses or is gone."""
         writer = self._writer
         assert writer is not None, "commands come after open"
         request: dict[str, Any] = {"execute": command}

@@ -138,7 +138,7 @@ class Registrations:
             self._join()
 
     def deadline(self) -> float | None:
-        """When `tick` has something to do; None where nobody has registered."""
+        """When `tick` has something to do; None if nobody has registered."""
         return min((end.until for end in self._ends.values()), default=None)
 
     def _join(self) -> None:

@@ -56,7 +56,7 @@ class ReplyAddresses:
         self._known[peer] = _KnownPeer(item[2], answer, monotonic())
 
     def towards(self, peer: Address) -> list[AncillaryItem]:
-        """What `socket.sendmsg` needs beside a datagram for `peer`; empty where the kernel may choose."""
+        """What `socket.sendmsg` needs beside a datagram for `peer`; empty if the kernel may choose."""
         known = self._known.get(peer)
         if known is None:
             return []
@@ -112,7 +112,7 @@ def of(sock: socket.socket) -> ReplyAddresses | None:
 
 
 def _preferred(peer: Address) -> str:
-    """The address that the kernel would choose now; empty where there is no route."""
+    """The address that the kernel would choose now; empty if there is no route."""
     family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

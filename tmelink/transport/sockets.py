@@ -62,7 +62,7 @@ def literal_family(host: str) -> socket.AddressFamily | None:
 async def resolve(
     host: str, port: int, kind: socket.SocketKind, family: int = socket.AF_UNSPEC
 ) -> list[tuple[socket.AddressFamily, Address]]:
-    """Every address of `host`, as the resolver orders them; raises `OSError` where there is none.
+    """Every address of `host`, as the resolver orders them; raises `OSError` if there is none.
 
     A literal address is never sent to the resolver, which would cost a thread. For a name see
     `tmelink.transport.names`.

@@ -79,11 +79,11 @@ class StunMessage:
         return hmac.compare_digest(self.mac, hmac.digest(key, self.signed, hashlib.sha256))
 
     def text(self, name: StunAttribute) -> str:
-        """An attribute that is a text; empty where it is not there."""
+        """An attribute that is a text; empty if it is not there."""
         return self.attributes.get(name, b"").decode("utf-8", "replace")
 
     def address(self, name: StunAttribute) -> InetAddress | None:
-        """An attribute that is an address; None where it is not there, or not an address."""
+        """An attribute that is an address; None if it is not there, or not an address."""
         return _read_address(self.attributes.get(name, b""), self.transaction)
 
 

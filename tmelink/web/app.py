@@ -236,7 +236,7 @@ async def _index(request: Request) -> Response:
 
 
 async def _json(request: Request) -> dict[str, Any]:
-    """The object that a request brings; empty where it is not one."""
+    """The object that a request brings; empty if it is not one."""
     body = bytearray()
     async for part in request.stream():
         body += part

@@ -185,7 +185,7 @@ def _in_use(protocol: str, address: str, port: int) -> str:
 
 
 def _holder(protocol: str, port: int) -> str:
-    """The program that has a local port (proc(5), /proc/net/udp); empty where it cannot be seen."""
+    """The program that has a local port (proc(5), /proc/net/udp); empty if it cannot be seen."""
     inodes = set()
     for file in (Path(f"/proc/net/{protocol}"), Path(f"/proc/net/{protocol}6")):
         if file.exists():

@@ -87,7 +87,7 @@ def _answer(bound: Sequence[socket.socket]) -> None:
 
 
 def call(targets: Sequence[tuple[str, str, str, int]]) -> list[dict[str, Any]]:
-    """What each target does: `error` is empty where it answers, `mtu` the largest packet that arrives."""
+    """What each target does: `error` is empty if it answers, `mtu` the largest packet that arrives."""
     return [
         {"host": host, "proto": proto, "address": address, "port": port, **_called(proto, address, port)}
         for host, proto, address, port in targets

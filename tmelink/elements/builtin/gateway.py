@@ -134,7 +134,7 @@ tunnel at gw0: tmelink/ipip local 192.168.0.1 remote 192.168.0.2
         return self.arguments.mtu if port.kind == "ethernet" else self.arguments.tunnel_mtu
 
     def mtu_changed(self, port: Port) -> None:
-        """Forward what the other ends take: the tunnel side has the Ethernet's MTU where nobody says more."""
+        """Forward what the other ends take: the tunnel side has the Ethernet's MTU if nobody says more."""
         given = self.arguments
         inside, outside = self._side("ethernet"), self._side("ip")
         beyond = None if inside is None else mtu_beyond(inside)

@@ -180,7 +180,7 @@ command a ping 10.0.77.2 count 3
         once all that the host is connected to is up, or the destination answers, or after `UP_SECONDS`.
         `result` is filled as it goes, for whoever may cancel it.
 
-        Raises `ElementError` where the host is not open, has no address of that family, or is closed
+        Raises `ElementError` if the host is not open, has no address of that family, or is closed
         meanwhile; `ValueError` for an invalid address.
         """
         if self._loop is None:

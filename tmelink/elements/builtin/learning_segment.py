@@ -115,7 +115,7 @@ class LearningSegment(SharedSegment):
         return bool(self._rules)
 
     def members(self, port: Port) -> VlanMembers | None:
-        """The VLANs of a connection; None where the switch knows of none."""
+        """The VLANs of a connection; None if the switch knows of none."""
         return (self.rules_of(port).vlans or EVERY_VLAN) if self._has_vlans else None
 
     def _locate(self, source: bytes, port: Port, now: float) -> str:
@@ -137,7 +137,7 @@ class LearningSegment(SharedSegment):
         return ""
 
     def _not_here(self, source: bytes, port: Port, now: float) -> str:
-        """Why a station may not be behind `port`, by the words of connections; empty where it may."""
+        """Why a station may not be behind `port`, by the words of connections; empty if it may."""
         rules = self.rules_of(port)
         holder = self._pinned.get(source[:6])
         if holder is not None and holder is not port:

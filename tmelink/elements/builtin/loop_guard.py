@@ -87,7 +87,7 @@ class LoopGuard:
             self._probe_in(SOON)
 
     def trouble(self) -> str:
-        """Which connections are cut, in words; empty where none is."""
+        """Which connections are cut, in words; empty if none is."""
         return self._text if self.cut else ""
 
     def arrived(self, frame: Frame, port: Port) -> Callable[[Port], Frame] | None:

@@ -36,7 +36,7 @@ class LoopWatch:
         self._until = 0.0
 
     def trouble(self, now: float) -> str:
-        """What has been found in the last minute, in words; empty where nothing was."""
+        """What has been found in the last minute, in words; empty if nothing was."""
         return self._trouble if now < self._until else ""
 
     def moved(self, mac: bytes, before: Port, after: Port, now: float) -> None:

@@ -90,7 +90,7 @@ class PortRules:
 
     @cached_property
     def vlans(self) -> VlanMembers | None:
-        """The VLANs that the words name; None where they name none."""
+        """The VLANs that the words name; None if they name none."""
         if self.access is not None:
             return VlanMembers(frozenset(), self.access)
         if self.trunk is not None:
@@ -98,7 +98,7 @@ class PortRules:
         return None
 
     def parts(self, other: PortRules) -> str:
-        """Why nothing passes between two such connections, in any VLAN; empty where it does."""
+        """Why nothing passes between two such connections, in any VLAN; empty if it does."""
         if self.isolated and other.isolated:
             return "both are isolated"
         if self.mesh and self.mesh == other.mesh:

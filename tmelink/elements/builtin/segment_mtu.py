@@ -25,7 +25,7 @@ class SegmentMtu:
         """The least of all but that one."""
 
     def without(self, port: Port, ports: Sequence[Port]) -> int | None:
-        """The smallest size at all `ports` but `port`; None where all of these take any."""
+        """The smallest size at all `ports` but `port`; None if all of these take any."""
         missing = len(ports) - len(self._taken)
         if missing > (port not in self._taken):
             for other in ports:

@@ -45,7 +45,7 @@ class SharedSegment(Element):
         return min(wishes, default=None)
 
     def mtu(self, port: Port, outer: OuterMtu | None = None) -> int | None:
-        """The smallest that the elements behind the other connections take; None where they take any."""
+        """The smallest that the elements behind the other connections take; None if they take any."""
         if self._asking:
             return None  # switches in a loop
         segment = self._segment

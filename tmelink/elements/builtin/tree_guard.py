@@ -103,7 +103,7 @@ class TreeGuard:
         return f"root {root}" + (f", by {behind(where)}" if where is not None else ", which is this switch")
 
     def role(self, port: Port) -> str:
-        """What a port is for, and whether it forwards, in words; empty where it is down."""
+        """What a port is for, and whether it forwards, in words; empty if it is down."""
         found = self._tree.ports.get(port.index + 1)
         if found is None or self._ports.get(found.number) is not port:
             return ""

@@ -119,7 +119,7 @@ vm at sw0: tmelink/l2tpv3 local "127.0.0.1:1701" remote "127.0.0.1:1702" session
         return super().capabilities() | (frozenset() if self._udp else frozenset(("CAP_NET_RAW",)))
 
     async def open(self) -> None:
-        """Bind the socket; raises `ElementError` where the address is not available."""
+        """Bind the socket; raises `ElementError` if the address is not available."""
         await self._carrier.open()
 
     async def close(self) -> None:

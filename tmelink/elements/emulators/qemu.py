@@ -131,7 +131,7 @@ vm0 model e1000 mac "52:54:00:77:00:02" at sw0
         return self._supervisor.details()
 
     async def open(self) -> None:
-        """Start QEMU; raises `ElementError` with QEMU's message where it does not run."""
+        """Start QEMU; raises `ElementError` with QEMU's message if it does not run."""
         self._account = accounts.for_programs(self.arguments.user)
         if self._account is not None and self._account.uid != 0:
             self._folder = remains.temporary(self._account)

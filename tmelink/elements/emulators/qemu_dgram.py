@@ -92,7 +92,7 @@ vm at sw0: tmelink/qemu/dgram local /tmp/tmelink0 remote /tmp/qemu1
         return super().capabilities() | more
 
     async def open(self) -> None:
-        """Bind the socket; raises `ElementError` where the address is not available."""
+        """Bind the socket; raises `ElementError` if the address is not available."""
         local, remote, fd = self.arguments.local, self.arguments.remote, self.arguments.fd
         if fd is not None:
             self._inherit(fd)

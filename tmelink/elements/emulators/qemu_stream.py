@@ -83,7 +83,7 @@ vm at sw0: tmelink/qemu/stream server /tmp/qemu0
         return super().capabilities() | more
 
     async def open(self) -> None:
-        """Listen, or begin to connect; raises `ElementError` where the address is not available."""
+        """Listen, or begin to connect; raises `ElementError` if the address is not available."""
         where, remote = self.arguments.where, self.arguments.remote
         if self.arguments.role == "server":
             self._end = StreamServer(

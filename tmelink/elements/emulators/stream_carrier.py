@@ -152,7 +152,7 @@ class StreamServer:
         """Frames that had come when the connection began that stands."""
 
     async def open(self) -> None:
-        """Listen; raises `ElementError` where the address is not available."""
+        """Listen; raises `ElementError` if the address is not available."""
         self._listening = await listening(self._local, self._mode)
         self._task = asyncio.get_running_loop().create_task(self._run(self._listening))
 

@@ -54,7 +54,7 @@ simh at sw0: tmelink/udp local "127.0.0.1:5001" remote "127.0.0.1:5002"
         return [Claim("udp", (local.host or "", local.port))]
 
     async def open(self) -> None:
-        """Bind the socket; raises `ElementError` where the address is not available."""
+        """Bind the socket; raises `ElementError` if the address is not available."""
         self._carrier = UdpCarrier(
             self.endpoint,
             self.log,

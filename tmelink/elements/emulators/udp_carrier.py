@@ -63,7 +63,7 @@ class UdpCarrier:
         """What the name led to when it was looked up last."""
 
     async def open(self) -> None:
-        """Bind the socket; raises `ElementError` where the address is not available."""
+        """Bind the socket; raises `ElementError` if the address is not available."""
         host = self._local.host or ""
         family = sockets.literal_family(host) or sockets.literal_family(self._remote_host) or socket.AF_INET
         here = (host or ("::" if family == socket.AF_INET6 else "0.0.0.0"), self._local.port)

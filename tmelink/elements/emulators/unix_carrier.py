@@ -53,7 +53,7 @@ class UnixCarrier:
         self._up = False
 
     async def open(self) -> None:
-        """Bind, and begin to look for the peer; raises `ElementError` where the path is not available."""
+        """Bind, and begin to look for the peer; raises `ElementError` if the path is not available."""
         sock = bound(self._local.path, mode=self._mode)
         endpoint = self._endpoint
         self._datagrams = UnixDatagrams(

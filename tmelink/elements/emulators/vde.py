@@ -82,7 +82,7 @@ plugs at sw0: tmelink/vde listen /tmp/plugs.vde
         return super().capabilities() | more
 
     async def open(self) -> None:
-        """Begin to plug in, or listen; raises `ElementError` where that fails."""
+        """Begin to plug in, or listen; raises `ElementError` if that fails."""
         given = self.arguments
         if given.listen:
             self._end = VdeSocket(self.endpoint, self.log, self.changed, given.path, mode=given.mode)

@@ -36,7 +36,7 @@ def read(
 ) -> dict[str, Any] | None:
     """Read `words` as OpenVPN's command line; every mistake is reported with the word it concerns.
 
-    Returns None where there was a mistake.
+    Returns None if there was a mistake.
     """
     failures = 0
 

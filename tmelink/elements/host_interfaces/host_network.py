@@ -110,7 +110,7 @@ class HostNetwork:
         self._plan: Plan | None = None
         self._name_servers = NameServers(device, netns, log)
         self._new_device: bool | None = None
-        """Whether an interface that was created again vanishes with the process; None where none was."""
+        """Whether an interface that was created again vanishes with the process; None if none was."""
 
     async def open(self, tunnel: Tunnel | None) -> None:
         """Carry out the plan and watch for changes; raises `ElementError` with everything undone."""

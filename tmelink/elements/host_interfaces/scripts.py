@@ -24,7 +24,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 async def call(
     moment: Moment, tunnel: Tunnel, device: str, mtu: int, netns: str | None, log: logging.Logger
 ) -> None:
-    """Run the script of this moment, if there is one; raises `ElementError` where it fails."""
+    """Run the script of this moment, if there is one; raises `ElementError` if it fails."""
     command = tunnel.scripts.get(moment)
     if command is None:
         return

@@ -245,7 +245,7 @@ class Connector:
     async def _leases(
         self, options: Options, families: Sequence[socket.AddressFamily]
     ) -> dict[socket.AddressFamily, UdpLease]:
-        """A port for each family that the computer has; `ElementError` where there is none."""
+        """A port for each family that the computer has; `ElementError` if there is none."""
         leases: dict[socket.AddressFamily, UdpLease] = {}
         failure = ElementError("no address to try")
         for family in dict.fromkeys(families):

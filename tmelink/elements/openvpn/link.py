@@ -184,7 +184,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
     async def largest_packet(self) -> tuple[int, int] | None:
         """Bytes of the largest IP packet that the link takes, and of the largest that arrives over it now.
 
-        None where that is not to be known: the peer does not answer, or the link is over TCP or cuts packets
+        None if that is not to be known: the peer does not answer, or the link is over TCP or cuts packets
         into fragments itself.
         """
         if not self._datagrams or self.arguments.sizes.fragment or not self.up:
@@ -223,7 +223,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
             self._monitoring.changed()
 
     async def open(self) -> None:
-        """Begin to connect; raises `ElementError` where the local address cannot be bound."""
+        """Begin to connect; raises `ElementError` if the local address cannot be bound."""
         self.refuse_undeployed()
         self.log_notes()
         self._warn_if_bare()
@@ -360,7 +360,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
         """Tell `listener` TLS secrets of handshakes from now on, until what is returned is called.
 
         A client begins a new session for that, since a renewal may be hidden a second time (dynamic
-        tls-crypt). A server waits for its peer to do so. Raises `ElementError` where there is no TLS session.
+        tls-crypt). A server waits for its peer to do so. Raises `ElementError` if there is no TLS session.
         """
         session = self._sessions.of_tls()
         if session is None:
@@ -412,7 +412,7 @@ link0 at tap0: tme/host/openvpn/socket/link --dev tap --tls-client --remote 192.
     async def reaching(
         self, address: Address | None, *relays: Address, beside: Sequence[Address] = ()
     ) -> None:
-        """An attempt begins, to these underlay addresses; None where this end waits for its peer."""
+        """An attempt begins, to these underlay addresses; None if this end waits for its peer."""
         self._probe.forget()
         self._path.address = (relays[0] if relays else address) if self._datagrams else None
         self._path.look()

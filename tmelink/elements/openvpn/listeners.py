@@ -42,7 +42,7 @@ class Listeners:
         self._arriving: tuple[UdpLease, Address] | None = None
 
     async def open(self, places: Sequence[Options]) -> None:
-        """Bind each address and port, given as a link's; raises `ElementError` where one cannot be had."""
+        """Bind each address and port, given as a link's; raises `ElementError` if one cannot be had."""
         several = sum(own.proto.startswith("udp") for own in places) > 1
         for own in places:
             family, _ = (await link_sockets.places(own, None, self._server.log))[0]

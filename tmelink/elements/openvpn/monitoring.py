@@ -42,7 +42,7 @@ class Monitoring:
         self._path: str | None = None
 
     async def open(self) -> None:
-        """Write the file for the first time, and listen; raises `ElementError` where either is impossible."""
+        """Write the file for the first time, and listen; raises `ElementError` if either is impossible."""
         loop = asyncio.get_running_loop()
         if self._options.status_file is not None:
             self._write(Path(self._options.status_file))

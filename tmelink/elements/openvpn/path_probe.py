@@ -40,7 +40,7 @@ class PathProbe:
         self._waiting: asyncio.Future[Measured] | None = None
 
     async def ask(self, payloads: Sequence[int] = ()) -> Measured | None:
-        """The peer's answer; None where none comes."""
+        """The peer's answer; None if none comes."""
         async with self._turn:
             self._waiting = asyncio.get_running_loop().create_future()
             self._send(payloads)
@@ -63,7 +63,7 @@ class PathProbe:
         self.round_trip = None
 
     async def longest(self, whole: int) -> int | None:
-        """Bytes of the longest payload up to `whole` that arrives; None where the peer does not answer."""
+        """Bytes of the longest payload up to `whole` that arrives; None if the peer does not answer."""
         arrived = None
         for _ in range(TRIES):
             answer = await self.ask([whole])

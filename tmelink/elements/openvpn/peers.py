@@ -70,7 +70,7 @@ class PeerOwner(PortUser, Protocol):
     async def reaching(
         self, address: Address | None, *relays: Address, beside: Sequence[Address] = ()
     ) -> None:
-        """The link's packets go to these addresses from now on; None where this end waits for its peer.
+        """The link's packets go to these addresses from now on; None if this end waits for its peer.
 
         `beside` are other addresses of the peer, which may be tried. Returns once they may be sent.
         """
@@ -382,7 +382,7 @@ class TcpServer:
 
     @property
     def where(self) -> str | None:
-        """The peer's address and port, where one is connected."""
+        """The peer's address and port, if one is connected."""
         return None if self._current is None else self._current.where
 
     @property
@@ -403,7 +403,7 @@ class TcpServer:
             self._current.send(items)
 
     def probe(self, payloads: Sequence[int]) -> None:
-        """Ask the peer, where one is connected, what arrives of payloads of these lengths in bytes."""
+        """Ask the peer, if one is connected, what arrives of payloads of these lengths in bytes."""
         if self._current is not None:
             self._current.probe(payloads)
 

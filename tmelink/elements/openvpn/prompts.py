@@ -48,7 +48,7 @@ async def answers(name: str, tls: TlsOptions, files: Files) -> Answers:
 
 
 async def answer_challenge(name: str, challenge: Challenge) -> str:
-    """Somebody's answer to a server's question; raises `ElementError` where there is nobody to ask."""
+    """Somebody's answer to a server's question; raises `ElementError` if there is nobody to ask."""
     try:
         return await _ask(name, "crtext", challenge.text, echo=challenge.echo)
     except _NobodyError:
@@ -105,7 +105,7 @@ def _credential(name: str, option: str) -> str | None:
 
 
 async def _ask(name: str, option: str, prompt: str, *, echo: bool = False) -> str:
-    """Somebody's answer; raises `ElementError` where there is nobody to ask."""
+    """Somebody's answer; raises `ElementError` if there is nobody to ask."""
     question = f"{name}: {prompt}: "
     if sys.stdin is not None and sys.stdin.isatty():
         async with _terminal():

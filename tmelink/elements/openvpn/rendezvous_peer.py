@@ -45,7 +45,7 @@ class RendezvousWire:
         self._address: Address = hub
 
     def begin(self, peer: UdpPeer) -> None:
-        """Receive for `peer` from now on; raises `ElementError` where another link has the same remote."""
+        """Receive for `peer` from now on; raises `ElementError` if another link has the same remote."""
         self.peer = peer
         self._lease.attend(self)
         self._tick()

@@ -80,7 +80,7 @@ class SharedPort(Generic[S]):
         self._key = key
 
     def join(self, lease: S) -> None:
-        """Add a link; raises `ElementError` where it cannot be distinguished from those present."""
+        """Add a link; raises `ElementError` if it cannot be distinguished from those present."""
         for other in self.leases:
             if lease.claim is None or other.claim is None or not lease.claim.beside(other.claim):
                 raise ElementError(
@@ -120,7 +120,7 @@ async def port(
 ) -> P:
     """The port that the options ask for: an open one, or one that `make` makes of a new socket.
 
-    Raises `ElementError` where it cannot be had.
+    Raises `ElementError` if it cannot be had.
     """
     address = await link_sockets.local(options, kind, family)
     if address is None or not address[1]:

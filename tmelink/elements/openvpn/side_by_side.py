@@ -37,7 +37,7 @@ class LeasesByFamily:
         self._leases = leases
 
     def attend(self, peer: UdpPeer, addresses: Sequence[Address]) -> None:
-        """Begin to receive; raises `ElementError` where another link has one of the addresses."""
+        """Begin to receive; raises `ElementError` if another link has one of the addresses."""
         for lease in self._leases.values():
             lease.attend(peer, addresses)
 

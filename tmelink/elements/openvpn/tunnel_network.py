@@ -41,7 +41,7 @@ class TunnelNetwork:
         self._warned = False
 
     async def reaching(self, address: Address | None, *relays: Address) -> None:
-        """An attempt begins, and its packets go to these addresses; None where this end waits for its peer.
+        """An attempt begins, and its packets go to these addresses; None if this end waits for its peer.
 
         Returns once they may be sent: where routes lead into the tunnel, those to these addresses stand.
         """
@@ -137,7 +137,7 @@ class TunnelNetwork:
 
 
 def _host(address: Address) -> IPAddress:
-    """The host of a socket address; an IPv4 address where it is mapped into an IPv6 one."""
+    """The host of a socket address; an IPv4 address if it is mapped into an IPv6 one."""
     host = ipaddress.ip_address(address[0].partition("%")[0])
     return (host.ipv4_mapped or host) if isinstance(host, IPv6Address) else host
 

@@ -180,7 +180,7 @@ class UdpListener(shared_ports.SharedPort[UdpLease]):
 
 
 async def udp(link: PortUser, options: Options, family: socket.AddressFamily) -> UdpLease:
-    """A share of the UDP port that the options ask for; raises `ElementError` where that fails."""
+    """A share of the UDP port that the options ask for; raises `ElementError` if that fails."""
     port = await shared_ports.port(
         lambda sock, key: UdpListener(sock, key, link), options, socket.SOCK_DGRAM, family
     )

@@ -94,7 +94,7 @@ def outer_packets(options: Options, datagram: Datagram, version: IPVersion, path
 
 
 def whole(options: Options, version: IPVersion, path: int, *, epochs: bool = False) -> int:
-    """The largest inner IP packet that crosses a path in one underlay packet; 0 where none does."""
+    """The largest inner IP packet that crosses a path in one underlay packet; 0 if none does."""
     for packet in range(min(inner_mtu(options), path), 0, -1):
         made = datagrams(options, packet + inner_header(options), epochs=epochs)
         if len(made) == 1 and len(outer_packets(options, made[0], version, path)) == 1:

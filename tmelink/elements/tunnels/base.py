@@ -211,13 +211,13 @@ class TunnelElement(Element, ABC):
 
     @abstractmethod
     def open_arrived(self, arrived: Arrived, now: float) -> Frame | None:
-        """What an outer packet carried, None where that is for the tunnel itself.
+        """What an outer packet carried, None if that is for the tunnel itself.
 
         Raises `ProtocolError` with the reason to drop it.
         """
 
     def deliver(self, frames: list[Frame]) -> None:
-        """Hand frames to what is connected to the inner side, as super-frames where it takes them."""
+        """Hand frames to what is connected to the inner side, as super-frames if it takes them."""
         port = self.inner
         if not frames:
             return

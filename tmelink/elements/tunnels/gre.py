@@ -48,7 +48,7 @@ gre0 at tun0: tmelink/gre local 192.168.0.1 remote 192.168.0.2 key 42
         return Codec(kind, key=arguments.key, checksum=arguments.checksum, sequence=arguments.sequence)
 
     def told_apart_by(self) -> tuple[object, ...]:
-        """The key, where there is one."""
+        """The key, if there is one."""
         return () if self.arguments.key is None else (f"with key {self.arguments.key}",)
 
     def adopt(self, port: Port, kind: Kind) -> None:

@@ -118,7 +118,7 @@ vx at sw0: tmelink/vxlan vni 42 remote 192.168.0.2 remote 192.168.0.3
         return Port(self, offload=True)
 
     def claims(self) -> list[Claim]:
-        """The UDP port, where the host carries the datagrams."""
+        """The UDP port, if the host carries the datagrams."""
         local = self.arguments.local
         return (
             [] if self.outer else [Claim("udp", ("" if local is None else str(local), self.arguments.port))]

@@ -371,7 +371,7 @@ class AeadKeys:
         return seal_each(direction_key, head, skip, frames, tag_first=self.tag_first)
 
     def seal_one(self, head: bytes, skip: int, frame: Frame) -> bytes | None:
-        """The packet of a frame that goes alone; None where it has to be given to `seal`."""
+        """The packet of a frame that goes alone; None if it has to be given to `seal`."""
         direction_key, id_bytes = self._send, self.id_bytes
         number = direction_key.number + 1
         if not number & LOOK:
@@ -387,7 +387,7 @@ class AeadKeys:
     def open_one(self, at: int, skip: int, packet: Frame, now: float) -> bytes | None:
         """The frame of a packet that came alone, under the key that the peer uses now.
 
-        None where it has to be given to `open_each`; empty for one that is counted and dropped.
+        None if it has to be given to `open_each`; empty for one that is counted and dropped.
         """
         direction_key = self._receive
         begin = at + self.id_bytes

@@ -129,7 +129,7 @@ class EpochKeys(AeadKeys):
         return self._send
 
     def receiving(self, number: int) -> DirectionKey | None:
-        """The key of a packet id's epoch, or None where that is too old or too far ahead."""
+        """The key of a packet id's epoch, or None if that is too old or too far ahead."""
         epoch = number >> 48
         if epoch == self._receive_epoch:
             return self._receive

@@ -1,6 +1,6 @@
 """What a payload is: a frame of the machine's, a ping, or a message about options (OCC).
 
-All travel alike on a link. A payload of a frame's length is plainly a frame where one byte shows that it is
+All travel alike on a link. A payload of a frame's length is plainly a frame if one byte shows that it is
 neither ping nor message; only the others are compared byte by byte. Knows no key and no session.
 """
 

@@ -69,7 +69,7 @@ _CONTROL = frozenset(
 class Body(NamedTuple):
     """What a control packet says after its header.
 
-    `acks` are packet ids of the session `acked` (None where there are no acks); `number` is the packet's own
+    `acks` are packet ids of the session `acked` (None if there are no acks); `number` is the packet's own
     id within its direction, None in an ACK_V1; `payload` a stretch of the TLS stream.
     """
 
@@ -114,7 +114,7 @@ def build_body(body: Body) -> bytes:
 
 
 def parse_body(opcode: Opcode, body: bytes) -> Body:
-    """A body read back; `ProtocolError` where it is cut short or says what the protocol does not."""
+    """A body read back; `ProtocolError` if it is cut short or says what the protocol does not."""
     if not body:
         raise ProtocolError("control packet too short")
     count = body[0]

@@ -30,7 +30,7 @@ class Record(NamedTuple):
 
 
 def seal(keys: AeadKeys, head: bytes, record: Record) -> Run | None:
-    """The slices of a record, as one run of datagrams; None, counted, where its key seals no more."""
+    """The slices of a record, as one run of datagrams; None, counted, if its key seals no more."""
     payload, room = record
     direction_key = keys.sending()
     size = len(payload) + TAG
@@ -47,7 +47,7 @@ def seal(keys: AeadKeys, head: bytes, record: Record) -> Run | None:
 
 
 def open(keys: AeadKeys, at: int, record: Joined) -> bytes | None:
-    """The payload of a record whose packet id begins at `at`; None, counted, where it is not to be taken."""
+    """The payload of a record whose packet id begins at `at`; None, counted, if it is not to be taken."""
     aad, sealed, count = record
     number = int.from_bytes(aad[at : at + keys.id_bytes], "big")
     direction_key = keys.receiving(number)

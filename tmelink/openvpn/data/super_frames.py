@@ -126,7 +126,7 @@ class SuperFrames:
         return payloads
 
     def _record(self, frame: Frame, gso: Gso) -> bytes | Record | Run | None:
-        """The record; what the peer would not take is cut, or dropped and counted where it cannot be."""
+        """The record; what the peer would not take is cut, or dropped and counted if it cannot be."""
         length = self._length
         if len(frame) <= LONGEST and (length is None or length.most):
             label = checked(frame, gso, self._longest_out, ip=self._ip)
@@ -140,7 +140,7 @@ class SuperFrames:
         return run
 
     def open(self, record: Frame) -> SuperFrame | None:
-        """What a peer's record holds; None, counted, where its label is not that of its frame."""
+        """What a peer's record holds; None, counted, if its label is not that of its frame."""
         view = memoryview(record)
         if HEAD < len(view) <= LONGEST_PAYLOAD and view[: len(_START)] == _START:
             flags, kind, length, size, start, offset = _LABEL.unpack_from(view, len(_START))
@@ -154,7 +154,7 @@ class SuperFrames:
 
 
 def _room(size: int, gso: Gso, most: int) -> int | None:
-    """Bytes of each slice of a record with a super-frame of `size` bytes; None where it is not to be one.
+    """Bytes of each slice of a record with a super-frame of `size` bytes; None if it is not to be one.
 
     A slice's datagram is as long as that of one segment would be, so it fits wherever that does.
     """

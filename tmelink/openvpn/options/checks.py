@@ -191,7 +191,7 @@ def _other_transport(one: str, other: str) -> bool:
 
 
 def _version(host: str) -> int | None:
-    """4 or 6 where `host` is an address, None where it is a name."""
+    """4 or 6 where `host` is an address, None if it is a name."""
     try:
         return ipaddress.ip_address(host.partition("%")[0]).version
     except ValueError:

@@ -40,7 +40,7 @@ def check_dhcp(words: OptionWords) -> None:
 
 
 def dns(own: Iterable[OptionWords], pushed: Iterable[OptionWords], dhcp: Iterable[OptionWords]) -> Dns | None:
-    """All of it together, or None where nothing is said of name servers and domains.
+    """All of it together, or None if nothing is said of name servers and domains.
 
     A server that is pushed takes the place of the link's own with its number. `--dhcp-option` counts where
     no `--dns server` does. The words have been checked.

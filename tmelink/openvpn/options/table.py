@@ -73,7 +73,7 @@ def _given(word: str) -> str:
 
 
 def _busy(word: str) -> int | None:
-    """Microseconds of polling without sleep: 0 for never, None where it is to be found out."""
+    """Microseconds of polling without sleep: 0 for never, None if it is to be found out."""
     if word in ("auto", "off"):
         return None if word == "auto" else 0
     return values.integer(1, 10_000, "number of microseconds, 'auto' or 'off'")(word)

@@ -67,7 +67,7 @@ class AddressPool:
         self._places = [_Place() for _ in range(size if first is not None or first6 is not None else 0)]
 
     def lend(self, name: str) -> Lease | None:
-        """Addresses for a client of this common name; None where all are lent."""
+        """Addresses for a client of this common name; None if all are lent."""
         known = bool(name) and not self._duplicate_cn
         best: tuple[float, int] | None = None
         for number, place in enumerate(self._places):

@@ -347,7 +347,7 @@ class TlsServer:
         return [self._after(last, Step(step.wire, (), (Restart("a newer client took its place"),)), now)]
 
     def opened(self, address: Hashable, now: float) -> list[Addressed]:
-        """A client has connected over TCP; nothing where there are too many."""
+        """A client has connected over TCP; nothing if there are too many."""
         try:
             client, steps = self._admit_to_handshake(address, None, now)
         except ProtocolError as error:

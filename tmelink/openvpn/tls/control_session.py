@@ -129,7 +129,7 @@ class ControlSession:
                 self._drops[reason] += 1
 
     def advance(self, negotiation: Negotiation, now: float) -> None:
-        """Let a negotiation go on; `ProtocolError` where it has failed, its last words queued."""
+        """Let a negotiation go on; `ProtocolError` if it has failed, its last words queued."""
         wrapping = self._wrapping_of(negotiation.key_id)
         room = self._max_packet_size - IP_UDP - HEADER - BODY - wrapping.codec.overhead
         try:

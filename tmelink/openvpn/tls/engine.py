@@ -144,7 +144,7 @@ class TlsContext:
         context.set_verify_depth(MAX_CHAIN)
 
     def complaint(self, unix_time: float) -> str | None:
-        """Why no peer takes this end's certificate at `unix_time` seconds since 1970; None where they may."""
+        """Why no peer takes this end's certificate at `unix_time` seconds since 1970; None if they may."""
         own = self._own
         if own is None:
             return None

@@ -48,13 +48,13 @@ class NegotiatedOptions:
     push_update: bool = False
     """The peer takes changes of what was pushed to it."""
     compression: Compression | None = None
-    """The framing that the server pushed; None where it said nothing."""
+    """The framing that the server pushed; None if it said nothing."""
 
 
 def as_equals(
     settings: TlsSettings, remote: Message, export: Callable[[bytes, int], bytes]
 ) -> NegotiatedOptions | None:
-    """What two equal ends agree on, or None where they have no cipher in common."""
+    """What two equal ends agree on, or None if they have no cipher in common."""
     info = peer_info.parse(remote.peer_info)
     proto = peer_info.proto(info)
     fallback = settings.ciphers.fallback
@@ -75,7 +75,7 @@ def as_equals(
 
 
 def as_server(settings: TlsSettings, remote: Message) -> NegotiatedOptions | None:
-    """What a server settles with a client, or None where they have no cipher in common."""
+    """What a server settles with a client, or None if they have no cipher in common."""
     info = peer_info.parse(remote.peer_info)
     proto = peer_info.proto(info)
     named = peer_info.options_cipher(remote.options)
@@ -157,7 +157,7 @@ def pushed(settings: TlsSettings, remote: Message, options: Sequence[str]) -> Ne
 
 
 def pushed_mtu(settings: TlsSettings, options: Sequence[str]) -> int | None:
-    """The MTU that a server pushes, as far as --tun-mtu-max allows it; None where it says none."""
+    """The MTU that a server pushes, as far as --tun-mtu-max allows it; None if it says none."""
     mtu = None
     for option in options:
         name, *values = option.split()

@@ -77,7 +77,7 @@ class PullClient:
         return True
 
     def message(self, text: str, remote: Message, *, agreed: bool, now: float) -> PullResult | None:
-        """Take a message of the server, or None where it is not for a client."""
+        """Take a message of the server, or None if it is not for a client."""
         if (reply := push_messages.parse_reply(text)) is not None:
             return self._reply(reply, remote, agreed)
         if (update := push_messages.parse_update(text)) is not None:
@@ -164,7 +164,7 @@ def _with_reason(what: str, reason: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Text that a server writes in base64; empty where it is not."""
+    """Text that a server writes in base64; empty if it is not."""
     try:
         return base64.b64decode(text, validate=True).decode("utf-8", "surrogateescape")
     except ValueError:

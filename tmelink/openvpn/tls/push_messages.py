@@ -241,7 +241,7 @@ def build_response(answer: str) -> str:
 
 
 def parse_pending(message: str) -> float | None:
-    """The seconds that an AUTH_PENDING asks a client to wait; 0 where it does not say, None for others."""
+    """The seconds that an AUTH_PENDING asks a client to wait; 0 if it does not say, None for others."""
     if not message.startswith("AUTH_PENDING"):
         return None
     for word in message[13:].split(","):

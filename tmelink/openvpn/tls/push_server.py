@@ -39,7 +39,7 @@ class PushServer:
         return self._options is not None
 
     def admit(self, options: Sequence[str], remote: Message) -> NegotiatedOptions | None:
-        """Settle what the client gets; None where there is no cipher in common."""
+        """Settle what the client gets; None if there is no cipher in common."""
         agreed = negotiated.as_server(self._settings, remote)
         if agreed is not None:
             own = negotiated.options_to_push(self._settings, remote, agreed)

@@ -400,7 +400,7 @@ class TlsSession:
         return self._finish(now)
 
     def push_update(self, options: Sequence[str], now: float) -> Step | None:
-        """A server changes what it has pushed; None where its client takes no changes, or is not up.
+        """A server changes what it has pushed; None if its client takes no changes, or is not up.
 
         An option with `-` before its name is taken back. Raises `ValueError` for one that cannot be pushed.
         """
@@ -508,7 +508,7 @@ class TlsSession:
     def _begun(
         self, datagram: bytes, opcode: Opcode, key_id: int, session_id: bytes, source: Hashable, now: float
     ) -> tuple[ControlSession, packet.Body] | None:
-        """The session that a packet of an unknown one begins; None where all is said, or not enough yet."""
+        """The session that a packet of an unknown one begins; None if all is said, or not enough yet."""
         settings, active = self.settings, self._active
         if active is not None and active.remote is None:
             return self._answered(active, datagram, opcode, key_id, session_id, source, now)

@@ -204,7 +204,7 @@ def codec(key: WrapKey, *, server: bool) -> WrapCodec:
 
 
 def key_material(key: WrapKey) -> bytes:
-    """The 256 bytes that a dynamic tls-crypt key is mixed with; empty where there is no wrapping."""
+    """The 256 bytes that a dynamic tls-crypt key is mixed with; empty if there is no wrapping."""
     match key:
         case AuthKey(material, _, _) | CryptKey(material) | ClientKey(material, _):
             return material
@@ -281,7 +281,7 @@ def wrap_client_key(server_key: bytes, client_key: bytes, metadata: bytes) -> by
 
 
 def unwrap_client_key(server_key: bytes, wrapped: bytes) -> Unwrapped:
-    """A wrapped client key opened; `ProtocolError` where another server key made it."""
+    """A wrapped client key opened; `ProtocolError` if another server key made it."""
     if not TAG + KEY2 + 2 <= len(wrapped) <= MAX_WRAPPED_KEY or len(wrapped) != int.from_bytes(
         wrapped[-2:], "big"
     ):
