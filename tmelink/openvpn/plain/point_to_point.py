@@ -156,7 +156,7 @@ class PointToPoint:
     def receive(self, datagrams: Sequence[Item], now: float, source: Hashable = None) -> Step:
         """Frames out of datagrams.
 
-        `authentic` is set where the key has verified one of them or, without a key, if one was a frame, a
+        `authentic` is set if the key has verified one of them or, without a key, if one was a frame, a
         ping or an OCC message.
         """
         if self._ended:
