@@ -74,7 +74,7 @@ def test_a_file_that_is_none_of_these_is_left_alone(tmp_path: Path) -> None:
     text = lab(place, free_port(), free_port(), 0, f"--replay-persist {file}")
 
     async def main() -> None:
-        with pytest.raises(tmelink.ElementError, match="the file holds something else"):
+        with pytest.raises(tmelink.ElementError, match="this file holds something else"):
             async with tmelink.load(text).run():
                 pass
 

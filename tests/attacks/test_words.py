@@ -126,6 +126,6 @@ def test_a_client_that_takes_any_certificate_for_the_servers_is_warned(
                 "b", f"--client --nobind --remote 127.0.0.1 {free_port()} {identity} {more}", "10.8.0.2"
             )
             async with tmelink.load(text).run():
-                assert ("passes for the server's" in caplog.text) is (not more)
+                assert ("passes as the server's" in caplog.text) is (not more)
 
     run(main)

@@ -102,8 +102,8 @@ WARNINGS = [
         LINK + "--dev tap --proto tcp-server --port-share 127.0.0.1 80 gone\n",
         ["the directory of --port-share", "gone, does not exist"],
     ),
-    (LINK + "--dev tap --remote 10.0.0.2 --cipher AES-256-CBC\n", ["link0 has a --cipher and no key"]),
-    (two_hosts("", "--port 1195"), ["do not meet: port", "port 1195 is called where port 1194 listens"]),
+    (LINK + "--dev tap --remote 10.0.0.2 --cipher AES-256-CBC\n", ["link0 has a --cipher but no key"]),
+    (two_hosts("", "--port 1195"), ["cannot meet: port", "port 1195 is called where port 1194 listens"]),
     (two_hosts("--proto tcp-client", "--proto tcp-client"), ["both have --proto tcp-client"]),
     (
         two_hosts("--secret k 0 --cipher AES-256-CBC", "--secret k 0 --cipher AES-256-CBC"),

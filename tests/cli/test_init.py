@@ -65,7 +65,7 @@ def test_answers_do_the_same(
     [
         (["--at", "a=none:tap", "--at", "b=none:tap"], "no host has an address that the others can call"),
         (["--at", "a=192.0.2.1", "--at", "a=none"], "two hosts have the same name"),
-        ([], "nobody is there to answer"),
+        ([], "there is nobody to ask here"),
     ],
 )
 def test_what_cannot_work_is_said_and_nothing_is_written(

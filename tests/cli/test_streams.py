@@ -169,7 +169,7 @@ def _runs_to_its_end(path: Path, shell: str) -> tuple[int, list[str]]:
 @pytest.mark.parametrize(
     ("shell", "told"),
     [
-        (">/dev/full", "tmelink: warning: standard output: No space left on device; the lab goes on"),
+        (">/dev/full", "tmelink: warning: standard output: No space left on device; the lab keeps running"),
         ("2>/dev/full", "connection    frames"),
         (">/dev/full 2>&1", ""),
         ("<&- >&- 2>&-", ""),

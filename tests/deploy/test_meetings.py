@@ -102,7 +102,7 @@ WRONG = [
     (LAB.replace("link1 at le1: " + LINK + " --via hub", ""), "link0 is the only link with --via hub"),
     (
         LAB + f"host a address none {{\n    x: {LINK} --via hub\n}}\n",
-        "3 links have --via hub (give the two ends",
+        "3 links have --via hub (give both ends",
     ),
     (LAB.replace("192.0.2.1 {", "192.0.2.1 behind nat ssh hub {"), "--via hub: host hub cannot be called"),
     (LAB.replace(" --secure", "", 1), "--via needs --secure"),

@@ -20,7 +20,7 @@ SECONDS = 20
 """For openvpn to read a file."""
 
 REASONS = {
-    "another program would decide who may come in": "plugin|anybody could come in",
+    "another program would decide who may come in": "plugin|anybody could get in",
     "the private key is not in a file": "reads keys from files only|--management-external-key",
     "it waits for a management client": "--management-hold",
     "frames or packets would be changed on their way": "carries all VLANs|translates no addresses",

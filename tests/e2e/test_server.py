@@ -181,7 +181,7 @@ def test_as_many_clients_as_may_be(site: Site) -> None:
         assert (await server.command(["clients"])).startswith("2 clients")
 
     said = inside(site, here, "--max-clients 2", test)
-    assert any("is refused: 2 are here, the most that --max-clients allows" in line for line in said)
+    assert any("is refused: 2 are connected, the most that --max-clients allows" in line for line in said)
     assert any("left: the peer says that it exits" in line for line in said)
 
 

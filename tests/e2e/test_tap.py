@@ -364,7 +364,7 @@ def test_a_host_without_the_driver_is_told_how_to_get_it(net: Net) -> None:
         "unshare", "--mount", "sh", "-c",
         f"mount -t tmpfs none /dev/net && exec {sys.executable} -m tmelink run {path}", check=False,
     )  # fmt: skip
-    assert "this host has no /dev/net/tun; 'modprobe tun' brings it" in said
+    assert "this host has no /dev/net/tun; 'modprobe tun' creates it" in said
 
 
 @pytest.mark.parametrize("found", [False, True])

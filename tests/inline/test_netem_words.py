@@ -87,7 +87,7 @@ def test_a_direction_may_stand_anywhere() -> None:
         ("delay fast", 1, "'fast' is not a time"),
         ("delay 50ms loss much", 3, "'much' is not a share"),
         ("loss 120%", 1, "between 0% and 100%"),
-        ("loss 90% burst 2", 3, "cannot come to so much"),
+        ("loss 90% burst 2", 3, "cannot add up to so much"),
         ("loss 100% burst 2", 3, "has no bursts"),
         ("rate 10furlongs", 1, "'10furlongs' is not a rate"),
         ("limit 0", 1, "at least 1"),

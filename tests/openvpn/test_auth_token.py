@@ -73,7 +73,7 @@ def test_another_users_servers_or_sessions_token_is_none() -> None:
     for judge, user, known, words in (
         (tokens(), "bob", None, "made by another server, or for another user"),
         (tokens(secret=bytes(32)), "amy", None, "made by another server, or for another user"),
-        (tokens(), "amy", other, "of another session"),
+        (tokens(), "amy", other, "belongs to another session"),
     ):
         with pytest.raises(ValueError, match=words):
             judge.judge(user, text, NOW, known)

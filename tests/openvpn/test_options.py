@@ -40,7 +40,7 @@ def test_every_mistake_is_told_where_it_stands() -> None:
         "1:43 --port: port 99999 is out of range: 1 to 65535",
         "1:57 --proto: 'xyz' is not one of udp, udp4, udp6, tcp, tcp4, tcp6, tcp-server, tcp4-server, "
         "tcp6-server, tcp-client, tcp4-client, tcp6-client",
-        "1:70 '2' is one word too many for --ping, and no configuration file: No such file or directory",
+        "1:70 '2' is one word too many for --ping, and not a configuration file: No such file or directory",
     ]
 
 

@@ -71,7 +71,7 @@ def test_this_computers_own_names_are_heard(host: str) -> None:
 @pytest.mark.parametrize("host", ["lab.example:8080", "192.168.0.1:8080", "127.0.0.1.example", ""])
 def test_another_name_is_refused_without_a_token(host: str) -> None:
     status, _, text = ask({"host": host})
-    assert (status, "this computer alone" in text) == (403, True)
+    assert (status, "only for this computer" in text) == (403, True)
 
 
 @pytest.mark.parametrize("origin", ["http://other.example", "http://127.0.0.1:9999", "null"])

@@ -198,7 +198,7 @@ def test_a_program_is_started_again_by_policy(
             assert said.startswith(f"ended with status {status}: last words")
             assert ("starting again" in said) is again
             if again:
-                # It goes on, and the same end is told once.
+                # It goes on, and the same end is logged once.
                 await eventually(lambda: len(note.read_text()) >= 4)
                 assert events.empty
 

@@ -125,7 +125,10 @@ def test_mistakes_in_words_are_located(text: str, expected: str) -> None:
             "--dev tap --ifconfig-ipv6 fd00::1 fd00::2",
             ["test.conf:1:27: --ifconfig-ipv6: 'fd00::1' is not a valid IPv6"],
         ),
-        ("--dev tap --up route-up.sh", ["test.conf:1:11: '--up' is not accepted here: no script is run"]),
+        (
+            "--dev tap --up route-up.sh",
+            ["test.conf:1:11: '--up' is not accepted here: TAPs and TUNs run no scripts"],
+        ),
         ("--dev tap --dev tap1", ["test.conf:1:11: option '--dev' is given twice"]),
         ("--dev tap --dev-node /dev/tap", ["test.conf:1:22: --dev-node: '/dev/tap' is not"]),
         (

@@ -51,7 +51,7 @@ def test_a_link_with_a_servers_options_proposes_the_server() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--remote 192.0.2.1", "these are the options of a link"),
+        ("--remote 192.0.2.1", "these are options of a link"),
         (f"--server 10.8.0.0 255.255.255.0 {TLS} --verify-client-cert none", "could be anybody"),
         (f"--server 10.8.0.0 255.255.255.0 {TLS} --username-as-common-name", "take any name"),
         (

@@ -46,7 +46,7 @@ def test_it_says_at_once_what_it_waits_for_and_then_why_and_again() -> None:
             for level, text in lines:
                 assert level == logging.WARNING
                 assert text.startswith(f"still waiting for 127.0.0.1:{closed} after ")
-                assert "nothing listens on that port there: start the other end" in text
+                assert "nothing listens on that port: start the other end" in text
             assert end.link._waiting._pause > 2 * waiting.FIRST_SECONDS
 
     run(body)
@@ -108,8 +108,8 @@ CASES = {
     "wrong key": (
         f"{STATIC} ONE",
         f"{STATIC} TWO",
-        "the other end has another key",
-        "the other end has another key",
+        "the other end has a different key",
+        "the other end has a different key",
     ),
     "wrong cipher": (
         f"{STATIC} ONE",
@@ -118,24 +118,24 @@ CASES = {
         "cannot be decrypted: the ciphers differ",
     ),
     "a key against plain": (f"{STATIC} ONE", "", "may have no key", "does not look like Ethernet"),
-    "fragment": ("--fragment 1200", "", "header of a fragment is impossible", "does not look like Ethernet"),
+    "fragment": ("--fragment 1200", "", "a fragment's header is invalid", "does not look like Ethernet"),
     "tls-crypt": (
         "--tls-server TLS --tls-crypt ONE",
         "--tls-client TLS --tls-crypt TWO",
-        "key does not verify it: compare --tls-crypt",
-        "or its --tls-crypt or --tls-auth key is another one",
+        "key does not verify the packet: compare --tls-crypt",
+        "or its --tls-crypt or --tls-auth key differs",
     ),
     "tls-auth": (
         "--tls-server TLS --tls-auth ONE",
         "--tls-client TLS --tls-auth TWO",
-        "key does not verify it: compare --tls-crypt",
-        "or its --tls-crypt or --tls-auth key is another one",
+        "key does not verify the packet: compare --tls-crypt",
+        "or its --tls-crypt or --tls-auth key differs",
     ),
     "tls-crypt at one end": (
         "--tls-server TLS",
         "--tls-client TLS --tls-crypt TWO",
         "one end has --tls-crypt",
-        "or its --tls-crypt or --tls-auth key is another one",
+        "or its --tls-crypt or --tls-auth key differs",
     ),
     "compression": ("--compress stub-v2", "", "'comp-lzo' is present in loc", "'comp-lzo' is present in rem"),
 }
