@@ -36,13 +36,13 @@ def checked(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tu
 MISTAKES = [
     (
         "link0 at tap0: tme/host/openvpn/socket/link --dev tap\ntap0: tme/host/tun/tap\n",
-        ["1:10 tap0 is used before it is created (it is made at", "move this below that line"],
+        ["1:10 tap0 is used before it is created (it is created at", "move this below that line"],
     ),
     (
         # Another host has an element of that name too, in a machine of its own, and made earlier.
         "host a address 10.0.0.1 { machine m { sw0: tmelink/switch; } }\n"
         "host b address 10.0.0.2 {\nt at sw0: tmelink/host inet 10.0.0.2/24\nsw0: tmelink/switch\n}\n",
-        ["3:6 sw0 is used before it is created (it is made at", ":4:1: move this below that line"],
+        ["3:6 sw0 is used before it is created (it is created at", ":4:1: move this below that line"],
     ),
     ("machine m {\nt at n: tmelink/host inet 10.0.0.1/24\nn: tmelink/switch\n}\n", ["2:6 n is used before"]),
     (

@@ -135,7 +135,7 @@ def test_apply_changes_the_impairments_that_the_file_changes_and_leaves_the_othe
 @pytest.mark.parametrize(
     ("line", "place", "message"),
     [
-        ("impair host0 at host1 loss", "4:23", "'loss' wants a share"),
+        ("impair host0 at host1 loss", "4:23", "'loss' needs a share"),
         ("impair host0 at host1 dely 5ms", "4:23", "'dely' is not a word of impair"),
         ("impair host0 at host2 delay 5ms", "4:17", "unknown element host2"),
         ("impair host0 at host0 delay 5ms", "4:8", "not connected"),

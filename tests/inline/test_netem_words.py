@@ -83,7 +83,7 @@ def test_a_direction_may_stand_anywhere() -> None:
     ("text", "index", "message"),
     [
         ("dealy 50ms", 0, "'dealy' is not a word of impair"),
-        ("delay", 0, "'delay' wants a time"),
+        ("delay", 0, "'delay' needs a time"),
         ("delay fast", 1, "'fast' is not a time"),
         ("delay 50ms loss much", 3, "'much' is not a share"),
         ("loss 120%", 1, "between 0% and 100%"),

@@ -130,7 +130,7 @@ def test_the_last_of_ping_exit_and_ping_restart_holds() -> None:
         ),
         (
             "--local 10.0.0.1 1195 tcp-server --remote 10.0.0.2",
-            "1:1 --local 10.0.0.1 is to be tcp-server, and --proto is udp",
+            "1:1 --local 10.0.0.1 asks for tcp-server, but --proto is udp",
         ),
         ("--proto udp6 --remote 1.2.3.4", "1:14 --remote 1.2.3.4 is an IPv4 address, and --proto is udp6"),
         ("--keepalive 10 15", "1:1 --keepalive 10 15: the second must be at least twice the first"),

@@ -212,7 +212,7 @@ class _Reader:
 
     def _next(self, what: str) -> str:
         if self.at >= len(self.words):
-            raise WordError(len(self.words) - 1, f"'{self.words[-1]}' needs {what} after it")
+            raise WordError(len(self.words) - 1, f"'{self.words[-1]}' needs {what}")
         self.at += 1
         return self.words[self.at - 1]
 
