@@ -40,6 +40,10 @@ class Builder:
         print(f"\n$ buildah {' '.join(words)}    # {took:.1f} s\n{done.stdout[-600:].rstrip()}")
         return done.stdout
 
+    def last(self, *words: str) -> str:
+        """The last line, after any warnings."""
+        return self.run(*words).splitlines()[-1].strip()
+
 
 @pytest.fixture
 def builder(tmp_path: Path) -> Builder:
@@ -51,7 +55,7 @@ def test_the_image_is_built_and_runs_the_demo(builder: Builder, tmp_path: Path) 
     archive = tmp_path / "base.tar"
     outside = [f"--exclude=./{name}" for name in ("proc", "sys", "dev")]
     subprocess.run(["tar", "-C", str(debian_root()), *outside, "-cf", str(archive), "."], check=True)
-    base = builder.run("from", "scratch").strip()
+    base = builder.last("from", "scratch")
     builder.run("add", base, str(archive), "/")
     builder.run("commit", "--rm", base, "localhost/base")
     archive.unlink()
@@ -65,8 +69,8 @@ def test_the_image_is_built_and_runs_the_demo(builder: Builder, tmp_path: Path) 
         *mounts, *pip, "-t", "tmelink", ".", cwd=source,
     )  # fmt: skip
 
-    container = builder.run("from", "--pull-never", "localhost/tmelink").strip()
+    container = builder.last("from", "--pull-never", "localhost/tmelink")
     inside = ("run", "--isolation", "chroot", container, "--")
-    assert builder.run(*inside, "id", "-un").strip() == "tmelink"
+    assert builder.last(*inside, "id", "-un") == "tmelink"
     assert builder.run(*inside, "tmelink", "--version").startswith("tmelink ")
     assert builder.run(*inside, "tmelink", "demo", "--count", "3").count(" 0% ") == 2
