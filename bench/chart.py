@@ -169,8 +169,8 @@ def ratios(figures: Figures) -> str:
         return left + (WIDTH - left - right) * (math.log2(value) - low) / (high - low)
 
     parts = _head(
-        "tmelink beside OpenVPN, in one look",
-        "how many times better: 1 is OpenVPN's own; the stroke is what is wanted",
+        "tmelink compared with OpenVPN",
+        "how many times better than OpenVPN; the short stroke is the goal",
     )
     for power in range(low, high + 1):
         x, strong = place(2.0**power), ' style="stroke-width: 3"' if power == 0 else ""
@@ -184,7 +184,8 @@ def ratios(figures: Figures) -> str:
         parts.append(f'<text x="{left - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(goal.work)}</text>')
         parts.append(f'<rect class="other" x="{mark - 1:.1f}" y="{y - 8:.1f}" width="3" height="16"/>')
         parts.append(f'<circle class="{kind}" cx="{place(value):.1f}" cy="{y:.1f}" r="6"/>')
-        parts.append(f'<text x="{place(value) + 11:.1f}" y="{y + 4:.1f}">{value:.2f} ×</text>')
+        # Beside the axis, where no line and no stroke crosses it.
+        parts.append(f'<text x="{WIDTH - right + 12}" y="{y + 4:.1f}">{value:.2f} ×</text>')
     return picture(parts, bottom + FOOT)
 
 

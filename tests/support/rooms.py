@@ -119,7 +119,7 @@ def dot() -> str:
         '  node [shape=box, style="rounded,filled", fillcolor="#eef3f8", color="#8aa4b8", '
         'fontname="Helvetica", fontsize=13, margin="0.22,0.09"];',
         '  edge [color="#667788", arrowsize=0.7, fontname="Helvetica", fontsize=11];',
-        '  subgraph cluster_elements { label="elements/: one room for each kind"; labeljust=l; '
+        '  subgraph cluster_elements { label="elements/: one room for each kind"; labelloc=b; labeljust=r; '
         'style="rounded,dashed"; color="#8aa4b8"; margin=14;',
         *(_node(name) for name in PARTS if name.startswith("elements/")),
         "  }",
