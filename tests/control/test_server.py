@@ -154,7 +154,7 @@ def test_a_directory_of_another_users_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_lab_of_the_name_is_refused_with_the_process_of_the_first() -> None:
     name_lock = NameLock.take("lab", "lab.conf", None)
-    with pytest.raises(NameTaken, match=rf"running already \(process {os.getpid()}\)"):
+    with pytest.raises(NameTaken, match=rf"already running \(process {os.getpid()}\)"):
         NameLock.take("lab", "other.conf", None)
     name_lock.leave()
     NameLock.take("lab", "other.conf", None).leave()

@@ -2,7 +2,7 @@
 
 The directory is `/run/tmelink` for root and `$XDG_RUNTIME_DIR/tmelink` for others, unless TMELINK_RUNTIME_DIR
 names another, with mode 0700. A lab holds a lock on `NAME.lock` for as long as it lives. So what a killed lab
-left behind is told from a running one with certainty, even when its process number is used again.
+left behind is distinguished from a running one with certainty, even when its process number is used again.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class CaptureFile:
         try:
             self._file.write(blocks)
         except OSError as error:
-            # The traffic goes on; whoever closes the capture is told.
+            # The traffic continues; whoever closes the capture gets the error.
             self._error = error
             return
         self._written = [a + b for a, b in zip(self._written, frames, strict=True)]

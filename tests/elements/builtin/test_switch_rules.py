@@ -182,7 +182,7 @@ def test_pinned_stations_are_at_their_connection_alone_and_no_others_are_there()
     bridge.ends[1].send(frame(BROADCAST, 2), frame(BROADCAST, 4))
     assert bridge.taken()[2] == [frame(BROADCAST, 4)]
     assert bridge.drops(1) == {"station pinned to another connection": 1}
-    with pytest.raises(PortError, match="02:00:00:00:00:02 is at another connection of sw0 already"):
+    with pytest.raises(PortError, match="02:00:00:00:00:02 is already at another connection of sw0"):
         bridge.switch.port(words("macs 02:00:00:00:00:02"))
 
 

@@ -13,7 +13,7 @@ from tmelink import ethernet
 from tmelink.element import Port
 
 MOVES: Final = 6
-"""How often a station changes ports within `WINDOW` until that is told: one that was moved does so once or
+"""How often a station changes ports within `WINDOW` before that is logged: one that was moved does so once or
 twice."""
 
 WINDOW: Final = 60.0

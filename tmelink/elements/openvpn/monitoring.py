@@ -1,6 +1,6 @@
 """--status and --management of a link or server: the file is written, the socket answered.
 
-What is told is `tmelink.openvpn.monitoring`'s; this is its file, its socket and its clock.
+The content comes from `tmelink.openvpn.monitoring`; this module has its file, socket and clock.
 """
 
 from __future__ import annotations

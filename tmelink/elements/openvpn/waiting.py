@@ -37,7 +37,7 @@ TOLD_BY_THE_SESSION = frozenset(("bad hmac", "bad packet", "old sequence"))
 """What `tmelink.openvpn.plain` logs as soon as it happens."""
 
 TRACE_SECONDS = 0.5
-"""Between two looks where the log shows each refused packet (-vv): then every reason is told each time."""
+"""Between two looks where the log shows each refused packet (-vv): then every reason is logged each time."""
 
 
 HEARD = "something answers, but has not proved that it is the peer"

@@ -1,6 +1,6 @@
 """Options that do not go together, as OpenVPN 2.6 finds them, and what a link asks for besides.
 
-Every fault is told at the option that makes it; `remarks` are not faults. Nothing here makes values.
+Every fault is reported at the option that causes it; `remarks` are not faults. Nothing here makes values.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ UNUSABLE_DIGESTS = ("RIPEMD160", "RIPEMD", "RMD160", "SM3", "MD4", "MD5-SHA1", "
 """Hashes that OpenVPN takes and the cryptography library does not have; AEAD ciphers do without any."""
 
 _PULL_PING_RESTART = 120
-"""OpenVPN's --ping-restart of a client that is told nothing."""
+"""OpenVPN's --ping-restart of a client without the option."""
 
 _MAX_RETRY = 0xFFFF
 """OpenVPN's longest first wait of --connect-retry."""
