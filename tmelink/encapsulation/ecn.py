@@ -1,7 +1,7 @@
 """Explicit congestion notification through tunnels (RFC 6040): the two low bits of TOS and traffic class.
 
 On entry, the outer header gets the bits of the inner one (normal mode, section 4.1); on exit, what a router
-has marked on the outer header is passed on to the inner one, or the packet is dropped (section 4.2, figure 4).
+has marked on the outer header goes to the inner one, or the packet is dropped (section 4.2, figure 4).
 """
 
 from __future__ import annotations

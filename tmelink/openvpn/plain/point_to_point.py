@@ -272,7 +272,7 @@ class PointToPoint:
         return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> Step:
-        """The session ends from this side: under --explicit-exit-notify it notifies the peer, and how often."""
+        """The session ends from this side: under --explicit-exit-notify it notifies the peer."""
         if self._ended:
             return NOTHING
         self._end()
