@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,39 @@ def test_commands_in_documents_are_as_the_parser_takes_them(capsys: pytest.Captu
             if ended.code:
                 refused.append(f"{block}: tmelink {' '.join(words)}: {capsys.readouterr().err}")
     assert refused == [], "\n".join(refused)
+
+
+@pytest.mark.parametrize("block", [each for each in blocks("python") if ">>>" not in each.text], ids=str)
+def test_python_in_documents_is_python(block: Block) -> None:
+    """Those with `>>>` run as doctests (tests/test_documents.py)."""
+    compile(block.text, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def test_the_example_of_the_how_to_on_embedding_runs() -> None:
+    (block,) = (each for each in blocks("python") if each.document == "docs/howto-embed.md")
+    exec(compile(block.text, str(block), "exec"), {})
+
+
+@pytest.mark.parametrize("block", blocks("json", "toml"), ids=str)
+def test_data_in_documents_can_be_read(block: Block) -> None:
+    """JSON is one document, or one a line as on the control socket."""
+    if block.language == "toml":
+        tomllib.loads(block.text)
+        return
+    try:
+        json.loads(block.text)
+    except json.JSONDecodeError:
+        for line in block.text.splitlines():
+            json.loads(line)
+
+
+LANGUAGES = {"", "console", "elisp", "json", "lua", "python", "sh", "tmesh", "toml", "yaml"}
+"""Not read here: editors' own languages, Prometheus' YAML, and blocks without a language, which are output
+and configurations of other programs."""
+
+
+def test_every_block_has_a_language_that_is_known() -> None:
+    assert {block.language for block in blocks()} <= LANGUAGES
 
 
 MAKE = re.compile(r"\bmake ((?:[a-z-]+ ?)+)")

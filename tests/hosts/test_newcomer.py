@@ -99,6 +99,8 @@ def test_a_newcomer_gets_from_nothing_to_a_link_that_is_a_service(
     two.types(f"python3 -m venv by-pip && by-pip/bin/pip install -q {offline} tmelink")
     assert two.types("by-pip/bin/tmelink demo --count 3 2>&1 | tail -3").count(" 0% ") == 2
     two.types(f"python3 -m venv pipx && pipx/bin/pip install -q {offline} pipx")
+    once = two.types(f"pipx/bin/pipx run --pip-args='{offline}' tmelink demo --count 3 2>&1 | tail -3")
+    assert once.count(" 0% ") == 2
     two.types(f"PIPX_BIN_DIR=/usr/local/bin pipx/bin/pipx install --pip-args='{offline}' tmelink")
 
     prints = {}
