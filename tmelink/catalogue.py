@@ -53,8 +53,8 @@ def page() -> str:
     parts = [
         "# The elements",
         "",
-        "What a machine file can create, as the parser knows it; this page is what `tmelink elements --page`",
-        "prints. `nme/…` means the same as `tme/…`. How they are written is in [the language](language.md).",
+        "This page lists what a machine file can create; `tmelink elements --page` prints it. `nme/…` means the",
+        "same as `tme/…`. [The language](language.md) explains how to write a file.",
     ]
     modules: dict[type[Element], list[str]] = {}
     for name in registry.names():

@@ -52,9 +52,9 @@ class _DosBox:
 class IpxNet(Cable):
     """DOSBox's IPX tunnel server ("ipxnet connect"): each DOSBox is a station on the Ethernet.
 
-    A client's node address is made of its IP address and port, as in DOSBox's own server, without the bit of
-    a group address. Clients reach each other and the Ethernet. `frame` is the frame type that the machines
-    there use; the element accepts every type. The format has no security: anyone who reaches the port is in.
+    A client's node address is made from its IP address and port, as in DOSBox's own server, with the group
+    bit cleared. Clients reach each other and the Ethernet. `frame` is the frame type that the machines there
+    use; the element accepts every type. The format has no security: anyone who can reach the port can join.
     """
 
     example = """\

@@ -37,7 +37,7 @@ _IPV4 = b"\x08\x00"
 
 
 class Passt(Cable):
-    """Internet access for one machine: starts passt, or uses a passt that runs; needs no privilege.
+    """Internet access for one machine: starts passt, or uses a running one; needs no privilege.
 
     passt turns the machine's connections into ordinary sockets of this computer. It serves exactly one
     machine. Connect it to that machine's NIC, and the machine gets its address by DHCP. Or connect it to a

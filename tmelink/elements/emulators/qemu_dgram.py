@@ -25,8 +25,7 @@ class QemuDgram(Cable):
     """The frames of QEMU's `-netdev dgram`: over UDP, a unix datagram socket, or an inherited socket.
 
     `local` and `remote` are from tmelink's point of view; in QEMU they are reversed. The element only accepts
-    frames from `remote`. `fd` is the number of an inherited unix datagram socket, whose other end the peer
-    has.
+    frames from `remote`. `fd` is the number of an inherited unix datagram socket. The peer has its other end.
     """
 
     example = """\

@@ -20,7 +20,7 @@ from tmelink.transport.streams import LONG
 class QemuStream(Cable):
     """Frames over TCP or a unix socket, each after a 32-bit length: QEMU's `-netdev stream`, and passt.
 
-    The side that connects tries again for ever. A server accepts one connection at a time; with `remote`,
+    The side that connects tries again forever. A server accepts one connection at a time; with `remote`,
     only from that address. The format has no virtio_net_hdr, so tmelink cuts super-frames.
     """
 

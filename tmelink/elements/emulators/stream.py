@@ -15,7 +15,7 @@ class FramedStream(QemuStream):
 
     `be16` is the format of vde_plug's standard input and output, and of the NetHub of Dodo and Medley
     (TCP port 3333). `le16` is the format of Dolphin's tapserver, and `be32` that of QEMU. The side that
-    connects tries again for ever. A server accepts one connection at a time; with `remote`, only from
+    connects tries again forever. A server accepts one connection at a time; with `remote`, only from
     that address. The format has no security, so use a link between computers.
     """
 

@@ -42,8 +42,8 @@ class RendezvousDetails(Details):
 class Rendezvous(Element):
     """A meeting point for links that cannot call each other, with `--rendezvous FILE` at both ends.
 
-    It tells each end where it sees the other, for a direct path, and carries what finds none. It has no key
-    that opens what a link carries.
+    It tells each end the other's address, so that both can try a direct path. If there is none, it carries
+    the datagrams, without the keys to open them.
     """
 
     capacity = 0
