@@ -53,8 +53,8 @@ def page() -> str:
     parts = [
         "# The elements",
         "",
-        "This page lists what a machine file can create; `tmelink elements --page` prints it. `nme/…` means the",
-        "same as `tme/…`. [The language](language.md) explains how to write a file.",
+        "This page lists what a machine file can create; `tmelink elements --page` prints it. `nme/…` means",
+        "the same as `tme/…`. [The language](language.md) explains how to write a file.",
     ]
     modules: dict[type[Element], list[str]] = {}
     for name in registry.names():
