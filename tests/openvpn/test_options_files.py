@@ -29,7 +29,7 @@ def test_every_mistake_of_a_file_is_told_at_its_line() -> None:
         "5:1 unknown option --ca2",
         "8:1 --keepalive: an argument is missing",
         "10:1 --plugin: tmelink loads no plugins of OpenVPN",
-        "9:1 --secret needs --cipher: OpenVPN's old default, BF-CBC, is weak, and current libraries lack it",
+        "9:1 --secret needs --cipher: OpenVPN's old default, BF-CBC, is weak, and libraries dropped it",
     ]
 
 

@@ -25,7 +25,7 @@ from tmelink.openvpn.settings import Allow, Compression, Framing, Mssfix, Replay
 
 TLS = "--ca ca --cert c --key k"
 PRINT = ":".join(["AB"] * 32)
-OLD = "OpenVPN's old default, BF-CBC, is weak, and current libraries lack it"
+OLD = "OpenVPN's old default, BF-CBC, is weak, and libraries dropped it"
 LZO = "no kept library has it, and compression weakens encryption"
 EXAMPLES = Path("/usr/share/doc/openvpn/examples/sample-config-files")
 
@@ -68,7 +68,7 @@ def test_a_static_key() -> None:
     [
         (
             "--secret s",
-            "--secret needs --cipher: OpenVPN's old default, BF-CBC, is weak, and current libraries lack it",
+            "--secret needs --cipher: OpenVPN's old default, BF-CBC, is weak, and libraries dropped it",
         ),
         ("--secret s --cipher BF-CBC", "--cipher BF-CBC does not work with --secret"),
         ("--secret s --cipher AES-256-GCM", "--cipher AES-256-GCM does not work with --secret"),
