@@ -93,7 +93,7 @@ def test_a_datagram_and_a_frame_that_come_alone_fare_as_others() -> None:
         assert all(not step.step.frames for step in steps(hub, noise, hosts[1]))
     expected = {"repeated packet": 1, "data packet too short": 1, "unknown epoch": 1}
     assert hub.server.session(1).drops == expected
-    assert hub.server.drops["data packet of no client"] > 0
+    assert hub.server.drops["data packet from an unknown client"] > 0
 
 
 def test_a_client_over_tcp_gets_no_datagram_of_a_frame_that_goes_alone() -> None:

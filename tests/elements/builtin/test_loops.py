@@ -272,7 +272,7 @@ def test_a_loop_that_is_gone_is_healed_and_both_ends_are_said(
         async with house.open():
             await until(house.cut)
             assert house.cut() == ["c1"], "the newest"
-            assert any("is cut while that" in switch.details().summary for switch in house.all)
+            assert any("is cut until the" in switch.details().summary for switch in house.all)
             # The other cable is pulled, and this one has to carry what that did.
             first.pull(noticed=noticed)
             await until(lambda: house.cut() == [], seconds=4 * HELD * INTERVAL + 2)
@@ -281,10 +281,10 @@ def test_a_loop_that_is_gone_is_healed_and_both_ends_are_said(
 
     with caplog.at_level("INFO", "tmelink"):
         run_jumping(main)
-    (said,) = [message for message in caplog.messages if "is cut while that" in message]
+    (said,) = [message for message in caplog.messages if "is cut until the" in message]
     assert "the connections form a loop between port 1 (c0" in said
     assert "and port 2 (c1" in said
-    assert any("is whole again: the loop is gone" in message for message in caplog.messages)
+    assert any("is connected again: the loop is gone" in message for message in caplog.messages)
 
 
 def switches(cables: Sequence[tuple[str, str]], words: str = "loop-probe 0.05") -> str:

@@ -30,7 +30,7 @@ def test_a_servers_bridge_counts_the_frames_of_a_client_that_is_gone() -> None:
     bridge = ServerBridge("server", _nobody, _nobody, drops, client_to_client=True, ageing=None)
     bridge.from_client(3, RUN)
     bridge.one_from_client(3, bytes(60))
-    assert drops == {"frame of no client": FRAMES + 1}
+    assert drops == {"frame before admission": FRAMES + 1}
 
 
 def _nobody(client: int, items: object) -> None:

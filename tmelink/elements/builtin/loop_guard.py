@@ -57,7 +57,7 @@ class LoopGuard:
             self.changed()
 
     def close(self) -> None:
-        """Look no more, and cut nothing."""
+        """Stop looking, and cut nothing."""
         if self._tick_at is not None:
             self._tick_at.cancel()
         self._loop = self._tick_at = None
@@ -134,7 +134,7 @@ class LoopGuard:
     def _whole(self, port: Port) -> None:
         self.cut.discard(port)
         self._switch.log.info("%s is connected again: the loop is gone", behind(port))
-        self._switch.happened("loop", f"{behind(port)} is whole again", port=port.index)
+        self._switch.happened("loop", f"{behind(port)} is connected again", port=port.index)
 
     def _port(self, number: int) -> Port:
         return next(port for port in self._up if port.index == number)

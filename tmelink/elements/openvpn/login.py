@@ -49,7 +49,7 @@ class Login:
 
     def log_in_at(self, login: LoginAddress) -> None:
         """The server wants somebody to log in with a browser: it is opened where somebody sits there."""
-        self._log.warning("the server wants somebody to log in: open %s", login.address)
+        self._log.warning("the server asks you to log in: open %s", login.address)
         self._ask(open_browser(login.address))
 
     def challenged(self, challenge: Challenge, respond: Callable[[str], None]) -> None:
@@ -70,7 +70,7 @@ class Login:
         try:
             respond(await answer_challenge(self._name, challenge))
         except (ElementError, ValueError) as error:
-            self._log.warning("the server asks '%s', and nobody answers: %s", challenge.text, error)
+            self._log.warning("the server asks '%s', but nobody answers: %s", challenge.text, error)
 
     def _ask(self, question: Coroutine[Any, Any, None]) -> None:
         """Ask one thing at a time; a server that asks anew wants no answer to what it asked before."""

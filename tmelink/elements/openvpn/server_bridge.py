@@ -165,7 +165,7 @@ class ServerBridge:
         """A frame from a client that comes alone."""
         side = self._clients.get(client)
         if side is None:
-            self._drops["frame of no client"] += 1
+            self._drops["frame before admission"] += 1
             return
         before, self._from_client = self._from_client, True
         try:
