@@ -95,7 +95,7 @@ def test_hubs_on_one_computer_have_ports_of_their_own(tmp_path: Path) -> None:
 WRONG = [
     (
         LAB.replace("--via hub", "--via hub:4000", 1),
-        "link0 is alone with --via hub:4000 (give its other end --via hub:4000 too)",
+        "link0 is the only link with --via hub:4000 (give its other end --via hub:4000 too)",
     ),
     (LAB.replace("--via hub", "--via hub:0", 1), "--via: port 0 is out of range"),
     (LAB.replace("--via hub", "--via hup", 1), "--via hup: the file has no host hup (it has hub, a, b)"),

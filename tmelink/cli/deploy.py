@@ -62,7 +62,10 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help=f"the UDP port of hubs for which no --via of the file names one ({HUB_PORT})",
     )
     parser.add_argument(
-        "--wheels", metavar="DIR", type=Path, help="install tmelink from these wheels, instead of making some"
+        "--wheels",
+        metavar="DIR",
+        type=Path,
+        help="install tmelink from these wheels, instead of building them",
     )
 
 

@@ -55,7 +55,7 @@ def connector(options: argparse.Namespace) -> Callable[[], LabControl]:
     from tmelink.deploy.all_labs import connector as to_all
 
     if options.name is None:
-        raise TmelinkError("--all-hosts needs the machine file that was deployed in the place of NAME")
+        raise TmelinkError("--all-hosts needs the deployed machine file in place of NAME")
     return to_all(Path(options.name))
 
 

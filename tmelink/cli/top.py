@@ -16,7 +16,7 @@ HELP = "watch a running lab: elements and traffic, live, sorted as you like"
 EPILOG = labs.epilog(
     ("tmelink top lab", "keys: s sort, r reverse, p pause, Enter one element, Escape back, q quit"),
     ("tmelink top lab.conf --all-hosts", "the labs of all hosts of a deployed file in one table"),
-    ("tmelink status lab --watch", "the same without a terminal's comfort"),
+    ("tmelink status lab --watch", "the same as plain text"),
 )
 
 
@@ -29,9 +29,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
     completers.offer(name, completers.labs)
     labs.declare_all_hosts(parser)
-    parser.add_argument(
-        "--interval", metavar="SECONDS", type=float, default=1.0, help="between two looks (1)"
-    )
+    parser.add_argument("--interval", metavar="SECONDS", type=float, default=1.0, help="between updates (1)")
 
 
 def main(options: argparse.Namespace) -> int:

@@ -16,10 +16,13 @@ from tmelink.errors import TmelinkError
 NAME = "web"
 HELP = "show a running lab in the browser: topology, traffic, captures, impairments"
 EPILOG = labs.epilog(
-    ("tmelink web lab", "at http://127.0.0.1:8080, and only for looking"),
-    ("tmelink web lab --write", "with impairments and changes of the file"),
+    ("tmelink web lab", "show it at http://127.0.0.1:8080, read-only"),
+    ("tmelink web lab --write", "allow impairments and changes"),
     ("tmelink web lab.conf --all-hosts", "the labs of all hosts of a deployed file in one picture, over ssh"),
-    ("tmelink web lab --listen 0.0.0.0:8080 --token", "for others, who need the address that is printed"),
+    (
+        "tmelink web lab --listen 0.0.0.0:8080 --token",
+        "let other computers in, with the address that is printed",
+    ),
     (
         "tmelink web lab --listen 0.0.0.0:8443 --cert web.crt --key web.key --ca amy.crt",
         "use TLS, and let in only holders of that certificate's key, or of a key that it signed",

@@ -106,7 +106,7 @@ class LabControl(Protocol):
 class Client:
     """A connection to one lab's control socket; use as a context manager, or `close` it.
 
-    `connection` is one that exists already.
+    `connection` is one that already exists.
     """
 
     def __init__(

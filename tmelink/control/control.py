@@ -45,7 +45,7 @@ class Control:
         self.edits: list[Callable[[Layout], None]] = []
         """What was changed since the file was read, in order."""
         self.restarting = False
-        """Whether the lab is to begin anew once it has stopped."""
+        """Whether the lab is to restart once it has stopped."""
         self._beside_file = _beside(file)
 
     def enter_folder(self) -> None:

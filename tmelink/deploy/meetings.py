@@ -36,7 +36,7 @@ class Meeting:
         return f"{FOLDER}/{self.key.stem}.rendezvous"
 
     def options(self) -> list[str]:
-        """What stands in the place of `--via` at an end."""
+        """What replaces `--via` at an end."""
         return ["--remote", self.address, str(self.port), "--rendezvous", self.file]
 
 

@@ -77,7 +77,7 @@ class HolePunch:
     ) -> None:
         self.route: InetAddress = hub
         self.peer: InetAddress | None = None
-        """InetAddress the rendezvous has seen the other end; None before it has."""
+        """The address at which the rendezvous has seen the other end; None before it has."""
         self._role = role
         self._take(key)
         self._hub = hub
