@@ -16,6 +16,10 @@ TARGET: Final = 0.002
 INTERVAL: Final = 0.03
 """Seconds of longer waiting before the first drop: a round trip to a neighbouring country (RFC 8289, 4.3)."""
 
+BULK: Final = 128 * 1024
+"""The least that one read brings if a stream's queue stands, in bytes. Less waits because the computer has no
+time for the program, and a drop would not change that."""
+
 AGAIN: Final = 16 * INTERVAL
 """Seconds within which a queue that stands again is dropped from as often as before (RFC 8289, 4.2)."""
 

@@ -14,9 +14,9 @@ import pytest
 from tests.support.aio import run
 from tests.transport.udp_end import End
 from tmelink.frame import Frame, Run
-from tmelink.standing_queue import INTERVAL
+from tmelink.standing_queue import BULK, INTERVAL
 from tmelink.transport import datagrams
-from tmelink.transport.datagrams import BULK, MAX_RUN, MAX_SEGMENTS, Address
+from tmelink.transport.datagrams import MAX_RUN, MAX_SEGMENTS, Address
 
 
 def run_pair(body: Callable[[End, End], Any], family: int = socket.AF_INET, **options: bool) -> None:

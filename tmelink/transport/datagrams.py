@@ -21,7 +21,7 @@ from time import monotonic
 
 from tmelink import frame
 from tmelink.frame import Counters, Frame, Run
-from tmelink.standing_queue import StandingQueue
+from tmelink.standing_queue import BULK, StandingQueue
 from tmelink.transport import reply_address, undelivered
 from tmelink.transport.arena import SIZE, arena
 from tmelink.transport.reply_address import Address as Address
@@ -47,9 +47,6 @@ READS = 64
 BUSY_SECONDS = 100e-6
 """Where something arrives so soon after the last was handled, more is likely to wait. Otherwise only one is
 read: a call that finds nothing costs as much again, most of it for Python's exception."""
-
-BULK = 128 * 1024
-"""Bytes in one wakeup from which on it is asked whether the socket's queue stands."""
 
 LONG = 1000
 """Bytes of the datagrams that fill it: those of streams, not of keystrokes, voices or old protocols."""

@@ -27,7 +27,7 @@ from tmelink.offload.segment import without_one_segment
 from tmelink.offload.virtio import HEADER, decode_header, encode_header
 from tmelink.routing.facts import IPInterface
 from tmelink.routing.tunnel import Tunnel
-from tmelink.standing_queue import StandingQueue
+from tmelink.standing_queue import BULK, StandingQueue
 from tmelink.system import interfaces, journal, namespaces, tuntap
 from tmelink.system.journal import Journal
 from tmelink.transport.datagrams import BUSY_SECONDS
@@ -451,13 +451,15 @@ class TunTap(Element):
         """Hand on super-frames; where TCP's keep the queue long, one segment of them is dropped."""
         port, queue = self.ports[0], self._queue
         burst = Burst(frames, gso)
-        if queue.must_drop(monotonic(), held=self._read_at == math.inf):
+        bulk = sum(map(len, frames)) >= BULK
+        if bulk and queue.must_drop(monotonic(), held=self._read_at == math.inf):
             thinned = without_one_segment(burst, ip=self.kind == "ip")
             if thinned is not None:
                 burst = thinned
                 port.drop("queue too long")
         port.send(burst)
-        queue.handed_on(monotonic())
+        if bulk:
+            queue.handed_on(monotonic())
 
     def receive_one(self, port: Port, frame: Frame) -> None:
         """Write a frame that comes alone."""
