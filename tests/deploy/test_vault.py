@@ -13,8 +13,6 @@ from tmelink.deploy.keys import KeyFolder
 from tmelink.deploy.vault import Vault, is_encrypted
 from tmelink.errors import TmelinkError
 
-pytest.importorskip("ansible", reason="pip install 'tmelink[deploy]'")
-
 
 @pytest.fixture
 def password(tmp_path: Path) -> Path:

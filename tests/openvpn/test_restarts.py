@@ -97,14 +97,14 @@ def test_a_reset_from_a_server_that_is_alive_is_a_strangers() -> None:
     hub.take([hub.server.send(0, [FRAME], hub.now)])
     hub.run(2.1)
     forged = header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, b"stranger") + bytes(5)
-    assert not end.session.receive([forged], hub.now).wire
+    assert not end.receive([forged], hub.now).wire
     assert end.session.drops["reset while the peer is alive"] == 1
     # Where the server is silent it costs one packet a second at most, and the session stands.
     later = hub.now + LIVELY
     sent = 0
     for number in range(10):
         forged = header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, bytes([number]) * 8) + bytes(5)
-        sent += len(pieces(end.session.receive([forged], later).wire))
+        sent += len(pieces(end.receive([forged], later).wire))
     assert sent == 1
     hub.now = later
     hub.send(AT, FRAME)
@@ -172,12 +172,12 @@ def test_a_bare_reset_costs_a_client_with_its_own_key_one_question_a_second() ->
     def forged(number: int) -> bytes:
         return header(Opcode.CONTROL_HARD_RESET_SERVER_V2, 0, bytes([number + 1]) * 8) + bytes(5)
 
-    assert not end.session.receive([forged(0)], hub.now).wire
+    assert not end.receive([forged(0)], hub.now).wire
     assert end.session.drops["reset while the peer is alive"] == 1
     later = hub.now + LIVELY
-    assert not end.session.receive([forged(0)], later, "elsewhere").answers
+    assert not end.receive([forged(0)], later, "elsewhere").answers
     assert end.session.drops["control packet from another address"] == 1
-    sent = sum(len(pieces(end.session.receive([forged(number)], later).wire)) for number in range(10))
+    sent = sum(len(pieces(end.receive([forged(number)], later).wire)) for number in range(10))
     assert sent == 1
     assert end.session.drops["more resets than one a second"] == 9
     hub.now = later

@@ -63,6 +63,12 @@ class End:
         assert due >= self._due or not step.postpones, "a step that postpones has brought a deadline closer"
         self._due = due
 
+    def receive(self, datagrams: Sequence[bytes], now: float, *source: str) -> Step:
+        """Give the session datagrams that did not come from its peer."""
+        step = self.session.receive(datagrams, now, *source)
+        self.took(step)
+        return step
+
     def of(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
