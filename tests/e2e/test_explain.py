@@ -17,6 +17,7 @@ from tests.e2e.gateway_server import certificates, server
 from tests.e2e.internet import WORLD, Internet
 from tests.support.aio import eventually
 from tests.support.netns import Namespace, Net
+from tests.support.samples import with_made_keys
 from tmelink.elements.builtin.host import Host
 from tmelink.machine import load
 from tmelink.proof import choice
@@ -149,6 +150,12 @@ def all_sizes(sample: str | Path, source: str, target: str, *more: int) -> Expec
     return found
 
 
+def encrypted_sizes(sample: str | Path, source: str, target: str) -> Expected:
+    """All sizes that ENCRYPTED finds: the last fragment of 1473 is shorter than ARP under TLS."""
+    every = all_sizes(sample, source, target)
+    return {ping: proof for ping, proof in every.items() if ping[0] != 1473}
+
+
 def interface(proof: Proof) -> str:
     """By which interface its sender sends it."""
     (name,) = re.findall(r"out by (\S+)$", proof.hops[0].does)
@@ -167,6 +174,16 @@ IP_IN_UDP = "ip proto 17 and src {} and dst {} and (ip[6:2] & 0x1fff != 0 or udp
 
 ANY_UDP = "ip proto 17 and src {} and dst {}"
 """Datagrams and their fragments; under a static key nothing tells what is in them."""
+
+
+ENCRYPTED_ARP = 28 + 42
+"""Bytes of a request or answer of ARP under TLS; the smallest ping is longer."""
+
+ENCRYPTED = (
+    "ip proto 17 and src {} and dst {} "
+    f"and (ip[6:2] & 0x1fff != 0 or (udp[8] & 0xf8 = 0x48 and udp[4:2] > {8 + ENCRYPTED_ARP}))"
+)
+"""Datagrams with data under TLS (P_DATA_V2) that are longer than those with ARP or OpenVPN's ping."""
 
 
 def no_ipv6(*hosts: Namespace) -> None:
@@ -204,10 +221,16 @@ def seen_as_explained(
 
 
 def quiet(text: str) -> str:
-    """A sample whose links send nothing of their own: no pings, no questions, no multicasts of IPv6."""
+    """A sample that sends nothing of its own: no pings, questions, loop probes or multicasts of IPv6."""
+    text = re.sub(r"(: tmelink/switch)\b", r"\1 loop-probe 0", text)
     return re.sub(r" --(keepalive|ifconfig-ipv6) \S+ \S+", "", text).replace(
         "--auth SHA256", "--auth SHA256 --disable-occ"
     )
+
+
+def without_ipv6(text: str) -> str:
+    """A sample whose built-in machines and TAPs have no address of IPv6."""
+    return re.sub(r" (inet6|gateway6) \S+", "", text)
 
 
 def running(host: Namespace, file: Path, *options: str) -> None:
@@ -373,15 +396,12 @@ def test_emulators_packets_go_as_explained(net: Net) -> None:
     """retronet.conf, but for what it starts: an emulator on each computer's bridge."""
     hosts = net.internet(3)[:3]
     no_ipv6(*hosts)
-    text = (MACHINES / "retronet.conf").read_text()
+    file = with_made_keys(MACHINES / "retronet.conf", net.directory, "attic", "cellar", "office")
+    text = file.read_text()
     started = r"    (vm0|outside) at sw0: (?:[^\n]*\\\n)*[^\n]*\n"
     assert len(re.findall(started, text)) == 2
     text = re.sub(started, "", text)
-    for name, placeholder in (("attic", "11"), ("cellar", "22"), ("office", "33")):
-        text = with_key(hosts[0], net.directory / name, placeholder, text)
-    file = net.directory / "retronet.conf"
-    # Probes for loops would be among the packets.
-    file.write_text(quiet(re.sub(r"(: tmelink/switch)\b", r"\1 loop-probe 0", text)))
+    file.write_text(quiet(text))
     emulators = [net.namespace() for _ in hosts]
     no_ipv6(*emulators)
     for number, (host, emulator) in enumerate(zip(hosts, emulators, strict=True), 1):
@@ -401,25 +421,13 @@ def test_emulators_packets_go_as_explained(net: Net) -> None:
             # No ARP from here on: encrypted it is as long as a small ping.
             one.run("ip", "neigh", "replace", f"10.0.79.{other}", "lladdr", _mac(emulators[other - 1]),
                     "dev", "le0", "nud", "permanent")  # fmt: skip
-        # The last fragment of 1473 is shorter than what keeps the link alive, and could not be told from it.
-        every = all_sizes("retronet.conf", "attic-tap", target)
-        expected = {ping: proof for ping, proof in every.items() if ping[0] != 1473}
+        expected = encrypted_sizes("retronet.conf", "attic-tap", target)
         tail = proved("retronet.conf", "attic-tap", target, TAIL_SIZE)
         sent = outside(tail)
         assert (sent.source, sent.destination) == ("192.168.0.1", f"192.168.0.{number}")
-        filtered = (TCP if sent.stream else ENCRYPTED).format(sent.source, sent.destination)
         read: Read = (lambda packets: long(stream(packets))) if sent.stream else sizes
-        inside_out = ("tap0", "-Q", "out", f"ip proto 1 and dst {address}")
-        with (
-            attic.capture("eth0", filtered, until=ended(_outside_sizes(tail)[0], read)) as outer,
-            attic.capture(*inside_out, until=ended(tail.ping.packet)) as inner,
-        ):
-            pings(emulator, address, expected)
-        seen = read(outer.packets)
-        wanted = [size for proof in expected.values() for size in _outside_sizes(proof)]
-        assert without_tail(seen, _outside_sizes(tail)[0]) == wanted
-        inside = [size for proof in expected.values() for size in _inside_sizes(proof)]
-        assert without_tail(sizes(inner.packets), tail.ping.packet) == inside
+        filtered = TCP if sent.stream else ENCRYPTED
+        both_sides_as_explained(attic, emulator, address, expected, tail, filtered, read)
 
     behind_bare_datagrams(attic, emulator)
 
@@ -455,46 +463,79 @@ TCP = "tcp and src {} and dst {}"
 
 
 @pytest.mark.parametrize(
-    ("sample", "target", "address"),
+    ("sample", "address", "proto"),
     [
-        ("lab.conf", "c/le0", "10.0.78.13"),
-        ("lab.conf", "d/le0", "10.0.78.14"),
-        ("peer-a.conf", "10.0.77.2", "10.0.77.2"),
-        ("peer-b.conf", "10.0.77.1", "10.0.77.1"),
-        ("autonat.conf", "b-le0", "10.0.78.12"),
+        ("peer-a.conf", "10.0.77.2", "udp"),
+        ("peer-b.conf", "10.0.77.1", "udp"),
+        ("peer-a.conf", "10.0.77.2", "tcp"),
     ],
 )
-def test_a_computers_packets_go_as_explained(net: Net, sample: str, target: str, address: str) -> None:
-    one, two = computers(net)
-    source = {"lab.conf": "a/tap1", "autonat.conf": "tap0"}.get(sample, "le0")
-    if sample == "lab.conf":
-        one.run("ip", "route", "add", "default", "via", "192.168.0.2")
-        run(two, sample, "--host", "two")
-        run(one, sample, "--host", "one", up="link2: up|link2: connected")
-    elif sample == "autonat.conf":
-        one.run("ip", "route", "add", "default", "via", "192.168.0.2")
-        run(two, sample, "--host", "two")
-        run(one, sample, "--host", "one")
-    else:
-        if sample == "peer-b.conf":
-            one, two = two, one
-        run(two, "peer-b.conf" if sample == "peer-a.conf" else "peer-a.conf")
-        run(one, sample)
+def test_plaintext_packets_go_as_explained(net: Net, sample: str, address: str, proto: str) -> None:
+    """The pair without keys, over UDP and, as the first of them says, over TCP."""
+    hosts = dict(zip(("peer-a.conf", "peer-b.conf"), computers(net), strict=True))
+    if proto == "tcp":
+        for name, role in (("peer-a.conf", "server"), ("peer-b.conf", "client")):
+            text = (MACHINES / name).read_text().rstrip()
+            (net.directory / name).write_text(f"{text} --proto tcp-{role}\n")
+    folder = MACHINES if proto == "udp" else net.directory
+    for name in ("peer-a.conf", "peer-b.conf"):
+        run(hosts[name], str(folder / name))
+    one = hosts[sample]
     one.ping(address, count=2)
-    expected = {
-        (size, df): proved(sample, source, target, size, df=df) for df in (False, True) for size in SIZES
-    }
-    assert len(expected) >= 12
-    sent = outside(expected[1, False])
-    tail = proved(sample, source, target, TAIL_SIZE)
-    filtered = (TCP if sent.stream else UDP).format(sent.source, sent.destination)
-    read: Read = (lambda packets: framed(stream(packets))) if sent.stream else sizes
+    expected = all_sizes(folder / sample, "le0", address)
+    tail = proved(folder / sample, "le0", address, TAIL_SIZE)
+    filtered = TCP if proto == "tcp" else UDP
+    read: Read = (lambda packets: framed(stream(packets))) if proto == "tcp" else sizes
+    both_sides_as_explained(one, one, address, expected, tail, filtered, read)
+
+
+@pytest.mark.parametrize(
+    ("sample", "source", "target", "address", "up"),
+    [
+        ("lab.conf", "a/tap1", "c/le0", "10.0.78.13", "link2: up: "),
+        ("lab.conf", "a/tap1", "d/le0", "10.0.78.14", "link3: up: "),
+        ("autonat.conf", "tap0", "b-le0", "10.0.78.12", "link0: up: "),
+    ],
+)
+def test_a_computers_packets_go_as_explained(
+    net: Net, sample: str, source: str, target: str, address: str, up: str
+) -> None:
+    one, two = computers(net)
+    no_ipv6(one, two)
+    one.run("ip", "route", "add", "default", "via", "192.168.0.2")
+    file = with_made_keys(MACHINES / sample, net.directory, "one", "two")
+    file.write_text(quiet(without_ipv6(file.read_text())))
+    run(two, str(file), "--host", "two")
+    run(one, str(file), "--host", "one", up=up)
+    one.ping(address, count=2)
+    expected = encrypted_sizes(file, source, target)
+    tail = proved(file, source, target, TAIL_SIZE)
+    in_stream = outside(tail).stream
+    read: Read = (lambda packets: long(stream(packets), ENCRYPTED_ARP)) if in_stream else sizes
+    both_sides_as_explained(one, one, address, expected, tail, TCP if in_stream else ENCRYPTED, read)
+
+
+def both_sides_as_explained(
+    host: Namespace,
+    pinging: Namespace,
+    address: str,
+    expected: Expected,
+    tail: Proof,
+    filtered: str,
+    read: Read,
+) -> None:
+    """The packets of a computer with a TAP: by tap0 inside, and as `read` finds them outside."""
+    sent = outside(tail)
     inside_out = ("tap0", "-Q", "out", f"ip proto 1 and dst {address}")
     with (
-        one.capture("eth0", filtered, until=ended(_outside_sizes(tail)[0], read)) as outer,
-        one.capture(*inside_out, until=ended(tail.ping.packet)) as inner,
+        host.capture(
+            "eth0",
+            filtered.format(sent.source, sent.destination),
+            until=ended(_outside_sizes(tail)[0], read),
+        ) as outer,
+        host.capture(*inside_out, until=ended(tail.ping.packet)) as inner,
     ):
-        pings(one, address, expected)
+        pings(pinging, address, expected)
     for proof in expected.values():
         if proof.verdict != "dropped":
             assert (outside(proof).source, outside(proof).destination) == (sent.source, sent.destination)
@@ -512,24 +553,22 @@ def test_a_machines_packets_to_the_world_go_as_explained(net: Net) -> None:
     no_ipv6(one, two, machine)
     internet.wire(one, "wan", world, "eth0", ("198.51.100.7/24", "198.51.100.1/24"))
     one.run("ip", "route", "add", "default", "via", "198.51.100.1")
-    file = net.directory / "autonat.conf"
+    file = with_made_keys(MACHINES / "autonat.conf", net.directory, "one", "two")
     # The second machine: the other one is at home on the first computer.
-    text = (MACHINES / "autonat.conf").read_text()
-    file.write_text(
-        re.sub(r" inet6 \S+", "", text.replace("b-le0: tmelink/host", f"b-le0: tmelink/netns {machine.name}"))
-    )
+    text = file.read_text().replace("b-le0: tmelink/host", f"b-le0: tmelink/netns {machine.name}")
+    file.write_text(quiet(without_ipv6(text)))
     run(one, str(file), "--host", "one")
-    run(two, str(file), "--host", "two")
+    run(two, str(file), "--host", "two", up="link1: up: ")
     address = "198.51.100.1"
     machine.ping(address, count=2)
-    expected = all_sizes(file, "b-le0", address)
+    expected = encrypted_sizes(file, "b-le0", address)
     tail = proved(file, "b-le0", address, TAIL_SIZE)
     crossed, left = [hop.underlay for hop in tail.hops if hop.underlay is not None]
     # Under which address is the interface's affair, and `wan` the one that the default route leads to.
     assert (left.source, left.destination) == (None, address)
     with (
         two.capture(
-            "eth0", UDP.format(crossed.source, crossed.destination), until=ended(crossed.sizes[0])
+            "eth0", ENCRYPTED.format(crossed.source, crossed.destination), until=ended(crossed.sizes[0])
         ) as outer,
         one.capture(
             "wan", f"ip proto 1 and src 198.51.100.7 and dst {address}", until=ended(left.sizes[0])
@@ -643,28 +682,10 @@ def test_packets_in_a_tunnel_in_a_tunnel_go_as_explained(net: Net) -> None:
     assert without_tail(sizes(outer.packets), sizes_of(tail)[0]) == wanted
 
 
-ENCRYPTED = (
-    "ip proto 17 and src {} and dst {} "
-    "and (ip[6:2] & 0x1fff != 0 or (udp[8] & 0xf8 = 0x48 and udp[4:2] > 78))"
-)
-"""Datagrams with data under TLS (P_DATA_V2) that are longer than those with ARP or OpenVPN's ping."""
-
-
-def with_key(host: Namespace, path: Path, placeholder: str, text: str) -> str:
-    """The text with the fingerprint of a new key in place of a row of `placeholder`, as samples have it."""
-    said = host.run(sys.executable, "-m", "tmelink", "keygen", str(path))
-    (fingerprint,) = set(re.findall(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}", said))
-    return text.replace(":".join([placeholder] * 32), fingerprint)
-
-
 def test_encrypted_packets_go_as_explained(net: Net) -> None:
     """secure-link.conf, with keys made as it says."""
     one, two = computers(net)
-    text = (MACHINES / "secure-link.conf").read_text()
-    for name, placeholder in (("one", "11"), ("two", "22")):
-        text = with_key(one, net.directory / name, placeholder, text)
-    sample = net.directory / "secure-link.conf"
-    sample.write_text(text)
+    sample = with_made_keys(MACHINES / "secure-link.conf", net.directory, "one", "two")
     for host in (one, two):
         host.run("sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
     first = one.start(sys.executable, "-m", "tmelink", "run", str(sample), "--host", "one")
@@ -673,12 +694,7 @@ def test_encrypted_packets_go_as_explained(net: Net) -> None:
     second.expect("link1: (up|connected)")
     first.expect("link0: (up|connected)")
     one.ping("10.0.77.2", count=2)
-    # The last fragment of 1473 is shorter than ARP, and could not be told from it.
-    chosen = [size for size in SIZES if size != 1473]
-    expected = {
-        (size, df): proved(str(sample), "le0", "le1", size, df=df) for df in (False, True) for size in chosen
-    }
-    assert len(expected) >= 12
+    expected = encrypted_sizes(sample, "le0", "le1")
     tail = proved(str(sample), "le0", "le1", TAIL_SIZE)
     sent = outside(tail)
     assert (sent.source, sent.destination) == ("192.168.0.1", "192.168.0.2")

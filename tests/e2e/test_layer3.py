@@ -17,6 +17,7 @@ from tests.e2e.host_state import state
 from tests.e2e.internet import WORLD, WORLD6, Internet, identities, internet, sample, wire
 from tests.support.netns import Namespace, Net, Process
 from tests.support.pki import Authority
+from tests.support.samples import with_made_keys
 from tmelink.elements.builtin.host import Host
 from tmelink.resources import folder
 
@@ -325,7 +326,7 @@ def test_machines_of_two_computers_reach_the_world_by_autonat(net: Net) -> None:
          ("2001:db8:1::7/64", "2001:db8:1::1/64"))  # fmt: skip
     one.run("ip", "route", "add", "default", "via", "198.51.100.1")
     one.run("ip", "-6", "route", "add", "default", "via", "2001:db8:1::1")
-    file = MACHINES / "autonat.conf"
+    file = with_made_keys(MACHINES / "autonat.conf", net.directory, "one", "two")
     with untouched(one, two, outside):
         first = run(one, file, "--host", "one")
 

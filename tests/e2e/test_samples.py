@@ -7,7 +7,6 @@ import hashlib
 import re
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ import pytest
 import tmelink
 from tests.e2e import guests
 from tests.support.netns import Namespace, Net, Process
+from tests.support.samples import with_made_keys
 from tmelink.elements.builtin.host import Host
-from tmelink.openvpn.tls.keygen import generate
 from tmelink.resources import folder
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "ping")]
@@ -91,16 +90,18 @@ def test_two_peers_share_an_ethernet(net: Net) -> None:
 @pytest.mark.parametrize("wiring", ["lab.conf", "as TME has it"])
 def test_the_lab_joins_its_four_machines(net: Net, wiring: str) -> None:
     one, two = computers(net, 2)
-    file = MACHINES / "lab.conf"
-    if wiring != "lab.conf":
-        file = net.directory / "lab.conf"
+    file = net.directory / "lab.conf"
+    if wiring == "lab.conf":
+        with_made_keys(MACHINES / "lab.conf", net.directory, "one", "two")
+    else:
         file.write_text(SEED_LAB)
     there = run_sample(two, str(file), "--host", "two")
 
     async def main() -> dict[str, int]:
         """Host one in this process, to have its machines ping."""
         async with tmelink.load(file, host="one").run() as lab:
-            await asyncio.to_thread(there.expect, "link4: connected")
+            for up in ("link4: up: ", "link5: up: ") if wiring == "lab.conf" else ("link4: connected",):
+                await asyncio.to_thread(there.expect, up)
             answered = {}
             for pinging in "ab":
                 machine = lab[f"/{pinging}/le0"]
@@ -173,14 +174,8 @@ def test_retronet_joins_every_kind_of_emulator_on_three_computers(net: Net) -> N
     (net.directory / "examples").symlink_to(guests.GUEST.parent)
     console = net.directory / "vm0"
     # The guest is to be told what to do, so its console is not the log.
-    text = (MACHINES / "retronet.conf").read_text().replace("console log", f'console "{console}"')
-    for name, placeholder in (("attic", "11"), ("cellar", "22"), ("office", "33")):
-        pair = generate(name, time.time())
-        (directory / f"{name}.key").write_bytes(pair.private_key)
-        (directory / f"{name}.key").chmod(0o600)
-        (directory / f"{name}.crt").write_bytes(pair.certificate)
-        text = text.replace(":".join([placeholder] * 32), pair.fingerprint)
-    (directory / "retronet.conf").write_text(text)
+    file = with_made_keys(MACHINES / "retronet.conf", directory, "attic", "cellar", "office")
+    file.write_text(file.read_text().replace("console log", f'console "{console}"'))
     emulators = [net.namespace() for _ in hosts]
     for number, (host, emulator) in enumerate(zip(hosts, emulators, strict=True), 1):
         host.run("ip", "link", "add", "br0", "type", "bridge")
