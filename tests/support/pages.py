@@ -20,17 +20,21 @@ def commands(page: str) -> list[tuple[str, list[str]]]:
 
 
 def pattern(lines: list[str]) -> re.Pattern[str]:
-    """What prints such lines: numbers, and the width of columns, may differ."""
+    """What prints such lines: numbers, also hexadecimal ones, and the width of columns, may differ."""
     parts = []
     for line in lines:
         if line == "…":
             parts.append(r"(?:.*\n)*?")
         else:
-            words = (re.sub(r"\d+", r"\\d+", re.escape(word)) for word in line.split())
+            words = (re.sub(r"(0x)[\da-f]+|\d+", _number, re.escape(word)) for word in line.split())
             # A time may have a second unit: "34 s", "1 min 4 s".
             text = r"\s+".join(words).replace(r"\d+\s+s", r"\d+\s+\w+(?: \d+ \w+)?")
             parts.append(rf"\s*{text}\n")
     return re.compile("".join(parts))
+
+
+def _number(found: re.Match[str]) -> str:
+    return r"0x[\da-f]+" if found[1] else r"\d+"
 
 
 def program(folder: Path) -> Path:
