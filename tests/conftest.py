@@ -30,6 +30,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "qemu-system-x86_64": "qemu-system-x86",
     "busybox": "busybox-static",
+    "bochs": "bochs bochs-term bochsbios vgabios ipxe-qemu",
     "vde_switch": "vde2",
     "vde_plug": "vde2",
     "promtool": "prometheus",
