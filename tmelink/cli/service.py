@@ -105,7 +105,7 @@ def _path(directory: Path, name: str) -> Path:
 def _systemctl(*words: str) -> None:
     program = shutil.which("systemctl")
     if program is None:
-        raise TmelinkError("there is no systemctl here: the unit was written, and nothing was started")
+        raise TmelinkError("systemctl was not found: the unit was written, but not started")
     done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise TmelinkError(f"systemctl {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
